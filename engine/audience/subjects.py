@@ -1,0 +1,51 @@
+"""Whom a condition is asked about: one enrollment-like context for one customer.
+
+Entering, advancing, the gate and `why` all turn their rows into subjects and hand them to `engine.audience` in batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from engine.flows.conditions import Clause
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One customer with the trigger that conditions may refer to.
+
+    `entered_at` bounds `since: entry`; `since_at` bounds facts in exits, goals and waits; `event_id` is the triggering
+    fact, which never counts itself; `trigger` is that fact as it was (canonical names plus `order_number`, `years`);
+    `answers` maps a wait's `as` to the fact that ended it.
+    """
+
+    customer_id: int
+    entered_at: datetime
+    since_at: datetime
+    event_id: int | None = None
+    order_id: str | None = None
+    cart_id: str | None = None
+    sku: str | None = None
+    trigger: Mapping[str, Any] = field(default_factory=dict)
+    answers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A clause in its place: in `exit_when`, `goal` and waits `did` counts only facts after the entry unless bounded."""
+
+    clause: Clause
+    after_entry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClauseTruth:
+    """What one clause was found to be for one customer: the value found, in words, and the parts of a nested clause."""
+
+    clause: str
+    holds: bool
+    found: str
+    parts: tuple[ClauseTruth, ...] = ()

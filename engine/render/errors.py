@@ -1,0 +1,32 @@
+"""What goes wrong while a mail is made, as errors with the author's file and line.
+
+Everything here is caused by a template or by the values put into it, never by the outside world: trying again with
+the same template and customer gives the same error.
+"""
+
+from __future__ import annotations
+
+from engine.errors import HomingError
+
+
+class RenderError(HomingError):
+    """A mail could not be made from its template.
+
+    `template` is the path relative to the project (such as templates/ja/cart-reminder.mjml) and `line` is 1-based;
+    0 where it is not known. `str()` names both and never holds a customer's values.
+    """
+
+    def __init__(self, problem: str, *, template: str = "", line: int = 0) -> None:
+        self.problem, self.template, self.line = problem, template, line
+        where = f"{template}:{line}" if template and line else template
+        super().__init__(f"{where}: {problem}" if where else problem)
+
+    def placed(self, template: str, line: int = 0) -> RenderError:
+        """Return the same error with a place, where it has none yet."""
+        if self.template:
+            return self
+        return type(self)(self.problem, template=template, line=line)
+
+
+class TooMuch(RenderError):
+    """A template ran past its limits: too many steps, too much output, too long a text, too much time."""

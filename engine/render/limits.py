@@ -1,0 +1,100 @@
+"""Bounds on what one mail may cost: steps, output, time.
+
+The sandbox keeps templates from reaching the machine, not from keeping it busy. A `Budget` belongs to one rendering;
+the environment charges it for each pass through a loop, each call and each piece of output, and `TooMuch` ends a
+rendering that goes beyond. Machine seconds are measured here, never decided by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from engine.clock import machine_seconds
+from engine.render.errors import RenderError, TooMuch
+
+MAX_STEPS = 50_000
+MAX_OUTPUT = 1_000_000
+MAX_TEXT = 65_536
+MAX_ITEMS = 1_000
+MAX_SECONDS = 2.0
+_MAX_EXPONENT = 64
+_MAX_BITS = 4_096
+
+
+class Budget:
+    """What is left for one rendering: steps, characters of output, machine seconds."""
+
+    __slots__ = ("_deadline", "_output", "_seconds", "_steps")
+
+    def __init__(self, seconds: Callable[[], float] = machine_seconds, allowed: float = MAX_SECONDS) -> None:
+        self._seconds = seconds
+        self._deadline = seconds() + allowed
+        self._steps = self._output = 0
+
+    def charge(self, characters: int = 0) -> None:
+        """Take one step and some output off the budget; raise TooMuch where nothing is left."""
+        self._steps += 1
+        self._output += characters
+        if self._steps > MAX_STEPS:
+            raise TooMuch(f"the template takes more than {MAX_STEPS:,} steps; its loops run too often")
+        if self._output > MAX_OUTPUT:
+            raise TooMuch(f"the template writes more than {MAX_OUTPUT:,} characters")
+        if not self._steps & 31 and self._seconds() > self._deadline:
+            raise TooMuch("the template takes longer than two seconds")
+
+
+def bounded_range(*limits: int) -> range:
+    """Return `range(...)`, refusing more than 1,000 numbers."""
+    numbers = range(*limits)
+    first_beyond = numbers[MAX_ITEMS : MAX_ITEMS + 1]
+    if first_beyond:
+        raise TooMuch(f"range() gives at most {MAX_ITEMS:,} numbers in a template")
+    return numbers
+
+
+def bounded_text(text: str) -> str:
+    """Return the text, refusing more than 65,536 characters."""
+    if len(text) > MAX_TEXT:
+        raise TooMuch(f"a text in the template grows beyond {MAX_TEXT:,} characters")
+    return text
+
+
+def bounded_items(value: object) -> object:
+    """Return the value, refusing collections of more than 1,000 items (texts: 65,536 characters)."""
+    if isinstance(value, str):
+        return bounded_text(value)
+    if isinstance(value, (list, tuple, dict, set, frozenset)) and len(value) > MAX_ITEMS:
+        raise TooMuch(f"a list in the template grows beyond {MAX_ITEMS:,} items")
+    return value
+
+
+def check_operation(operator: str, left: object, right: object) -> None:
+    """Refuse an operation whose result would be huge, before it is worked out."""
+    if operator == "*":
+        _check_repeat(left, right)
+        _check_repeat(right, left)
+        if isinstance(left, int) and isinstance(right, int) and left.bit_length() + right.bit_length() > _MAX_BITS:
+            raise TooMuch("a number in the template grows too large")
+    elif operator == "**":
+        _check_power(left, right)
+    elif operator == "%" and isinstance(left, (str, bytes)):
+        raise RenderError("% does not format text in a template; write the text and {{ values }} side by side")
+    elif operator == "+" and isinstance(left, (str, list, tuple)) and isinstance(right, (str, list, tuple)):
+        limit = MAX_TEXT if isinstance(left, str) else MAX_ITEMS
+        if len(left) + len(right) > limit:
+            raise TooMuch(f"a value in the template grows beyond {limit:,} items")
+
+
+def _check_repeat(value: object, times: object) -> None:
+    if isinstance(value, (str, bytes, list, tuple)) and isinstance(times, int):
+        limit = MAX_TEXT if isinstance(value, (str, bytes)) else MAX_ITEMS
+        if len(value) * times > limit:
+            raise TooMuch(f"a value in the template grows beyond {limit:,} items")
+
+
+def _check_power(left: object, right: object) -> None:
+    if not isinstance(right, (int, float, Decimal)) or abs(right) > _MAX_EXPONENT:
+        raise TooMuch(f"a template raises numbers to the power of {_MAX_EXPONENT} at most")
+    if isinstance(left, int) and left.bit_length() > _MAX_BITS // _MAX_EXPONENT:
+        raise TooMuch("a number in the template grows too large")

@@ -1,0 +1,310 @@
+"""The project's settings: `homing.toml`, overridden by `HOMING_SECTION_KEY`, as frozen values.
+
+A file that holds only `[shop]`, `[sender]` and so on works; every key has its default here. `load` collects findings
+(S…) instead of raising; secrets are not settings and stay in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.calendar import Duration, QuietHours, is_zone
+from engine.diagnostics import Finding, Span, did_you_mean, has_errors
+from engine.errors import FindingsError, UsageError
+
+FILE = "homing.toml"
+DEFAULT_TOPICS = {"reminders": "Reminders", "offers": "Offers and news"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """Who sends: the shop as customers know it."""
+
+    name: str = "My shop"
+    url: str = "https://shop.test"
+    timezone: str = "UTC"
+    locale: str = "en"
+    currency: str = "EUR"
+    postal_address: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A name and address that mails come from."""
+
+    email: str = ""
+    name: str = ""
+    reply_to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How mails leave."""
+
+    mode: Literal["sandbox", "live"] = "sandbox"
+    provider: str = "mailbox"
+    allow: tuple[str, ...] = ()
+    rate: str = "20/s"
+    options: Mapping[str, Any] = field(default_factory=dict)  # [delivery.PROVIDER]
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """At most `count` marketing mails to one customer in any stretch of `per`."""
+
+    count: int
+    per: Duration
+
+    @classmethod
+    def parse(cls, text: str) -> Cap:
+        """Read `1 per 16h`; raise ValueError with a plain sentence."""
+        match = re.fullmatch(r"\s*(\d{1,5})\s+per\s+(\S+)\s*", str(text))
+        if match is None:
+            raise ValueError(f'"{text}" is not a cap such as 1 per 16h')
+        return cls(int(match[1]), Duration.parse(match[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What protects customers from too much mail."""
+
+    quiet_hours: QuietHours | None = field(default_factory=lambda: QuietHours.parse("21:00-08:00"))
+    caps: tuple[Cap, ...] = (Cap(1, Duration(seconds=16 * 3600)), Cap(4, Duration(days=7)))
+    max_lateness: Duration = Duration(seconds=24 * 3600)
+    global_holdout: Decimal = Decimal(0)
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of `homing.toml`; `root` is the project's folder."""
+
+    root: Path
+    shop: Shop = Shop()
+    sender: Sender = Sender()
+    senders: Mapping[str, Sender] = field(default_factory=dict)
+    brand: Mapping[str, Any] = field(default_factory=dict)
+    database_url: str = "sqlite:///homing.db"
+    delivery: Delivery = Delivery()
+    web_url: str = ""
+    topics: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_TOPICS))
+    soft_opt_in: frozenset[str] = frozenset()  # topics that a soft opt-in is enough for
+    policy: Policy = field(default_factory=Policy)
+    webhooks: Mapping[str, str] = field(default_factory=dict)
+    recommend: Mapping[str, Any] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def link_base(self) -> str:
+        """Base of the links in mails: `[web] url`, else the shop's URL."""
+        return (self.web_url or self.shop.url).rstrip("/")
+
+    def sender_named(self, name: str | None) -> Sender:
+        """Return the sender of that name, else the default one."""
+        return self.senders.get(name, self.sender) if name else self.sender
+
+
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "shop": ("name", "url", "timezone", "locale", "currency", "postal_address", "phone", "email", "logo"),
+    "brand": (),
+    "sender": ("email", "name", "reply_to"),
+    "senders": (),
+    "database": ("url",),
+    "delivery": ("mode", "provider", "allow", "rate", "smtp", "sendgrid", "mailbox"),
+    "web": ("url",),
+    "topics": (),
+    "policy": ("quiet_hours", "caps", "max_lateness", "global_holdout", "exclude", "soft_opt_in"),
+    "webhooks": (),
+    "recommend": (),
+}
+
+
+def find_project(start: Path) -> Path:
+    """Return the nearest folder at or above `start` that holds homing.toml; raise UsageError where there is none."""
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (folder / FILE).is_file():
+            return folder
+    raise UsageError(f"no {FILE} here or above; `homing init DIR` makes a project")
+
+
+def load(root: Path, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the project's settings; raise FindingsError where they cannot be used."""
+    path = root / FILE
+    try:
+        source = path.read_text(encoding="utf-8")
+        raw = tomllib.loads(source)
+    except FileNotFoundError as error:
+        raise UsageError(f"{root} holds no {FILE}; `homing init DIR` makes a project") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FindingsError([_broken_toml(error)]) from error
+    reader = _Reader(source, _with_environment(raw, environ))
+    settings = reader.settings(root)
+    if has_errors(settings.findings):
+        raise FindingsError(settings.findings)
+    return settings
+
+
+def _broken_toml(error: Exception) -> Finding:
+    where = re.search(r"line (\d+), column (\d+)", str(error))
+    span = Span(FILE, int(where[1]), int(where[2])) if where else Span(FILE, 1, 1)
+    message = re.sub(r"\s*\(at .*\)", "", str(error))
+    return Finding("S101", "error", f"this file is no TOML: {message}", span, help="mend the line; text stands in quotes")
+
+
+def _with_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    merged = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
+    for section, keys in SECTIONS.items():
+        for key in keys:
+            value = environ.get(f"HOMING_{section.upper()}_{key.upper()}")
+            if value is not None:
+                table = merged.setdefault(section, {})
+                if isinstance(table, dict):
+                    table[key] = [part.strip() for part in value.split(",") if part.strip()] if key in _LISTS else value
+    return merged
+
+
+_LISTS = {"allow", "caps", "exclude", "soft_opt_in"}
+
+
+class _Reader:
+    """Turns the raw tables into settings, collecting findings with their lines."""
+
+    def __init__(self, source: str, raw: Mapping[str, Any]) -> None:
+        self.source, self.raw = source.splitlines(), raw
+        self.findings: list[Finding] = []
+
+    def span(self, section: str, key: str = "") -> Span:
+        inside = not section
+        for number, line in enumerate(self.source, 1):
+            header = re.match(r"\s*\[\s*([\w.\-]+)\s*\]", line)
+            if header:
+                inside = header[1] == section or header[1].startswith(section + ".")
+                if inside and not key:
+                    return Span(FILE, number, line.index("[") + 1, len(line.strip()))
+            elif inside and key and re.match(rf'\s*"?{re.escape(key)}"?\s*[=.]', line):
+                return Span(FILE, number, len(line) - len(line.lstrip()) + 1, len(key))
+        return Span(FILE, 1, 1)
+
+    def add(self, code: str, message: str, section: str, key: str = "", **more: Any) -> None:
+        severity = more.pop("severity", "error")
+        self.findings.append(Finding(code, severity, message, self.span(section, key), **more))
+
+    def table(self, section: str) -> dict[str, Any]:
+        value = self.raw.get(section, {})
+        if not isinstance(value, dict):
+            self.add("S102", f"[{section}] is a section with keys", section)
+            return {}
+        return value
+
+    def text(self, section: str, key: str, default: str) -> str:
+        value = self.table(section).get(key, default)
+        if not isinstance(value, str):
+            self.add("S102", f"{key} in [{section}] is text in quotes", section, key)
+            return default
+        return value
+
+    def texts(self, section: str, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        value = self.table(section).get(key, list(default))
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.add("S102", f"{key} in [{section}] is a list of texts", section, key)
+            return default
+        return tuple(value)
+
+    def parsed(self, section: str, key: str, read: Any, default: Any) -> Any:
+        if key not in self.table(section):
+            return default
+        try:
+            return read(self.table(section)[key])
+        except (ValueError, ArithmeticError, TypeError, AttributeError) as error:
+            self.add("S103", str(error), section, key)
+            return default
+
+    def settings(self, root: Path) -> Settings:
+        self._unknown_keys()
+        shop = self._shop()
+        senders = {
+            name: Sender(**{k: str(v) for k, v in value.items() if k in ("email", "name", "reply_to")})
+            for name, value in self.table("senders").items()
+            if isinstance(value, dict)
+        }
+        topics = {key: str(value) for key, value in self.table("topics").items()}
+        return Settings(
+            root=root,
+            shop=shop,
+            sender=Sender(
+                self.text("sender", "email", ""), self.text("sender", "name", shop.name), self.text("sender", "reply_to", "")
+            ),
+            senders=senders,
+            brand=self.table("brand"),
+            database_url=self.text("database", "url", "sqlite:///homing.db"),
+            delivery=self._delivery(),
+            web_url=self.text("web", "url", ""),
+            topics=topics or dict(DEFAULT_TOPICS),
+            soft_opt_in=frozenset(self.texts("policy", "soft_opt_in", ())),
+            policy=self._policy(),
+            webhooks={key: str(value) for key, value in self.table("webhooks").items()},
+            recommend=self.table("recommend"),
+            findings=tuple(self.findings),
+        )
+
+    def _unknown_keys(self) -> None:
+        for section, value in self.raw.items():
+            if section not in SECTIONS:
+                self.add("S104", f"[{section}] is no section that Homing knows", section, help=did_you_mean(section, SECTIONS))
+            elif SECTIONS[section] and isinstance(value, dict) and section != "shop":
+                for key in value:
+                    if key not in SECTIONS[section]:
+                        hint = did_you_mean(key, SECTIONS[section])
+                        self.add("S104", f'"{key}" is no key of [{section}]', section, key, help=hint)
+
+    def _shop(self) -> Shop:
+        known = {item.name for item in fields(Shop)} - {"extra"}
+        default = Shop()
+        values = {key: self.text("shop", key, getattr(default, key)) for key in sorted(known)}
+        if not is_zone(values["timezone"]):
+            self.add("S105", f'"{values["timezone"]}" is not an IANA time zone', "shop", "timezone", help="for example Europe/Berlin")
+            values["timezone"] = "UTC"
+        extra = {key: value for key, value in self.table("shop").items() if key not in known}
+        return Shop(**values, extra=extra)
+
+    def _delivery(self) -> Delivery:
+        mode = self.text("delivery", "mode", "sandbox")
+        if mode not in ("sandbox", "live"):
+            self.add("S106", f'mode is "sandbox" or "live", not "{mode}"', "delivery", "mode", help=did_you_mean(mode, ["sandbox", "live"]))
+        provider = self.text("delivery", "provider", "mailbox")
+        options = self.table("delivery").get(provider, {})
+        rate = self.text("delivery", "rate", "20/s")
+        return Delivery(
+            "live" if mode == "live" else "sandbox", provider, self.texts("delivery", "allow", ()), rate,
+            options if isinstance(options, dict) else {},
+        )  # fmt: skip
+
+    def _policy(self) -> Policy:
+        default = Policy()
+        return Policy(
+            quiet_hours=self.parsed("policy", "quiet_hours", QuietHours.parse, default.quiet_hours),
+            caps=self.parsed("policy", "caps", lambda caps: tuple(Cap.parse(cap) for cap in caps), default.caps),
+            max_lateness=self.parsed("policy", "max_lateness", Duration.parse, default.max_lateness),
+            global_holdout=self.parsed("policy", "global_holdout", percent, default.global_holdout),
+            exclude=self.texts("policy", "exclude", ()),
+        )
+
+
+def percent(text: object) -> Decimal:
+    """Read `10%` as Decimal("0.1"); raise ValueError with a plain sentence.
+
+    >>> percent("10%")
+    Decimal('0.1')
+    """
+    match = re.fullmatch(r"\s*(\d{1,3}(?:\.\d+)?)\s*%\s*", str(text))
+    if match is None or Decimal(match[1]) > 100:
+        raise ValueError(f'"{text}" is not a share such as 10%')
+    return Decimal(match[1]) / 100

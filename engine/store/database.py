@@ -1,0 +1,127 @@
+"""One database, SQLite or PostgreSQL, with two ways in: `read()` and `write()`.
+
+A write transaction takes SQLite's single writer at its start (BEGIN IMMEDIATE), so that it never fails halfway for a
+reader that was quicker, and on PostgreSQL commits synchronously. Durability is not negotiable: WAL with
+synchronous=FULL on SQLite, synchronous_commit=on on PostgreSQL. `write()` commits when the block ends without an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from engine.errors import OutsideError, UsageError
+
+BUSY_SECONDS = 30
+
+
+class Database:
+    """A connection pool to one database; cheap to pass around, closed once."""
+
+    def __init__(self, engine: Engine, url: str) -> None:
+        self.engine = engine
+        self.url = url
+        self.is_sqlite = engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection whose statements see one state of the database; nothing is written."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give a connection inside a write transaction; it commits at the end, or rolls back on an error."""
+        with self.engine.connect() as connection:
+            connection = connection.execution_options(homing_write=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+def connect(url: str, root: Path | None = None) -> Database:
+    """Open the database at a SQLAlchemy URL; relative SQLite paths are relative to `root`.
+
+    Raise UsageError for a URL that names no database and OutsideError where it cannot be reached.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise UsageError(f"the database URL is not understood: {error}") from error
+    if parsed.get_backend_name() == "sqlite":
+        return _connect_sqlite(url, parsed.database, root)
+    if parsed.get_backend_name() != "postgresql":
+        raise UsageError(f"Homing works with SQLite and PostgreSQL, not with {parsed.get_backend_name()}")
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    try:
+        engine = create_engine(parsed, pool_pre_ping=True, json_serializer=to_json)
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise UsageError("PostgreSQL needs the driver: pip install 'homing[postgres]'") from error
+    event.listen(engine, "connect", _prepare_postgres)
+    return Database(engine, url)
+
+
+def _connect_sqlite(url: str, path: str | None, root: Path | None) -> Database:
+    if not path or path == ":memory:":
+        engine = create_engine("sqlite://", poolclass=StaticPool, json_serializer=to_json)
+    else:
+        full = (root or Path()) / path
+        if not full.parent.is_dir():
+            raise OutsideError(f"the folder of the database does not exist: {full.parent}")
+        engine = create_engine(f"sqlite:///{full}", json_serializer=to_json, connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return Database(engine, url)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # We begin transactions ourselves: the driver's own notion of when to begin loses writes.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536", "temp_store=MEMORY"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("homing_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _prepare_postgres(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        # Generic plans misjudge batches whose sizes differ by orders of magnitude.
+        cursor.execute("SET plan_cache_mode = force_custom_plan")
+        cursor.execute("SET jit = off")
+        cursor.execute("SET TIME ZONE 'UTC'")
+    connection.commit()
+
+
+def to_json(value: Any) -> str:
+    """Write a JSON document as it is stored: compact, Unicode as it is, Decimals as numbers without loss of digits."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    isoformat = getattr(value, "isoformat", None)
+    if isoformat is not None:
+        return isoformat()
+    raise TypeError(f"{type(value).__name__} cannot stand in a JSON document")
+
+
+def outside(error: DBAPIError) -> OutsideError:
+    """Return a plain sentence for a database that failed, without the statement and its values."""
+    return OutsideError(f"the database failed: {str(error.orig).splitlines()[0] if error.orig else type(error).__name__}")

@@ -1,0 +1,64 @@
+"""Small facts about this database: is it virtual, where does its clock stand, its secret, its fingerprint.
+
+All in the table `meta`, one row a name. The secret is made once and keys the hashes of erased addresses and the tokens
+in customers' links; it never leaves the database. Reading is cheap; writing happens in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, select
+
+from engine.store.dialect import upsert
+from engine.store.tables import meta
+
+VIRTUAL_CLOCK = "virtual_clock"
+SECRET = "secret"  # noqa: S105 - the name of the row, not a secret
+
+
+def get(connection: Connection, name: str, default: Any = None) -> Any:
+    """Return the value of that name, or the default."""
+    row = connection.execute(select(meta.c.value).where(meta.c.name == name)).first()
+    return default if row is None else row[0]
+
+
+def put(connection: Connection, name: str, value: Any) -> None:
+    """Set the value of that name."""
+    upsert(connection, meta, [{"name": name, "value": value}], update=["value"])
+
+
+def drop(connection: Connection, name: str) -> None:
+    """Forget the value of that name."""
+    connection.execute(delete(meta).where(meta.c.name == name))
+
+
+def virtual_now(connection: Connection) -> datetime | None:
+    """Return where the virtual clock of this database stands, or None for a database on real time."""
+    value = get(connection, VIRTUAL_CLOCK)
+    return datetime.fromisoformat(value) if value else None
+
+
+def set_virtual_now(connection: Connection, moment: datetime) -> None:
+    """Move the virtual clock; it never goes back."""
+    standing = virtual_now(connection)
+    if standing is None or moment > standing:
+        put(connection, VIRTUAL_CLOCK, moment.isoformat())
+
+
+def secret(connection: Connection) -> bytes:
+    """Return the installation's secret, making it on first use (needs a write transaction then)."""
+    value = get(connection, SECRET)
+    if value is None:
+        value = secrets.token_hex(32)
+        put(connection, SECRET, value)
+    return bytes.fromhex(value)
+
+
+def keyed_hash(key: bytes, value: str) -> bytes:
+    """Return the keyed hash under which an address or id is remembered after erasure (16 bytes)."""
+    return hmac.new(key, value.strip().lower().encode(), hashlib.sha256).digest()[:16]

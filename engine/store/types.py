@@ -1,0 +1,84 @@
+"""Column types with one meaning on SQLite and PostgreSQL.
+
+`Instant` is an aware UTC datetime (timestamptz; integer microseconds on SQLite, so that comparing is exact and quick);
+`Money` is a Decimal with four places (a scaled integer on both, never a float); `Document` is JSON.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MONEY_SCALE = 10_000
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_micros(moment: datetime) -> int:
+    """Return whole microseconds since 1970 of an aware datetime."""
+    return (moment - EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """Return the aware UTC datetime of microseconds since 1970."""
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def money_units(amount: Decimal | int | float | str) -> int:
+    """Return an amount as ten-thousandths, half-even rounded; raise `decimal.InvalidOperation` for what is no number."""
+    value = amount if isinstance(amount, Decimal) else Decimal(str(amount))
+    return int((value * MONEY_SCALE).to_integral_value(ROUND_HALF_EVEN))
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Store timestamptz on PostgreSQL, integer microseconds on SQLite."""
+        return dialect.type_descriptor(BigInteger() if dialect.name == "sqlite" else DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Refuse naive datetimes: they would mean another moment on each machine."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime reached the database")
+        return to_micros(value) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Return the moment in UTC."""
+        if value is None:
+            return None
+        return from_micros(value) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class Money(TypeDecorator[Decimal]):
+    """A decimal amount with four places, stored as ten-thousandths."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> int | None:
+        """Scale to ten-thousandths."""
+        return None if value is None else money_units(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        """Return the Decimal, without trailing zeros beyond two places."""
+        if value is None:
+            return None
+        amount = Decimal(value) / MONEY_SCALE
+        cents = amount.quantize(Decimal("0.01"))
+        return cents if cents == amount else amount
+
+
+# SQLite gives 64-bit row ids only to INTEGER PRIMARY KEY.
+Key = BigInteger().with_variant(Integer(), "sqlite")
+Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
