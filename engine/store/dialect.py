@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import ColumnElement, Connection, Table, any_, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 
@@ -35,3 +36,14 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
     """Insert rows, leaving out those that any unique key has already."""
     if rows:
         connection.execute(insert(connection, table).on_conflict_do_nothing(), list(rows))
+
+
+def among(connection: Connection, column: ColumnElement[Any], values: Iterable[int] | Iterable[str]) -> ColumnElement[bool]:
+    """Return the test that `column` is one of many values, with all of them in a single bound parameter.
+
+    Unlike `in_` it has no limit on their number, and the statement's text does not change with it.
+    """
+    listed = list(values)
+    if connection.dialect.name == "postgresql":
+        return column == any_(bindparam(None, listed, type_=postgresql.ARRAY(column.type)))
+    return column.in_(select(func.json_each(json.dumps(listed)).table_valued("value").c.value))
