@@ -1,0 +1,1 @@
+"""Handing mails over: the providers, the bytes they send, and what their answers mean."""

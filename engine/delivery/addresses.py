@@ -52,7 +52,7 @@ def _local_part(local: str) -> str:
     if "=?" in local or len(local.encode("utf-8", "replace")) > 64:
         raise UnsafeMail("the address has a part before the @ that no server takes", address_is_bad=True)
     ascii_only = "".join(char for char in local if char.isascii())
-    if ascii_only and not _ATOM.fullmatch(ascii_only) or not all(map(_is_visible, local)):
+    if (ascii_only and not _ATOM.fullmatch(ascii_only)) or not all(map(_is_visible, local)):
         raise UnsafeMail("the address has characters that an address cannot have", address_is_bad=True)
     # Japanese mobile carriers gave out addresses with dots in a row and before the @: real, but only when quoted.
     return f'"{local}"' if ".." in local or local[0] == "." or local[-1] == "." else local

@@ -53,7 +53,10 @@ def machine_headers(mail: Mail) -> list[tuple[str, str]]:
 
     Raises UnsafeMail for a value that does not fit on one line or could be taken for something else.
     """
-    headers = [("Date", format_datetime(mail.date)), ("Message-ID", _matching(_MESSAGE_ID, mail.message_id, "message id"))]
+    headers = [
+        ("Date", format_datetime(mail.date)),
+        ("Message-ID", _matching(_MESSAGE_ID, mail.message_id, "message id")),
+    ]
     if mail.unsubscribe_url:
         url = _matching(_URL, mail.unsubscribe_url, "unsubscribe link")
         headers += [("List-Unsubscribe", f"<{url}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
@@ -77,9 +80,9 @@ def feedback_id(mail: Mail) -> str:
 
 
 def clean(text: str) -> str:
-    """Return the text as one line: every run of spaces, line breaks and controls is one space, none at the ends.
+    r"""Return the text as one line: every run of spaces, line breaks and controls is one space, none at the ends.
 
-    >>> clean("Hello\\r\\nBcc: x@example.test")
+    >>> clean("Hello\r\nBcc: x@example.test")
     'Hello Bcc: x@example.test'
     """
     return _SURROGATES.sub("\ufffd", _CONTROLS.sub(" ", text)).strip(" ")
@@ -141,7 +144,9 @@ def _phrase(name: str, used: int) -> str:
 
 def _matching(pattern: re.Pattern[str], value: str, what: str) -> str:
     if not pattern.fullmatch(value) or not _EXACT.fullmatch(value) or len(value) > _LONGEST or "=?" in value:
-        raise UnsafeMail(f"the {what} cannot stand in a header: one line of ASCII, at most {_LONGEST} characters")
+        raise UnsafeMail(
+            f"the {what} cannot stand in a header: one line of ASCII, at most {_LONGEST} characters"
+        )
     return value
 
 
@@ -163,15 +168,19 @@ def _body(mail: Mail) -> bytes:
     if len(parts) < 2:
         return parts[0] if parts else _part("plain", "")
     # Base64 and quoted-printable cannot hold "=_", and plain parts that hold it are encoded: no body ends itself.
-    boundary = b"=_" + blake2b(mail.key.encode("utf-8", "replace"), digest_size=15).hexdigest().encode("ascii")
+    boundary = b"=_" + blake2b(mail.key.encode("utf-8", "replace"), digest_size=15).hexdigest().encode(
+        "ascii"
+    )
     head = b'Content-Type: multipart/alternative;\r\n boundary="' + boundary + b'"\r\n\r\n'
     opening = b"--" + boundary + b"\r\n"
     return head + b"".join(opening + part + b"\r\n" for part in parts) + b"--" + boundary + b"--\r\n"
 
 
 def _part(subtype: str, text: str) -> bytes:
-    text = text.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
-    encoding, content = _encoded_body(text.encode("utf-8", "replace"))
+    content = text.encode("utf-8", "replace").replace(b"\0", b"")
+    if b"\r" in content:
+        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    encoding, content = _encoded_body(content.replace(b"\n", b"\r\n"))
     head = f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n"
     return head.encode("ascii") + content
 

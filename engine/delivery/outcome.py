@@ -56,9 +56,9 @@ Outcome = Accepted | Retry | Failed | Unknown
 
 
 def plain(text: str, *secrets: str) -> str:
-    """Return what the outside said as one short line without addresses, keys, `secrets` and control characters.
+    r"""Return what the outside said as one short line without addresses, keys, `secrets` and control characters.
 
-    >>> plain("550 5.1.1 <ann@example.test>:\\r\\n unknown")
+    >>> plain("550 5.1.1 <ann@example.test>:\r\n unknown")
     '550 5.1.1 <address>: unknown'
     """
     for secret in secrets:

@@ -47,7 +47,7 @@ def parse_rate(text: str) -> Rate:
     Rate(count=20, seconds=1)
     """
     match = _RATE.fullmatch(text)
-    if match is None or int(match[1]) == 0 or match[2] and int(match[2]) == 0:
+    if match is None or int(match[1]) == 0 or (match[2] and int(match[2]) == 0):
         raise UsageError(f'a rate reads like "20/s", "600/m" or "5000/h", not "{text}"')
     return Rate(int(match[1]), int(match[2] or 1) * _SECONDS[match[3].lower()])
 
