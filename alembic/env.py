@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection
 
-from alembic import context
 from engine.store import tables, types
 from engine.store.database import connect
 
@@ -34,7 +34,7 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
-def render_type(kind: str, item: Any, autogen: AutogenContext) -> str | bool:
+def render_type(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[False]:
     """Write our own column types by name, so that a migration reads the same for both databases."""
     if kind != "type":
         return False

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from alembic import command
 from engine.bundled import bundled
 from engine.errors import DatabaseBehind, OutsideError
 from engine.store.database import Database, connect, outside
@@ -111,16 +111,18 @@ def differences(database: Database) -> None:
 
 
 def _config(connection: Connection | None = None) -> Config:
-    config = Config()
+    config = _SilentConfig()
     config.set_main_option("script_location", str(bundled("alembic")).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    config.print_stdout = _say_nothing  # type: ignore[method-assign]  # commands print by themselves otherwise
     return config
 
 
-def _say_nothing(*_arguments: Any) -> None:
-    return None
+class _SilentConfig(Config):
+    """Alembic's commands print by themselves otherwise, into the middle of a JSON document."""
+
+    def print_stdout(self, text: str, *arg: Any) -> None:
+        return None
 
 
 @lru_cache(maxsize=1)

@@ -74,7 +74,7 @@ class Postgres:
             return
         log = (self._folder / "log").open("ab")
         settings = [part for setting in _NOT_DURABLE for part in ("-c", setting)]
-        command = [
+        command: list[str | Path] = [
             self._binaries / "postgres",
             "-D",
             self._folder / "data",
@@ -165,7 +165,7 @@ def find_binaries() -> Path:
 def _initialise(binaries: Path, folder: Path) -> None:
     for user in _server_user():
         os.chown(folder, user.pw_uid, user.pw_gid)
-    command = [
+    command: list[str | Path] = [
         binaries / "initdb",
         "-D",
         folder / "data",
