@@ -56,6 +56,7 @@ def upgrade() -> None:
         sa.Column("subscription_status", sa.Text(), nullable=True),
         sa.Column("properties", types.Document, nullable=True),
         sa.Column("updated_at", types.Instant(), nullable=True),
+        sa.Column("told_at", types.Document, nullable=True),
         sa.Column("first_seen_at", types.Instant(), nullable=False),
         sa.Column("orders", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("spent", types.Money(), server_default=sa.text("0"), nullable=False),
@@ -96,9 +97,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "fact_digests",
-        sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("digest", name=op.f("pk_fact_digests")),
-        sqlite_with_rowid=False,
+        sa.Column("key", types.Key, autoincrement=False, nullable=False),
+        sa.Column("told_at", types.Instant(), nullable=False),
+        sa.Column("contents", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_fact_digests")),
     )
     op.create_table(
         "fact_inbox",
@@ -233,6 +235,7 @@ def upgrade() -> None:
         sa.Column("properties", types.Document, nullable=True),
         sa.Column("first_seen_at", types.Instant(), nullable=False),
         sa.Column("updated_at", types.Instant(), nullable=True),
+        sa.Column("told_at", types.Document, nullable=True),
         sa.PrimaryKeyConstraint("sku", name=op.f("pk_products")),
     )
     with op.batch_alter_table("products", schema=None) as batch_op:
@@ -291,6 +294,7 @@ def upgrade() -> None:
         sa.Column("cart_id", sa.Text(), nullable=False),
         sa.Column("customer_id", types.Key, nullable=True),
         sa.Column("updated_at", types.Instant(), nullable=False),
+        sa.Column("told_at", types.Document, nullable=True),
         sa.Column("url", sa.Text(), nullable=True),
         sa.Column("checkout_url", sa.Text(), nullable=True),
         sa.Column("currency", sa.Text(), nullable=True),
@@ -476,6 +480,7 @@ def upgrade() -> None:
         sa.Column("returns", types.Document, nullable=True),
         sa.Column("properties", types.Document, nullable=True),
         sa.Column("updated_at", types.Instant(), nullable=False),
+        sa.Column("told_at", types.Document, nullable=True),
         sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], name=op.f("fk_orders_customer_id")),
         sa.PrimaryKeyConstraint("order_id", name=op.f("pk_orders")),
     )

@@ -51,7 +51,7 @@ customers = Table(
     Column("locale", Text),
     Column("timezone", Text),  # as told, if it is a zone
     Column("country", Text),  # ISO 3166, upper case
-    Column("zone", Text),  # the zone decisions use: told, else the country's only one; NULL is the shop's
+    Column("zone", Text, index=True),  # the zone decisions use: told, else the country's only one; NULL is the shop's
     Column("birthday", Text),  # YYYY-MM-DD or MM-DD, as told
     Column("created_at", Instant),
     Column("tags", Document),
@@ -63,6 +63,7 @@ customers = Table(
     Column("subscription_status", Text),
     Column("properties", Document),
     Column("updated_at", Instant),  # own time of the newest customers fact
+    Column("told_at", Document),  # {field: microseconds} where a field was last told at another time than updated_at
     Column("first_seen_at", Instant, nullable=False),  # when the first fact about this customer arrived
     # projected from orders and events, in the transaction of the fact
     Column("orders", Integer, nullable=False, server_default=text("0")),
@@ -103,6 +104,7 @@ products = Table(
     Column("properties", Document),
     Column("first_seen_at", Instant, nullable=False),
     Column("updated_at", Instant),
+    Column("told_at", Document),  # {field: microseconds} where a field was last told at another time than updated_at
     Index("ix_products_category", "category"),
 )
 
@@ -154,6 +156,7 @@ orders = Table(
     Column("returns", Document),
     Column("properties", Document),
     Column("updated_at", Instant, nullable=False),
+    Column("told_at", Document),  # {field: microseconds} where a field was last told at another time than updated_at
     Index("ix_orders_customer_id_placed_at", "customer_id", "placed_at"),
     Index("ix_orders_placed_at", "placed_at"),
 )
@@ -175,6 +178,7 @@ carts = Table(
     Column("cart_id", Text, primary_key=True),
     Column("customer_id", Key, ForeignKey("customers.id"), index=True),
     Column("updated_at", Instant, nullable=False),
+    Column("told_at", Document),  # {field: microseconds} where a field was last told at another time than updated_at
     Column("url", Text),
     Column("checkout_url", Text),
     Column("currency", Text),
@@ -190,6 +194,7 @@ cart_lines = Table(
     Column("sku", Text, nullable=False),
     Column("quantity", Float, nullable=False, server_default=text("1")),
     Column("price", Money),
+    Index("ix_cart_lines_sku", "sku"),
 )
 
 # Everything that happened to a customer, append-only: told events, events raised by other facts, and the engine's own.
@@ -209,6 +214,14 @@ events = Table(
     Column("properties", Document),  # the whole fact as told, canonical field names
     Column("backfill", Boolean, nullable=False, server_default=text("false")),
     Index("ix_events_customer_id_name_occurred_at", "customer_id", "name", "occurred_at"),
+    Index(
+        "ix_events_sku_name_occurred_at",
+        "sku",
+        "name",
+        "occurred_at",
+        sqlite_where=text("sku IS NOT NULL"),
+        postgresql_where=text("sku IS NOT NULL"),
+    ),
 )
 
 # Facts that no tick has looked at yet: written in the ingest's transaction, deleted in the tick's.
@@ -243,12 +256,14 @@ staged_facts = Table(
     Index("ix_staged_facts_arrives_at_id", "arrives_at", "id"),
 )
 
-# Content hash of each fact row already taken, so that the same file again changes nothing (kind, key → content).
+# Content hashes of the newest telling of each fact, so that the same file again changes nothing. A reading that tells a
+# key several times keeps them all; a later reading with other content starts anew, so that A, B, A ends at A.
 fact_digests = Table(
     "fact_digests",
     metadata,
-    Column("digest", LargeBinary, primary_key=True),
-    sqlite_with_rowid=False,
+    Column("key", Key, primary_key=True, autoincrement=False),  # hash of kind and key
+    Column("told_at", Instant, nullable=False),  # time of receipt of that reading
+    Column("contents", LargeBinary, nullable=False),  # 8 bytes a content
 )
 
 # ── consent ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -355,6 +370,7 @@ timers = Table(
     Column("trigger_no", Integer, nullable=False),
     Column("customer_id", Key, ForeignKey("customers.id"), nullable=False, index=True),
     Column("key", Text, nullable=False),  # what the newer fact must share to replace it: cart, order, product, field
+    Column("armed_at", Instant, nullable=False),  # own time of the fact that set it: an older one never moves it
     Column("due_at", Instant, nullable=False),
     Column("until", Instant),  # after this moment the chance is gone
     Column("occurrence", Text, nullable=False),  # what makes the entry unique
