@@ -74,12 +74,18 @@ def check_operation(operator: str, left: object, right: object) -> None:
     if operator == "*":
         _check_repeat(left, right)
         _check_repeat(right, left)
-        if isinstance(left, int) and isinstance(right, int) and left.bit_length() + right.bit_length() > _MAX_BITS:
+        if (
+            isinstance(left, int)
+            and isinstance(right, int)
+            and left.bit_length() + right.bit_length() > _MAX_BITS
+        ):
             raise TooMuch("a number in the template grows too large")
     elif operator == "**":
         _check_power(left, right)
     elif operator == "%" and isinstance(left, (str, bytes)):
-        raise RenderError("% does not format text in a template; write the text and {{ values }} side by side")
+        raise RenderError(
+            "% does not format text in a template; write the text and {{ values }} side by side"
+        )
     elif operator == "+" and isinstance(left, (str, list, tuple)) and isinstance(right, (str, list, tuple)):
         limit = MAX_TEXT if isinstance(left, str) else MAX_ITEMS
         if len(left) + len(right) > limit:
@@ -94,7 +100,8 @@ def _check_repeat(value: object, times: object) -> None:
 
 
 def _check_power(left: object, right: object) -> None:
-    if not isinstance(right, (int, float, Decimal)) or abs(right) > _MAX_EXPONENT:
+    exponent = float(right) if isinstance(right, (int, float, Decimal)) else _MAX_EXPONENT + 1.0
+    if abs(exponent) > _MAX_EXPONENT:
         raise TooMuch(f"a template raises numbers to the power of {_MAX_EXPONENT} at most")
     if isinstance(left, int) and left.bit_length() > _MAX_BITS // _MAX_EXPONENT:
         raise TooMuch("a number in the template grows too large")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 
@@ -37,7 +37,10 @@ def locale_chain(locale: str | None) -> tuple[str, ...]:
     if match is None:
         return (DEFAULT,)
     language, script, region = match[1].lower(), (match[2] or "").title(), (match[3] or "").upper()
-    wanted = [f"{language}-{script}-{region}" if script and region else "", f"{language}-{region}" if region else ""]
+    wanted = [
+        f"{language}-{script}-{region}" if script and region else "",
+        f"{language}-{region}" if region else "",
+    ]
     if language == "zh" and not script and region:
         script = "Hant" if region in _HANT else "Hans"
     wanted += [f"{language}-{script}" if script else "", language]
@@ -47,7 +50,7 @@ def locale_chain(locale: str | None) -> tuple[str, ...]:
 @lru_cache(maxsize=1024)
 def is_locale_folder(name: str) -> bool:
     """Return whether a folder under templates/ holds localised copies: `ja`, `zh-Hant`, `pt-BR`."""
-    return bool(_FOLDER.fullmatch(name)) and localedata.exists(name.split("-")[0])
+    return bool(_FOLDER.fullmatch(name)) and localedata.exists(name.split("-", maxsplit=1)[0])
 
 
 def formatting_locale(folder: str, customer: str | None, shop: str) -> str:
@@ -58,7 +61,11 @@ def formatting_locale(folder: str, customer: str | None, shop: str) -> str:
     """
     words = folder or shop
     mine = (customer or "").replace("_", "-")
-    return mine if mine and mine.split("-")[0].lower() == words.split("-")[0].lower() else words.replace("_", "-")
+    return (
+        mine
+        if mine and mine.split("-")[0].lower() == words.split("-")[0].lower()
+        else words.replace("_", "-")
+    )
 
 
 def direction(locale: str) -> str:
@@ -136,7 +143,7 @@ def to_moment(value: object) -> datetime | None:
     if isinstance(value, datetime):
         return value
     if isinstance(value, date):
-        return datetime(value.year, value.month, value.day)
+        return datetime.combine(value, time())
     if isinstance(value, str):
         try:
             return datetime.fromisoformat(value.strip())
@@ -173,10 +180,19 @@ def _number(value: Decimal, digits: int | None, locale: str) -> str:
 @lru_cache(maxsize=4096)
 def _date(day: date, form: str, locale: str) -> str:
     if form in ("short", "medium", "long", "full"):
-        return babel_dates.format_date(day, form, locale=babel_locale(locale))  # type: ignore[arg-type]
+        return babel_dates.format_date(day, form, locale=babel_locale(locale))
     return babel_dates.format_skeleton(form[:32], day, locale=babel_locale(locale))
 
 
 @lru_cache(maxsize=4096)
 def _datetime(moment: datetime, form: str, locale: str) -> str:
-    return babel_dates.format_datetime(moment, form, locale=babel_locale(locale))  # type: ignore[arg-type]
+    known = babel_locale(locale)
+    if form not in ("short", "medium", "long", "full"):
+        return babel_dates.format_skeleton(form[:32], moment, locale=known)
+    time_of_day = babel_dates.format_time(moment.time(), "short", locale=known)
+    pattern = str(known.datetime_formats[form])
+    return (
+        pattern.replace("{1}", _date(moment.date(), form, locale))
+        .replace("{0}", time_of_day)
+        .replace("'", "")
+    )

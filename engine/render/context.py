@@ -1,0 +1,414 @@
+"""What a template may say: the names, their fields, and the values behind them.
+
+Whoever makes a mail hands over plain mappings in a frozen `RenderContext`; templates see read-only `Record`s of them.
+A known field without a value is None, so that `customer.first_name or 'Hello'` works; a field that does not exist is
+an error with a likely name. Addresses of pages and pictures that are not http(s) come out as None, money as Decimal.
+The same `KINDS` serve the lint, which knows every field without any values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+from urllib.parse import quote, urlsplit
+
+from engine.render.locales import to_decimal, to_moment
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The fields of one kind of thing: name → type.
+
+    A type is `text`, `number`, `money`, `time`, `url`, `flag`, `any` or another kind, with `*` for many. An open kind
+    may have further fields (a fact's own properties); there, what is not known is None.
+    """
+
+    fields: Mapping[str, str]
+    open: bool = False
+
+
+def _fields(**types: str) -> dict[str, str]:
+    return {name: kind for kind, names in types.items() for name in names.split()}
+
+
+_PRODUCT = _fields(
+    text="sku title category brand currency group strategy", money="price old_price", url="url image_url",
+    number="stock days_of_supply", flag="available in_stock", properties="properties",
+)  # fmt: skip
+
+KINDS: Mapping[str, Kind] = {
+    "customer": Kind(
+        _fields(
+            text="external_id email first_name last_name name locale language timezone country tier referral_code "
+            "subscription_status",
+            url="referral_url",
+            time="birthday created_at points_expire_at first_order_at last_order_at",
+            number="points orders average_gap_days spent_percentile churn_risk",
+            money="spent predicted_value",
+            any="tags",
+            rfm="rfm",
+            properties="properties",
+        )
+    ),
+    "rfm": Kind(_fields(number="r f m")),
+    "properties": Kind({}, open=True),
+    "shop": Kind(
+        _fields(text="name timezone locale currency postal_address phone email", url="url logo"), open=True
+    ),
+    "sender": Kind(_fields(text="email name reply_to")),
+    "brand": Kind(
+        _fields(
+            text="background surface ink muted line accent on_accent soft font heading_font radius tone logo_alt",
+            url="logo",
+            number="logo_width",
+        ),
+        open=True,
+    ),
+    "trigger": Kind(
+        _fields(
+            text="event sku order_id cart_id currency",
+            time="at",
+            number="order_number years quantity",
+            money="value price old_price",
+            any="facts lines products",
+            product="product",
+        ),
+        open=True,
+    ),
+    "order": Kind(
+        {
+            **_fields(
+                text="order_id status currency coupon",
+                time="placed_at status_at",
+                money="total discount value",
+            ),
+            "lines": "line*",
+            "shipments": "shipment*",
+            "refunds": "refund*",
+            "returns": "return*",
+        }
+    ),
+    "cart": Kind(
+        {
+            **_fields(text="cart_id currency", url="url checkout_url", money="value", time="updated_at"),
+            "lines": "line*",
+        }
+    ),
+    "line": Kind({**_PRODUCT, "quantity": "number", "total": "money", "price_now": "money"}),
+    "product": Kind(_PRODUCT),
+    "shipment": Kind(_fields(text="carrier", url="tracking_url", time="estimated_at", any="skus")),
+    "refund": Kind(_fields(money="amount", flag="full")),
+    "return": Kind(_fields(text="status reason")),
+    "offer": Kind(
+        _fields(
+            text="name code currency buy_one_get_one gift early_access",
+            number="percent",
+            money="amount",
+            flag="free_shipping",
+            time="expires_at",
+            product="product",
+        )
+    ),
+    "answer": Kind(
+        _fields(text="event choice text survey", number="score days rating", time="at"), open=True
+    ),
+    "flow": Kind(_fields(text="name summary topic topic_name kind step", any="version")),
+    "words": Kind({}, open=True),
+    "links": Kind(_fields(text="unsubscribe preferences view_in_browser", call="answer snooze")),
+}
+
+NAMES: Mapping[str, str] = {
+    "customer": "customer", "shop": "shop", "sender": "sender", "brand": "brand", "trigger": "trigger",
+    "order": "order", "cart": "cart", "product": "product", "products": "product*", "offer": "offer",
+    "answer": "answer", "flow": "flow", "now": "time", "links": "links", "words": "words", "blocks": "blocks",
+    "locale": "text", "direction": "text", "subject": "text", "preheader": "text",
+}  # fmt: skip
+"""Every name that any template may use, with its type; a template's recommend blocks come on top (`product*`)."""
+
+BRAND = {
+    "background": "#f4f1ec", "surface": "#ffffff", "ink": "#2b2a28", "muted": "#66625c", "line": "#e4dfd7",
+    "accent": "#2f5d50", "on_accent": "#ffffff", "soft": "#eef3ef", "radius": "6px", "tone": "warm",
+    "font": "-apple-system, BlinkMacSystemFont, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif",
+    "heading_font": "Georgia, 'Times New Roman', serif", "logo_width": 140,
+}  # fmt: skip
+"""What `[brand]` leaves open."""
+
+
+class LinkMaker(Protocol):
+    """Makes the links of one mail to one customer: opaque https URLs that name nobody."""
+
+    def unsubscribe(self) -> str:
+        """Return the link that ends the mail's topic (RFC 8058)."""
+        ...
+
+    def preferences(self) -> str:
+        """Return the link to the preference page."""
+        ...
+
+    def view_in_browser(self) -> str:
+        """Return the link to this mail as a page."""
+        ...
+
+    def answer(self, event: str, **facts: object) -> str:
+        """Return the link to a page whose button records the fact."""
+        ...
+
+    def snooze(self, days: int) -> str:
+        """Return the link that asks for a later reminder."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RenderContext:
+    """Everything that one mail says, as plain mappings with the field names of `KINDS`.
+
+    `now` is the customer's own clock (aware): its time zone is the one that times are written in. `picks` holds the
+    products of each recommend block by name. What a flow does not have (a cart, an offer) is None.
+    """
+
+    customer: Mapping[str, Any]
+    shop: Mapping[str, Any]
+    sender: Mapping[str, Any]
+    flow: Mapping[str, Any]
+    now: datetime
+    links: LinkMaker
+    brand: Mapping[str, Any] = field(default_factory=dict)
+    trigger: Mapping[str, Any] | None = None
+    order: Mapping[str, Any] | None = None
+    cart: Mapping[str, Any] | None = None
+    product: Mapping[str, Any] | None = None
+    products: Sequence[Mapping[str, Any]] = ()
+    offer: Mapping[str, Any] | None = None
+    answer: Mapping[str, Any] | None = None
+    picks: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+    def values(self) -> dict[str, Any]:
+        """Return the names of a template with their read-only values."""
+        names: dict[str, Any] = {
+            name: record(name, getattr(self, name))
+            for name in (
+                "customer",
+                "shop",
+                "sender",
+                "flow",
+                "trigger",
+                "order",
+                "cart",
+                "product",
+                "offer",
+                "answer",
+            )
+        }
+        names["brand"] = record(
+            "brand", {**BRAND, **{k: v for k, v in self.brand.items() if v not in (None, "")}}
+        )
+        names["products"] = tuple(record("product", item) for item in self.products)
+        names["now"] = self.now
+        names["links"] = Links(self.links)
+        for name, products in self.picks.items():
+            names[name] = tuple(record("product", item) for item in products)
+        return names
+
+
+class Record:
+    """A read-only thing of one kind, as a template sees it."""
+
+    __slots__ = ("_kind", "_values")
+
+    def __init__(self, kind: str, values: Mapping[str, Any]) -> None:
+        self._kind = kind
+        self._values = values
+
+    def __getattr__(self, name: str) -> Any:
+        kind = KINDS[self._kind]
+        known = kind.fields.get(name)
+        if (known is None and not kind.open) or name.startswith("_"):
+            raise AttributeError(name)
+        value = self._values.get(name)
+        if value is None:
+            derive = _DERIVED.get((self._kind, name))
+            return derive(self._values) if derive else _absent(known)
+        return _converted(known, value)
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return getattr(self, str(name))
+        except AttributeError:
+            raise KeyError(name) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<{self._kind}>"
+
+    def __str__(self) -> str:
+        return ""
+
+
+class Links:
+    """The `links` of a template: three plain links, and two that are called."""
+
+    __slots__ = ("_maker",)
+
+    def __init__(self, maker: LinkMaker) -> None:
+        self._maker = maker
+
+    @property
+    def unsubscribe(self) -> str:
+        """The link that ends the mail's topic."""
+        return self._maker.unsubscribe()
+
+    @property
+    def preferences(self) -> str:
+        """The link to the preference page."""
+        return self._maker.preferences()
+
+    @property
+    def view_in_browser(self) -> str:
+        """The link to this mail as a page."""
+        return self._maker.view_in_browser()
+
+    def answer(self, event: str, **facts: object) -> str:
+        """Return the link to a page whose button records the fact."""
+        return self._maker.answer(event, **facts)
+
+    def snooze(self, days: int) -> str:
+        """Return the link that asks for a later reminder."""
+        return self._maker.snooze(days)
+
+
+def kind_of(thing: Record) -> str:
+    """Return the kind of a record: a key of `KINDS`."""
+    return thing._kind  # noqa: SLF001 - templates must not see it as a field
+
+
+def record(kind: str, values: Mapping[str, Any] | Record | None) -> Record | None:
+    """Return the values as a thing of that kind; None stays None."""
+    if values is None or isinstance(values, Record):
+        return values
+    return Record(kind, values)
+
+
+def safe_url(value: object) -> str | None:
+    """Return an http(s) URL that is safe inside a mail, percent-encoded; None for anything else.
+
+    >>> safe_url("https://kiyomi.test/茶?q=a b")
+    'https://kiyomi.test/%E8%8C%B6?q=a%20b'
+    >>> safe_url("javascript:alert(1)")
+    """
+    text = str(value).strip()
+    if not text.isprintable() or len(text) > 2_000:
+        return None
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return None
+    if parts.scheme.lower() not in ("http", "https") or not parts.netloc:
+        return None
+    if not parts.netloc.isascii():
+        try:
+            text = text.replace(parts.netloc, parts.netloc.encode("idna").decode("ascii"), 1)
+        except UnicodeError:
+            return None
+    return quote(text, safe="%/:=&?~#+!$,;'@()*[]")
+
+
+def _absent(kind: str | None) -> Any:
+    if kind is not None and kind.endswith("*"):
+        return ()
+    return Record("properties", {}) if kind == "properties" else None
+
+
+def _converted(kind: str | None, value: Any) -> Any:
+    if kind is None or kind == "any":
+        return _open_value(value)
+    if kind in _SCALARS:
+        return _SCALARS[kind](value)
+    if kind.endswith("*"):
+        return tuple(record(kind[:-1], item) for item in value)
+    return record(kind, value)
+
+
+def _open_value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return Record("properties", value)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return tuple(_open_value(item) for item in value)
+    return value
+
+
+def _time(value: Any) -> Any:
+    moment = to_moment(value) if isinstance(value, str) else value
+    return value if moment is None else moment
+
+
+def _number(value: Any) -> Any:
+    return to_decimal(value) if isinstance(value, str) else value
+
+
+_SCALARS: Mapping[str, Callable[[Any], Any]] = {
+    "text": lambda value: value if isinstance(value, str) else str(value),
+    "number": _number,
+    "money": to_decimal,
+    "time": _time,
+    "url": safe_url,
+    "flag": bool,
+}
+
+
+def _full_name(values: Mapping[str, Any]) -> str | None:
+    names = [str(values[key]) for key in ("first_name", "last_name") if values.get(key)]
+    return " ".join(names) or None
+
+
+def _language(values: Mapping[str, Any]) -> str | None:
+    locale = values.get("locale")
+    return str(locale).replace("_", "-").split("-")[0].lower() if locale else None
+
+
+def _in_stock(values: Mapping[str, Any]) -> bool:
+    stock = to_decimal(values.get("stock"))
+    return values.get("available") is not False and (stock is None or stock > 0)
+
+
+def _line_total(values: Mapping[str, Any]) -> Decimal | None:
+    price, quantity = to_decimal(values.get("price")), to_decimal(values.get("quantity", 1))
+    return None if price is None or quantity is None else price * quantity
+
+
+def _lines_value(values: Mapping[str, Any]) -> Decimal | None:
+    totals = [_line_total(line) for line in values.get("lines") or () if isinstance(line, Mapping)]
+    known = [total for total in totals if total is not None]
+    return sum(known, Decimal(0)) if known else None
+
+
+def _order_value(values: Mapping[str, Any]) -> Decimal | None:
+    total = to_decimal(values.get("total"))
+    return _lines_value(values) if total is None else total
+
+
+_DERIVED: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], Any]] = {
+    ("customer", "name"): _full_name,
+    ("customer", "language"): _language,
+    ("customer", "orders"): lambda _: 0,
+    ("line", "in_stock"): _in_stock,
+    ("product", "in_stock"): _in_stock,
+    ("line", "total"): _line_total,
+    ("line", "quantity"): lambda _: 1,
+    ("cart", "value"): _lines_value,
+    ("order", "value"): _order_value,
+    ("order", "total"): _lines_value,
+}

@@ -1,0 +1,311 @@
+"""The Jinja environment that templates run in: strict, escaped, sandboxed, bounded.
+
+Every value is escaped and there is no way to switch that off; an unknown name is an error with a likely one; nothing
+can be changed, imported or called beyond a short list; loops, texts, output and time are charged to the rendering's
+`Budget` (see `engine.render.limits`). Everything that goes wrong leaves as `RenderError` with file and line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from jinja2 import BaseLoader, StrictUndefined, Template, TemplateNotFound, nodes
+from jinja2.exceptions import (
+    SecurityError,
+    TemplateAssertionError,
+    TemplateError,
+    TemplateSyntaxError,
+    UndefinedError,
+)
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace, pass_context
+from jinja2.visitor import NodeTransformer
+
+from engine.diagnostics import did_you_mean
+from engine.render.context import KINDS, NAMES, Links, Record, kind_of
+from engine.render.errors import RenderError
+from engine.render.filters import FILTERS, TESTS, join_text, replace_text
+from engine.render.limits import Budget, bounded_range, bounded_text, check_operation
+
+BUDGET, FORMATS = "_budget", "_formats"
+_TEXT_METHODS = frozenset(
+    [
+        "lower",
+        "upper",
+        "title",
+        "capitalize",
+        "casefold",
+        "swapcase",
+        "strip",
+        "lstrip",
+        "rstrip",
+        "split",
+        "rsplit",
+        "splitlines",
+        "startswith",
+        "endswith",
+        "find",
+        "rfind",
+        "index",
+        "rindex",
+        "count",
+        "partition",
+        "rpartition",
+        "removeprefix",
+        "removesuffix",
+        "isdigit",
+        "isalpha",
+        "isalnum",
+        "isupper",
+        "islower",
+        "isspace",
+        "isnumeric",
+        "istitle",
+    ]
+)
+_TEXT_REPLACED: Mapping[str, Callable[..., Any]] = {"replace": replace_text, "join": join_text}
+_TIME_FIELDS = frozenset(
+    ["year", "month", "day", "hour", "minute", "second", "weekday", "isoweekday", "date", "isoformat"]
+)
+_KEPT_LINES = 500
+_BODIES = (nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block, nodes.Template)
+_NO_AUTOESCAPE = "values in a mail are always escaped; {% autoescape %} is not known"
+_HIDDEN_TYPES = (int, float, Decimal, bytes, Budget)
+
+
+class StrictName(StrictUndefined):
+    """An unknown name or field: using it in any way is an error that says which one it is."""
+
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        name = str(self._undefined_name)
+        if isinstance(self._undefined_obj, Record):
+            kind = kind_of(self._undefined_obj)
+            return _sentence(f'{kind} has no field "{name}"', did_you_mean(name, KINDS[kind].fields))
+        if isinstance(self._undefined_obj, Links):
+            return _sentence(f'links has no "{name}"', did_you_mean(name, KINDS["links"].fields))
+        if self._undefined_obj is None:
+            return f'"{name}" is asked of something that this mail does not have; guard it with {{% if … %}}'
+        if self._undefined_hint:
+            return self._undefined_hint
+        return _sentence(f'"{name}" is no name that a template knows', did_you_mean(name, NAMES))
+
+
+class Blocks:
+    """The `blocks` of one rendering: `blocks.cart(...)` is the macro `cart` in blocks/cart.mjml."""
+
+    __slots__ = ("_environment", "_loaded", "_names")
+
+    def __init__(self, environment: MailEnvironment, names: dict[str, Any]) -> None:
+        self._environment, self._names = environment, names
+        self._loaded: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        found = self._loaded.get(name)
+        if found is None:
+            found = self._loaded[name] = self._load(name)
+        return found
+
+    def _load(self, name: str) -> Any:
+        path = f"blocks/{name}.mjml"
+        try:
+            module = self._environment.get_template(path).make_module(self._names)
+        except TemplateNotFound:
+            raise AttributeError(name) from None
+        macro = getattr(module, name, None)
+        if macro is None:
+            raise RenderError(f'this file defines no macro "{name}"', template=f"templates/{path}")
+        return macro
+
+
+class _Charged(NodeTransformer):
+    """Puts a charge into each body that can run more than once, and a bound around each joined text.
+
+    Refuses what would get around the sandbox's rules: hidden names, and blocks that are not escaped.
+    """
+
+    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+        """Return the node that takes a node's place."""
+        if isinstance(node, nodes.Name) and node.name.startswith("_") and node.name != "_":
+            raise TemplateAssertionError(f'"{node.name}" is no name that a template knows', node.lineno)
+        if isinstance(node, nodes.ScopedEvalContextModifier):
+            raise TemplateAssertionError(_NO_AUTOESCAPE, node.lineno)
+        if isinstance(node, _BODIES):
+            return self._charge(node)
+        self.generic_visit(node)
+        if isinstance(node, nodes.Concat):
+            return nodes.Filter(node, "_sized", [], [], None, None, lineno=node.lineno)
+        return node
+
+    def _charge(self, node: Any) -> nodes.Node:
+        written = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
+        self.generic_visit(node)
+        cost = nodes.Filter(nodes.Const(written), "_charge", [], [], None, None, lineno=node.lineno)
+        node.body.insert(0, nodes.ExprStmt(cost, lineno=node.lineno))
+        return node  # type: ignore[no-any-return]
+
+
+@pass_context
+def _charge(context: Context, characters: int) -> str:
+    context.parent[BUDGET].charge(characters)
+    return ""
+
+
+@pass_context
+def _finished(context: Context, value: Any) -> Any:
+    """Return what an output expression writes: nothing for None, else the value within the budget."""
+    if value is None:
+        return ""
+    budget = context.parent.get(BUDGET)
+    if budget is not None:
+        budget.charge(len(value) if isinstance(value, str) else 16)
+    if isinstance(value, Record):
+        raise RenderError(f"this writes a whole {kind_of(value)}; name one of its fields")
+    if isinstance(value, (tuple, list, dict)):
+        raise RenderError("this writes a whole list; loop over it, or use `| join`")
+    return value
+
+
+class MailEnvironment(ImmutableSandboxedEnvironment):
+    """Compiles and runs templates that a `loader` finds; one for each library and chain of locales."""
+
+    intercepted_binops = frozenset(("*", "**", "%", "+"))
+
+    def __init__(self, loader: BaseLoader) -> None:
+        super().__init__(
+            loader=loader, undefined=StrictName, autoescape=_escapes, trim_blocks=True, lstrip_blocks=True,
+            finalize=_finished, cache_size=-1, auto_reload=False,
+        )  # fmt: skip
+        self.filters = {**FILTERS, "_charge": _charge, "_sized": bounded_text}
+        self.tests = dict(TESTS)
+        self._lines: dict[str, Template] = {}
+        self.globals = {"range": bounded_range, "namespace": Namespace, "dict": dict}
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        tree = super()._parse(source, name, filename)
+        return tree if self.plain_parse else _Charged().visit(tree)
+
+    plain_parse = False
+
+    def line(self, source: str) -> Template:
+        """Return a short template of plain text that is in no file, such as a step's own subject."""
+        name = f"#{source}"
+        if name not in self._lines:
+            if len(self._lines) >= _KEPT_LINES:
+                self._lines.clear()
+            code = self.compile(source, name, "subject")
+            self._lines[name] = self.template_class.from_code(self, code, dict(self.globals))
+        return self._lines[name]
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return a field, item or allowed method; anything else is an unknown name."""
+        if type(obj) is Record:
+            try:
+                return obj.__getattr__(attribute)
+            except AttributeError:
+                return self.undefined(obj=obj, name=attribute)
+        if isinstance(obj, str) and attribute in _TEXT_REPLACED:
+            return partial(_TEXT_REPLACED[attribute], obj)
+        return super().getattr(obj, attribute)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Return whether a template may see an attribute; short lists for texts and times, none for numbers."""
+        if isinstance(obj, str):
+            return attr in _TEXT_METHODS
+        if isinstance(obj, (datetime, date)):
+            return attr in _TIME_FIELDS
+        if isinstance(obj, _HIDDEN_TYPES):
+            return False
+        return super().is_safe_attribute(obj, attr, value)
+
+    def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a macro, block or allowed method, at the cost of one step."""
+        budget = context.parent.get(BUDGET)
+        if budget is not None:
+            budget.charge()
+        return super().call(context, obj, *args, **kwargs)
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Work out an operation, refusing one whose result would be huge."""
+        check_operation(operator, left, right)
+        return super().call_binop(context, operator, left, right)
+
+
+def _escapes(name: str | None) -> bool:
+    """Subjects and preheaders are plain text; everything else is markup."""
+    return name is None or "#" not in name
+
+
+def run(environment: MailEnvironment, name: str, values: dict[str, Any], where: Callable[[str], str]) -> str:
+    """Return what a template writes with these values; `where` gives a template name's path in the project.
+
+    `values` holds the names of `engine.render.context.NAMES` and, under `BUDGET` and `FORMATS`, the rendering's own.
+    Raises RenderError with the place in the author's file for everything that goes wrong.
+    """
+    return guarded(lambda: environment.get_template(name).render(values), name, where)
+
+
+def guarded(write: Callable[[], str], name: str, where: Callable[[str], str]) -> str:
+    """Return what `write` writes; every failure of a template becomes a RenderError with its place."""
+    try:
+        return write()
+    except RenderError as error:
+        raise error.placed(*_place(error, name, where)) from error
+    except TemplateSyntaxError as error:
+        path = where(error.name or name)
+        raise RenderError(error.message or "this is not Jinja", template=path, line=error.lineno) from error
+    except TemplateNotFound as error:
+        raise RenderError(
+            _missing(error), template=where(name), line=_place(error, name, where)[1]
+        ) from error
+    except RecursionError as error:
+        raise RenderError("templates or macros call each other without end", template=where(name)) from error
+    except (UndefinedError, SecurityError, TemplateError) as error:
+        path, line = _place(error, name, where)
+        raise RenderError(_sentence_of(error), template=path, line=line) from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, AssertionError) as error:
+        path, line = _place(error, name, where)
+        raise RenderError(f"this cannot be worked out: {_reason(error)}", template=path, line=line) from error
+    except MemoryError as error:
+        raise RenderError("the template needs too much memory", template=where(name)) from error
+
+
+def _place(error: BaseException, name: str, where: Callable[[str], str]) -> tuple[str, int]:
+    """Return the innermost template line of a traceback, which Jinja has rewritten to the author's lines."""
+    path, line = where(name), 0
+    traceback = error.__traceback__
+    while traceback is not None:
+        filename = traceback.tb_frame.f_code.co_filename
+        if filename.startswith("templates/"):
+            path, line = filename, traceback.tb_lineno
+        traceback = traceback.tb_next
+    return path, line
+
+
+def _missing(error: TemplateNotFound) -> str:
+    names = [str(name) for name in getattr(error, "templates", None) or [error.name]]
+    return f'there is no template "{names[0]}"'
+
+
+def _sentence_of(error: TemplateError) -> str:
+    if isinstance(error, SecurityError):
+        return "this reaches for something that templates may not touch"
+    return error.message or "this cannot be rendered"
+
+
+def _reason(error: Exception) -> str:
+    """Return an exception's text where it names types only; values of customers never leave."""
+    if isinstance(error, (TypeError, AttributeError)):
+        return str(error)
+    return "division by zero" if isinstance(error, ZeroDivisionError) else "a value has the wrong form"
+
+
+def _sentence(problem: str, hint: str) -> str:
+    return f"{problem}; {hint}" if hint else problem

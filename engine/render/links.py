@@ -1,0 +1,127 @@
+"""Signed links: opaque tokens that name a message and a customer by number, never by address.
+
+A token is base64url(payload + HMAC-SHA256 cut to 16 bytes); the payload is compact JSON. `SignedLinks` makes the links
+of one mail; `read_token` gives back what a token says, or None for one that was not made with any of our secrets. The
+newest secret signs, older ones still verify, so that keys can be changed without breaking mails already sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from engine.render.errors import RenderError
+
+ACTIONS = {"u": "unsubscribe", "p": "preferences", "v": "view_in_browser", "a": "answer", "s": "snooze"}
+_MAC_BYTES = 16
+_CONTEXT = b"homing-link-1\x00"
+_MAX_TOKEN = 2_000
+_MAX_DAYS = 366
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a link says: `action` is one of `ACTIONS`' values; `event` and `facts` belong to answers, `days` to snoozes."""
+
+    action: str
+    message_key: str
+    customer_id: int
+    topic: str = ""
+    event: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SignedLinks:
+    """Makes the links of one mail under `base_url` (`[web] url`, without a slash at its end)."""
+
+    base_url: str
+    secret: bytes = field(repr=False)
+    message_key: str
+    customer_id: int
+    topic: str = ""
+
+    def unsubscribe(self) -> str:
+        """Return `/u/TOKEN`: ends the mail's topic by POST, shows a page by GET."""
+        return self._link("u")
+
+    def preferences(self) -> str:
+        """Return `/p/TOKEN`: the customer's topics."""
+        return self._link("p")
+
+    def view_in_browser(self) -> str:
+        """Return `/v/TOKEN`: this mail as a page."""
+        return self._link("v")
+
+    def answer(self, event: str, **facts: object) -> str:
+        """Return `/a/TOKEN`: a page whose button records `event` with the facts."""
+        return self._link(
+            "a", event, {name: _json_value(value) for name, value in facts.items() if value is not None}
+        )
+
+    def snooze(self, days: int) -> str:
+        """Return `/s/TOKEN`: asks for the reminder that many days later (1 to 366)."""
+        if type(days) is not int or not 1 <= days <= _MAX_DAYS:
+            raise RenderError(f"links.snooze takes a number of days from 1 to {_MAX_DAYS}")
+        return self._link("s", days)
+
+    def _link(self, action: str, *more: object) -> str:
+        payload = json.dumps(
+            [action, self.message_key, self.customer_id, self.topic, *more],
+            ensure_ascii=False,
+            separators=(",", ":"),
+        ).encode()
+        token = base64.urlsafe_b64encode(payload + _mac(self.secret, payload)).rstrip(b"=").decode("ascii")
+        if len(token) > _MAX_TOKEN:
+            raise RenderError("a link carries too much; give links.answer fewer or shorter facts")
+        return f"{self.base_url.rstrip('/')}/{action}/{token}"
+
+
+def read_token(secrets: bytes | Sequence[bytes], token: str, action: str) -> Token | None:
+    """Return what a token says, or None where it is forged, broken, or made for another action.
+
+    `action` is the letter of the path it came by (`u`, `p`, `v`, `a`, `s`): a link to a page never unsubscribes.
+    """
+    if not token.isascii() or len(token) > _MAX_TOKEN or action not in ACTIONS:
+        return None
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    payload, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
+    keys = [secrets] if isinstance(secrets, bytes) else list(secrets)
+    matches = [
+        hmac.compare_digest(_mac(key, payload), mac) for key in keys
+    ]  # all of them: no hint which one fits
+    return _parsed(payload, action) if any(matches) else None
+
+
+def _mac(secret: bytes, payload: bytes) -> bytes:
+    return hmac.new(secret, _CONTEXT + payload, hashlib.sha256).digest()[:_MAC_BYTES]
+
+
+def _parsed(payload: bytes, action: str) -> Token | None:
+    letter, key, customer, topic, *more = json.loads(payload)
+    if letter != action:
+        return None
+    token = Token(ACTIONS[letter], key, customer, topic)
+    if letter == "a":
+        return Token(token.action, key, customer, topic, event=more[0], facts=more[1])
+    return Token(token.action, key, customer, topic, days=more[0]) if letter == "s" else token
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else str(value)
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    return value if isinstance(value, (bool, int, float)) else str(value)

@@ -1,0 +1,226 @@
+"""The text part of a mail, made from the structure of its compiled HTML.
+
+Layout tables (role=presentation) are blocks, other tables are rows of `a | b`; a link is `label: url`; lists have
+dashes. What readers of the HTML do not see (preheader, hidden elements, comments) is left out. Works on the compiler's
+own, well-formed output; it is not a parser for HTML found in the wild.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+_TOKEN = re.compile(
+    r"<!--.*?-->|<(/?)([a-zA-Z][a-zA-Z0-9:-]*)((?:[^>\"']++|\"[^\"]*\"|'[^']*')*+)>|<!doctype[^>]*>|([^<]+|<)",
+    re.DOTALL | re.IGNORECASE,
+)
+_ATTRIBUTE = re.compile(r"""([a-zA-Z-]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
+_SPACES = re.compile(r"[ \t\r\n]+")
+_HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden|mso-hide:\s*all|max-height:\s*0(?:px)?\s*[;\"]")
+_VOID = frozenset(["br", "img", "hr", "meta", "link", "input", "wbr", "col", "area", "source"])
+_UNSEEN = frozenset(["head", "style", "script", "title"])
+_PARAGRAPH = frozenset(["p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "blockquote"])
+_LINE = frozenset(["div", "tr", "li", "body", "center", "section", "article"])
+_INVISIBLE = re.compile("[\u200b\u200c\u2060\ufeff\u00ad\u034f\u200a]")
+_ALT, _LINK, _END, _LINE_BREAK, _PARAGRAPH_BREAK = "\x01", "\x02", "\x03", "\x04", "\x05"
+
+
+def text_of(compiled: str) -> str:
+    """Return the plain text of a compiled mail, ending with one line break."""
+    reader = _Reader()
+    start = compiled.find("<body")
+    for match in _TOKEN.finditer(compiled, max(start, 0)):
+        if match[4] is not None:
+            reader.text(match[4])
+        elif match[2] is not None:
+            reader.tag(match[2].lower(), match[3], closing=bool(match[1]))
+    return reader.finished()
+
+
+class _Reader:
+    """Collects text token by token; `out` holds pieces, in which breaks are line feeds."""
+
+    def __init__(self) -> None:
+        self.out: list[str] = []
+        self.skipped: str | None = None  # the element that is being passed over
+        self.depth = 0
+        self.tables: list[bool] = []  # for each open table, whether it holds data
+        self.row_cells = 0
+        self.lists: list[int] = []  # the next number; 0 for dashes
+        self.links: list[tuple[str, int]] = []
+        self.row_links: list[str] = []
+
+    def text(self, raw: str) -> None:
+        if self.skipped is None and raw.strip(" \t\r\n"):
+            self.out.append(_INVISIBLE.sub("", _SPACES.sub(" ", html.unescape(raw))))
+        elif (
+            self.skipped is None
+            and self.out
+            and not self.out[-1].endswith(("\n", " ", _LINE_BREAK, _PARAGRAPH_BREAK))
+        ):
+            self.out.append(" ")
+
+    def tag(self, name: str, attributes: str, *, closing: bool) -> None:
+        if self.skipped is not None:
+            self._skip(name, attributes, closing=closing)
+        elif closing:
+            self._close(name)
+        elif name in _UNSEEN or (name not in _VOID and _is_hidden(attributes)):
+            if not attributes.rstrip().endswith("/"):
+                self.skipped, self.depth = name, 1
+        else:
+            self._open(name, attributes)
+
+    def _skip(self, name: str, attributes: str, *, closing: bool) -> None:
+        if name == self.skipped and not attributes.rstrip().endswith("/"):
+            self.depth += -1 if closing else 1
+            if self.depth == 0:
+                self.skipped = None
+
+    def _open(self, name: str, attributes: str) -> None:
+        if name == "br":
+            self.out.append(", " if self._in_data() else "\n")
+        elif name == "img":
+            self._image(attributes)
+        elif name == "a":
+            self.links.append((_attribute(attributes, "href"), len(self.out)))
+        elif name == "table":
+            self.tables.append('role="presentation"' not in attributes)
+            self.out.append(_PARAGRAPH_BREAK)
+        elif name in ("td", "th"):
+            self._cell()
+        elif name == "li":
+            self._item()
+        elif name in ("ul", "ol"):
+            self.lists.append(1 if name == "ol" else 0)
+            self.out.append(_PARAGRAPH_BREAK)
+        else:
+            self._break(name)
+            if name == "tr":
+                self.row_cells = 0
+
+    def _close(self, name: str) -> None:
+        if name == "a" and self.links:
+            self._link(*self.links.pop())
+        elif name == "table" and self.tables:
+            self.tables.pop()
+            self.out.append(_PARAGRAPH_BREAK)
+        elif name in ("ul", "ol") and self.lists:
+            self.lists.pop()
+            self.out.append(_PARAGRAPH_BREAK)
+        elif name in ("td", "th"):
+            if not self._in_data():
+                self.out.append(_PARAGRAPH_BREAK)
+        elif name == "tr" and self._in_data():
+            self.out.extend(f" | {url}" for url in self.row_links)
+            self.row_links.clear()
+            self.out.append(_LINE_BREAK)
+        else:
+            self._break(name)
+
+    def _break(self, name: str) -> None:
+        if name in _PARAGRAPH:
+            self.out.append(_PARAGRAPH_BREAK)
+        elif name in _LINE:
+            self.out.append(_LINE_BREAK)
+
+    def _in_data(self) -> bool:
+        return bool(self.tables) and self.tables[-1]
+
+    def _cell(self) -> None:
+        if not self._in_data():
+            self.out.append(_PARAGRAPH_BREAK)
+            return
+        if self.row_cells:
+            self.out.append(" | ")
+        self.row_cells += 1
+
+    def _item(self) -> None:
+        number = self.lists[-1] if self.lists else 0
+        self.out.append(f"{_LINE_BREAK}{number}. " if number else f"{_LINE_BREAK}- ")
+        if number:
+            self.lists[-1] += 1
+
+    def _image(self, attributes: str) -> None:
+        """A picture speaks only inside a link that has no words of its own."""
+        alt = html.unescape(_attribute(attributes, "alt")).strip()
+        if self.links and alt:
+            self.out.append(f"{_ALT}{_SPACES.sub(' ', alt)}{_ALT}")
+
+    def _link(self, url: str, start: int) -> None:
+        label = "".join(self.out[start:])
+        words = re.sub(f"{_ALT}[^{_ALT}]*{_ALT}", "", label).strip()
+        of_picture = not words
+        words = _SPACES.sub(" ", words or label.replace(_ALT, "")).strip()
+        leading = " " if label[:1] == " " else ""
+        trailing = " " if label[-1:] == " " else ""
+        del self.out[start:]
+        if not words or not url or url.startswith("#"):
+            self.out.append(leading + words + trailing)
+            return
+        if self._in_data():
+            self.row_links.append(html.unescape(url))
+            self.out.append(leading + words + trailing)
+            return
+        mark = "i" if of_picture else "t"
+        self.out.append(f"{leading}{_LINK}{mark}{words}{_LINK}{html.unescape(url)}{_END}{trailing}")
+
+    def finished(self) -> str:
+        text = _BREAKS.sub(_one_break, _resolve_links("".join(self.out)))
+        lines = [_row(line) for line in text.split("\n")]
+        joined = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n ")
+        return joined + "\n"
+
+
+_BREAKS = re.compile(
+    f"[ {_LINE_BREAK}{_PARAGRAPH_BREAK}]*[{_LINE_BREAK}{_PARAGRAPH_BREAK}][ {_LINE_BREAK}{_PARAGRAPH_BREAK}]*"
+)
+_FOUND_LINK = re.compile(f"{_LINK}([it])([^{_LINK}]*){_LINK}([^{_END}]*){_END}")
+
+
+def _one_break(match: re.Match[str]) -> str:
+    return "\n\n" if _PARAGRAPH_BREAK in match[0] else "\n"
+
+
+def _resolve_links(text: str) -> str:
+    """Write links out: a picture's only where no words link there; of neighbours to one place, the last has the URL."""
+    links = list(_FOUND_LINK.finditer(text))
+    spoken = {match[3] for match in links if match[1] == "t"}
+    pieces: list[str] = []
+    position = 0
+    for number, match in enumerate(links):
+        following = next((later for later in links[number + 1 :] if later[1] == "t"), None)
+        pieces.append(text[position : match.start()])
+        position = match.end()
+        label, url = match[2], match[3]
+        if match[1] == "i" and url in spoken:
+            continue
+        if match[1] == "t" and following is not None and following[3] == url:
+            pieces.append(label)
+        else:
+            shown = url.removeprefix("mailto:").removeprefix("tel:")
+            pieces.append(shown if shown == label else f"{label}: {shown}")
+    return "".join([*pieces, text[position:]])
+
+
+def _row(line: str) -> str:
+    """Return a line without the spaces and empty cells at its ends."""
+    line = re.sub(r" {2,}", " ", line).strip(" ")
+    while line.startswith("| ") or line == "|":
+        line = line[1:].strip(" ")
+    while line.endswith(" |"):
+        line = line[:-1].strip(" ")
+    return "" if line in ("-", "") else line
+
+
+def _is_hidden(attributes: str) -> bool:
+    if 'style="' not in attributes and "hidden" not in attributes:
+        return False
+    return _HIDDEN.search(attributes) is not None or 'aria-hidden="true"' in attributes
+
+
+def _attribute(attributes: str, name: str) -> str:
+    for match in _ATTRIBUTE.finditer(attributes):
+        if match[1].lower() == name:
+            return match[2] if match[2] is not None else match[3]
+    return ""
