@@ -1,0 +1,1 @@
+"""Offers: what a mail gives, and the code that belongs to it."""

@@ -1,0 +1,113 @@
+"""Who might enter: one candidate for each occurrence of a trigger, and the pure judgement of re-entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from engine.calendar import add
+from engine.flows.model import ReEntry
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivedEvent:
+    """An event that a tick looks at for the first time, with its customer's zone."""
+
+    id: int
+    customer_id: int
+    name: str
+    occurred_at: datetime
+    zone: str
+    properties: Mapping[str, Any]
+    order_id: str | None = None
+    cart_id: str | None = None
+    sku: str | None = None
+    backfill: bool = False
+
+    @property
+    def group_key(self) -> str:
+        """What a newer fact must share to replace this one: cart, else order, else product, else the customer alone."""
+        for prefix, value in (("cart", self.cart_id), ("order", self.order_id), ("sku", self.sku)):
+            if value is not None:
+                return f"{prefix}:{value}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One customer at one occurrence of one trigger; `entered_at` is when the entry counts from."""
+
+    trigger_no: int
+    customer_id: int
+    occurrence: str
+    entered_at: datetime
+    since_at: datetime
+    trigger: Mapping[str, Any] = field(default_factory=dict)
+    event_id: int | None = None
+    event_name: str = ""
+    order_id: str | None = None
+    cart_id: str | None = None
+    sku: str | None = None
+    gathered: tuple[Mapping[str, Any], ...] = ()
+
+    def scope_key(self, per: str | None) -> str | None:
+        """Return the value of the thing that re-entry counts by, or None where the trigger has none."""
+        if per == "year":
+            return str(self.trigger.get("year") or self.entered_at.year)
+        return {"cart": self.cart_id, "order": self.order_id, "product": self.sku}.get(per or "")
+
+
+def candidate_of(event: ArrivedEvent, trigger_no: int, *, entered_at: datetime | None = None) -> Candidate:
+    """Return the candidate for an event trigger: the fact makes the entry unique."""
+    return Candidate(
+        trigger_no,
+        event.customer_id,
+        f"e{event.id}",
+        entered_at or event.occurred_at,
+        event.occurred_at,
+        event.properties,
+        event.id,
+        event.name,
+        event.order_id,
+        event.cart_id,
+        event.sku,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PastEntry:
+    """An earlier enrollment of the customer in the flow."""
+
+    occurrence: str
+    scope_key: str | None
+    entered_at: datetime
+    live: bool
+
+
+ALREADY = "already entered by this occurrence"
+
+
+def refused_by_re_entry(
+    rule: ReEntry, candidate: Candidate, history: Sequence[PastEntry], zone: str
+) -> str | None:
+    """Return why the customer may not enter again, or None.
+
+    The same occurrence never enters twice; without `per` a customer is inside a flow at most once at a time.
+    """
+    if any(entry.occurrence == candidate.occurrence for entry in history):
+        return ALREADY
+    if rule.never and history:
+        return "re_entry: never"
+    if rule.per is not None:
+        key = candidate.scope_key(rule.per)
+        if key is not None and any(entry.scope_key == key for entry in history):
+            return f"re_entry: once per {rule.per}"
+    elif any(entry.live for entry in history):
+        return "re_entry: still inside"
+    if rule.after is not None and history:
+        last = max(entry.entered_at for entry in history)
+        if candidate.entered_at < add(last, rule.after, zone):
+            return f"re_entry: after {rule.after}"
+    return None

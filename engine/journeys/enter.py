@@ -1,0 +1,262 @@
+"""Entering: candidates become enrollments, or are refused with a reason.
+
+Comes in: one live flow and a batch of candidates. Goes out: enrollment and journal rows, in the caller's transaction.
+Promises: a handful of statements whatever the size of the batch; the same occurrence never enters twice (a unique key
+holds it); a candidate whose `where` does not hold leaves no trace, every other refusal is in the journal with its
+clauses; a refused entry uses nothing up.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from engine.audience.sql import truths
+from engine.audience.subjects import Ask, Subject
+from engine.flows.conditions import Clause, FieldTest, Of, Scope
+from engine.flows.model import EventTrigger, Flow, LapsedTrigger, ProductTrigger, ReplenishTrigger
+from engine.journeys import journal
+from engine.outbox import own_facts
+from engine.journeys.candidates import ALREADY, Candidate, PastEntry, refused_by_re_entry
+from engine.journeys.decide import Person, held_out, leave_reason
+from engine.journeys.people import read_people
+from engine.journeys.program import segment_clause
+from engine.journeys.round import Round
+from engine.journeys.versions import LiveFlow
+from engine.store.dialect import among, insert
+from engine.store.tables import enrollments, orders
+
+LIVE = ("active", "waiting")
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What becomes of one candidate: `state` is the enrollment's first state, or None with the reason of the refusal."""
+
+    state: str | None
+    reason: str | None = None
+
+
+def enter(connection: Connection, live: LiveFlow, candidates: Sequence[Candidate], at: Round) -> int:
+    """Let the candidates in that may enter; return how many enrollments were made (holdouts included)."""
+    if not candidates:
+        return 0
+    candidates = _with_order_numbers(connection, candidates)
+    ids = [candidate.customer_id for candidate in candidates]
+    people = read_people(connection, ids, [live.flow], at)
+    history = _history(connection, live.flow.name, ids)
+    asks = [_asks(live.flow, candidate, at) for candidate in candidates]
+    truth = _truths(connection, live.flow, candidates, asks, at)
+    rows, refusals = [], []
+    for candidate, own_asks, own_truth in zip(candidates, asks, truth, strict=True):
+        person = people[candidate.customer_id]
+        past = history[candidate.customer_id]
+        admission = admit(live.flow, candidate, person, past, own_truth, at)
+        if admission is None:
+            continue
+        if admission.state is not None:
+            scope = candidate.scope_key(live.flow.re_entry.per)
+            past.append(PastEntry(candidate.occurrence, scope, candidate.entered_at, admission.state in LIVE))
+            rows.append(_enrollment(live, candidate, admission.state, scope))
+        elif admission.reason != ALREADY:
+            refusals.append(_refusal(live.flow, candidate, admission, own_asks, own_truth, at))
+    journal.write(connection, refusals)
+    return _insert(connection, live, rows, at)
+
+
+# ── the pure part ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def admit(
+    flow: Flow, candidate: Candidate, person: Person, past: Sequence[PastEntry], truth: Mapping[Ask, bool], at: Round
+) -> Admission | None:
+    """Return what becomes of a candidate; None: the trigger's `where` does not hold, so nothing happened at all."""
+    where = _where_ask(flow, candidate)
+    if where is not None and not truth[where]:
+        return None
+    refused = refused_by_re_entry(flow.re_entry, candidate, past, person.zone)
+    if refused is not None:
+        return Admission(None, refused)
+    leaving = leave_reason(flow, person, truth)
+    if leaving is not None:
+        return Admission(None, leaving)
+    for clause in entry_clauses(flow, candidate.trigger_no, at):
+        if not truth[Ask(clause)]:
+            return Admission(None, f"condition_false: {clause.text}")
+    if held_out(flow, person.identity, at.settings.policy.global_holdout):
+        return Admission("held_out", "holdout")
+    return Admission("active")
+
+
+def entry_clauses(flow: Flow, trigger_no: int, at: Round) -> tuple[Clause, ...]:
+    """Return what must hold on entry: excluded segments, `enter_if`, `only_if`, membership of a segment trigger."""
+    return (*at.rules(flow).exclude, *flow.enter_if, *flow.only_if, *segment_clause(flow, trigger_no))
+
+
+def _asks(flow: Flow, candidate: Candidate, at: Round) -> tuple[Ask, ...]:
+    where = _where_ask(flow, candidate)
+    exits = tuple(Ask(clause, after_entry=True) for clause in flow.exit_when)
+    return (*((where,) if where else ()), *exits, *(Ask(c) for c in entry_clauses(flow, candidate.trigger_no, at)))
+
+
+def _where_ask(flow: Flow, candidate: Candidate) -> Ask | None:
+    """Return the trigger's `where` as a clause: on the fact, or for products on the product as it is now."""
+    trigger = flow.triggers[candidate.trigger_no]
+    tests: tuple[FieldTest, ...] = ()
+    if isinstance(trigger, EventTrigger | LapsedTrigger | ProductTrigger | ReplenishTrigger):
+        tests = trigger.where
+    if not tests:
+        return None
+    scope: Scope = "product" if isinstance(trigger, ProductTrigger | ReplenishTrigger) else "trigger"
+    return Ask(Clause(Of(scope, tests), "where"))
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _truths(
+    connection: Connection, flow: Flow, candidates: Sequence[Candidate], asks: Sequence[tuple[Ask, ...]], at: Round
+) -> list[dict[Ask, bool]]:
+    """Return the truth of each candidate's clauses: one statement for each trigger of the flow that has candidates."""
+    result: list[dict[Ask, bool]] = [{} for _ in candidates]
+    groups: dict[tuple[Ask, ...], list[int]] = defaultdict(list)
+    for index, own in enumerate(asks):
+        groups[own].append(index)
+    for own, indexes in groups.items():
+        if own:
+            subjects = [subject_of(candidates[index]) for index in indexes]
+            found = truths(
+                connection, own, subjects, now=at.now, segments=flow.segments, shop_zone=at.shop_zone
+            )
+            for index, row in zip(indexes, found, strict=True):
+                result[index] = dict(zip(own, row, strict=True))
+    return result
+
+
+def subject_of(candidate: Candidate) -> Subject:
+    """Return whom the conditions of an entry are asked about."""
+    return Subject(
+        candidate.customer_id, candidate.entered_at, candidate.since_at, candidate.event_id, candidate.order_id,
+        candidate.cart_id, candidate.sku, candidate.trigger,
+    )  # fmt: skip
+
+
+def _history(connection: Connection, flow: str, ids: Sequence[int]) -> dict[int, list[PastEntry]]:
+    query = (
+        select(
+            enrollments.c.customer_id,
+            enrollments.c.occurrence,
+            enrollments.c.scope_key,
+            enrollments.c.entered_at,
+            enrollments.c.state,
+        )
+        .where(enrollments.c.flow == flow, among(connection, enrollments.c.customer_id, sorted(set(ids))))
+        .order_by(enrollments.c.entered_at, enrollments.c.id)
+    )
+    history: dict[int, list[PastEntry]] = defaultdict(list)
+    for customer_id, occurrence, scope_key, entered_at, state in connection.execute(query):
+        history[customer_id].append(PastEntry(occurrence, scope_key, entered_at, state in LIVE))
+    return history
+
+
+def _with_order_numbers(connection: Connection, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Add `order_number` to triggers that belong to an order: how many of the customer's orders that one was."""
+    order_ids = sorted({c.order_id for c in candidates if c.order_id is not None and "order_number" not in c.trigger})
+    if not order_ids:
+        return list(candidates)
+    earlier = orders.alias("earlier")
+    query = (
+        select(orders.c.order_id, func.count(earlier.c.order_id))
+        .join(earlier, earlier.c.customer_id == orders.c.customer_id)
+        .where(
+            among(connection, orders.c.order_id, order_ids),
+            earlier.c.placed_at <= orders.c.placed_at,
+            (earlier.c.cancelled_at.is_(None)) | (earlier.c.order_id == orders.c.order_id),
+        )
+        .group_by(orders.c.order_id)
+    )
+    numbers: dict[str, int] = {order_id: count for order_id, count in connection.execute(query)}
+    return [_numbered(candidate, numbers.get(candidate.order_id or "")) for candidate in candidates]
+
+
+def _numbered(candidate: Candidate, number: int | None) -> Candidate:
+    if number is None:
+        return candidate
+    return Candidate(
+        candidate.trigger_no, candidate.customer_id, candidate.occurrence, candidate.entered_at, candidate.since_at,
+        {**candidate.trigger, "order_number": number}, candidate.event_id, candidate.event_name, candidate.order_id,
+        candidate.cart_id, candidate.sku, candidate.gathered,
+    )  # fmt: skip
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _enrollment(live: LiveFlow, candidate: Candidate, state: str, scope: str | None) -> dict[str, Any]:
+    active = state == "active"
+    context: dict[str, Any] = {
+        "trigger": dict(candidate.trigger),
+        "trigger_no": candidate.trigger_no,
+        "event": candidate.event_name,
+    }
+    if candidate.gathered:
+        context["facts"] = [dict(fact) for fact in candidate.gathered]
+    return {
+        "flow": live.flow.name,
+        "version": live.program.version,
+        "customer_id": candidate.customer_id,
+        "occurrence": candidate.occurrence,
+        "slot": candidate.occurrence if live.flow.re_entry.per else "",
+        "scope_key": scope,
+        "entered_at": candidate.entered_at,
+        "since_at": candidate.since_at,
+        "event_id": candidate.event_id,
+        "order_id": candidate.order_id,
+        "cart_id": candidate.cart_id,
+        "sku": candidate.sku,
+        "context": context,
+        "state": state,
+        "position": live.program.start if active else None,
+        "anchor_at": candidate.entered_at,
+        "next_at": candidate.entered_at if active else None,
+    }
+
+
+def _insert(connection: Connection, live: LiveFlow, rows: Sequence[Mapping[str, Any]], at: Round) -> int:
+    if not rows:
+        return 0
+    table = enrollments.c
+    statement = insert(connection, enrollments).on_conflict_do_nothing().returning(
+        table.id, table.customer_id, table.occurrence, table.state, table.entered_at
+    )
+    made = connection.execute(statement, list(rows)).all()
+    entries, facts = [], []
+    for row in made:
+        held = row.state == "held_out"
+        entries.append(
+            journal.entry(
+                at.now, live.flow.name, row.customer_id, "held_out" if held else "entered", "holdout" if held else None,
+                enrollment_id=row.id, detail={"version": live.program.version, "entered_at": row.entered_at.isoformat()},
+            )
+        )  # fmt: skip
+        facts.append(
+            own_facts.fact(f"flow_entered:{row.id}", row.customer_id, "flow_entered", at.now, {"flow": live.flow.name})
+        )
+    journal.write(connection, entries)
+    own_facts.record(connection, facts, at.listened)
+    return len(made)
+
+
+def _refusal(
+    flow: Flow, candidate: Candidate, admission: Admission, asks: Sequence[Ask], truth: Mapping[Ask, bool], at: Round
+) -> journal.Entry:
+    detail = {
+        "occurrence": candidate.occurrence,
+        "entered_at": candidate.entered_at.isoformat(),
+        "clauses": journal.clauses(asks, truth),
+    }
+    return journal.entry(at.now, flow.name, candidate.customer_id, "refused", admission.reason, detail=detail)

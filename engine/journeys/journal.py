@@ -1,0 +1,51 @@
+"""The journal: one row for each decision, with its reason and the truth of the clauses it rested on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert
+
+from engine.audience.subjects import Ask
+from engine.store.tables import journal
+
+Entry = dict[str, Any]
+
+
+def entry(
+    at: datetime,
+    flow: str,
+    customer_id: int,
+    decision: str,
+    reason: str | None = None,
+    *,
+    enrollment_id: int | None = None,
+    message_id: int | None = None,
+    step: str | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> Entry:
+    """Return one journal row."""
+    return {
+        "at": at,
+        "flow": flow,
+        "customer_id": customer_id,
+        "enrollment_id": enrollment_id,
+        "message_id": message_id,
+        "step": step,
+        "decision": decision,
+        "reason": reason,
+        "detail": dict(detail) if detail else None,
+    }
+
+
+def clauses(asks: Iterable[Ask], truth: Mapping[Ask, bool]) -> list[Mapping[str, Any]]:
+    """Return the clauses of a decision with their truth, as the journal keeps them."""
+    return [{"clause": ask.clause.text, "holds": truth[ask]} for ask in asks if ask in truth]
+
+
+def write(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Append rows to the journal."""
+    if entries:
+        connection.execute(insert(journal), list(entries))

@@ -1,0 +1,96 @@
+"""What deciding needs to know of customers, read for a whole batch in a handful of statements."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from engine.flows.model import Flow, Send, WaitField
+from engine.journeys.decide import Person
+from engine.journeys.moments import as_moment, yearly
+from engine.journeys.round import Round
+from engine.journeys.timers import dig
+from engine.policy.consent import granted_topics, suppressed_kinds
+from engine.store.tables import customers, messages, offer_codes
+
+Moment = datetime | tuple[int, int] | None
+
+
+def read_people(
+    connection: Connection, customer_ids: Collection[int], flows: Iterable[Flow], at: Round
+) -> dict[int, Person]:
+    """Return a Person for each customer, with the topics, templates and moments that these flows ask for."""
+    ids = sorted(set(customer_ids))
+    flow_list = list(flows)
+    topics = {flow.topic for flow in flow_list if flow.topic}
+    topics |= {step.topic for flow in flow_list for step in flow.all_steps() if isinstance(step, Send) and step.topic}
+    granted = granted_topics(connection, ids, topics, at.settings.soft_opt_in)
+    suppressed = suppressed_kinds(connection, ids)
+    sent = _sent_templates(connection, ids, flow_list)
+    moments = _moments(connection, ids, flow_list, at)
+    query = select(
+        customers.c.id, customers.c.zone, customers.c.external_id, customers.c.email, customers.c.erased_at, customers.c.quarantined_at
+    ).where(customers.c.id.in_(ids))
+    return {
+        row.id: Person(
+            zone=row.zone or at.shop_zone,
+            identity=row.external_id or row.email or str(row.id),
+            granted=granted.get(row.id, frozenset()),
+            suppressed=suppressed.get(row.id, frozenset()),
+            erased=row.erased_at is not None,
+            sent_templates=sent.get(row.id, frozenset()),
+            moments=moments.get(row.id, {}),
+        )
+        for row in connection.execute(query)
+    }
+
+
+def _sent_templates(connection: Connection, ids: Sequence[int], flows: Sequence[Flow]) -> dict[int, frozenset[str]]:
+    """Return which templates each customer was sent, asked only where a step chooses among several."""
+    choices = {
+        name
+        for flow in flows
+        for step in flow.all_steps()
+        if isinstance(step, Send) and len(step.templates) > 1
+        for name in step.templates
+    }
+    if not choices:
+        return {}
+    query = select(messages.c.customer_id, messages.c.template).where(
+        messages.c.customer_id.in_(ids),
+        messages.c.template.in_(sorted(choices)),
+        messages.c.state.not_in(("dropped", "failed")),
+    )
+    found: dict[int, set[str]] = defaultdict(set)
+    for customer_id, template in connection.execute(query):
+        found[customer_id].add(template)
+    return {customer_id: frozenset(names) for customer_id, names in found.items()}
+
+
+def _moments(
+    connection: Connection, ids: Sequence[int], flows: Sequence[Flow], at: Round
+) -> dict[int, Mapping[str, Moment]]:
+    """Return the moments that waits of these flows refer to, for each customer."""
+    paths = {step.field_path for flow in flows for step in flow.all_steps() if isinstance(step, WaitField)}
+    if not paths:
+        return {}
+    found: dict[int, dict[str, Moment]] = defaultdict(dict)
+    for row in connection.execute(select(customers).where(customers.c.id.in_(ids))).mappings():
+        zone = row["zone"] or at.shop_zone
+        for path in paths:
+            plain = path.removeprefix("customer.")
+            column = customers.c.get(plain)
+            value = row[column] if column is not None else dig(row["properties"], plain.removeprefix("properties.").split("."))
+            found[row["id"]][path] = yearly(value, zone) if plain == "birthday" else as_moment(value, zone)
+    for path in paths:
+        parts = path.split(".")
+        if len(parts) == 3 and parts[0] == "offer" and parts[2] == "expires_at":
+            query = select(offer_codes.c.customer_id, offer_codes.c.expires_at).where(
+                offer_codes.c.offer == parts[1], offer_codes.c.customer_id.in_(ids), offer_codes.c.expires_at.is_not(None)
+            )
+            for customer_id, expires_at in connection.execute(query.order_by(offer_codes.c.issued_at)):
+                found[customer_id][path] = expires_at
+    return dict(found)

@@ -1,0 +1,88 @@
+"""A flow's steps as a graph of nodes: what comes next is a look-up, not a walk.
+
+Comes in: a `Flow`. Goes out: a frozen `Program` whose nodes are found by step identity. Arms and branches join again
+after their step. The clauses that a node's decision depends on are listed with it, so that they can be asked for a
+whole batch in one statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.audience.subjects import Ask
+from engine.flows.conditions import Clause, InSegment
+from engine.flows.model import Branch, Experiment, Flow, SegmentTrigger, Send, Step, WaitUntil, Webhook
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step in its place: `next` is the identity of what follows (None: the end), `arms` the firsts of its arms."""
+
+    step: Step
+    next: str | None
+    arms: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A flow ready to be stepped through."""
+
+    flow: Flow
+    version: str
+    start: str | None
+    nodes: Mapping[str, Node]
+
+    def asks(self, position: str | None) -> tuple[Ask, ...]:
+        """Return every clause that deciding at this node may need: exits first, then the step's own."""
+        exits = tuple(Ask(clause, after_entry=True) for clause in self.flow.exit_when)
+        node = self.nodes.get(position) if position is not None else None
+        return exits + _step_asks(self.flow, node.step) if node else exits
+
+    def kept_while(self, trigger_no: int) -> tuple[Clause, ...]:
+        """Return what must hold before every message: `only_if`, and for a segment trigger still being in it."""
+        return self.flow.only_if + segment_clause(self.flow, trigger_no)
+
+
+def segment_clause(flow: Flow, trigger_no: int) -> tuple[Clause, ...]:
+    """Return the implied `only_if` of a segment trigger: leaving the segment works like it."""
+    if trigger_no < len(flow.triggers):
+        trigger = flow.triggers[trigger_no]
+        if isinstance(trigger, SegmentTrigger):
+            return (Clause(InSegment(trigger.segment), f"segment: {trigger.segment}"),)
+    return ()
+
+
+def message_clauses(flow: Flow, step: Send | Webhook) -> tuple[Clause, ...]:
+    """Return every clause that may forbid a message of this step, those of all segment triggers included."""
+    implied = tuple(clause for number in range(len(flow.triggers)) for clause in segment_clause(flow, number))
+    return (*flow.only_if, *implied, *step.only_if)
+
+
+def _step_asks(flow: Flow, step: Step) -> tuple[Ask, ...]:
+    if isinstance(step, Send | Webhook):
+        return tuple(Ask(clause) for clause in message_clauses(flow, step))
+    if isinstance(step, Branch):
+        return tuple(Ask(clause) for arm in step.arms for clause in arm.when or ())
+    if isinstance(step, WaitUntil):
+        return (Ask(step.until, after_entry=True),)
+    return ()
+
+
+def compile_program(flow: Flow, version: str) -> Program:
+    """Lay a flow's steps out as nodes; the identities are unique, which the parser holds."""
+    nodes: dict[str, Node] = {}
+    start = _lay(flow.steps, None, nodes)
+    return Program(flow, version, start, nodes)
+
+
+def _lay(steps: tuple[Step, ...], after: str | None, nodes: dict[str, Node]) -> str | None:
+    """Add the steps from the last to the first, each pointing at what follows; return the first's identity."""
+    following = after
+    for step in reversed(steps):
+        arms: tuple[str | None, ...] = ()
+        if isinstance(step, Branch | Experiment):
+            arms = tuple(_lay(arm.steps, following, nodes) for arm in step.arms)
+        nodes[step.id] = Node(step, following, arms)
+        following = step.id
+    return following

@@ -1,0 +1,194 @@
+"""Reacting to facts: the moment a fact is known, enrollments that it ends are ended, waits that it ends are woken,
+goals that it fulfils are noted.
+
+Comes in: the facts of one pass. Goes out: exits with their reasons and everything dropped that waited to be sent.
+Exits happen for paused and frozen flows too.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select, update
+
+from engine.audience.sql import truths
+from engine.audience.subjects import Ask, Subject
+from engine.calendar import add
+from engine.flows.conditions import Clause, Did, Not, walk
+from engine.flows.model import Flow, WaitUntil
+from engine.journeys import journal
+from engine.journeys.candidates import ArrivedEvent
+from engine.journeys.decide import leave_reason
+from engine.journeys.people import read_people
+from engine.journeys.program import Program
+from engine.journeys.round import Round
+from engine.journeys.versions import LiveFlow, programs
+from engine.outbox import own_facts
+from engine.outbox.ledger import drop_pending
+from engine.store.dialect import among
+from engine.store.tables import enrollments
+
+LIVE = ("active", "waiting")
+LAWFUL = frozenset({"consent_withdrawn", "customer_suppressed", "customer_erased"})
+
+
+def react(connection: Connection, live: Mapping[str, LiveFlow], batch: Sequence[ArrivedEvent], at: Round) -> int:
+    """End, wake and fulfil what these facts end, wake and fulfil; return how many enrollments left."""
+    names: dict[int, set[str]] = defaultdict(set)
+    for event in batch:
+        names[event.customer_id].add(event.name)
+    rows = _inside(connection, list(names))
+    left = _leave(connection, rows, names, at)
+    _wake(connection, [row for row in rows if row.id not in left], names, at)
+    reach_goals(connection, live, batch, at)
+    return len(left)
+
+
+def _inside(connection: Connection, customer_ids: Sequence[int]) -> Sequence[Row[Any]]:
+    query = select(enrollments).where(
+        among(connection, enrollments.c.customer_id, sorted(customer_ids)), enrollments.c.state.in_(LIVE)
+    )
+    return connection.execute(query).all()
+
+
+def subject_of(row: Any) -> Subject:
+    """Return whom the conditions of a stored enrollment are asked about."""
+    return Subject(
+        row.customer_id, row.entered_at, row.since_at, row.event_id, row.order_id, row.cart_id, row.sku,
+        row.context.get("trigger", {}), row.context.get("answers", {}),
+    )  # fmt: skip
+
+
+# ── leaving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _leave(connection: Connection, rows: Sequence[Row[Any]], names: Mapping[int, set[str]], at: Round) -> set[int]:
+    """End the enrollments whose customers' facts end them; return their ids."""
+    by_version: dict[str, list[Row[Any]]] = defaultdict(list)
+    found = programs(connection, [row.version for row in rows])
+    for row in rows:
+        if names[row.customer_id] & LAWFUL or concerns(found[row.version].flow.exit_when, names[row.customer_id]):
+            by_version[row.version].append(row)
+    left: dict[int, tuple[Row[Any], str, list[Mapping[str, Any]]]] = {}
+    for version, own in by_version.items():
+        flow = found[version].flow
+        people = read_people(connection, [row.customer_id for row in own], [flow], at)
+        for row, truth in zip(own, _exit_truths(connection, flow, own, at), strict=True):
+            reason = leave_reason(flow, people[row.customer_id], truth)
+            if reason is not None:
+                left[row.id] = (row, reason, journal.clauses(truth, truth))
+    _write_exits(connection, left, at)
+    return set(left)
+
+
+def _exit_truths(connection: Connection, flow: Flow, rows: Sequence[Row[Any]], at: Round) -> list[dict[Ask, bool]]:
+    asks = tuple(Ask(clause, after_entry=True) for clause in flow.exit_when)
+    if not asks:
+        return [{} for _ in rows]
+    found = truths(
+        connection, asks, [subject_of(row) for row in rows], now=at.now, segments=flow.segments, shop_zone=at.shop_zone
+    )
+    return [dict(zip(asks, row, strict=True)) for row in found]
+
+
+def concerns(clauses: Sequence[Clause], names: set[str]) -> bool:
+    """Return whether facts of these names can change the truth of any of the clauses.
+
+    Only `did` of other names is sure not to change; everything else may depend on any fact.
+    """
+    for clause in clauses:
+        parts = list(walk(clause.condition))
+        if any(not isinstance(part, Did | Not) for part in parts):
+            return True
+        if any(isinstance(part, Did) and part.event in names for part in parts):
+            return True
+    return False
+
+
+def _write_exits(
+    connection: Connection, left: Mapping[int, tuple[Row[Any], str, list[Mapping[str, Any]]]], at: Round
+) -> None:
+    if not left:
+        return
+    statement = (
+        update(enrollments)
+        .where(enrollments.c.id == bindparam("which"))
+        .values(state="exited", position=None, next_at=None, left_at=at.now, left_reason=bindparam("why"))
+    )
+    connection.execute(statement, [{"which": row_id, "why": reason} for row_id, (_, reason, _) in left.items()])
+    entries = [
+        journal.entry(
+            at.now, row.flow, row.customer_id, "exited", reason,
+            enrollment_id=row.id, step=row.position, detail={"clauses": clauses},
+        )
+        for row, reason, clauses in left.values()
+    ]  # fmt: skip
+    journal.write(connection, entries)
+    drop_pending(connection, {row_id: reason for row_id, (_, reason, _) in left.items()}, at.now)
+    facts = [
+        own_facts.fact(f"flow_left:{row.id}", row.customer_id, "flow_left", at.now, {"flow": row.flow, "reason": reason})
+        for row, reason, _ in left.values()
+    ]
+    own_facts.record(connection, facts, at.listened)
+
+
+# ── waking ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _wake(connection: Connection, rows: Sequence[Row[Any]], names: Mapping[int, set[str]], at: Round) -> None:
+    """Let enrollments that wait for a fact look again in this pass."""
+    found = programs(connection, [row.version for row in rows])
+    woken = [row.id for row in rows if _listens(found[row.version], row.position, names[row.customer_id])]
+    if woken:
+        statement = update(enrollments).where(enrollments.c.id == bindparam("which")).values(next_at=at.now)
+        connection.execute(statement, [{"which": each} for each in woken])
+
+
+def _listens(program: Program, position: str | None, names: set[str]) -> bool:
+    node = program.nodes.get(position) if position is not None else None
+    return node is not None and isinstance(node.step, WaitUntil) and concerns([node.step.until], names)
+
+
+# ── goals ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def reach_goals(
+    connection: Connection, live: Mapping[str, LiveFlow], batch: Sequence[ArrivedEvent], at: Round
+) -> None:
+    """Note the goals that these facts fulfil, for enrollments in any state, holdouts included."""
+    with_goal = {name: each.flow for name, each in live.items() if each.flow.goal is not None}
+    moments: dict[int, datetime] = {}
+    names: dict[int, set[str]] = defaultdict(set)
+    for event in batch:
+        moments[event.customer_id] = max(event.occurred_at, moments.get(event.customer_id, event.occurred_at))
+        names[event.customer_id].add(event.name)
+    all_names = {event.name for event in batch}
+    with_goal = {n: f for n, f in with_goal.items() if f.goal is not None and concerns([f.goal.clause], all_names)}
+    if not with_goal:
+        return
+    query = select(enrollments).where(
+        among(connection, enrollments.c.customer_id, sorted(moments)),
+        enrollments.c.flow.in_(sorted(with_goal)),
+        enrollments.c.goal_at.is_(None),
+    )
+    by_flow: dict[str, list[Row[Any]]] = defaultdict(list)
+    for row in connection.execute(query):
+        goal = with_goal[row.flow].goal
+        assert goal is not None
+        in_time = goal.within is None or moments[row.customer_id] <= add(row.entered_at, goal.within, at.shop_zone)
+        if in_time and concerns([goal.clause], names[row.customer_id]):
+            by_flow[row.flow].append(row)
+    reached: list[dict[str, Any]] = []
+    for name, rows in by_flow.items():
+        flow = with_goal[name]
+        assert flow.goal is not None
+        ask = Ask(flow.goal.clause, after_entry=True)
+        subjects = [subject_of(row) for row in rows]
+        held = truths(connection, [ask], subjects, now=at.now, segments=flow.segments, shop_zone=at.shop_zone)
+        reached += [{"which": r.id, "moment": moments[r.customer_id]} for r, (holds,) in zip(rows, held, strict=True) if holds]
+    if reached:
+        statement = update(enrollments).where(enrollments.c.id == bindparam("which")).values(goal_at=bindparam("moment"))
+        connection.execute(statement, reached)

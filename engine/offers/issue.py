@@ -1,0 +1,165 @@
+"""Issuing offers: a code belongs to its message from the transaction that made the message.
+
+Comes in: a batch of messages that carry an offer. Goes out: for each either a code with its end, nothing (the mail goes
+`without`), or the reason why the mail may not go now. The same offer sent again to its holder shows the same code
+(`once_per: customer`); a code is never given to two messages; a pool that runs dry follows `when_empty`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+from sqlalchemy import insert as plain_insert
+
+from engine.calendar import add
+from engine.flows.model import Offer
+from engine.store.dialect import among
+from engine.store.tables import offer_codes
+
+ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # nothing that reads like something else
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A message that carries an offer."""
+
+    offer: str
+    customer_id: int
+    message_id: int
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What a message got: the offer (perhaps another one than wanted), its code and end; `reason` forbids the mail."""
+
+    offer: str | None
+    code: str | None = None
+    expires_at: datetime | None = None
+    fresh: bool = False
+    wait: bool = False
+    reason: str | None = None
+
+
+def issue(
+    connection: Connection, wanted: Sequence[Wanted], offers: Mapping[str, Offer], now: datetime, secret: bytes
+) -> list[Issued]:
+    """Give each message its code; the result is in the order of `wanted`."""
+    held = _held(connection, wanted, now)
+    result: list[Issued] = []
+    for want in wanted:
+        issued = _one(connection, want, want.offer, offers, held, now, secret, frozenset())
+        if issued.fresh and issued.offer is not None:
+            held[issued.offer, want.customer_id] = (issued.code, issued.expires_at)
+        result.append(issued)
+    return result
+
+
+_Held = dict[tuple[str, int], tuple[str | None, datetime | None]]
+
+
+def _held(connection: Connection, wanted: Sequence[Wanted], now: datetime) -> _Held:
+    ids = sorted({want.customer_id for want in wanted})
+    query = (
+        select(offer_codes.c.offer, offer_codes.c.customer_id, offer_codes.c.code, offer_codes.c.expires_at)
+        .where(among(connection, offer_codes.c.customer_id, ids), offer_codes.c.used_at.is_(None))
+        .where((offer_codes.c.expires_at.is_(None)) | (offer_codes.c.expires_at > now))
+        .order_by(offer_codes.c.issued_at)
+    )
+    return {(row.offer, row.customer_id): (row.code, row.expires_at) for row in connection.execute(query)}
+
+
+def _one(
+    connection: Connection,
+    want: Wanted,
+    name: str,
+    offers: Mapping[str, Offer],
+    held: _Held,
+    now: datetime,
+    secret: bytes,
+    tried: frozenset[str],
+) -> Issued:
+    offer = offers.get(name)
+    if offer is None or name in tried:
+        return Issued(None, reason="no_offer")
+    known = held.get((name, want.customer_id))
+    if offer.once_per == "customer" and known is not None:
+        return Issued(name, known[0], known[1])
+    expires_at = add(now, offer.valid_for, want.zone) if offer.valid_for is not None else None
+    code = _take(connection, offer, want, now, expires_at, secret)
+    if code is not None:
+        return Issued(name, code or None, expires_at, fresh=True)
+    if offer.when_empty == "wait":
+        return Issued(name, wait=True, reason="no_offer")
+    if offer.when_empty == "without":
+        return Issued(None)
+    return _one(connection, want, offer.when_empty, offers, held, now, secret, tried | {name})
+
+
+def _take(
+    connection: Connection, offer: Offer, want: Wanted, now: datetime, expires_at: datetime | None, secret: bytes
+) -> str | None:
+    """Write the issue down and return the code ("" for an offer without one), or None where the pool is empty."""
+    values: dict[str, Any] = {
+        "customer_id": want.customer_id,
+        "message_id": want.message_id,
+        "issued_at": now,
+        "expires_at": expires_at,
+    }
+    if offer.pool is not None:
+        free = (
+            select(offer_codes.c.id, offer_codes.c.code)
+            .where(offer_codes.c.offer == offer.name, offer_codes.c.customer_id.is_(None), offer_codes.c.issued_at.is_(None))
+            .order_by(offer_codes.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        row = connection.execute(free).first()
+        if row is None:
+            return None
+        connection.execute(update(offer_codes).where(offer_codes.c.id == row.id).values(values))
+        return str(row.code)
+    code = offer.code or ""
+    if offer.pattern is not None:
+        code = pattern_code(offer.pattern, secret, want.message_id)
+    connection.execute(plain_insert(offer_codes).values(offer=offer.name, code=code, **values))
+    return code
+
+
+def pattern_code(pattern: str, secret: bytes, number: int) -> str:
+    """Return the code of a number: each `#` but the last is a sign that cannot be guessed, the last checks the others.
+
+    >>> code = pattern_code("TEA-########", b"k" * 32, 7)
+    >>> code.startswith("TEA-"), len(code), checks("TEA-########", code)
+    (True, 12, True)
+    """
+    places = pattern.count("#")
+    digest = int.from_bytes(hmac.new(secret, f"{pattern}:{number}".encode(), hashlib.sha256).digest(), "big")
+    signs = []
+    for _ in range(max(places - 1, 0)):
+        digest, index = divmod(digest, len(ALPHABET))
+        signs.append(ALPHABET[index])
+    if places:
+        signs.append(_check_sign("".join(signs)))
+    filled = iter(signs)
+    return "".join(next(filled) if sign == "#" else sign for sign in pattern)
+
+
+def checks(pattern: str, code: str) -> bool:
+    """Return whether a code of this pattern was typed without a slip in one sign."""
+    if len(code) != len(pattern) or any(p not in ("#", c) for p, c in zip(pattern, code, strict=True)):
+        return False
+    signs = [c for p, c in zip(pattern, code, strict=True) if p == "#"]
+    return all(sign in ALPHABET for sign in signs) and (not signs or signs[-1] == _check_sign("".join(signs[:-1])))
+
+
+def _check_sign(signs: str) -> str:
+    # Weights are odd, so every single slip changes the sum in an alphabet of 32.
+    total = sum((2 * place + 1) * ALPHABET.index(sign) for place, sign in enumerate(signs))
+    return ALPHABET[total % len(ALPHABET)]

@@ -1,0 +1,76 @@
+"""The ledger of messages: made once, dropped with a reason, never deleted.
+
+States: pending → claimed → handing_over → accepted | failed | unknown → delivered | bounced; and dropped, from pending
+or claimed, with the reason. Dropping takes only messages that no hand-over has begun for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
+
+from engine.store.dialect import among
+from engine.store.tables import journal, messages
+
+OPEN = ("pending", "claimed")
+COUNTED = ("handing_over", "accepted", "delivered", "bounced", "unknown")
+
+
+def make(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Write messages as pending and return their ids by key."""
+    if not rows:
+        return {}
+    statement = insert(messages).returning(messages.c.id, messages.c.key)
+    return {key: message_id for message_id, key in connection.execute(statement, list(rows))}
+
+
+def drop_pending(connection: Connection, reasons: Mapping[int, str], now: datetime) -> int:
+    """Drop what still waits for these enrollments (id → reason); return how many messages that were."""
+    query = _waiting(connection, list(reasons))
+    rows = connection.execute(query).all()
+    return drop(connection, [(row, reasons[row.enrollment_id]) for row in rows], now)
+
+
+def supersede(connection: Connection, newer: Mapping[int, datetime], now: datetime) -> int:
+    """Drop what waits for these enrollments and fell due before their newer message (id → its due time)."""
+    rows = connection.execute(_waiting(connection, list(newer))).all()
+    late = [(row, "superseded") for row in rows if row.due_at < newer[row.enrollment_id]]
+    return drop(connection, late, now)
+
+
+def _waiting(connection: Connection, enrollment_ids: Sequence[int]) -> Any:
+    table = messages.c
+    return select(table.id, table.enrollment_id, table.flow, table.customer_id, table.step, table.due_at).where(
+        among(connection, table.enrollment_id, enrollment_ids), table.state.in_(OPEN)
+    )
+
+
+def drop(connection: Connection, dropped: Sequence[tuple[Row[Any] | Any, str]], now: datetime) -> int:
+    """Drop these messages with their reasons, and tell the journal; return how many."""
+    if not dropped:
+        return 0
+    statement = (
+        update(messages)
+        .where(messages.c.id == bindparam("which"), messages.c.state.in_(OPEN))
+        .values(state="dropped", reason=bindparam("why"), settled_at=bindparam("moment"), lease_until=None)
+    )
+    connection.execute(statement, [{"which": row.id, "why": reason, "moment": now} for row, reason in dropped])
+    entries = [
+        {
+            "at": now,
+            "flow": row.flow,
+            "customer_id": row.customer_id,
+            "enrollment_id": row.enrollment_id,
+            "message_id": row.id,
+            "step": row.step,
+            "decision": "dropped",
+            "reason": reason,
+            "detail": None,
+        }
+        for row, reason in dropped
+    ]
+    connection.execute(insert(journal), entries)
+    return len(dropped)
