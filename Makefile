@@ -1,0 +1,68 @@
+# Everything from a fresh clone: Python 3.11+ and make are enough. `make` alone lists the targets.
+
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+	$$name -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST := $(BIN)/pytest
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt lint types test-pg test-slow bench docs migration lock
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## make .venv with the locked packages and this checkout (once; again when the lock changes)
+
+$(READY): requirements-lock.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Homing needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-lock.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+demo: $(READY)  ## a shop with a year of history, 60 virtual days, mails in a local mailbox
+	$(BIN)/homing demo $(ARGS)
+
+test: $(READY)  ## every test but the slow ones, on SQLite and PostgreSQL
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-pg: $(READY)  ## the tests that need PostgreSQL
+	$(PYTEST) -m "postgresql and not slow" $(ARGS)
+
+test-slow: $(READY)  ## the tests that take minutes, with their full shares
+	HOMING_TEST_SHARE=full $(PYTEST) -m slow $(ARGS)
+
+check: lint types  ## everything that can be said without running
+
+lint: $(READY)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy, strict
+	$(BIN)/mypy
+
+fmt: $(READY)  ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(READY)  ## run the commands of the documentation, and see that it names what exists
+	$(PYTEST) tests/docs $(ARGS)
+
+bench: $(READY)  ## the figures of the README, measured here
+	$(BIN)/python -m benchmarks $(ARGS)
+
+migration: $(READY)  ## NAME="add colour": write the migration from the last one to engine/store/tables.py
+	@test -n "$(NAME)" || { echo 'say what it does: make migration NAME="add colour"'; exit 2; }
+	rm -f build/migration.db* && mkdir -p build
+	HOMING_DATABASE_URL=sqlite:///build/migration.db $(BIN)/alembic upgrade head
+	HOMING_DATABASE_URL=sqlite:///build/migration.db $(BIN)/alembic revision --autogenerate -m "$(NAME)"
+	$(BIN)/ruff check --quiet --fix alembic/versions
+	$(BIN)/ruff format --quiet alembic/versions
+
+lock: $(READY)  ## pin the newest versions that pyproject.toml allows
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --extra dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --output-file requirements-lock.txt
