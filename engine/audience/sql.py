@@ -1,0 +1,230 @@
+"""Conditions as SQL: the truth of clauses for a batch of subjects, and the whole audience of a list of clauses.
+
+Comes in: asks (clauses in their place) and subjects, or clauses alone. Goes out: rows of booleans in the subjects' order,
+or a SELECT of customer ids. Promises: one statement whatever the number of subjects, which travel as one bound JSON
+parameter; every value and name that a user wrote is bound; a missing value makes a test false and `not` is a true
+complement (`engine.audience.meaning`). The other execution is `engine.audience.memory`.
+
+What `did` counts: facts of that name with `occurred_at` and `arrived_at` up to now, both included; never the triggering
+fact (not inside segments either); cancelled orders and backfilled facts too. `within` and `since` a moment include their
+first microsecond. `since: entry`, and in `exit_when`, `goal` and waits an unbounded `did`, count only what happened later
+than the entry: a fact of the very microsecond of the entry does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.selectable import CTE
+from sqlalchemy.types import TypeEngine
+
+from engine.audience.meaning import When, answer_document, dump_json, flat_fact, trigger_id
+from engine.audience.sqlconditions import Compiler, Ground
+from engine.audience.sqlvalues import Either, Moments, Truth
+from engine.audience.subjects import Ask, Subject
+from engine.flows.conditions import Clause
+from engine.store.tables import customers
+from engine.store.types import Instant, Key, to_micros
+
+Segments = Mapping[str, tuple[Clause, ...]]
+
+_COLUMNS: Mapping[str, TypeEngine[Any]] = {
+    "n": Integer(),
+    "customer_id": Key,
+    "event_id": Key,
+    "entered_at": Instant(),
+    "since_at": Instant(),
+    "order_id": Text(),
+    "cart_id": Text(),
+    "sku": Text(),
+    "trigger": JSONB(),
+    "answers": JSONB(),
+}
+
+
+def truths(
+    connection: Connection,
+    asks: Sequence[Ask],
+    subjects: Sequence[Subject],
+    *,
+    now: datetime,
+    segments: Segments,
+    shop_zone: str,
+) -> list[tuple[bool, ...]]:
+    """Return, for each subject in order, whether each ask holds at `now`.
+
+    One statement for the whole batch (meant for up to 5,000 subjects); the compiled statement is kept for the next batch
+    with the same asks. Raise UsageError for a field or segment that cannot be.
+    """
+    if not asks or not subjects:
+        return [() for _ in subjects]
+    plan = _plan(_SameAsks(tuple(asks), segments), connection.dialect.name)
+    values: dict[str, Any] = plan.moments.values(now, shop_zone)
+    values["subjects"] = _listed(subjects, plan)
+    found: list[tuple[bool, ...]] = [()] * len(subjects)
+    for row in connection.execute(plan.statement, values):
+        found[row[0]] = tuple(map(bool, row[1:]))
+    return found
+
+
+def customers_matching(
+    clauses: Sequence[Clause],
+    *,
+    now: datetime,
+    segments: Segments,
+    shop_zone: str,
+    among: Sequence[int] | None = None,
+) -> Select[tuple[int]]:
+    """Return a SELECT of the ids of the customers for whom all clauses hold at `now`, for either database.
+
+    The subject is the customer, entering now, with no trigger: `trigger`, `product`, `cart` and `order` are missing.
+    `among` limits the answer to some ids, in one bound parameter. An erased customer never matches.
+    """
+    moments = Moments(now, shop_zone)
+    entering = moments.parameter(When())
+    compiler = Compiler(Ground(customers.c.id, entering, entering), moments, segments)
+    held = [compiler.holds(clause.condition) for clause in clauses]
+    query = select(customers.c.id).select_from(compiler.joined(customers))
+    query = query.where(customers.c.erased_at.is_(None), *held)
+    return query if among is None else query.where(_among(among))
+
+
+def _among(ids: Sequence[int]) -> Truth:
+    listed = literal(dump_json(list(ids)), Text())
+    sqlite = select(func.json_each(listed).table_valued("value").c.value)
+    elements = (
+        func.jsonb_array_elements_text(cast(listed, JSONB))
+        .table_valued(column("value", Text()))
+        .render_derived()
+    )
+    postgresql = select(cast(elements.c.value, BigInteger))
+    return Either(customers.c.id.in_(sqlite), customers.c.id.in_(postgresql))
+
+
+# ── plans: what is compiled once ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A statement for one list of asks, with what its parameters stand for."""
+
+    statement: Select[Any]
+    moments: Moments
+    columns: tuple[str, ...]
+    trigger_keys: tuple[str, ...]
+    dialect: str
+
+
+class _SameAsks:
+    """Asks and segments, compared by the identity of their conditions: quick, and `1` is not `true` as in equality."""
+
+    __slots__ = ("_key", "asks", "segments")
+
+    def __init__(self, asks: tuple[Ask, ...], segments: Segments) -> None:
+        self.asks = asks
+        self.segments = segments
+        named = tuple((name, id(clauses)) for name, clauses in segments.items())
+        self._key = (tuple((id(ask.clause.condition), ask.after_entry) for ask in asks), named)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _SameAsks) and self._key == other._key
+
+
+@dataclass(frozen=True, slots=True)
+class _EqualAsks:
+    """Asks and segments, compared by how they are written out, types included."""
+
+    text: str
+    asks: tuple[Ask, ...] = field(compare=False)
+    segments: Segments = field(compare=False)
+
+
+@lru_cache(maxsize=512)
+def _plan(same: _SameAsks, dialect: str) -> _Plan:
+    conditions = [(ask.clause.condition, ask.after_entry) for ask in same.asks]
+    text = repr(
+        (conditions, [(name, [clause.condition for clause in of]) for name, of in same.segments.items()])
+    )
+    return _plan_equal(_EqualAsks(text, same.asks, same.segments), dialect)
+
+
+@lru_cache(maxsize=256)
+def _plan_equal(equal: _EqualAsks, dialect: str) -> _Plan:
+    """Compile twice: first to learn which columns of the subjects are used, then with no others."""
+    _, compiler = _truths_over(_subjects(tuple(_COLUMNS), dialect), equal)
+    columns = tuple(name for name in _COLUMNS if name in ("n", "customer_id") or name in compiler.used)
+    subjects = _subjects(columns, dialect)
+    held, compiler = _truths_over(subjects, equal)
+    labelled = [truth.label(f"ask_{number}") for number, truth in enumerate(held)]
+    statement = select(subjects.c.n, *labelled).select_from(compiler.joined(subjects))
+    return _Plan(statement, compiler.moments, columns, tuple(sorted(compiler.trigger_keys)), dialect)
+
+
+def _truths_over(subjects: CTE, equal: _EqualAsks) -> tuple[list[Truth], Compiler]:
+    ground = Ground(**{name: subjects.c.get(name) for name in _COLUMNS if name != "n"})  # type: ignore[arg-type]
+    compiler = Compiler(ground, Moments(), equal.segments)
+    held = [compiler.holds(ask.clause.condition, after_entry=ask.after_entry) for ask in equal.asks]
+    return held, compiler
+
+
+def _subjects(columns: Sequence[str], dialect: str) -> CTE:
+    """Return the subjects as rows, unrolled from the one parameter that they travel in."""
+    listed = bindparam("subjects", type_=Text(), required=True)
+    if dialect == "sqlite":
+        rows = func.json_each(listed).table_valued("value")
+        taken = [
+            func.json_extract(rows.c.value, literal_column(f"'$.{name}'"), type_=_COLUMNS[name]).label(name)
+            for name in columns
+        ]
+        query = select(*taken)
+    else:
+        recordset = func.jsonb_to_recordset(cast(listed, JSONB))
+        typed = [column(name, _COLUMNS[name]) for name in columns]
+        query = select(recordset.table_valued(*typed).render_derived(with_types=True))
+    # Both databases would otherwise unroll the parameter again for every use.
+    return query.cte("subjects").prefix_with("MATERIALIZED")
+
+
+def _listed(subjects: Sequence[Subject], plan: _Plan) -> str:
+    """Return the subjects as one JSON document with only the columns and fields that the plan uses."""
+    rows: list[dict[str, Any]] = [
+        {"n": n, "customer_id": subject.customer_id} for n, subject in enumerate(subjects)
+    ]
+    for name in plan.columns[2:]:
+        for row, subject in zip(rows, subjects, strict=True):
+            row[name] = _told(subject, name, plan)
+    return dump_json(rows)
+
+
+def _told(subject: Subject, name: str, plan: _Plan) -> Any:
+    if name in ("order_id", "cart_id", "sku"):
+        return trigger_id(subject, name)
+    if name == "trigger":
+        fact = flat_fact(subject.trigger)
+        return {key: fact[key] for key in plan.trigger_keys if key in fact}
+    if name == "answers":
+        return answer_document(subject.answers)
+    value = getattr(subject, name)
+    return to_micros(value) if isinstance(value, datetime) and plan.dialect == "sqlite" else value
