@@ -1,0 +1,69 @@
+"""Which sales count: the one answer that popularity, co-purchase, supply and the scores share.
+
+Comes in: the moment up to which facts are known. Goes out: SQL conditions and columns on orders and their lines. Promises
+that a cancelled order counts for nothing and that nothing placed after the moment is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice, pairwise
+from statistics import median
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, or_
+
+from engine.store.tables import orders, products
+
+FETCH = 10_000  # rows held at once while streaming
+_Item = TypeVar("_Item")
+
+
+def counts(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that an order had been placed by `now` and was not cancelled by then."""
+    return and_(orders.c.placed_at <= now, or_(orders.c.cancelled_at.is_(None), orders.c.cancelled_at > now))
+
+
+def presentable() -> ColumnElement[bool]:
+    """Return the condition that a product can be shown in a mail at all: it has a price and an image."""
+    return and_(products.c.price > 0, products.c.image_url.is_not(None), products.c.image_url != "")
+
+
+def stream(connection: Connection, statement: Select[Any]) -> Iterator[Any]:
+    """Yield the rows of a large read without holding them all."""
+    yield from connection.execution_options(yield_per=FETCH).execute(statement)
+
+
+def paces(purchases: Sequence[tuple[datetime, float]]) -> list[float]:
+    """Return the days that one piece lasted, for each gap between one customer's purchases of one product.
+
+    `purchases` are (moment, pieces) in order of time; those of one day (UTC) are one purchase. A gap is divided by the
+    pieces bought at its start.
+
+    >>> from datetime import UTC
+    >>> paces([(datetime(2026, 1, 1, tzinfo=UTC), 2.0), (datetime(2026, 1, 31, tzinfo=UTC), 1.0)])
+    [15.0]
+    """
+    days: dict[int, float] = {}
+    for moment, pieces in purchases:
+        day = moment.toordinal()
+        days[day] = days.get(day, 0.0) + pieces
+    ordered = [(day, pieces) for day, pieces in sorted(days.items()) if pieces > 0]
+    return [(later - day) / pieces for (day, pieces), (later, _) in pairwise(ordered)]
+
+
+def median_or_none(values: Sequence[float]) -> float | None:
+    """Return the median, or None of no values."""
+    return float(median(values)) if values else None
+
+
+def chunks(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    """Yield the items in lists of at most `size`.
+
+    >>> list(chunks("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    source = iter(items)
+    while chunk := list(islice(source, size)):
+        yield chunk

@@ -1,0 +1,102 @@
+"""What the shoppers of a batch did: bought, viewed, wished for, left in the cart, as far as it is known at a moment.
+
+Comes in: customer ids. Goes out: a `Shopper` each. Promises one statement for each kind of behaviour, whatever the number
+of customers, and that nothing later than the moment is seen.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, select
+
+from engine.recommend.sales import counts
+from engine.store.dialect import among
+from engine.store.tables import cart_lines, carts, events, order_lines, orders
+
+INTEREST_LASTS = timedelta(days=90)  # views and carts older than this say nothing
+HABIT_HALVES = timedelta(days=180)  # a purchase this long ago weighs half in a habit
+_INTERESTS = ("product_viewed", "wishlist_added", "wishlist_removed")
+
+
+@dataclass(slots=True)
+class Shopper:
+    """One customer's own products: `bought` by how strong the habit is, the others newest first."""
+
+    bought: dict[str, float] = field(default_factory=dict)
+    viewed: list[str] = field(default_factory=list)
+    wished: list[str] = field(default_factory=list)
+    carted: list[str] = field(default_factory=list)
+
+
+def shoppers(connection: Connection, customer_ids: Sequence[int], now: datetime) -> dict[int, Shopper]:
+    """Return each customer's behaviour up to `now`; customers who did nothing have empty ones."""
+    found = {customer_id: Shopper() for customer_id in customer_ids}
+    ids = sorted(found)
+    _read_purchases(connection, ids, now, found)
+    _read_interests(connection, ids, now, found)
+    _read_carts(connection, ids, now, found)
+    return found
+
+
+def _read_purchases(
+    connection: Connection, ids: Sequence[int], now: datetime, found: dict[int, Shopper]
+) -> None:
+    statement = (
+        select(orders.c.customer_id, order_lines.c.sku, orders.c.placed_at)
+        .join_from(orders, order_lines, order_lines.c.order_id == orders.c.order_id)
+        .where(among(connection, orders.c.customer_id, ids), counts(now))
+        .distinct()
+        .order_by(orders.c.customer_id, orders.c.placed_at, order_lines.c.sku)
+    )
+    for customer_id, sku, placed_at in connection.execute(statement):
+        habit = found[customer_id].bought
+        habit[sku] = habit.get(sku, 0.0) + 0.5 ** ((now - placed_at) / HABIT_HALVES)
+
+
+def _read_interests(
+    connection: Connection, ids: Sequence[int], now: datetime, found: dict[int, Shopper]
+) -> None:
+    newest = func.max(events.c.occurred_at)
+    statement = (
+        select(events.c.customer_id, events.c.name, events.c.sku, newest.label("at"))
+        .where(
+            among(connection, events.c.customer_id, ids),
+            events.c.name.in_(_INTERESTS),
+            events.c.occurred_at <= now,
+            events.c.sku.is_not(None),
+        )
+        .group_by(events.c.customer_id, events.c.name, events.c.sku)
+        .order_by(newest.desc(), events.c.sku)
+    )
+    removed: defaultdict[tuple[int, str], datetime | None] = defaultdict(lambda: None)
+    rows = [tuple(row) for row in connection.execute(statement)]
+    for customer_id, name, sku, at in rows:
+        if name == "wishlist_removed":
+            removed[customer_id, sku] = at
+    for customer_id, name, sku, at in rows:
+        gone = removed[customer_id, sku]
+        if name == "product_viewed" and at > now - INTEREST_LASTS:
+            found[customer_id].viewed.append(sku)
+        elif name == "wishlist_added" and (gone is None or gone < at):
+            found[customer_id].wished.append(sku)
+
+
+def _read_carts(connection: Connection, ids: Sequence[int], now: datetime, found: dict[int, Shopper]) -> None:
+    statement = (
+        select(carts.c.customer_id, cart_lines.c.sku)
+        .join_from(carts, cart_lines, cart_lines.c.cart_id == carts.c.cart_id)
+        .where(
+            among(connection, carts.c.customer_id, ids),
+            carts.c.updated_at <= now,
+            carts.c.updated_at > now - INTEREST_LASTS,
+        )
+        .order_by(carts.c.updated_at.desc(), carts.c.cart_id, cart_lines.c.line_no)
+    )
+    for customer_id, sku in connection.execute(statement):
+        own = found[customer_id].carted
+        if sku not in own:
+            own.append(sku)

@@ -1,0 +1,140 @@
+"""Says when what a customer bought should run out.
+
+Comes in: a batch of order lines. Goes out: days from the purchase to the run-out date, or None where nobody can say.
+Promises three statements at most for a batch of any size, and that a line sees no purchase later than itself.
+
+    stated     the product's days_of_supply × pieces
+    learned    (m · own + 2 · product + 1 · category) / (m + 2 + 1) × pieces
+
+`own` is the median of the customer's own m gaps between purchases of that product, `product` the median over everybody's
+(`products.learned_days`, from 5 repeats up), `category` the median of the learned days of its category; each in days a
+piece. A term that is not known drops out of both sums. With neither product nor category, own gaps count from 2 up: a
+single gap is no habit.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from engine.recommend.sales import median_or_none, paces
+from engine.store.dialect import among
+from engine.store.tables import order_lines, orders, products
+
+PRODUCT_WEIGHT = 2.0
+CATEGORY_WEIGHT = 1.0
+OWN_GAPS_ALONE = 2  # own gaps needed where neither product nor category says anything
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Pieces of one product that one customer bought at a moment."""
+
+    customer_id: int
+    sku: str
+    quantity: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    stated: float | None
+    learned: float | None
+    category: str | None
+
+
+_Purchases = Mapping[tuple[int, str], Sequence[tuple[datetime, float]]]
+
+
+def run_out_days(connection: Connection, lines: Sequence[Line]) -> list[float | None]:
+    """Return for each line the days after its purchase at which it should run out; None means never to be reminded."""
+    if not lines:
+        return []
+    known = _products(connection, {line.sku for line in lines})
+    unstated = [line for line in lines if not _has_stated(known.get(line.sku))]
+    typical: Mapping[str, float] = {}
+    purchases: _Purchases = {}
+    if unstated:
+        typical = _category_days(
+            connection, {known[line.sku].category for line in unstated if line.sku in known} - {None}
+        )
+        purchases = _own_purchases(connection, unstated)
+    return [_days(line, known.get(line.sku), typical, purchases) for line in lines]
+
+
+def learned_pace(own: Sequence[float], product: float | None, category: float | None) -> float | None:
+    """Return the days that one piece should last this customer, by the formula above.
+
+    >>> learned_pace([10.0, 14.0], 20.0, 31.0)
+    19.0
+    >>> learned_pace([10.0], None, None) is None
+    True
+    """
+    centre = median_or_none(own)
+    if product is None and category is None and len(own) < OWN_GAPS_ALONE:
+        return None
+    terms = [(float(len(own)), centre), (PRODUCT_WEIGHT, product), (CATEGORY_WEIGHT, category)]
+    present = [(weight, value) for weight, value in terms if value is not None]
+    return sum(weight * value for weight, value in present) / sum(weight for weight, _ in present)
+
+
+def _has_stated(product: _Known | None) -> bool:
+    return product is not None and product.stated is not None and product.stated > 0
+
+
+def _days(
+    line: Line, product: _Known | None, typical: Mapping[str, float], purchases: _Purchases
+) -> float | None:
+    if line.quantity <= 0:
+        return None
+    if product is not None and product.stated is not None and product.stated > 0:
+        return product.stated * line.quantity
+    own = paces([item for item in purchases.get((line.customer_id, line.sku), ()) if item[0] <= line.at])
+    category = typical.get(product.category) if product is not None and product.category is not None else None
+    pace = learned_pace(own, product.learned if product is not None else None, category)
+    return None if pace is None else pace * line.quantity
+
+
+def _products(connection: Connection, skus: set[str]) -> dict[str, _Known]:
+    statement = select(
+        products.c.sku, products.c.days_of_supply, products.c.learned_days, products.c.category
+    )
+    rows = connection.execute(statement.where(among(connection, products.c.sku, sorted(skus))))
+    return {sku: _Known(stated, learned, category) for sku, stated, learned, category in rows}
+
+
+def _category_days(connection: Connection, categories: set[str | None]) -> dict[str, float]:
+    named = sorted(category for category in categories if category)
+    if not named:
+        return {}
+    statement = select(products.c.category, products.c.learned_days).where(
+        among(connection, products.c.category, named), products.c.learned_days.is_not(None)
+    )
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for category, days in connection.execute(statement):
+        found[category].append(days)
+    return {
+        category: middle for category, days in found.items() if (middle := median_or_none(days)) is not None
+    }
+
+
+def _own_purchases(connection: Connection, lines: Sequence[Line]) -> _Purchases:
+    statement = (
+        select(orders.c.customer_id, order_lines.c.sku, orders.c.placed_at, order_lines.c.quantity)
+        .join_from(orders, order_lines, order_lines.c.order_id == orders.c.order_id)
+        .where(
+            among(connection, orders.c.customer_id, sorted({line.customer_id for line in lines})),
+            among(connection, order_lines.c.sku, sorted({line.sku for line in lines})),
+            orders.c.cancelled_at.is_(None),
+            orders.c.placed_at <= max(line.at for line in lines),
+        )
+        .order_by(orders.c.placed_at)
+    )
+    found: defaultdict[tuple[int, str], list[tuple[datetime, float]]] = defaultdict(list)
+    for customer_id, sku, placed_at, quantity in connection.execute(statement):
+        found[customer_id, sku].append((placed_at, quantity))
+    return found

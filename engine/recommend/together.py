@@ -1,0 +1,79 @@
+"""What is bought together: co-purchase lift, shrunk and corrected for popularity.
+
+Comes in: the baskets of known orders as product numbers. Goes out: for each product its best companions. Promises memory
+for the baskets themselves and one product's neighbours at a time, never for all pairs.
+
+    score(a, b) = ln((together + k) / (expected + k)) · together / (together + k)
+
+`together` is the baskets with both, `expected` = baskets(a) · baskets(b) / baskets, k = 20. The first factor takes out
+popularity (two bestsellers meet by chance) and is pulled to 0 where little is known; the second asks for evidence.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import nsmallest
+from math import log
+
+from engine.recommend.popularity import Ranked
+
+SHRINKAGE = 20.0
+TOGETHER_FROM = 2  # baskets in which two products must have met
+LARGEST_BASKET = 80  # distinct products; beyond it a basket is a stocktaking, not a taste
+COMPANIONS = 24
+
+
+class Baskets:
+    """Baskets packed into flat arrays: which products stood in each, and in which each product stood."""
+
+    def __init__(self, baskets: Iterable[Sequence[int]], size: int) -> None:
+        """Take baskets of distinct product numbers below `size`."""
+        self._items = array("I")
+        self._starts = array("Q", [0])
+        for basket in baskets:
+            self._items.extend(basket)
+            self._starts.append(len(self._items))
+        self.count = len(self._starts) - 1
+        self.frequency = Counter(self._items)
+        self._of_item = [array("I") for _ in range(size)]
+        for number in range(self.count):
+            for item in self._items[self._starts[number] : self._starts[number + 1]]:
+                self._of_item[item].append(number)
+
+    def companions(self, item: int) -> Counter[int]:
+        """Return in how many baskets each other product stood beside this one."""
+        met: Counter[int] = Counter()
+        starts, items = self._starts, self._items
+        for number in self._of_item[item]:
+            first, last = starts[number], starts[number + 1]
+            if 1 < last - first <= LARGEST_BASKET:
+                met.update(items[first:last])
+        del met[item]
+        return met
+
+
+def bought_together(baskets: Baskets, skus: Sequence[str]) -> Iterator[tuple[str, list[Ranked]]]:
+    """Yield each product with its companions, best first; those without any are left out."""
+    for item, sku in enumerate(skus):
+        scored = []
+        own = baskets.frequency[item]
+        for other, together in baskets.companions(item).items():
+            if together < TOGETHER_FROM:
+                continue
+            expected = own * baskets.frequency[other] / baskets.count
+            score = lift(together, expected)
+            if score > 0:
+                scored.append(Ranked(skus[other], score))
+        if scored:
+            yield sku, nsmallest(COMPANIONS, scored, key=lambda ranked: (-ranked.score, ranked.sku))
+
+
+def lift(together: int, expected: float) -> float:
+    """Return the score above; 0 where two products meet just as often as chance has it.
+
+    >>> round(lift(20, 5.0), 3), lift(5, 5.0)
+    (0.235, 0.0)
+    """
+    return log((together + SHRINKAGE) / (expected + SHRINKAGE)) * together / (together + SHRINKAGE)
