@@ -1,0 +1,1 @@
+"""Definitions: what a marketer writes, as values; where it stands, what is wrong with it, what changed."""

@@ -7,12 +7,13 @@ in memory. `clause_text` is the name of a clause in reasons, as in `exited: did:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 from engine.calendar import Duration
+from engine.diagnostics import Span
 
 Operator = Literal[
     "eq", "ne", "gt", "gte", "lt", "lte", "in", "not_in", "contains", "starts_with", "exists",
@@ -55,7 +56,7 @@ class All:
 
 
 @dataclass(frozen=True, slots=True)
-class Any_:
+class Any_:  # noqa: N801 - `Any` is taken by typing, and the language says `any`
     """At least one item holds (an empty list does not)."""
 
     items: tuple[Condition, ...]
@@ -128,10 +129,11 @@ Condition = All | Any_ | Not | Did | Of | OfferIs | InSegment
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A top-level condition of a list, with the words in which it is reported."""
+    """A top-level condition of a list, with the words in which it is reported and the place where it is written."""
 
     condition: Condition
     text: str
+    span: Span = field(default=Span(), compare=False)
 
 
 def walk(condition: Condition) -> Iterator[Condition]:
@@ -145,7 +147,9 @@ def walk(condition: Condition) -> Iterator[Condition]:
 
 
 def clause_text(raw: Any) -> str:
-    """Return the words of a clause as its author wrote it, on one line.
+    """Return the words of a clause on one line: as its author wrote it, but for the order of keys.
+
+    The parser hands keys over in one order, so that moving them about changes no reason.
 
     >>> clause_text({"did": "order_placed"})
     'did: order_placed'

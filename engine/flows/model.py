@@ -15,11 +15,13 @@ from typing import Any, Literal
 
 from engine.calendar import Duration
 from engine.diagnostics import Span
-from engine.flows.conditions import Clause, Condition, FieldTest
+from engine.flows.conditions import Clause, FieldTest
 
 Kind = Literal["marketing", "transactional"]
 ALL_DAYS = frozenset(range(7))
 WEEKDAYS = frozenset(range(5))
+NO_TIME = Duration()
+_MONTH = Duration(days=30)
 
 # ── triggers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -39,7 +41,7 @@ class AnniversaryTrigger:
     """Each year on the month and day of a date field, in the customer's own zone (29 February is kept on the 28th)."""
 
     field: str
-    offset: Duration = Duration()
+    offset: Duration = NO_TIME
     at: time = time(0, 0)
     gather: Duration | None = None
 
@@ -49,7 +51,7 @@ class DateTrigger:
     """On the one date that a field holds."""
 
     field: str
-    offset: Duration = Duration()
+    offset: Duration = NO_TIME
     at: time | None = None
     gather: Duration | None = None
 
@@ -72,7 +74,7 @@ class LapsedTrigger:
 class ReplenishTrigger:
     """`lead` before a bought product should run out; `where` tests the order line with its product's fields."""
 
-    lead: Duration = Duration()
+    lead: Duration = NO_TIME
     where: tuple[FieldTest, ...] = ()
     gather: Duration | None = None
 
@@ -94,7 +96,7 @@ class ProductTrigger:
 
     change: Literal["back_in_stock", "price_drop", "low_stock"]
     interest: tuple[Literal["wishlist", "viewed", "cart"], ...] = ("wishlist", "viewed", "cart")
-    within: Duration = Duration(days=30)
+    within: Duration = _MONTH
     by: Decimal = Decimal(0)
     below: int | None = None
     where: tuple[FieldTest, ...] = ()
@@ -166,7 +168,7 @@ class WaitClock:
     id: str
     clock: time
     days: frozenset[int] = ALL_DAYS
-    at_least: Duration = Duration()
+    at_least: Duration = NO_TIME
     span: Span = field(default=Span(), compare=False)
 
 
@@ -176,7 +178,7 @@ class WaitField:
 
     id: str
     field_path: str
-    offset: Duration = Duration()
+    offset: Duration = NO_TIME
     span: Span = field(default=Span(), compare=False)
 
 
@@ -343,5 +345,3 @@ class Definitions:
     segments: Mapping[str, tuple[Clause, ...]] = field(default_factory=dict)
     offers: Mapping[str, Offer] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict)  # flow name → plain data, as normalised for storing
-
-

@@ -1,0 +1,96 @@
+"""What can be asked: the fields of customers, products, carts and orders, and the events that have meaning.
+
+The parser holds conditions against these names, rules against their types, editors complete them. A field is a `text`,
+`number`, `flag`, `moment`, `date` or `texts` (a list). Free values live under `properties.`; facts themselves
+(`trigger`, `answer`, `where` of `did`) may carry any field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+FieldType = Literal["text", "number", "flag", "moment", "date", "texts"]
+
+PATH = re.compile(r"[^\W\d]\w*(\.\w[\w-]*){0,4}")
+MAX_PATH = 128
+
+
+def _fields(**names: str) -> dict[str, FieldType]:
+    kinds: dict[str, FieldType] = {}
+    for kind, listed in names.items():
+        for name in listed.split():
+            kinds[name] = kind  # type: ignore[assignment]  # the keyword is the type's name
+    return kinds
+
+
+CUSTOMER: Mapping[str, FieldType] = _fields(
+    text="external_id email first_name last_name locale timezone country tier referral_code referral_url subscription_status",
+    number="points orders spent average_gap_days rfm.r rfm.f rfm.m spent_percentile churn_risk predicted_value",
+    moment="created_at updated_at points_expire_at first_order_at last_order_at last_activity_at",
+    date="birthday",
+    texts="tags",
+)
+PRODUCT: Mapping[str, FieldType] = _fields(
+    text="sku title category brand currency url image_url group",
+    number="price stock days_of_supply",
+    flag="available in_stock",
+    moment="updated_at",
+)
+CART: Mapping[str, FieldType] = _fields(
+    text="cart_id currency url checkout_url", number="value", moment="updated_at"
+)
+ORDER: Mapping[str, FieldType] = _fields(
+    text="order_id status currency coupon",
+    number="total discount refunded",
+    moment="placed_at status_at paid_at shipped_at delivered_at cancelled_at refunded_at returned_at updated_at",
+)
+LINE: Mapping[str, FieldType] = {**PRODUCT, **_fields(text="sku", number="quantity price")}
+
+# Scopes with known fields; None: any field of the fact.
+OF_SCOPE: Mapping[str, Mapping[str, FieldType] | None] = {
+    "customer": CUSTOMER,
+    "product": PRODUCT,
+    "cart": CART,
+    "order": ORDER,
+    "lines": LINE,
+    "trigger": None,
+    "answer": None,
+}
+
+# Events with a meaning of their own; any other name is free.
+EVENTS: tuple[str, ...] = (
+    "customer_created", "customer_updated", "order_placed", "order_cancelled", "order_refunded", "order_shipped",
+    "order_delivered", "order_returned", "cart_updated", "cart_emptied", "product_viewed", "wishlist_added",
+    "wishlist_removed", "stock_alert_requested", "checkout_started", "review_given", "survey_answered", "points_earned",
+    "points_redeemed", "tier_reached", "referral_shared", "referral_converted", "delivery_delayed", "return_requested",
+    "return_received", "complaint_opened", "complaint_closed", "refill_answered", "consent_granted", "consent_withdrawn",
+    "mail_sent", "mail_opened", "mail_clicked", "flow_entered", "flow_left", "offer_issued", "offer_used",
+)  # fmt: skip
+
+# Facts that the engine raises itself.
+ENGINE_EVENTS = frozenset(
+    ("mail_sent", "mail_opened", "mail_clicked", "flow_entered", "flow_left", "offer_issued", "offer_used")
+)
+
+
+def is_path(text: str) -> bool:
+    """Return whether the text is a field path: names joined by dots, letters, digits, `_` and `-` only.
+
+    >>> is_path("properties.shoe_size"), is_path("x'; drop")
+    (True, False)
+    """
+    return len(text) <= MAX_PATH and PATH.fullmatch(text) is not None
+
+
+def field_type(scope: str, path: str) -> FieldType | None:
+    """Return the type of a known field, or None where anything may stand in it."""
+    known = OF_SCOPE.get(scope)
+    return known.get(path) if known else None
+
+
+def is_known(scope: str, path: str) -> bool:
+    """Return whether the scope can have such a field (any well-formed path, where it carries free fields)."""
+    known = OF_SCOPE[scope]
+    return known is None or path in known or path.startswith("properties.")

@@ -1,0 +1,61 @@
+"""The manual of findings: every code with its name and the page that `homing explain CODE` prints.
+
+A page is the docstring of the function that makes the finding: a problem of reading (`engine.flows.problems`) or a rule
+(`engine.flows.rules`). Promises: a code is registered once; a function without a docstring is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import cleandoc
+from typing import Any, TypeVar
+
+from engine.diagnostics import Severity
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One code: its name in words and dashes, how grave it is, and its text."""
+
+    code: str
+    name: str
+    severity: Severity
+    text: str
+
+    @property
+    def title(self) -> str:
+        """The first line of the page."""
+        return self.text.partition("\n")[0]
+
+    def render(self) -> str:
+        """Return the page as `homing explain` prints it."""
+        return f"{self.code} {self.name} ({self.severity})\n\n{self.text}\n"
+
+
+_PAGES: dict[str, Page] = {}
+
+
+def page(code: str, name: str, severity: Severity = "error") -> Callable[[_Function], _Function]:
+    """Register the decorated function's docstring as the page of `code`."""
+
+    def register(function: _Function) -> _Function:
+        text = cleandoc(function.__doc__ or "")
+        if not text or code in _PAGES:
+            raise ValueError(f"{code} needs a docstring of its own")
+        _PAGES[code] = Page(code, name, severity, text)
+        return function
+
+    return register
+
+
+def pages() -> tuple[Page, ...]:
+    """Return every page, by code."""
+    return tuple(_PAGES[code] for code in sorted(_PAGES))
+
+
+def find(code: str) -> Page | None:
+    """Return the page of a code, whatever its case, or None."""
+    return _PAGES.get(code.strip().upper())

@@ -1,0 +1,344 @@
+"""Reading YAML safely, with the place of every key and value.
+
+Comes in: the text of one file. Goes out: a tree (`engine.flows.nodes`) or findings with line and column. Promises:
+YAML 1.2 core values (`on`, `NO` and `10:30` are text, dates stay text), duplicate keys are errors, no tag makes an
+object, and size, depth and the nodes that aliases expand to are limited, so that no file costs more than a second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from engine.diagnostics import Finding, Span
+from engine.flows import problems
+from engine.flows.nodes import Entry, Items, Node, Scalar, Table, Value, neat_number
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 40
+MAX_NODES = 50_000
+MAX_DIGITS = 15
+
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_INT = re.compile(r"[-+]?[0-9]+")
+_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+_NOT_A_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_HIDDEN_BREAK = re.compile("[\x85\u2028\u2029]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_WORDS: dict[str, Value] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+
+def read_file(path: Path, name: str, findings: list[Finding]) -> Node | None:
+    """Read one YAML file; `name` is what findings call it (relative to the project); None where it cannot be read."""
+    try:
+        with path.open("rb") as handle:
+            content = handle.read(MAX_BYTES + 1)
+    except OSError as error:
+        findings.append(problems.unreadable_file(Span(name), error.strerror or "it cannot be opened"))
+        return None
+    return read_yaml(content, name, findings)
+
+
+def read_yaml(content: str | bytes, name: str, findings: list[Finding]) -> Node | None:
+    """Read the text of one YAML file; None (and a finding) where it holds no usable document."""
+    text = _decoded(content, name, findings)
+    if text is None:
+        return None
+    builder = _Builder(name, text.split("\n"), findings)
+    try:
+        return builder.document(yaml.parse(text, Loader=_Loader))
+    except _Stop as stop:
+        findings.append(stop.finding)
+    except yaml.YAMLError as error:
+        findings.append(_syntax(error, name, builder.lines))
+    return None
+
+
+def _decoded(content: str | bytes, name: str, findings: list[Finding]) -> str | None:
+    raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    if len(raw) > MAX_BYTES:
+        findings.append(problems.too_much(Span(name, 1, 1), f"this file is larger than {MAX_BYTES:,} bytes"))
+        return None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8-sig", "replace")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        findings.append(problems.unreadable_file(Span(name, line, column), "this byte is no UTF-8 text"))
+        return None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    hidden = _HIDDEN_BREAK.search(text)
+    if hidden:
+        line = text.count("\n", 0, hidden.start()) + 1
+        span = Span(name, line, hidden.start() - text.rfind("\n", 0, hidden.start()))
+        findings.append(
+            problems.unreadable_file(span, f"a hidden line break (U+{ord(hidden[0]):04X}) stands here")
+        )
+        return None
+    return text
+
+
+class _Stop(Exception):
+    """Reading cannot go on; carries the finding."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
+
+
+@dataclass(slots=True)
+class _Open:
+    """A list or table whose end has not been read yet."""
+
+    start: Any
+    is_table: bool
+    anchor: str | None
+    nodes: list[Node] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    key: tuple[str, Span] | None = None
+    seen: dict[str, Span] = field(default_factory=dict)
+    size: int = 1
+    height: int = 1
+
+
+class _Builder:
+    """Builds the tree from parser events without recursion, within the limits."""
+
+    def __init__(self, name: str, lines: list[str], findings: list[Finding]) -> None:
+        self.name, self.lines, self.findings = name, lines, findings
+        self.stack: list[_Open] = []
+        self.anchors: dict[str, tuple[Node, int, int]] = {}  # node, its size, its height
+        self.total = 0
+        self.root: Node | None = None
+        self.documents = 0
+
+    def document(self, events: Iterator[Any]) -> Node | None:
+        for event in events:
+            self._take(event)
+        if self.root is None or (isinstance(self.root, Scalar) and self.root.value is None):
+            raise _Stop(problems.empty_file(Span(self.name, 1, 1)))
+        return self.root
+
+    def _take(self, event: Any) -> None:
+        if isinstance(event, yaml.ScalarEvent):
+            self._scalar(event)
+        elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            self._open(event)
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            self._close(event)
+        elif isinstance(event, yaml.AliasEvent):
+            self._alias(event)
+        elif isinstance(event, yaml.DocumentStartEvent):
+            self.documents += 1
+            if self.documents > 1:
+                raise _Stop(
+                    problems.syntax(self._at(event), "a file holds one document; `---` begins a second one")
+                )
+
+    def _scalar(self, event: Any) -> None:
+        span = self._span(event)
+        self._no_tag(event, span)
+        self._count(span, 1)
+        if self._wants_key():
+            self._key(event.value, span)
+            return
+        is_plain = bool(event.implicit[0])
+        value = self._value(event.value, span) if is_plain else event.value
+        if isinstance(value, str):
+            control = _CONTROL.search(value)
+            if control:
+                raise _Stop(
+                    problems.syntax(
+                        span, f"a control character (U+{ord(control[0]):04X}) stands in this text"
+                    )
+                )
+        self._add(Scalar(value, span, not is_plain), event.anchor, 1, 1)
+
+    def _value(self, text: str, span: Span) -> Value:
+        if text in _WORDS:
+            return _WORDS[text]
+        if _INT.fullmatch(text) and len(text.lstrip("+-0")) <= MAX_DIGITS:
+            return int(text)
+        if _BASED.fullmatch(text) and len(text) <= MAX_DIGITS:
+            return int(text, 0)
+        if _FLOAT.fullmatch(text):
+            return self._decimal(text, span)
+        if _NOT_A_NUMBER.fullmatch(text):
+            raise _Stop(problems.syntax(span, f'"{text}" is no number to count with; in quotes it is text'))
+        return text
+
+    def _decimal(self, text: str, span: Span) -> Value:
+        try:
+            number = Decimal(text)
+            if (
+                len(number.normalize().as_tuple().digits) <= MAX_DIGITS
+                and abs(number.adjusted()) <= MAX_DIGITS
+            ):
+                return neat_number(number)
+        except InvalidOperation:
+            pass
+        problem = problems.syntax(
+            span, f"a number has at most {MAX_DIGITS} digits; as text it stands in quotes"
+        )
+        self.findings.append(problem)
+        return text
+
+    def _key(self, text: str, span: Span) -> None:
+        top = self.stack[-1]
+        if text in top.seen:
+            self.findings.append(problems.duplicate_key(span, text, top.seen[text]))
+        if _CONTROL.search(text):
+            raise _Stop(problems.syntax(span, "a control character stands in this key"))
+        top.key = (text, span)
+
+    def _open(self, event: Any) -> None:
+        at = self._at(event)
+        self._no_tag(event, at)
+        if self._wants_key():
+            raise _Stop(
+                problems.syntax(
+                    at, "a key is text", way_out='put text that begins with { or [ in quotes: "{{ … }}"'
+                )
+            )
+        if len(self.stack) >= MAX_DEPTH:
+            raise _Stop(problems.too_much(at, f"lists and tables stand more than {MAX_DEPTH} deep here"))
+        self._count(at, 1)
+        self.stack.append(_Open(event, isinstance(event, yaml.MappingStartEvent), event.anchor))
+
+    def _close(self, event: Any) -> None:
+        top = self.stack.pop()
+        span = self._whole(top, event)
+        node: Node = Table(tuple(top.entries), span) if top.is_table else Items(tuple(top.nodes), span)
+        self._add(node, top.anchor, top.size, top.height)
+
+    def _alias(self, event: Any) -> None:
+        span = self._span(event)
+        if self._wants_key() or event.anchor not in self.anchors:
+            raise _Stop(
+                problems.syntax(span, f"*{event.anchor} names nothing that is complete above this place")
+            )
+        node, size, height = self.anchors[event.anchor]
+        self._count(span, size)
+        if len(self.stack) + height > MAX_DEPTH:
+            raise _Stop(
+                problems.too_much(
+                    span, f"with *{event.anchor} lists and tables stand more than {MAX_DEPTH} deep"
+                )
+            )
+        self._add(node, None, size, height)
+
+    def _add(self, node: Node, anchor: str | None, size: int, height: int) -> None:
+        if anchor:
+            self.anchors[anchor] = (node, size, height)
+        if not self.stack:
+            self.root = node
+            return
+        top = self.stack[-1]
+        top.size += size
+        top.height = max(top.height, height + 1)
+        if not top.is_table:
+            top.nodes.append(node)
+        elif top.key is not None:
+            key, span = top.key
+            if key not in top.seen:
+                top.entries.append(Entry(key, span, node))
+                top.seen[key] = span
+            top.key = None
+
+    def _wants_key(self) -> bool:
+        return bool(self.stack) and self.stack[-1].is_table and self.stack[-1].key is None
+
+    def _count(self, span: Span, size: int) -> None:
+        self.total += size
+        if self.total > MAX_NODES:
+            raise _Stop(
+                problems.too_much(
+                    span, f"this file holds (or its aliases make) more than {MAX_NODES:,} values"
+                )
+            )
+
+    def _no_tag(self, event: Any, span: Span) -> None:
+        if event.tag is not None and event.tag != "!":
+            raise _Stop(
+                problems.syntax(span, "tags such as !!str have no meaning here", way_out="leave the tag out")
+            )
+
+    def _at(self, event: Any) -> Span:
+        return Span(self.name, event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _whole(self, top: _Open, event: Any) -> Span:
+        """Return the place of a list or table: of its first line, up to the last thing in it there."""
+        if top.start.flow_style:
+            return self._span(top.start, event)
+        start = self._at(top.start)
+        inside = [entry.value.span for entry in top.entries] + [entry.key_span for entry in top.entries]
+        inside += [node.span for node in top.nodes]
+        ends = [
+            span.column + span.length
+            for span in inside
+            if span.line == start.line and span.file == start.file
+        ]
+        return Span(self.name, start.line, start.column, max(max(ends, default=0) - start.column, 1))
+
+    def _span(self, first: Any, last: Any = None) -> Span:
+        start, end = first.start_mark, (last or first).end_mark
+        if end.line == start.line and end.column > start.column:
+            length = end.column - start.column
+        elif start.line < len(self.lines) and (start.line, start.column) < (end.line, end.column):
+            length = len(self.lines[start.line].rstrip()) - start.column
+        else:
+            length = 1
+        return Span(self.name, start.line + 1, start.column + 1, max(length, 1))
+
+
+# What libyaml says → what we say, and one way out.
+_SENTENCES: tuple[tuple[str, str, str], ...] = (
+    ("mapping values are not allowed", "a colon stands where no key can be",
+     "put text that holds `: ` in quotes, and check the indentation of this line"),
+    ("cannot start any token", "a value cannot begin with this character",
+     "put the text in quotes; indent with spaces, not tabs"),
+    ("did not find expected key", "this line does not fit the lines above it",
+     "indent it exactly like its neighbours, or close the quote or bracket above"),
+    ("did not find expected '-'", "a list goes on with `- ` here", "indent it exactly like the items above"),
+    ("could not find expected ':'", "a key without a colon", "write `key: value`"),
+    ("did not find expected ',' or '}'", "a { is not closed before this place", "close it with } or put a comma between entries"),
+    ("did not find expected ',' or ']'", "a [ is not closed before this place", "close it with ] or put a comma between items"),
+    ("unexpected end of stream", "a quote or bracket is not closed", "close it"),
+    ("unknown escape", "a backslash in double quotes begins an escape", "write it twice, or use single quotes"),
+    ("special characters are not allowed", "this file holds a character that text may not hold", "remove it"),
+    ("control characters are not allowed", "this file holds a character that text may not hold", "remove it"),
+)  # fmt: skip
+
+
+def _syntax(error: yaml.YAMLError, name: str, lines: list[str]) -> Finding:
+    mark = getattr(error, "problem_mark", None)
+    said = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
+    line, column = (mark.line, mark.column) if mark else _place(error, lines)
+    if line >= len(lines) or (
+        line == len(lines) - 1 and not lines[line]
+    ):  # the end of the file: show its last line
+        line = max(next((n for n in range(len(lines) - 1, -1, -1) if lines[n].strip()), 0), 0)
+        column = len(lines[line].rstrip())
+    span = Span(name, line + 1, column + 1)
+    for words, message, way_out in _SENTENCES:
+        if words in said:
+            return problems.syntax(span, message, way_out=way_out)
+    return problems.syntax(span, f"this is no YAML: {said}")
+
+
+def _place(error: yaml.YAMLError, lines: list[str]) -> tuple[int, int]:
+    """Return line and column (0-based) of an error of the character reader, which knows a position only."""
+    position = getattr(error, "position", 0)
+    before = "\n".join(lines)[: position if isinstance(position, int) else 0]
+    return before.count("\n"), len(before) - before.rfind("\n") - 1
