@@ -61,7 +61,12 @@ class Shop:
         self._orders += 1
         order_id, at = f"o{self._orders}", ago(days_ago)
         pieces = dict.fromkeys(lines.split(), 1.0) if isinstance(lines, str) else lines
-        row: dict[str, Any] = {"order_id": order_id, "customer_id": customer_id, "placed_at": at, "status": "placed"}
+        row: dict[str, Any] = {
+            "order_id": order_id,
+            "customer_id": customer_id,
+            "placed_at": at,
+            "status": "placed",
+        }
         row |= {"status_at": at, "updated_at": at, "total": Decimal(total)}
         row["cancelled_at"] = None if cancelled_days_ago is None else ago(cancelled_days_ago)
         with self.database.write() as connection:

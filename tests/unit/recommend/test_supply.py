@@ -12,6 +12,7 @@ from tests.unit.recommend.statements import counted
 
 
 def days(shop: Shop, *lines: Line) -> list[float | None]:
+    """Return the run-out days of lines."""
     with shop.database.read() as connection:
         return run_out_days(connection, lines)
 

@@ -1,0 +1,229 @@
+"""Serving recommendations to a batch of mails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from engine.flows.conditions import FieldTest, Test
+from engine.recommend.rebuild import rebuild
+from engine.recommend.serve import STRATEGIES, Pick, Request, recommend
+from engine.store.tables import product_affinities, product_ranks
+from tests.unit.recommend.shop import NOW, Shop, ago
+from tests.unit.recommend.statements import counted
+
+
+def ranked(shop: Shop, skus: str, strategy: str = "bestsellers", scope: str = "") -> None:
+    """Put a rank of products into the table."""
+    rows = [
+        {"strategy": strategy, "scope": scope, "rank": place, "sku": sku, "score": 1.0 / place}
+        for place, sku in enumerate(skus.split(), 1)
+    ]
+    with shop.database.write() as connection:
+        connection.execute(insert(product_ranks), rows)
+
+
+def affine(shop: Shop, sku: str, others: str, strategy: str = "bought_together") -> None:
+    """Put what a product goes with into the table."""
+    rows = [
+        {"strategy": strategy, "sku": sku, "rank": place, "other": other, "score": 1.0 / place}
+        for place, other in enumerate(others.split(), 1)
+    ]
+    with shop.database.write() as connection:
+        connection.execute(insert(product_affinities), rows)
+
+
+def served(shop: Shop, *requests: Request) -> list[list[Pick]]:
+    """Serve requests in one batch."""
+    with shop.database.read() as connection:
+        return recommend(connection, requests, NOW)
+
+
+def skus(picks: Sequence[Pick]) -> str:
+    """Return the skus of picks in order."""
+    return " ".join(pick.sku for pick in picks)
+
+
+def only(shop: Shop, **asked: Any) -> str:
+    """Serve one request and return its skus."""
+    chain = tuple(asked.pop("chain").split())
+    context = tuple(asked.pop("context", "").split())
+    return skus(served(shop, Request(asked.pop("customer_id", 1), context, chain, **asked))[0])
+
+
+def test_the_chain_fills_the_block_in_order(shop: Shop) -> None:
+    """First what goes with the order, then bestsellers; each slot knows its strategy, none comes twice."""
+    shop.products("tea", "pot", "bag", "mug", "lamp")
+    affine(shop, "tea", "pot bag")
+    ranked(shop, "bag mug lamp")
+    picks = served(shop, Request(1, ("tea",), ("bought_together", "bestsellers"), 3))[0]
+    assert [(pick.sku, pick.strategy) for pick in picks] == [
+        ("pot", "bought_together"), ("bag", "bought_together"), ("mug", "bestsellers"),
+    ]  # fmt: skip
+    assert picks[0].score == 1.0
+    assert picks[0].product["price"] == Decimal(10)
+
+
+def test_what_cannot_be_sold_or_shown_is_left_out(shop: Shop) -> None:
+    """Out of stock, unavailable, without image, without price or unknown: none takes a slot; untracked stock is fine."""
+    shop.product("sold_out", stock=0)
+    shop.product("off", available=False)
+    shop.product("blind", image_url=None)
+    shop.product("priceless", price=None)
+    shop.product("last", stock=1, available=True)
+    shop.product("untracked")
+    ranked(shop, "sold_out off blind priceless ghost last untracked")
+    assert only(shop, chain="bestsellers") == "last untracked"
+
+
+def test_the_trigger_and_what_was_bought_are_left_out(shop: Shop) -> None:
+    """Neither the context nor earlier purchases come again; a cancelled order is no purchase; reorder may repeat."""
+    shop.products("a", "b", "c", "d")
+    ranked(shop, "a b c d")
+    shop.order(1, "b", 30)
+    shop.order(1, "c", 30, cancelled_days_ago=29)
+    assert only(shop, chain="bestsellers", context="a") == "c d"
+    assert only(shop, chain="reorder", context="a") == "b"
+    assert only(shop, chain="reorder", context="b") == ""
+
+
+def test_no_two_variants_of_one_article(shop: Shop) -> None:
+    """Of a shirt in three sizes one is shown; none where the customer has one of them, or it is in the trigger."""
+    for size in ("s", "m", "l"):
+        shop.product(size, variant_group="shirt")
+    shop.products("hat")
+    ranked(shop, "m s l hat")
+    assert only(shop, chain="bestsellers") == "m hat"
+    assert only(shop, chain="bestsellers", context="l") == "hat"
+    shop.order(2, "s", 5)
+    assert only(shop, chain="bestsellers", customer_id=2) == "hat"
+
+
+def test_fewer_than_at_least_are_none(shop: Shop) -> None:
+    """A block that would look empty is left to its `otherwise`."""
+    shop.products("a")
+    ranked(shop, "a")
+    assert only(shop, chain="bestsellers", at_least=2) == ""
+    assert only(shop, chain="bestsellers", at_least=1) == "a"
+
+
+def test_affinities_to_all_of_the_context_add_up(shop: Shop) -> None:
+    """What goes with both products of the order stands before what goes with one."""
+    shop.products("tea", "milk", "pot", "cup", "jug")
+    affine(shop, "tea", "pot cup")
+    affine(shop, "milk", "jug cup")
+    affine(shop, "milk", "cup", strategy="similar")
+    assert only(shop, chain="bought_together", context="tea milk") == "cup jug pot"
+    assert only(shop, chain="similar", context="tea milk") == "cup"
+
+
+def test_popular_in_category_finds_the_category(shop: Shop) -> None:
+    """It is the one asked for, else the context's, else what the customer bought most of."""
+    shop.products("t0", "t1", category="tea")
+    shop.products("m0", "m1", category="mugs")
+    shop.products("l1", category="lamps")
+    for scope, sku in (("tea", "t1"), ("mugs", "m1"), ("lamps", "l1")):
+        ranked(shop, sku, "popular_in_category", scope)
+    shop.order(1, "m0", 30)
+    assert only(shop, chain="popular_in_category", context="t0", category="lamps") == "l1"
+    assert only(shop, chain="popular_in_category", context="t0") == "t1"
+    assert only(shop, chain="popular_in_category") == "m1"
+    assert only(shop, chain="popular_in_category", customer_id=9) == ""
+
+
+def test_several_categories_take_turns(shop: Shop) -> None:
+    """An order of tea and mugs is followed by tea, mug, tea, mug."""
+    shop.products("t0", "t1", "t2", category="tea")
+    shop.products("m0", "m1", "m2", category="mugs")
+    ranked(shop, "t1 t2", "popular_in_category", "tea")
+    ranked(shop, "m1 m2", "popular_in_category", "mugs")
+    assert only(shop, chain="popular_in_category", context="m0 t0") == "m1 t1 m2 t2"
+
+
+def test_where_narrows_every_strategy(shop: Shop) -> None:
+    """Tests on the product hold for each slot; a named category brings that category's own ranks."""
+    shop.products("t1", "t2", category="tea", properties={"organic": True})
+    shop.product("t3", category="tea", price=Decimal(99))
+    shop.products("m1", category="mugs")
+    ranked(shop, "m1 t1")
+    ranked(shop, "t3 t2 t1", "popular_in_category", "tea")
+    tea = FieldTest("category", (Test("eq", "tea"),))
+    cheap = FieldTest("price", (Test("lt", 50),))
+    organic = FieldTest("properties.organic", (Test("eq", True),))
+    assert only(shop, chain="bestsellers", where=(tea,)) == "t3 t2 t1"
+    assert only(shop, chain="bestsellers", where=(tea, cheap)) == "t2 t1"
+    assert only(shop, chain="bestsellers", where=(organic,)) == "t1"
+
+
+def test_the_customers_own_interests_come_newest_first(shop: Shop) -> None:
+    """Views of the last 90 days, wishes not taken back, and what lies in the cart; nothing later than now."""
+    shop.products("a", "b", "c", "d", "e", "f")
+    for when, sku in ((40, "a"), (2, "b"), (1, "a"), (100, "c"), (-1, "d")):
+        shop.event(1, "product_viewed", when, sku)
+    for when, sku in ((9, "a"), (8, "b"), (5, "c"), (-1, "d")):
+        shop.event(1, "wishlist_added", when, sku)
+    shop.event(1, "wishlist_removed", 7, "b")
+    shop.event(1, "wishlist_removed", 6, "c")
+    shop.cart(1, "e f", 3)
+    shop.cart(1, "f a", 1)
+    shop.cart(1, "d", -1)
+    assert only(shop, chain="recently_viewed") == "a b"
+    assert only(shop, chain="wishlist") == "c a"
+    assert only(shop, chain="cart") == "f a e"
+
+
+def test_reorder_prefers_the_frequent_and_the_recent(shop: Shop) -> None:
+    """Three orders beat one; of two with one order each the later one stands first."""
+    shop.products("tea", "oil", "mug")
+    shop.order(1, "mug", 300)
+    shop.order(1, "oil", 10)
+    for when in (100, 60, 20):
+        shop.order(1, "tea", when)
+    assert only(shop, chain="reorder") == "tea oil mug"
+
+
+def test_for_you_follows_what_the_customer_likes(shop: Shop) -> None:
+    """What was bought weighs more than what was viewed; what is bought already does not come."""
+    shop.products("tea", "pot", "lamp", "bulb", "sugar")
+    affine(shop, "tea", "pot sugar")
+    affine(shop, "lamp", "bulb sugar")
+    shop.order(1, "tea", 5)
+    shop.event(1, "product_viewed", 2, "lamp")
+    assert only(shop, chain="for_you") == "pot sugar bulb"
+    assert only(shop, chain="for_you", customer_id=7) == ""
+
+
+def test_newest_are_those_seen_first_last(shop: Shop) -> None:
+    """By when the catalogue first had them; what comes later than now is not known."""
+    for when, sku in ((30, "a"), (2, "b"), (10, "c"), (-1, "d")):
+        shop.product(sku, first_seen_at=ago(when))
+    assert only(shop, chain="newest") == "b c a"
+
+
+@pytest.mark.parametrize("chain", [(strategy,) for strategy in STRATEGIES] + [STRATEGIES], ids=" ".join)
+def test_statements_do_not_grow_with_the_batch(shop: Shop, chain: tuple[str, ...]) -> None:
+    """One mail and forty cost the same number of statements, at most eight, by every strategy."""
+    shop.products(*(f"p{number}" for number in range(12)), category="tea")
+    for number in range(1, 41):
+        shop.order(number, f"p{number % 12} p{(number + 1) % 12}", number)
+        shop.event(number, "product_viewed", 1, f"p{(number + 5) % 12}")
+    rebuild(shop.database, NOW)
+    requests = [Request(number, (f"p{number % 12}",), chain) for number in range(1, 41)]
+    with shop.database.read() as connection:
+        with counted(connection) as one:
+            recommend(connection, requests[:1], NOW)
+        with counted(connection) as forty:
+            found = recommend(connection, requests, NOW)
+    assert len(one) == len(forty) <= 8
+    assert len(found) == 40
+
+
+def test_an_empty_batch_asks_nothing(shop: Shop) -> None:
+    """No request, no statement."""
+    with shop.database.read() as connection, counted(connection) as statements:
+        assert recommend(connection, [], NOW) == []
+    assert statements == []
