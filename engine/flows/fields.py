@@ -1,8 +1,8 @@
 """What can be asked: the fields of customers, products, carts and orders, and the events that have meaning.
 
 The parser holds conditions against these names, rules against their types, editors complete them. A field is a `text`,
-`number`, `flag`, `moment`, `date` or `texts` (a list). Free values live under `properties.`; facts themselves
-(`trigger`, `answer`, `where` of `did`) may carry any field.
+`number`, `flag`, `moment`, `date`, `texts` (a list) or `any`. Free values live under `properties.`; facts themselves
+(`trigger`, `answer`, `where` of `did`) may carry any field. `engine.audience.fields` says where each one is kept.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-FieldType = Literal["text", "number", "flag", "moment", "date", "texts"]
+FieldType = Literal["text", "number", "flag", "moment", "date", "texts", "any"]
 
-PATH = re.compile(r"[^\W\d]\w*(\.\w[\w-]*){0,4}")
-MAX_PATH = 128
+_PART = re.compile(r"[\w $@:/+-]{1,100}")
+_MOST_PARTS = 8
 
 
 def _fields(**names: str) -> dict[str, FieldType]:
@@ -27,8 +27,8 @@ def _fields(**names: str) -> dict[str, FieldType]:
 
 CUSTOMER: Mapping[str, FieldType] = _fields(
     text="external_id email first_name last_name locale timezone country tier referral_code referral_url subscription_status",
-    number="points orders spent average_gap_days rfm.r rfm.f rfm.m spent_percentile churn_risk predicted_value",
-    moment="created_at updated_at points_expire_at first_order_at last_order_at last_activity_at",
+    number="points orders spent average_gap_days usual_gap_days rfm.r rfm.f rfm.m spent_percentile churn_risk predicted_value",
+    moment="created_at updated_at first_seen_at points_expire_at first_order_at last_order_at last_activity_at",
     date="birthday",
     texts="tags",
 )
@@ -36,15 +36,16 @@ PRODUCT: Mapping[str, FieldType] = _fields(
     text="sku title category brand currency url image_url group",
     number="price stock days_of_supply",
     flag="available in_stock",
-    moment="updated_at",
+    moment="first_seen_at updated_at",
 )
 CART: Mapping[str, FieldType] = _fields(
-    text="cart_id currency url checkout_url", number="value", moment="updated_at"
+    text="cart_id currency url checkout_url", number="value items", moment="updated_at"
 )
 ORDER: Mapping[str, FieldType] = _fields(
     text="order_id status currency coupon",
-    number="total discount refunded",
+    number="total value discount refunded items",
     moment="placed_at status_at paid_at shipped_at delivered_at cancelled_at refunded_at returned_at updated_at",
+    any="shipments refunds returns",
 )
 LINE: Mapping[str, FieldType] = {**PRODUCT, **_fields(text="sku", number="quantity price")}
 
@@ -58,6 +59,9 @@ OF_SCOPE: Mapping[str, Mapping[str, FieldType] | None] = {
     "trigger": None,
     "answer": None,
 }
+
+# Scopes that have lines of their own.
+WITH_LINES = ("trigger", "cart", "order")
 
 # Events with a meaning of their own; any other name is free.
 EVENTS: tuple[str, ...] = (
@@ -76,21 +80,32 @@ ENGINE_EVENTS = frozenset(
 
 
 def is_path(text: str) -> bool:
-    """Return whether the text is a field path: names joined by dots, letters, digits, `_` and `-` only.
+    """Return whether the text is a field path: parts of letters, digits, spaces and `_ - $ @ : / +`, joined by dots.
 
     >>> is_path("properties.shoe_size"), is_path("x'; drop")
     (True, False)
     """
-    return len(text) <= MAX_PATH and PATH.fullmatch(text) is not None
+    parts = text.split(".")
+    return len(parts) <= _MOST_PARTS and all(_PART.fullmatch(part) for part in parts)
 
 
 def field_type(scope: str, path: str) -> FieldType | None:
     """Return the type of a known field, or None where anything may stand in it."""
     known = OF_SCOPE.get(scope)
+    head, _, rest = path.partition(".")
+    if known is not None and head == "lines" and rest and scope in WITH_LINES:
+        return LINE.get(rest)
     return known.get(path) if known else None
 
 
 def is_known(scope: str, path: str) -> bool:
-    """Return whether the scope can have such a field (any well-formed path, where it carries free fields)."""
+    """Return whether the scope has such a field (facts carry any field; `properties.` holds any)."""
     known = OF_SCOPE[scope]
-    return known is None or path in known or path.startswith("properties.")
+    if known is None or path in known:
+        return True
+    head, _, rest = path.partition(".")
+    if not rest:
+        return False
+    if head == "lines" and scope in WITH_LINES:
+        return is_known("lines", rest)
+    return head == "properties" or known.get(head) in ("any", "texts")

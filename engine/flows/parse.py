@@ -254,7 +254,7 @@ def _offer(reader: Reader, name: str, table: Table) -> Offer | None:
         when_empty=optional(table, "when_empty", reader.name, default_of(Offer, "when_empty")),
         span=table.span,
     )
-    return offer if len(reader.findings) == before else None
+    return offer if reader.is_clean(before) else None
 
 
 def _offer_value(reader: Reader, gives: str, node: Node) -> str | None:

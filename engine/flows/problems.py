@@ -434,7 +434,8 @@ def unknown_condition(span: Span, key: str, known: Sequence[str], *, way_out: st
 def unknown_field(span: Span, scope: str, path: str, known: Sequence[str]) -> Finding:
     """A condition asks for a field that customers, products, carts or orders do not have.
 
-    What a shop tells beyond the known fields is kept under `properties.`.
+    What a shop tells beyond the known fields is kept under `properties.`. A name that looks like a misspelt field is an
+    error; any other is taken as a property of that name, with this warning.
 
     Before:
 
@@ -445,10 +446,11 @@ def unknown_field(span: Span, scope: str, path: str, known: Sequence[str]) -> Fi
         only_if: [{customer: {properties.shoe_size: 42}}]
     """
     hint = did_you_mean(path, known)
-    return Finding(
-        "C102", "error", f'{scope} has no field "{path}"', span, fixable=bool(hint), effect="the test could never hold",
-        help=hint or f"a field of your own is asked as `properties.{path}`",
-    )  # fmt: skip
+    if hint:
+        return Finding("C102", "error", f'{scope} has no field "{path}"', span, fixable=True, help=hint,
+                       effect="the test could never hold")  # fmt: skip
+    return Finding("C102", "warning", f'{scope} has no field "{path}" of its own', span, fixable=True,
+                   effect="it is asked as a property of that name", help=f"write `properties.{path}`")  # fmt: skip
 
 
 @page("C103", "unknown-operator")

@@ -42,7 +42,6 @@ GROUPS = ("any", "all", "not")
 DID_KEYS = ("times", "within", "since", "where", "sum", "same")
 HEADS = (*GROUPS, "did", "did_not", *SCOPES, "offer", "segment", "not_segment")
 KNOWN = (*HEADS, *DID_KEYS)
-WITH_LINES = ("cart", "order")
 _ORDER = {
     key: number
     for number, key in enumerate(("did", "did_not", *DID_KEYS, *HEADS, "held", "used", *OPERATORS))
@@ -54,11 +53,7 @@ def clauses(reader: Reader, node: Node, key: str) -> tuple[Clause, ...]:
     if isinstance(node, Table):
         return _clause(reader, node)
     if not isinstance(node, Items):
-        way_out = (
-            f"write `{key}: [{{did: {node.value}}}]`"
-            if _is_event(node)
-            else ""
-        )
+        way_out = f"write `{key}: [{{did: {node.value}}}]`" if _is_event(node) else ""
         reader.add(
             problems.wrong_shape(node.span, key, "a list of conditions", describe(node), way_out=way_out)
         )
@@ -193,7 +188,7 @@ def _did(reader: Reader, table: Table, entry: Entry) -> Did | None:
         sums=() if total is None else field_tests(reader, total, "sum"),
         same=None if same is None else _path(reader, same, "same"),
     )
-    return did if len(reader.findings) == before else None
+    return did if reader.is_clean(before) else None
 
 
 def event_name(reader: Reader, node: Node, key: str) -> str | None:
@@ -250,13 +245,15 @@ def _of(reader: Reader, scope: Scope, node: Node) -> Of | None:
     if not len(table):
         reader.add(problems.wrong_shape(table.span, scope, "a table of fields with tests", "an empty table"))
         return None
-    lines = table.get("lines") if scope in WITH_LINES else None
+    lines = (
+        table.get("lines") if scope in fields.WITH_LINES and isinstance(table.get("lines"), Table) else None
+    )
     of = Of(
         scope,
         field_tests(reader, table.without("lines") if lines is not None else table, scope),
         () if lines is None else _lines(reader, lines),
     )
-    return of if len(reader.findings) == before else None
+    return of if reader.is_clean(before) else None
 
 
 def _lines(reader: Reader, node: Node) -> tuple[Lines, ...]:
@@ -302,12 +299,12 @@ def _known_path(reader: Reader, entry: Entry, scope: str) -> bool:
     if scope not in fields.OF_SCOPE or fields.is_known(scope, entry.key):
         return True
     known = list(fields.OF_SCOPE[scope] or ())
-    if entry.key == "properties" and isinstance(entry.value, Table):
-        inner = entry.value.keys[0] if len(entry.value) else "NAME"
-        reader.add(problems.unknown_field(entry.key_span, scope, entry.key, [f"properties.{inner}"]))
-        return False
-    reader.add(problems.unknown_field(entry.key_span, scope, entry.key, known))
-    return False
+    if entry.key == "properties":
+        inner = entry.value.keys[0] if isinstance(entry.value, Table) and len(entry.value) else "NAME"
+        known = [f"properties.{inner}"]
+    finding = problems.unknown_field(entry.key_span, scope, entry.key, known)
+    reader.add(finding)
+    return not finding.is_error
 
 
 # ── tests ────────────────────────────────────────────────────────────────────────────────────────────────────────────

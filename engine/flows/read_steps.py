@@ -106,7 +106,7 @@ class _Steps:
         self._only(table, kind)
         identity = self._identity(table, kind, path)
         step = getattr(self, f"_{kind}")(table, identity, f"{path}.{kind}")
-        return step if len(reader.findings) == before else None
+        return step if reader.is_clean(before) else None
 
     def _only(self, table: Table, kind: str) -> None:
         for entry in table:

@@ -93,7 +93,7 @@ def _trigger(reader: Reader, node: Node) -> Trigger | None:
         else:
             reader.add(problems.unknown_key(entry.key_span, entry.key, f"a trigger by `{kind}`", KEYS[kind]))
     trigger = _READ[kind](reader, table)
-    return trigger if len(reader.findings) == before else None
+    return trigger if reader.is_clean(before) else None
 
 
 def _gather(reader: Reader, table: Table) -> Duration | None:
@@ -144,14 +144,12 @@ def customer_date(reader: Reader, node: Node, key: str) -> str | None:
         return text
     known = [name for name, kind in fields.CUSTOMER.items() if kind in ("date", "moment")]
     if text in fields.CUSTOMER:
-        reader.add(
-            problems.not_one_of(
-                node.span, key, text, [*known, "properties.NAME"], way_out="it must hold a date"
-            )
-        )
-    else:
-        reader.add(problems.unknown_field(node.span, "customer", text, known))
-    return None
+        way_out = "it must hold a date"
+        reader.add(problems.not_one_of(node.span, key, text, [*known, "properties.NAME"], way_out=way_out))
+        return None
+    finding = problems.unknown_field(node.span, "customer", text, known)
+    reader.add(finding)
+    return None if finding.is_error else f"properties.{text}"
 
 
 def _offset(reader: Reader, node: Node, key: str) -> Duration | None:

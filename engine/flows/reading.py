@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from engine.calendar import Duration, parse_clock
-from engine.diagnostics import Finding
+from engine.diagnostics import Finding, has_errors
 from engine.flows import problems
 from engine.flows.nodes import Items, Node, Scalar, Table
 from engine.settings import percent
@@ -78,6 +78,10 @@ class Reader:
     def add(self, finding: Finding) -> None:
         """Tell one finding."""
         self.findings.append(finding)
+
+    def is_clean(self, before: int) -> bool:
+        """Return whether no error was added since there were `before` findings."""
+        return not has_errors(self.findings[before:])
 
     def table(
         self, node: Node, key: str, known: Sequence[str] | None = None, *, way_out: str = ""
