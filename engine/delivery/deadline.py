@@ -1,8 +1,8 @@
 """A whole exchange gets so many seconds, however slowly the other side drips.
 
 Socket timeouts start anew with every byte that arrives: a server that sends one byte every few seconds would hold a
-hand-over for ever, and its lease would run out under it. `Deadline` counts machine seconds down; `reader` gives a
-file to read from a socket (plain or TLS) that raises TimeoutError when they are used up.
+hand-over for ever, and its lease would run out under it. `Deadline` counts machine seconds down; `TimedReader` reads
+from a socket (plain or TLS) and raises TimeoutError when they are used up.
 """
 
 from __future__ import annotations
@@ -39,17 +39,15 @@ class Deadline:
         sock.settimeout(seconds)
 
 
-def reader(sock: socket.socket, deadline: Callable[[], Deadline]) -> io.BufferedReader:
-    """Return a buffered file over the socket that obeys the deadline that holds at each read."""
-    return io.BufferedReader(_TimedReader(sock, deadline))
+class TimedReader(io.RawIOBase):
+    """A raw file over a socket that obeys the deadline that holds at each read; `ended` says that the end was met."""
 
-
-class _TimedReader(io.RawIOBase):
     def __init__(self, sock: socket.socket, deadline: Callable[[], Deadline]) -> None:
         self._sock = sock
         # The socket's own file, because it keeps the socket open until it is closed itself.
         self._raw = sock.makefile("rb", buffering=0)
         self._deadline = deadline
+        self.ended = False
 
     def readable(self) -> bool:
         return True
@@ -57,7 +55,9 @@ class _TimedReader(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer) -> int | None:
         deadline = self._deadline()
         deadline.arm(self._sock, deadline.left())
-        return self._raw.readinto(buffer)
+        count = self._raw.readinto(buffer)
+        self.ended = count == 0
+        return count
 
     def close(self) -> None:
         if not self.closed:

@@ -8,6 +8,7 @@ are verified; every request has one deadline over all its parts.
 from __future__ import annotations
 
 import http.client
+import io
 import selectors
 import socket
 import ssl
@@ -20,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine.clock import machine_seconds
-from engine.delivery.deadline import Deadline, reader
+from engine.delivery.deadline import Deadline, TimedReader
 from engine.errors import UsageError
 
 _MOST_BODY = 64 * 1024
@@ -81,7 +82,14 @@ class _TimedResponse(http.client.HTTPResponse):
     def __init__(self, connection: _Connection, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self.fp.close()
-        self.fp = reader(sock, lambda: connection.deadline)
+        self._timed = TimedReader(sock, lambda: connection.deadline)
+        self.fp = io.BufferedReader(self._timed)
+
+    def begin(self) -> None:
+        """Read status and headers; the parent takes headers that were cut off for whole ones."""
+        super().begin()
+        if self._timed.ended:
+            raise http.client.RemoteDisconnected("the headers were cut off")
 
 
 class KeepAlive:

@@ -8,6 +8,7 @@ password never crosses a network in clear text.
 
 from __future__ import annotations
 
+import io
 import smtplib
 import socket
 import ssl
@@ -18,7 +19,7 @@ from pathlib import Path
 from threading import Lock
 
 from engine.delivery.addresses import UnsafeMail, addr_spec
-from engine.delivery.deadline import Deadline, reader
+from engine.delivery.deadline import Deadline, TimedReader
 from engine.delivery.keepalive import wording
 from engine.delivery.mime import to_bytes
 from engine.delivery.options import Options, Secret
@@ -292,7 +293,7 @@ class _Session(smtplib.SMTP):
     def getreply(self) -> tuple[int, bytes]:
         """Read one answer against the deadline; code -1 (no SMTP at all) ends the connection."""
         if self.file is None and self.sock is not None:
-            self.file = reader(self.sock, lambda: self._deadline)
+            self.file = io.BufferedReader(TimedReader(self.sock, lambda: self._deadline))
         code, text = super().getreply()
         if code == -1:
             self.close()

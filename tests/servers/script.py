@@ -1,0 +1,50 @@
+"""What a test server is told to do wrong, and where it writes down what it took.
+
+A test writes a small JSON file; the server, a process of its own, reads it anew at every step. The ledger is a file of
+JSON lines that is only ever appended to and flushed to the disk before the server answers: it survives the death of
+the client and of the server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+
+class Script:
+    """The server's side of the script file: gives each misbehaviour as often as it was asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._number = 0
+        self._left = 0
+
+    def take(self, phase: str) -> dict[str, Any] | None:
+        """Return what to do wrong in this phase of the conversation, or None."""
+        try:
+            wanted: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        with self._lock:
+            if wanted["number"] != self._number:
+                self._number, self._left = wanted["number"], wanted["times"]
+            if wanted["phase"] != phase or self._left <= 0:
+                return None
+            self._left -= 1
+            return wanted
+
+
+class Ledger:
+    """The server's side of the ledger: appends whole lines that survive a crash."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Write one line and wait until the disk has it."""
+        os.write(self._descriptor, json.dumps(entry).encode("ascii") + b"\n")
+        os.fsync(self._descriptor)
