@@ -50,9 +50,11 @@ class TimedReader(io.RawIOBase):
         self.ended = False
 
     def readable(self) -> bool:
+        """Say that it can be read."""
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int | None:
+        """Read what is there, waiting no longer than the deadline allows; raises TimeoutError."""
         deadline = self._deadline()
         deadline.arm(self._sock, deadline.left())
         count = self._raw.readinto(buffer)
@@ -60,6 +62,7 @@ class TimedReader(io.RawIOBase):
         return count
 
     def close(self) -> None:
+        """Let go of the socket."""
         if not self.closed:
             self._raw.close()
         super().close()

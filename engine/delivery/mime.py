@@ -18,6 +18,7 @@ from engine.delivery.addresses import UnsafeMail, addr_spec, ascii_domain
 from engine.render.mail import Address, Mail
 
 _CONTROLS = re.compile("[\x00-\x20\x7f-\x9f\u2028\u2029]+")
+_ENCODED_WORD = re.compile(r"=\?(?=[^?]{0,80}\?[bBqQ]\?)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _EXACT = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
 _MESSAGE_ID = re.compile(r"<[^<>\s@]+@[^<>\s@]+>")
@@ -80,12 +81,18 @@ def feedback_id(mail: Mail) -> str:
 
 
 def clean(text: str) -> str:
-    r"""Return the text as one line: every run of spaces, line breaks and controls is one space, none at the ends.
+    r"""Return the text as one line in which nobody finds an encoded word, however often it is decoded.
+
+    Every run of spaces, line breaks and controls becomes one space, none at the ends; the beginning of an encoded word
+    is broken, because programs that decode a subject and set it anew would decode what is in it (CVE-2024-6923).
 
     >>> clean("Hello\r\nBcc: x@example.test")
     'Hello Bcc: x@example.test'
     """
-    return _SURROGATES.sub("\ufffd", _CONTROLS.sub(" ", text)).strip(" ")
+    text = _CONTROLS.sub(" ", text).strip(" ")
+    if "=?" in text:
+        text = _ENCODED_WORD.sub("= ?", text)
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
 def _text(value: str, used: int) -> str:
@@ -137,7 +144,7 @@ def _phrase(name: str, used: int) -> str:
     name = clean(name)
     if not name:
         return ""
-    if not name.isascii() or "=?" in name or len(name) > 60:
+    if not name.isascii() or "=?" in name or len(name) > 200:
         return _encoded_words(name, used)
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 

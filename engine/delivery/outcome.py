@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 _REASON_LENGTH = 240
 _CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
-_ADDRESS = re.compile(r"<?[^\s<>()\[\]\"',;:]+@[^\s<>()\[\]\"',;:]+>?")
+_ADDRESS = re.compile(r"<?[^\s<>,;:]*@[^\s<>,;:]*>?")
 _PROVIDER_KEY = re.compile(r"SG\.[\w.-]{8,}")
 
 

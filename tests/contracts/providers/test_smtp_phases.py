@@ -20,13 +20,19 @@ PASSWORD = {"HOMING_SMTP_PASSWORD": SMTP_LOGIN[1]}
 
 @pytest.fixture
 def provider(smtp_server: RunningServer, tmp_path: Path) -> Provider:
-    """Give a provider for the plain server, with short limits."""
+    """Give a provider for the plain server, with limits that a busy machine keeps."""
     return _provider(smtp_server, tmp_path)
+
+
+@pytest.fixture
+def hasty_provider(smtp_server: RunningServer, tmp_path: Path) -> Provider:
+    """Give one whose limits are short, to meet silence."""
+    return _provider(smtp_server, tmp_path, connect_seconds=0.7, answer_seconds=0.7)
 
 
 def _provider(server: RunningServer, folder: Path, **options: object) -> Provider:
     settings = {"host": "127.0.0.1", "port": server.port, "security": "none"}
-    settings |= {"connect_seconds": 0.5, "answer_seconds": 0.4, **options}
+    settings |= options
     return make_provider("smtp", settings, environ=PASSWORD, project=folder)
 
 
@@ -39,11 +45,11 @@ def _one(provider: Provider) -> Outcome:
 @pytest.mark.parametrize("phase", ["banner", "mail", "rcpt", "data", "content"])
 @pytest.mark.parametrize("do", ["drop", "hang"])
 def test_a_break_before_the_last_dot_is_a_retry(
-    provider: Provider, smtp_server: RunningServer, phase: str, do: str
+    hasty_provider: Provider, smtp_server: RunningServer, phase: str, do: str
 ) -> None:
     """A connection that breaks or falls silent before the mail is whole has surely not carried it."""
     smtp_server.script(phase, do)
-    outcome = _one(provider)
+    outcome = _one(hasty_provider)
     if (phase, do) == ("content", "hang"):
         # All of the content fits into the network's buffers: the dot left, and nobody answered it.
         assert isinstance(outcome, Unknown)
@@ -57,11 +63,11 @@ def test_a_break_before_the_last_dot_is_a_retry(
 @pytest.mark.parametrize("do", ["drop", "hang", "garbage"])
 @pytest.mark.parametrize("recorded", [True, False])
 def test_no_answer_after_the_last_dot_is_unknown(
-    provider: Provider, smtp_server: RunningServer, do: str, recorded: bool
+    hasty_provider: Provider, smtp_server: RunningServer, do: str, recorded: bool
 ) -> None:
     """Whether the server kept the mail or lost it, we cannot know, and say so."""
     smtp_server.script("answer", do, recorded=recorded)
-    assert isinstance(_one(provider), Unknown)
+    assert isinstance(_one(hasty_provider), Unknown)
     assert len(smtp_server.taken()) == recorded
 
 
@@ -147,7 +153,7 @@ def test_tls_is_used_and_its_certificate_verified(
     """Mail goes encrypted to a server with a trusted certificate, and not at all to one without."""
     with start_smtp(tmp_path, security=security, certificates=certificates, login=SMTP_LOGIN) as server:
         trusting = {"security": security, "ca_file": str(certificates.authority), "user": SMTP_LOGIN[0]}
-        provider = _provider(server, tmp_path, host="localhost", connect_seconds=5, **trusting)
+        provider = _provider(server, tmp_path, host="localhost", **trusting)
         assert isinstance(_one(provider), Accepted)
         (entry,) = server.taken()
         assert (entry["is_tls"], entry["user"]) == (True, SMTP_LOGIN[0])
@@ -155,7 +161,7 @@ def test_tls_is_used_and_its_certificate_verified(
         other.mkdir()
         for wrong in ({}, {"ca_file": str(make_certificates(other).authority)}):
             distrusting = {"security": security, "user": SMTP_LOGIN[0], **wrong}
-            provider = _provider(server, tmp_path, host="localhost", connect_seconds=5, **distrusting)
+            provider = _provider(server, tmp_path, host="localhost", **distrusting)
             outcome = _one(provider)
             assert isinstance(outcome, Retry)
             assert outcome.setup
@@ -171,9 +177,11 @@ def test_tls_is_never_given_up(smtp_server: RunningServer, tmp_path: Path) -> No
     assert smtp_server.taken() == []
 
 
-def test_a_group_without_a_connection_waits_once(smtp_server: RunningServer, provider: Provider) -> None:
+def test_a_group_without_a_connection_waits_once(
+    hasty_provider: Provider, smtp_server: RunningServer
+) -> None:
     """A server that does not greet costs a group one wait, not one a mail."""
     smtp_server.script("banner", "hang", times=1)
-    outcomes = provider.hand_over([sample_mail(number) for number in range(5)])
+    outcomes = hasty_provider.hand_over([sample_mail(number) for number in range(5)])
     assert [type(outcome) for outcome in outcomes] == [Retry] * 5
     assert smtp_server.taken() == []
