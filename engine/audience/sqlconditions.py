@@ -300,6 +300,8 @@ class Compiler:
 
         if scope in _LINES:
             return self._stored_line_exists(scope, test)
+        if scope not in ("trigger", "answer", "event"):
+            return false()
         place = self._value(scope, "lines", row)
         if isinstance(place, FirstOf):
             first, other = typing_cast(Json, place.first), typing_cast(Json, place.other)

@@ -40,6 +40,9 @@ class Ask:
     clause: Clause
     after_entry: bool = False
 
+    def __hash__(self) -> int:
+        return hash((self.clause.text, self.after_entry))
+
 
 @dataclass(frozen=True, slots=True)
 class ClauseTruth:
