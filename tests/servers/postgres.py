@@ -56,7 +56,7 @@ class Postgres:
     def create_database(self, template: str = "template0") -> str:
         """Make a database, as a copy of another one; return its name."""
         name = f"{self._prefix}_{next(self._numbers)}"
-        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
+        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return name
 
     def drop_database(self, name: str) -> None:
@@ -190,8 +190,12 @@ def _usable(binaries: Path, folder: Path) -> Path:
     reach = subprocess.run([*_unprivileged(), "test", "-x", binaries / "postgres"], cwd="/", check=False)
     if reach.returncode == 0:
         return binaries
-    copy = folder / "install"
-    shutil.copytree(binaries.parent, copy, symlinks=True)
+    # The wheel's programs find their libraries beside its package, so the copy keeps its shape.
+    install, copy = binaries.parent, folder / "site" / "package" / binaries.parent.name
+    shutil.copytree(install, copy, symlinks=True)
+    libraries = install.parent.with_name(f"{install.parent.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder / "site" / libraries.name)
     folder.chmod(0o755)
     return copy / "bin"
 
