@@ -20,6 +20,7 @@ from engine.audience.sql import truths
 from engine.audience.subjects import Ask, Subject
 from engine.flows.model import Send, WaitUntil, Webhook
 from engine.journeys import journal
+from engine.journeys.answers import find_answers
 from engine.journeys.changes import apply_changes
 from engine.journeys.decide import (
     Change,
@@ -37,7 +38,6 @@ from engine.journeys.decide import (
     Take,
     decide,
 )
-from engine.journeys.answers import find_answers
 from engine.journeys.people import read_people
 from engine.journeys.post import Posting, post_messages
 from engine.journeys.program import Program
@@ -135,6 +135,7 @@ def _due(connection: Connection, now: datetime, closed: Sequence[str], limit: in
     )
     if closed:
         query = query.where(table.flow.not_in(sorted(closed)))
+    query = query.with_for_update(skip_locked=True)  # on PostgreSQL another worker takes others
     return [Walker(*row) for row in connection.execute(query)]
 
 
@@ -147,7 +148,7 @@ def _truths(
         groups[walker.version, walker.position].append(index)
     for (version, position), indexes in groups.items():
         program = found[version]
-        asks = tuple(dict.fromkeys((*program.asks(position), *(Ask(c) for c in at.rules(program.flow).exclude))))
+        asks = tuple(dict.fromkeys((*program.asks(position), *at.exclusions(program.flow))))
         if asks:
             subjects = [moving[index].subject for index in indexes]
             rows = truths(

@@ -20,13 +20,13 @@ from engine.audience.subjects import Ask, Subject
 from engine.flows.conditions import Clause, FieldTest, Of, Scope
 from engine.flows.model import EventTrigger, Flow, LapsedTrigger, ProductTrigger, ReplenishTrigger
 from engine.journeys import journal
-from engine.outbox import own_facts
 from engine.journeys.candidates import ALREADY, Candidate, PastEntry, refused_by_re_entry
 from engine.journeys.decide import Person, held_out, leave_reason
 from engine.journeys.people import read_people
 from engine.journeys.program import segment_clause
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow
+from engine.outbox import own_facts
 from engine.store.dialect import among, insert
 from engine.store.tables import enrollments, orders
 

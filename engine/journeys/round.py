@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from engine.audience.subjects import Ask
 from engine.calendar import QuietHours
 from engine.flows.conditions import Clause, InSegment, Not
 from engine.flows.model import Flow, Offer
@@ -42,6 +43,10 @@ class Round:
         return tuple(
             Clause(Not(InSegment(name)), f"not_segment: {name}") for name in self.settings.policy.exclude
         )
+
+    def exclusions(self, flow: Flow) -> tuple[Ask, ...]:
+        """Return the excluded segments as what has to be asked for a message of this flow."""
+        return tuple(Ask(clause) for clause in self.rules(flow).exclude)
 
     def rules(self, flow: Flow) -> Rules:
         """Return the policy that holds for a flow's messages."""

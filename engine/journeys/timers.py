@@ -8,6 +8,7 @@ then one indexed look for each flow, whatever the number of customers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,15 +16,16 @@ from sqlalchemy import Connection, Select, and_, bindparam, delete, select, tupl
 
 from engine.calendar import Duration, add
 from engine.flows.model import AnniversaryTrigger, DateTrigger, EventTrigger, LapsedTrigger, ReplenishTrigger
+from engine.insights.gaps import shop_median_gap_days, usual_gaps
 from engine.journeys.candidates import ArrivedEvent, Candidate
 from engine.journeys.moments import Due, date_due, next_anniversary
 from engine.journeys.versions import LiveFlow
-from engine.recommend.gaps import shop_median_gap_days, usual_gaps
 from engine.recommend.supply import Line, run_out_days
 from engine.store.dialect import insert
 from engine.store.tables import customers, events, timers
 
 CHUNK = 5_000
+PLACED_BACK = timedelta(days=400)
 CUSTOMER_EVENTS = frozenset({"customer_created", "customer_updated"})
 Row = dict[str, Any]
 
@@ -272,8 +274,15 @@ def _date_row(
 # ── arming everyone, when a flow is applied ──────────────────────────────────────────────────────────────────────────
 
 
-def arm_everyone(connection: Connection, live: LiveFlow, shop_zone: str, now: datetime) -> None:
-    """Set the timers of a newly applied flow from what is known; moments before `applied_at` are gone."""
+def arm_everyone(
+    connection: Connection, live: LiveFlow, shop_zone: str, now: datetime, *, placing: bool = False
+) -> None:
+    """Set the timers of a newly applied flow from what is known.
+
+    Moments before `applied_at` are gone, unless past customers are to be placed where they would stand now.
+    """
+    if placing:
+        live = replace(live, applied_at=now - PLACED_BACK)
     name = live.flow.name
     connection.execute(delete(timers).where(timers.c.flow == name, timers.c.trigger_no >= len(live.flow.triggers)))
     for number, trigger in enumerate(live.flow.triggers):

@@ -424,6 +424,7 @@ enrollments = Table(
         postgresql_where=text("state IN ('active', 'waiting')"),
     ),
     Index("ix_enrollments_customer_id_flow", "customer_id", "flow"),
+    Index("ix_enrollments_flow_entered_at", "flow", "entered_at"),
     Index("ix_enrollments_flow_version_state_position", "flow", "version", "state", "position"),
 )
 

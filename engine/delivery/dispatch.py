@@ -1,0 +1,393 @@
+"""Dispatch: what waits in the outbox is claimed, made, judged, handed over, recorded.
+
+For each group of about ten messages: the gate is asked in the transaction that commits `handing_over` (and the attempt);
+only then the provider is called; then the outcome is recorded. A crash in between makes that group `unknown`, never
+sends it twice. Every write names the fence it holds, so that a worker that slept past its lease changes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, update
+
+from engine.delivery.claim import LEASE, Claimed, claim, recover, release
+from engine.delivery.gatekeeping import verdicts
+from engine.delivery.mailroom import Made, WebhookCall, make_mails
+from engine.delivery.outcome import Accepted, Failed, Outcome, Unknown
+from engine.delivery.provider import Provider
+from engine.journeys import journal
+from engine.journeys.round import Round
+from engine.journeys.versions import programs
+from engine.outbox import own_facts
+from engine.outbox.ledger import drop
+from engine.policy.gate import Allow, Defer, Drop, Verdict
+from engine.render.library import TemplateLibrary
+from engine.render.mail import Mail
+from engine.store import meta
+from engine.store.database import Database
+from engine.store.dialect import insert_new
+from engine.store.tables import attempts, enrollments, messages, quarantine, suppressions
+
+GROUP = 10
+CLAIM = 200
+RENDER_TRIES = 3
+RENDER_RETRY = timedelta(minutes=5)
+MOST_TRIES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Exits:
+    """The ways out of the house: which provider takes a mail, and who takes webhook calls."""
+
+    mailbox: Provider
+    real: Provider | None = None
+    call: Callable[[WebhookCall], Outcome] | None = None
+    allow: tuple[str, ...] = ()
+    live: bool = False
+
+    def provider_for(self, mail: Mail) -> Provider:
+        """Return the real provider where the mode or the `allow` list permits it, else the local mailbox."""
+        if self.real is not None and (self.live or allowed(mail.to.email, self.allow)):
+            return self.real
+        return self.mailbox
+
+
+def allowed(address: str, allow: Collection[str]) -> bool:
+    """Return whether an address is in `allow`: whole addresses, or domains written `@example.test`.
+
+    >>> allowed("ann@example.test", ["@example.test"]), allowed("ann@other.test", ["@example.test"])
+    (True, False)
+    """
+    plain = address.strip().lower()
+    return any(plain == entry.lower() or (entry.startswith("@") and plain.endswith(entry.lower())) for entry in allow)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one dispatch did, for logs and the caller's loop."""
+
+    claimed: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+    def count(self, what: str) -> None:
+        """Add one."""
+        self.outcomes[what] = self.outcomes.get(what, 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One dispatching worker: its name, the machine's clock for leases, chance for backoff, and a pause switch."""
+
+    name: str
+    machine_now: Callable[[], datetime]
+    chance: random.Random
+    may_go_on: Callable[[], bool] = lambda: True
+    wait_for_rate: Callable[[int], None] = lambda _count: None
+
+
+def dispatch(
+    database: Database,
+    at: Round,
+    exits: Exits,
+    library: TemplateLibrary,
+    secret: bytes,
+    worker: Worker,
+    closed: Collection[str] = (),
+    limit: int = CLAIM,
+) -> Tally:
+    """Claim what is due and take it through the gate and out of the house; return what became of it."""
+    tally = Tally()
+    with database.write() as connection:
+        recover(connection, at.now, worker.machine_now())
+        claimed = claim(connection, worker.name, at.now, worker.machine_now(), closed, limit)
+    if not claimed:
+        return tally
+    tally.claimed = len(claimed)
+    with database.read() as connection:
+        made = make_mails(connection, claimed, at, library, secret)
+    _refuse(database, [each for each in made if each.mail is None and each.call is None], at, tally)
+    ready = [each for each in made if each.mail is not None or each.call is not None]
+    for start in range(0, len(ready), GROUP):
+        group = ready[start : start + GROUP]
+        if not worker.may_go_on():
+            with database.write() as connection:
+                release(connection, [each.message for each in ready[start:]])
+            break
+        _hand_over_group(database, group, at, exits, worker, tally)
+    return tally
+
+
+# ── what cannot be made ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _refuse(database: Database, refused: Sequence[Made], at: Round, tally: Tally) -> None:
+    """Drop messages that have a reason; try those that failed again, and give them up after the third time."""
+    if not refused:
+        return
+    with database.write() as connection:
+        given_up = [made for made in refused if made.error is not None and made.message.tries + 1 >= RENDER_TRIES]
+        again = [made for made in refused if made.error is not None and made not in given_up]
+        dropped = [(made.message, made.reason) for made in refused if made.reason is not None]
+        drop(connection, [*((m, r) for m, r in dropped if r), *((made.message, "template_error") for made in given_up)], at.now)
+        for made in given_up:
+            _set_aside(connection, made, at.now)
+            tally.count("template_error")
+        for _, reason in dropped:
+            tally.count(reason or "dropped")
+        if again:
+            statement = (
+                update(messages)
+                .where(messages.c.id == bindparam("which"), messages.c.fence == bindparam("held"))
+                .values(
+                    state="pending", claimed_by=None, lease_until=None, tries=messages.c.tries + 1,
+                    try_at=at.now + RENDER_RETRY, reason=bindparam("why"),
+                )
+            )  # fmt: skip
+            connection.execute(
+                statement, [{"which": m.message.id, "held": m.message.fence, "why": m.error} for m in again]
+            )
+
+
+def _set_aside(connection: Connection, made: Made, now: datetime) -> None:
+    connection.execute(
+        insert(quarantine).values(
+            kind="template", subject=made.message.template or "", reason=made.error or "", tries=RENDER_TRIES, at=now,
+            payload={"message": made.message.key, "customer": made.message.customer_id, "flow": made.message.flow},
+        )
+    )  # fmt: skip
+
+
+# ── gate and hand-over ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _hand_over_group(
+    database: Database, group: Sequence[Made], at: Round, exits: Exits, worker: Worker, tally: Tally
+) -> None:
+    routes = [_route(made, exits) for made in group]
+    with database.write() as connection:
+        judged = verdicts(connection, [made.message for made in group], at)
+        going = _commit_verdicts(connection, group, routes, judged, at, worker, tally)
+    if not going:
+        return
+    worker.wait_for_rate(sum(1 for _, route in going if route not in ("mailbox", "webhook")))
+    outcomes = _call(going, exits)
+    with database.write() as connection:
+        record(connection, [(made, route, outcome) for (made, route), outcome in zip(going, outcomes, strict=True)], at, worker)
+    for outcome in outcomes:
+        tally.count(type(outcome).__name__.lower())
+
+
+def _route(made: Made, exits: Exits) -> str:
+    return "webhook" if made.mail is None else exits.provider_for(made.mail).name
+
+
+def _commit_verdicts(
+    connection: Connection,
+    group: Sequence[Made],
+    routes: Sequence[str],
+    judged: Sequence[Verdict],
+    at: Round,
+    worker: Worker,
+    tally: Tally,
+) -> list[tuple[Made, str]]:
+    """Write what the gate said; return what may go, in hand-over state and with its attempt begun."""
+    allowed_ones = [(m, r) for m, r, v in zip(group, routes, judged, strict=True) if isinstance(v, Allow)]
+    going = [(m, r) for m, r in allowed_ones if _begin(connection, m, r, at, worker)]
+    if going:
+        rows = [
+            {
+                "message_id": made.message.id, "number": made.message.tries + 1, "at": at.now, "worker": worker.name,
+                "fence": made.message.fence,
+            }
+            for made, _ in going
+        ]  # fmt: skip
+        connection.execute(insert(attempts), rows)
+    dropped = [(m.message, v.reason) for m, v in zip(group, judged, strict=True) if isinstance(v, Drop)]
+    drop(connection, dropped, at.now)
+    for _, reason in dropped:
+        tally.count(reason.partition(":")[0])
+    for made, verdict in zip(group, judged, strict=True):
+        if isinstance(verdict, Defer):
+            _defer(connection, made.message, verdict, at)
+            tally.count("deferred")
+    return going
+
+
+def _begin(connection: Connection, made: Made, route: str, at: Round, worker: Worker) -> bool:
+    """Move one message to `handing_over`; False where its fence has passed to another worker."""
+    message = made.message
+    content = dict(message.content) | ({"slots": made.slots} if made.slots else {})
+    statement = (
+        update(messages)
+        .where(messages.c.id == message.id, messages.c.state == "claimed", messages.c.fence == message.fence)
+        .values(
+            state="handing_over", counted_at=at.now, tries=message.tries + 1, provider=route, sandbox=at.sandbox,
+            lease_until=worker.machine_now() + LEASE, subject=made.mail.subject if made.mail else None,
+            locale=made.mail.locale if made.mail else None, content=content,
+        )
+    )  # fmt: skip
+    return connection.execute(statement).rowcount == 1
+
+
+def _defer(connection: Connection, message: Claimed, verdict: Defer, at: Round) -> None:
+    """Let a message wait; what comes after it in its enrollment counts from the new moment."""
+    table = messages.c
+    connection.execute(
+        update(messages)
+        .where(table.id == message.id, table.fence == message.fence)
+        .values(
+            state="pending", claimed_by=None, lease_until=None, try_at=verdict.until,
+            due_at=verdict.until if verdict.reason == "quiet_hours" else table.due_at,
+            expires_at=table.expires_at,
+        )
+    )  # fmt: skip
+    following = programs(connection, [message.version])[message.version].nodes[message.step].next
+    own = enrollments.c
+    connection.execute(
+        update(enrollments)
+        .where(own.id == message.enrollment_id, own.state == "waiting", own.visit == message.visit + 1)
+        .values(position=following, anchor_at=verdict.until, next_at=verdict.until)
+    )
+    detail = {"until": verdict.until.isoformat()}
+    journal.write(
+        connection,
+        [
+            journal.entry(
+                at.now, message.flow, message.customer_id, "deferred", verdict.reason,
+                enrollment_id=message.enrollment_id, message_id=message.id, step=message.step, detail=detail,
+            )
+        ],
+    )  # fmt: skip
+
+
+def _call(going: Sequence[tuple[Made, str]], exits: Exits) -> list[Outcome]:
+    """Hand everything over, mails together by provider; the outcomes are in order."""
+    outcomes: list[Outcome | None] = [None] * len(going)
+    for provider in {id(p): p for p in (exits.mailbox, exits.real) if p is not None}.values():
+        indexes = [i for i, (made, _) in enumerate(going) if made.mail is not None and exits.provider_for(made.mail) is provider]
+        mails = [made.mail for made, _ in (going[i] for i in indexes) if made.mail is not None]
+        if mails:
+            for index, outcome in zip(indexes, provider.hand_over(mails), strict=True):
+                outcomes[index] = outcome
+    for index, (made, _) in enumerate(going):
+        if made.call is not None:
+            outcomes[index] = exits.call(made.call) if exits.call is not None else Failed("no webhook is set up")
+    return [outcome if outcome is not None else Unknown("the provider gave no answer") for outcome in outcomes]
+
+
+# ── recording ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def record(
+    connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round, worker: Worker
+) -> None:
+    """Write down what became of handed-over messages; a late word of a worker whose fence has passed is refused."""
+    entries, facts = [], []
+    rows, tried = [], []
+    for made, _route_name, outcome in results:
+        message = made.message
+        settled = _settled(message, outcome, at.now, worker.chance)
+        rows.append(settled | {"which": message.id, "held": message.fence})
+        tried.append(
+            {
+                "message": message.id, "held": message.fence, "moment": at.now,
+                "what": type(outcome).__name__.lower(), "why": getattr(outcome, "reason", None),
+            }
+        )  # fmt: skip
+        what = {"accepted": "sent", "pending": "retry"}.get(settled["new_state"], settled["new_state"])
+        entries.append(
+            journal.entry(
+                at.now, message.flow, message.customer_id, what, settled["new_reason"],
+                enrollment_id=message.enrollment_id, message_id=message.id, step=message.step,
+            )
+        )  # fmt: skip
+        if isinstance(outcome, Accepted) and made.mail is not None:
+            facts.append(_mail_sent(message, at.now))
+    _write_states(connection, rows, tried)
+    journal.write(connection, entries)
+    own_facts.record(connection, facts, at.listened)
+    _suppress_bad_addresses(connection, results, at)
+
+
+def _settled(message: Claimed, outcome: Outcome, now: datetime, chance: random.Random) -> dict[str, Any]:
+    state: dict[str, Any] = {
+        "new_reason": None, "accepted": None, "settled": now, "provider_key": None, "next_try": now, "counted": now,
+    }  # fmt: skip
+    if isinstance(outcome, Accepted):
+        return state | {"new_state": "accepted", "accepted": now, "provider_key": outcome.provider_id}
+    if isinstance(outcome, Unknown):
+        return state | {"new_state": "unknown", "new_reason": outcome.reason}
+    if isinstance(outcome, Failed) or message.tries + 1 >= MOST_TRIES:
+        return state | {"new_state": "failed", "new_reason": outcome.reason, "counted": None}
+    wait = outcome.after_seconds if outcome.after_seconds is not None else backoff(message.tries, chance)
+    return state | {
+        "new_state": "pending", "new_reason": outcome.reason, "settled": None, "counted": None,
+        "next_try": now + timedelta(seconds=wait),
+    }  # fmt: skip
+
+
+def backoff(tries: int, chance: random.Random) -> float:
+    """Return the seconds to wait after that many tries: doubling from 30 s to an hour, between half and the whole of it.
+
+    >>> 15 <= backoff(0, random.Random(1)) <= 30
+    True
+    """
+    return float(min(30.0 * 2**tries, 3600.0) * (0.5 + chance.random() / 2))
+
+
+def _write_states(connection: Connection, rows: Sequence[Mapping[str, Any]], tried: Sequence[Mapping[str, Any]]) -> None:
+    statement = (
+        update(messages)
+        .where(
+            messages.c.id == bindparam("which"),
+            messages.c.fence == bindparam("held"),
+            messages.c.state == "handing_over",
+        )
+        .values(
+            state=bindparam("new_state"), reason=bindparam("new_reason"), accepted_at=bindparam("accepted"),
+            settled_at=bindparam("settled"), provider_id=bindparam("provider_key"), try_at=bindparam("next_try"),
+            counted_at=bindparam("counted"), lease_until=None, claimed_by=None,
+        )
+    )  # fmt: skip
+    connection.execute(statement, list(rows))
+    connection.execute(
+        update(attempts)
+        .where(
+            attempts.c.message_id == bindparam("message"),
+            attempts.c.fence == bindparam("held"),
+            attempts.c.outcome.is_(None),
+        )
+        .values(outcome=bindparam("what"), detail=bindparam("why"), finished_at=bindparam("moment")),
+        list(tried),
+    )
+
+
+def _mail_sent(message: Claimed, now: datetime) -> dict[str, Any]:
+    told = {
+        "flow": message.flow, "step": message.step, "template": message.template, "topic": message.topic,
+        "message": message.key,
+    }  # fmt: skip
+    return own_facts.fact(f"mail_sent:{message.id}", message.customer_id, "mail_sent", now, told)
+
+
+def _suppress_bad_addresses(
+    connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round
+) -> None:
+    """Never mail an address again that the provider says does not exist."""
+    bad = [made for made, _, outcome in results if isinstance(outcome, Failed) and outcome.suppress and made.mail]
+    if bad:
+        key = meta.secret(connection)
+        rows = [
+            {
+                "address_hash": meta.keyed_hash(key, made.mail.to.email), "customer_id": made.message.customer_id,
+                "scope": "all", "reason": "hard_bounce", "at": at.now,
+            }
+            for made in bad
+            if made.mail is not None
+        ]  # fmt: skip
+        insert_new(connection, suppressions, rows)

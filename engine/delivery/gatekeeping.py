@@ -1,0 +1,130 @@
+"""Reading what the gate judges by, for a group of messages, inside the transaction that commits the hand-over.
+
+The customers are locked first (a row lock on PostgreSQL; on SQLite the writer's lock is held already), so that neither
+an opt-out nor another worker's mail can slip between the reading and the commit.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from engine.audience.sql import truths
+from engine.audience.subjects import Ask
+from engine.delivery.claim import Claimed
+from engine.flows.model import Send, Webhook
+from engine.journeys.decide import first_false
+from engine.journeys.program import Program
+from engine.journeys.react import subject_of
+from engine.journeys.round import Round
+from engine.journeys.versions import programs
+from engine.outbox.ledger import COUNTED
+from engine.policy.consent import granted_topics, suppressed_kinds
+from engine.policy.gate import Allow, Handed, Question, Verdict, judge
+from engine.store.dialect import among
+from engine.store.tables import customers, messages
+
+
+def verdicts(connection: Connection, group: Sequence[Claimed], at: Round) -> list[Verdict]:
+    """Lock the customers of a group and judge its messages in order; each allowed one counts for the next."""
+    ids = sorted({message.customer_id for message in group})
+    people = _locked(connection, ids)
+    granted = granted_topics(connection, ids, {m.topic for m in group if m.topic}, at.settings.soft_opt_in)
+    suppressed = suppressed_kinds(connection, ids)
+    handed = _handed(connection, ids, group, at)
+    found = programs(connection, [message.version for message in group])
+    clauses = _clauses(connection, group, found, at)
+    result: list[Verdict] = []
+    for message, (exit_clause, false_clause) in zip(group, clauses, strict=True):
+        zone, erased = people.get(message.customer_id, (None, True))
+        flow = found[message.version].flow
+        question = Question(
+            kind=flow.kind,
+            zone=zone or at.shop_zone,
+            due_at=message.due_at,
+            expires_at=message.expires_at,
+            consented=message.topic in granted.get(message.customer_id, frozenset()),
+            suppressed=erased or flow.kind in suppressed.get(message.customer_id, frozenset()),
+            exit_clause=exit_clause,
+            false_clause=false_clause,
+            quiet_hours=at.rules(flow).quiet_hours,
+            caps=at.caps(flow) if message.channel == "email" else (),
+            when_capped=flow.policy.when_capped,
+            handed=handed[message.customer_id],
+        )
+        verdict = judge(question, at.now)
+        if isinstance(verdict, Allow) and flow.kind == "marketing" and message.channel == "email":
+            handed[message.customer_id].append(Handed(at.now))
+        result.append(verdict)
+    return result
+
+
+def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str | None, bool]]:
+    query = (
+        select(customers.c.id, customers.c.zone, customers.c.erased_at)
+        .where(among(connection, customers.c.id, ids))
+        .order_by(customers.c.id)
+        .with_for_update()
+    )
+    return {row.id: (row.zone, row.erased_at is not None) for row in connection.execute(query)}
+
+
+def _handed(
+    connection: Connection, ids: Sequence[int], group: Sequence[Claimed], at: Round
+) -> dict[int, list[Handed]]:
+    """Return the marketing mails that caps count, oldest first, as far back as the longest cap looks."""
+    found: dict[int, list[Handed]] = defaultdict(list)
+    caps = {cap for program in programs(connection, [m.version for m in group]).values() for cap in at.caps(program.flow)}
+    if not caps:
+        return found
+    longest: datetime = min(at.now - cap.per.approximate - cap.per.approximate / 10 for cap in caps)
+    table = messages.c
+    query = select(table.customer_id, table.counted_at).where(
+        among(connection, table.customer_id, ids),
+        table.counted_at > longest,
+        table.state.in_(COUNTED),
+        table.kind == "marketing",
+        table.channel == "email",
+        table.sandbox == at.sandbox,
+    )
+    for customer_id, counted_at in connection.execute(query.order_by(table.counted_at)):
+        found[customer_id].append(Handed(counted_at))
+    return found
+
+
+def _clauses(
+    connection: Connection, group: Sequence[Claimed], found: Mapping[str, Program], at: Round
+) -> list[tuple[str | None, str | None]]:
+    """Return for each message the words of the clause that ends its enrollment and of the one that forbids it."""
+    result: list[tuple[str | None, str | None]] = [(None, None)] * len(group)
+    same: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, message in enumerate(group):
+        same[message.version, message.step].append(index)
+    for (version, step_id), indexes in same.items():
+        program = found[version]
+        asks = (*program.asks(step_id), *at.exclusions(program.flow))
+        if not asks:
+            continue
+        subjects = [subject_of(group[index].enrollment) for index in indexes]
+        rows = truths(
+            connection, asks, subjects, now=at.now, segments=program.flow.segments, shop_zone=at.shop_zone
+        )
+        for index, row in zip(indexes, rows, strict=True):
+            truth = dict(zip(asks, row, strict=True))
+            result[index] = _words(program, step_id, group[index].enrollment, truth, at)
+    return result
+
+
+def _words(
+    program: Program, step_id: str, enrollment: Any, truth: Mapping[Ask, bool], at: Round
+) -> tuple[str | None, str | None]:
+    flow = program.flow
+    left = next((clause.text for clause in flow.exit_when if truth[Ask(clause, after_entry=True)]), None)
+    step = program.nodes[step_id].step
+    assert isinstance(step, Send | Webhook)
+    false = first_false(flow, step, enrollment.context.get("trigger_no", 0), at.rules(flow), truth)
+    return left, false

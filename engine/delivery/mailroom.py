@@ -1,0 +1,379 @@
+"""The mailroom: claimed messages become finished mails.
+
+Comes in: a batch of claimed messages. Goes out: for each a `Mail`, a webhook body, or the reason why there is none.
+What the batch needs (customers, carts, orders, products, recommendations, answers) is read for the whole batch; then
+each mail is rendered on its own, so that one broken template or customer stops nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, select
+
+from engine.calendar import local
+from engine.delivery.claim import Claimed
+from engine.errors import HomingError
+from engine.flows.conditions import FieldTest
+from engine.flows.model import Offer
+from engine.flows.read_conditions import field_tests_of
+from engine.journeys.round import Round
+from engine.journeys.versions import programs
+from engine.recommend.serve import Pick, Request, recommend
+from engine.render.compose import Envelope, compose
+from engine.render.context import RenderContext
+from engine.render.library import TemplateLibrary
+from engine.render.links import SignedLinks
+from engine.render.mail import Address, Mail
+from engine.render.render import render
+from engine.render.template import RecommendBlock
+from engine.store.dialect import among
+from engine.store.tables import cart_lines, carts, customer_scores, customers, order_lines, orders, products
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookCall:
+    """What a webhook step hands over: the target's name and the body."""
+
+    key: str
+    to: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of one claimed message: a mail or a webhook call, or the reason why there is none.
+
+    `error` tells that the template or the customer's data failed, which is tried again before it is given up.
+    """
+
+    message: Claimed
+    mail: Mail | None = None
+    call: WebhookCall | None = None
+    reason: str | None = None
+    error: str | None = None
+    slots: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a batch of mails is made of, by id."""
+
+    customers: Mapping[int, Mapping[str, Any]]
+    scores: Mapping[int, Mapping[str, Any]]
+    carts: Mapping[str, Mapping[str, Any]]
+    orders: Mapping[str, Mapping[str, Any]]
+    products: Mapping[str, Mapping[str, Any]]
+    picks: Mapping[tuple[int, str], Sequence[Pick]]
+
+
+def make_mails(
+    connection: Connection, claimed: Sequence[Claimed], at: Round, library: TemplateLibrary, secret: bytes
+) -> list[Made]:
+    """Return what each claimed message became, in order; nothing is written."""
+    mails = [message for message in claimed if message.channel == "email"]
+    material = read_material(connection, mails, at, library)
+    summaries = {
+        version: program.flow.summary
+        for version, program in programs(connection, [m.version for m in claimed]).items()
+    }
+    return [
+        _webhook(message)
+        if message.channel == "webhook"
+        else _mail(message, material, at, library, secret, summaries)
+        for message in claimed
+    ]
+
+
+def _webhook(message: Claimed) -> Made:
+    enrollment = message.enrollment
+    body = {
+        **message.content.get("body", {}),
+        "message": message.key,
+        "flow": message.flow,
+        "step": message.step,
+        "trigger": enrollment.context.get("trigger", {}),
+        "answer": enrollment.context.get("answers", {}),
+    }
+    return Made(message, call=WebhookCall(message.key, message.content["to"], body))
+
+
+# ── reading the batch's material ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_material(
+    connection: Connection, messages: Sequence[Claimed], at: Round, library: TemplateLibrary
+) -> Material:
+    """Read everything that these mails may show, in a fixed number of statements."""
+    ids = sorted({message.customer_id for message in messages})
+    people = _by_id(connection, customers, "id", ids)
+    scores = _by_id(connection, customer_scores, "customer_id", ids)
+    found_carts = _with_lines(
+        connection,
+        carts,
+        cart_lines,
+        "cart_id",
+        {m.enrollment.cart_id for m in messages if m.enrollment.cart_id},
+    )
+    found_orders = _with_lines(
+        connection,
+        orders,
+        order_lines,
+        "order_id",
+        {m.enrollment.order_id for m in messages if m.enrollment.order_id},
+    )
+    skus = {
+        str(line["sku"])
+        for thing in (*found_carts.values(), *found_orders.values())
+        for line in thing["lines"]
+    }
+    for message in messages:
+        skus |= set(_trigger_skus(message))
+    catalogue = _by_id(connection, products, "sku", sorted(skus))
+    picks = _picks(connection, messages, people, found_carts, found_orders, at, library)
+    return Material(people, scores, found_carts, found_orders, catalogue, picks)
+
+
+def _by_id(
+    connection: Connection, table: Table, key: str, ids: Sequence[Any]
+) -> dict[Any, Mapping[str, Any]]:
+    if not ids:
+        return {}
+    query = select(table).where(among(connection, table.c[key], ids))
+    return {row[key]: dict(row) for row in connection.execute(query).mappings()}
+
+
+def _with_lines(
+    connection: Connection, table: Table, line_table: Table, key: str, ids: set[str]
+) -> Mapping[Any, Mapping[str, Any]]:
+    things: dict[Any, dict[str, Any]] = {name: {**row, "lines": []} for name, row in _by_id(connection, table, key, sorted(ids)).items()}
+    if things:
+        query = select(line_table).where(among(connection, line_table.c[key], sorted(things)))
+        for row in connection.execute(query.order_by(line_table.c[key], line_table.c.line_no)).mappings():
+            things[row[key]]["lines"].append(dict(row))
+    return things
+
+
+def _trigger_skus(message: Claimed) -> list[str]:
+    context = message.enrollment.context
+    facts = [context.get("trigger", {}), *context.get("facts", [])]
+    skus = [str(fact["sku"]) for fact in facts if fact.get("sku")]
+    skus += [str(line["sku"]) for fact in facts for line in fact.get("lines") or [] if line.get("sku")]
+    if message.enrollment.sku:
+        skus.append(message.enrollment.sku)
+    return list(dict.fromkeys(skus))
+
+
+def _blocks(library: TemplateLibrary, template: str | None, locale: str | None) -> tuple[RecommendBlock, ...]:
+    try:
+        return library.template(template or "", locale).recommend
+    except HomingError:
+        return ()  # rendering will say what is wrong with the template
+
+
+def _picks(
+    connection: Connection,
+    messages: Sequence[Claimed],
+    people: Mapping[int, Mapping[str, Any]],
+    found_carts: Mapping[str, Mapping[str, Any]],
+    found_orders: Mapping[str, Mapping[str, Any]],
+    at: Round,
+    library: TemplateLibrary,
+) -> dict[tuple[int, str], Sequence[Pick]]:
+    keys: list[tuple[int, str]] = []
+    requests: list[Request] = []
+    for message in messages:
+        locale = people.get(message.customer_id, {}).get("locale") or at.settings.shop.locale
+        for block in _blocks(library, message.template, locale):
+            lines = [
+                *found_carts.get(message.enrollment.cart_id, {}).get("lines", []),
+                *found_orders.get(message.enrollment.order_id, {}).get("lines", []),
+            ]
+            context = dict.fromkeys([*_trigger_skus(message), *(str(line["sku"]) for line in lines)])
+            keys.append((message.id, block.name))
+            requests.append(
+                Request(
+                    message.customer_id, tuple(context), tuple(block.strategies), block.count, block.at_least,
+                    _narrowing(block),
+                )
+            )  # fmt: skip
+    found = recommend(connection, requests, at.now) if requests else []
+    return dict(zip(keys, found, strict=True))
+
+
+def _narrowing(block: RecommendBlock) -> tuple[FieldTest, ...]:
+    return field_tests_of(dict(block.where)) if block.where else ()
+
+
+# ── one mail ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _mail(
+    message: Claimed,
+    material: Material,
+    at: Round,
+    library: TemplateLibrary,
+    secret: bytes,
+    summaries: Mapping[str, str],
+) -> Made:
+    person = material.customers.get(message.customer_id)
+    if person is None or not person.get("email") or person.get("erased_at") is not None:
+        return Made(message, reason="suppressed")
+    locale = person.get("locale") or at.settings.shop.locale
+    picks = {}
+    for block in _blocks(library, message.template, locale):
+        chosen = material.picks.get((message.id, block.name), ())
+        if not chosen and block.otherwise == "skip":
+            return Made(message, reason="nothing_to_recommend")
+        picks[block.name] = chosen
+    links = SignedLinks(at.settings.link_base, secret, message.key, message.customer_id, message.topic or "")
+    try:
+        context = context_of(message, person, material, picks, links, at, summaries.get(message.version, ""))
+        rendered = render(
+            library, message.template or "", context, locale=locale, subject=message.content.get("subject")
+        )
+        sender = at.settings.sender_named(message.content.get("sender"))
+        name = " ".join(part for part in (person.get("first_name"), person.get("last_name")) if part)
+        envelope = Envelope(
+            key=message.key,
+            to=Address(person["email"], name),
+            sender=Address(sender.email, sender.name or at.settings.shop.name),
+            date=at.now,
+            kind="transactional" if message.kind == "transactional" else "marketing",
+            topic=message.topic or "",
+            shop_url=at.settings.shop.url,
+            reply_to=Address(sender.reply_to) if sender.reply_to else None,
+            metadata=metadata_of(message, person),
+        )
+        mail = compose(rendered, envelope, links)
+    except HomingError as error:
+        return Made(message, error=str(error))
+    slots = {
+        name: [{"sku": pick.sku, "strategy": pick.strategy} for pick in chosen]
+        for name, chosen in picks.items()
+    }
+    return Made(message, mail=mail, slots=slots)
+
+
+def metadata_of(message: Claimed, person: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a mail carries about itself, for people and for the provider's events: no address."""
+    return {
+        "flow": message.flow,
+        "version": message.version[:12],
+        "step": message.step,
+        "message": message.key,
+        "customer": person.get("external_id") or str(message.customer_id),
+    }
+
+
+def context_of(
+    message: Claimed,
+    person: Mapping[str, Any],
+    material: Material,
+    picks: Mapping[str, Sequence[Pick]],
+    links: SignedLinks,
+    at: Round,
+    summary: str = "",
+) -> RenderContext:
+    """Return everything that this mail may show."""
+    enrollment = message.enrollment
+    zone = person.get("zone") or at.shop_zone
+    sender = at.settings.sender_named(message.content.get("sender"))
+    trigger = {"event": enrollment.context.get("event"), **enrollment.context.get("trigger", {})}
+    if enrollment.context.get("facts"):
+        trigger["facts"] = enrollment.context["facts"]
+    skus = _trigger_skus(message)
+    shown = [_product(material, sku) for sku in skus]
+    answers = enrollment.context.get("answers", {})
+    return RenderContext(
+        customer=customer_fields(person, material.scores.get(message.customer_id), at.settings.shop.locale),
+        shop=shop_fields(at),
+        sender={"email": sender.email, "name": sender.name, "reply_to": sender.reply_to},
+        flow={
+            "name": message.flow, "summary": summary, "topic": message.topic, "kind": message.kind, "step": message.step,
+            "version": message.version, "topic_name": at.settings.topics.get(message.topic or "", message.topic),
+        },
+        now=local(at.now, zone),
+        links=links,
+        brand=at.settings.brand,
+        trigger=trigger,
+        order=_thing(material.orders.get(enrollment.order_id), material, at),
+        cart=_thing(material.carts.get(enrollment.cart_id), material, at),
+        product=_product(material, enrollment.sku) if enrollment.sku else None,
+        products=[product for product in shown if product.get("title")],
+        offer=offer_fields(message.content.get("offer"), at.offers, material),
+        answer=answers.get("answer") or next(iter(answers.values()), None),
+        picks={name: [dict(pick.product) | {"strategy": pick.strategy} for pick in chosen] for name, chosen in picks.items()},
+    )  # fmt: skip
+
+
+def customer_fields(
+    person: Mapping[str, Any], scores: Mapping[str, Any] | None, shop_locale: str
+) -> dict[str, Any]:
+    """Return a customer as templates see one."""
+    fields = {
+        key: value
+        for key, value in person.items()
+        if key not in ("id", "zone", "erased_at", "quarantined_at")
+    }
+    fields["timezone"] = person.get("zone") or person.get("timezone")
+    fields["locale"] = person.get("locale") or shop_locale
+    if scores:
+        fields["rfm"] = {"r": scores["rfm_r"], "f": scores["rfm_f"], "m": scores["rfm_m"]}
+        fields |= {key: scores[key] for key in ("spent_percentile", "churn_risk", "predicted_value")}
+    return fields
+
+
+def shop_fields(at: Round) -> dict[str, Any]:
+    """Return the shop as templates see it: the keys of `[shop]`."""
+    shop = at.settings.shop
+    named = ("name", "url", "timezone", "locale", "currency", "postal_address")
+    return {**{name: getattr(shop, name) for name in named}, **shop.extra}
+
+
+def _product(material: Material, sku: str) -> dict[str, Any]:
+    row = material.products.get(sku)
+    if row is None:
+        return {"sku": sku}
+    return {**row, "group": row.get("variant_group")}
+
+
+def _thing(thing: Mapping[str, Any] | None, material: Material, at: Round) -> dict[str, Any] | None:
+    """Return a cart or order with its lines' products; a line keeps the price it was told with, `price_now` is today's."""
+    if thing is None:
+        return None
+    lines = []
+    for line in thing["lines"]:
+        product = _product(material, str(line["sku"]))
+        price_now = product.get("price")
+        lines.append({**product, **{k: v for k, v in line.items() if v is not None}, "price_now": price_now})
+    currency = thing.get("currency") or at.settings.shop.currency
+    return {**thing, "lines": lines, "currency": currency}
+
+
+def offer_fields(
+    told: Mapping[str, Any] | None, offers: Mapping[str, Offer], material: Material
+) -> dict[str, Any] | None:
+    """Return an issued offer as templates see it."""
+    if not told:
+        return None
+    offer = offers.get(told["name"])
+    fields: dict[str, Any] = {"name": told["name"], "code": told.get("code")}
+    if told.get("expires_at"):
+        fields["expires_at"] = datetime.fromisoformat(told["expires_at"])
+    if offer is not None:
+        amount, _, currency = offer.value.partition(" ")
+        if offer.gives == "amount":
+            fields |= {"amount": amount, "currency": currency}
+        elif offer.gives == "percent":
+            fields["percent"] = amount.rstrip("%")
+        elif offer.gives == "free_shipping":
+            fields["free_shipping"] = True
+        else:
+            fields[offer.gives] = offer.value
+            if offer.value in material.products:
+                fields["product"] = _product(material, offer.value)
+    return fields

@@ -1,0 +1,237 @@
+"""Apply: the folder's flows, templates and offers become what the daemon runs, in one transaction, with who and when.
+
+New or changed behaviour is a new version under its hash; enrollments stay on the version they entered. A newly applied
+flow takes only facts that arrive from then on; its time triggers only moments after that. With `backfill` past
+customers are placed where they would stand now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from engine.diagnostics import Finding, has_errors
+from engine.errors import FindingsError
+from engine.flows.fingerprint import Change, Fingerprint, change_between, fingerprint
+from engine.flows.load import Project, load_project, used_segments
+from engine.flows.model import EventTrigger, Flow
+from engine.flows.nodes import plain
+from engine.flows.parse import flow_from_definition
+from engine.journeys.membership import remember_members
+from engine.journeys.round import Round
+from engine.journeys.timers import arm_everyone
+from engine.journeys.versions import live_flows
+from engine.render.library import read_folder
+from engine.runtime.applied import OFFERS, TEMPLATES
+from engine.settings import Settings
+from engine.store import meta
+from engine.store.database import Database
+from engine.store.dialect import insert_new, upsert
+from engine.store.tables import applies, arrivals, events, flow_versions, flows, sources
+
+BACKFILL_DAYS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class FlowChange:
+    """What applying does to one flow; `before` and `after` are version hashes."""
+
+    flow: str
+    change: Change
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The folder against what is applied."""
+
+    project: Project
+    templates: Mapping[str, str]
+    changes: tuple[FlowChange, ...]
+    findings: tuple[Finding, ...] = field(default=())
+
+
+def compare(database: Database, settings: Settings) -> Planned:
+    """Return what `apply` would change; findings of the folder travel along."""
+    project = load_project(settings.root, settings)
+    templates = read_folder(settings.root / "templates")
+    with database.read() as connection:
+        changes = tuple(_changes(connection, project, templates))
+    return Planned(project, templates, changes, project.findings)
+
+
+def apply(
+    database: Database,
+    settings: Settings,
+    *,
+    now: datetime,
+    who: str,
+    backfill: bool = False,
+    allow_audience: int | None = None,
+    lint: Callable[[Path, Settings], Sequence[Finding]] | None = None,
+) -> Planned:
+    """Make the folder live and return what changed; raise FindingsError where it has errors."""
+    planned = compare(database, settings)
+    findings = [*planned.findings, *(lint(settings.root, settings) if lint is not None else ())]
+    if has_errors(findings):
+        raise FindingsError([finding for finding in findings if finding.is_error])
+    with database.write() as connection:
+        meta.secret(connection)
+        changes = tuple(_changes(connection, planned.project, planned.templates))
+        _store_sources(connection, settings.root, planned.templates)
+        for change in changes:
+            _apply_one(connection, planned.project, change, settings, now, allow_audience)
+        at = Round(now, settings)
+        live = live_flows(connection)
+        for change in changes:
+            if change.change in ("new", "behaviour"):
+                arm_everyone(connection, live[change.flow], settings.shop.timezone, now, placing=backfill)
+                remember_members(connection, live[change.flow], at)
+                if backfill and change.change == "new":
+                    _place_past(connection, live[change.flow].flow, now)
+        _record(connection, changes, who, now)
+    return Planned(planned.project, planned.templates, changes, tuple(findings))
+
+
+# ── comparing ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _changes(connection: Connection, project: Project, templates: Mapping[str, str]) -> list[FlowChange]:
+    known = {
+        row.flow: row
+        for row in connection.execute(
+            select(flows.c.flow, flows.c.version, flows.c.active, flow_versions.c.definition).join(
+                flow_versions, flow_versions.c.hash == flows.c.version
+            )
+        )
+    }
+    stored = {
+        row.path.removeprefix(TEMPLATES): row.content
+        for row in connection.execute(select(sources.c.path, sources.c.content))
+        if row.path.startswith(TEMPLATES)
+    }
+    result = []
+    for name, flow in sorted(project.definitions.flows.items()):
+        new = _fingerprint(with_excluded(flow, project), templates)
+        row = known.get(name)
+        old = _fingerprint(flow_from_definition(row.definition), stored) if row is not None and row.active else None
+        result.append(FlowChange(name, change_between(old, new), row.version if row is not None else None, new.version))
+    for name, row in sorted(known.items()):
+        if row.active and name not in project.definitions.flows:
+            result.append(FlowChange(name, "removed", row.version, None))
+    return result
+
+
+def _fingerprint(flow: Flow, templates: Mapping[str, str]) -> Fingerprint:
+    everything = "\x00".join(f"{path}\x01{text}" for path, text in sorted(templates.items()) if "/" in path)
+
+    def text_of(name: str) -> str | None:
+        own = [text for path, text in sorted(templates.items()) if path.rpartition("/")[2] == f"{name}.mjml"]
+        return "\x00".join([*own, everything]) if own else None
+
+    return fingerprint(flow, text_of)
+
+
+def with_excluded(flow: Flow, project: Project) -> Flow:
+    """Return the flow with the project's excluded segments among its own, so that a version can ask about them."""
+    if flow.kind != "marketing" or not project.settings.policy.exclude:
+        return flow
+    wanted = {name: project.definitions.segments[name] for name in project.settings.policy.exclude if name in project.definitions.segments}
+    more = dict(flow.segments)
+    for name, clauses in wanted.items():
+        more[name] = clauses
+        more |= _nested(clauses, project)
+    return replace(flow, segments=more)
+
+
+def _nested(clauses: Any, project: Project) -> Mapping[str, Any]:
+    probe = Flow("probe", (), (), enter_if=clauses)
+    return used_segments(probe, project.definitions.segments)
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _store_sources(connection: Connection, root: Path, templates: Mapping[str, str]) -> None:
+    content = {f"{TEMPLATES}{path}": text for path, text in templates.items()}
+    offers = root / OFFERS
+    if offers.is_file():
+        content[OFFERS] = offers.read_text(encoding="utf-8")
+    connection.execute(delete(sources).where(sources.c.path.not_in(sorted(content) or [""])))
+    rows = [
+        {"path": path, "content": text, "hash": hashlib.sha256(text.encode()).hexdigest()} for path, text in content.items()
+    ]
+    upsert(connection, sources, rows, update=["content", "hash"])
+
+
+def _apply_one(
+    connection: Connection, project: Project, change: FlowChange, settings: Settings, now: datetime, allowance: int | None
+) -> None:
+    if change.change == "removed":
+        connection.execute(update(flows).where(flows.c.flow == change.flow).values(active=False))
+        return
+    if change.change in ("unchanged", "content") and change.before == change.after:
+        return
+    flow = with_excluded(project.definitions.flows[change.flow], project)
+    definition = dict(project.definitions.raw[change.flow])
+    if flow.segments:
+        definition["segments"] = _raw_segments(project, flow)
+    print_of = fingerprint(flow)
+    insert_new(
+        connection,
+        flow_versions,
+        [
+            {
+                "hash": change.after, "flow": change.flow, "behaviour_hash": print_of.behaviour, "definition": definition,
+                "created_at": now,
+            }
+        ],
+    )  # fmt: skip
+    values: dict[str, Any] = {"version": change.after, "version_at": now, "active": True}
+    if change.change in ("new", "behaviour"):
+        values |= {"allowance": allowance}
+    if change.change == "new":
+        values |= {"applied_at": now}
+    known = connection.scalar(select(flows.c.flow).where(flows.c.flow == change.flow))
+    if known is None:
+        connection.execute(insert(flows).values(flow=change.flow, **values))
+    else:
+        connection.execute(update(flows).where(flows.c.flow == change.flow).values(**values))
+
+
+def _raw_segments(project: Project, flow: Flow) -> dict[str, Any]:
+    table = project.segments_node
+    return {entry.key: plain(entry.value) for entry in table if entry.key in flow.segments} if table is not None else {}
+
+
+def _place_past(connection: Connection, flow: Flow, now: datetime) -> None:
+    """Let the flow meet the facts that its event triggers would have taken, oldest first; late mails are skipped."""
+    names = {trigger.event for trigger in flow.triggers if isinstance(trigger, EventTrigger) and trigger.quiet_for is None}
+    if not names:
+        return
+    since = now - timedelta(days=BACKFILL_DAYS)
+    past = (
+        select(events.c.id)
+        .where(events.c.name.in_(sorted(names)), events.c.occurred_at > since, events.c.backfill.is_(False))
+        .order_by(events.c.occurred_at, events.c.id)
+    )
+    rows = [{"flow": flow.name, "event_id": event_id} for event_id in connection.scalars(past)]
+    for start in range(0, len(rows), 5_000):
+        connection.execute(insert(arrivals), rows[start : start + 5_000])
+
+
+def _record(connection: Connection, changes: Sequence[FlowChange], who: str, now: datetime) -> None:
+    told = [
+        {"flow": change.flow, "change": change.change, "from": change.before, "to": change.after}
+        for change in changes
+        if change.change != "unchanged"
+    ]
+    if told:
+        connection.execute(insert(applies).values(at=now, who=who, changes=told))

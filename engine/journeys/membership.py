@@ -1,0 +1,169 @@
+"""Segment and schedule triggers: who comes to match a segment, and who is in it when the calendar says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import lru_cache
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy import insert as plain_insert
+
+from engine.audience.sql import customers_matching
+from engine.calendar import at_wall, local
+from engine.flows.conditions import Clause, InSegment
+from engine.flows.cron import Cron
+from engine.flows.model import ScheduleTrigger, SegmentTrigger
+from engine.journeys.candidates import Candidate
+from engine.journeys.round import Round
+from engine.journeys.versions import LiveFlow
+from engine.store.dialect import among, upsert
+from engine.store.tables import customers, marks, segment_members
+
+# ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def segment_candidates(
+    connection: Connection, live: LiveFlow, customer_ids: Sequence[int] | None, at: Round
+) -> list[Candidate]:
+    """Compare memberships with what is known of them and return those who came in; None: everyone (by night).
+
+    Those who left are forgotten, so that they may come in again.
+    """
+    found: list[Candidate] = []
+    for number, trigger in enumerate(live.flow.triggers):
+        if isinstance(trigger, SegmentTrigger):
+            came = _compare(connection, live, number, trigger, customer_ids, at)
+            stamp = at.now.isoformat()
+            payload = {"segment": trigger.segment}
+            found += [Candidate(number, each, f"segment:{stamp}", at.now, at.now, payload) for each in came]
+    return found
+
+
+def _compare(
+    connection: Connection,
+    live: LiveFlow,
+    number: int,
+    trigger: SegmentTrigger,
+    customer_ids: Sequence[int] | None,
+    at: Round,
+) -> list[int]:
+    clause = Clause(InSegment(trigger.segment), f"segment: {trigger.segment}")
+    matching = customers_matching(
+        [clause], now=at.now, segments=live.flow.segments, shop_zone=at.shop_zone, among=customer_ids
+    )
+    inside: set[int] = {int(each) for each in connection.execute(matching).scalars()}
+    table = segment_members.c
+    query = select(table.customer_id).where(table.flow == live.flow.name, table.trigger_no == number)
+    if customer_ids is not None:
+        query = query.where(among(connection, table.customer_id, customer_ids))
+    known: set[int] = {int(each) for each in connection.execute(query).scalars()}
+    gone, came = sorted(known - inside), sorted(inside - known)
+    if gone:
+        connection.execute(
+            delete(segment_members).where(
+                table.flow == live.flow.name, table.trigger_no == number, among(connection, table.customer_id, gone)
+            )
+        )
+    if came:
+        rows = [{"flow": live.flow.name, "trigger_no": number, "customer_id": each, "since": at.now} for each in came]
+        connection.execute(plain_insert(segment_members), rows)
+    return came
+
+
+def remember_members(connection: Connection, live: LiveFlow, at: Round) -> None:
+    """Note who is in the segments already when a flow is applied: only those who come later enter."""
+    for number, trigger in enumerate(live.flow.triggers):
+        if isinstance(trigger, SegmentTrigger):
+            _compare(connection, live, number, trigger, None, at)
+
+
+# ── schedules ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@lru_cache(maxsize=4096)
+def next_slot(trigger: ScheduleTrigger, after: datetime, zone: str) -> datetime | None:
+    """Return the first slot of the calendar after a moment on a zone's clock; None: there is none to come."""
+    if trigger.once is not None:
+        slot = at_wall(trigger.once.date(), trigger.once.time(), zone)
+        return slot if slot > after else None
+    cron = Cron.parse(trigger.cron or "")
+    wall: datetime | None = local(after, zone).replace(tzinfo=None)
+    while wall is not None and (wall := cron.next_after(wall)) is not None:
+        slot = at_wall(wall.date(), wall.time(), zone)
+        if slot > after:
+            return slot
+    return None
+
+
+def _next_slots(
+    connection: Connection, live: LiveFlow, number: int, trigger: ScheduleTrigger, at: Round
+) -> dict[str, tuple[str, datetime]]:
+    """Return the next slot in each zone that has one, with the name of the mark that remembers it."""
+    names = {f"schedule:{live.flow.name}:{number}:{zone}": zone for zone in zones_of(connection, trigger, at.shop_zone)}
+    done = {row.name: row.at for row in connection.execute(select(marks).where(among(connection, marks.c.name, names)))}
+    found = {}
+    for mark, zone in names.items():
+        slot = next_slot(trigger, done.get(mark, live.applied_at), zone)
+        if slot is not None:
+            found[zone] = (mark, slot)
+    return found
+
+
+def schedule_candidates(connection: Connection, live: LiveFlow, at: Round) -> Iterator[Candidate]:
+    """Yield everyone in the segment for each slot that has come since the last look, and note how far we came."""
+    for number, trigger in enumerate(live.flow.triggers):
+        if not isinstance(trigger, ScheduleTrigger):
+            continue
+        for zone, (mark, first) in _next_slots(connection, live, number, trigger, at).items():
+            slot: datetime | None = first
+            while slot is not None and slot <= at.now:
+                yield from _everyone(connection, live, number, trigger, zone, slot, at)
+                upsert(connection, marks, [{"name": mark, "at": slot}], update=["at"])
+                slot = next_slot(trigger, slot, zone)
+
+
+def zones_of(connection: Connection, trigger: ScheduleTrigger, shop_zone: str) -> list[str]:
+    """Return the zones on whose clocks a schedule runs: the shop's, or every customer's own."""
+    if trigger.clock == "shop":
+        return [shop_zone]
+    return sorted({shop_zone, *_customer_zones(connection)})
+
+
+def _customer_zones(connection: Connection) -> Iterator[str]:
+    """Yield the zones of customers by hopping through the index, one probe a zone instead of one a customer."""
+    zone = connection.scalar(select(customers.c.zone).where(customers.c.zone > "").order_by(customers.c.zone).limit(1))
+    while zone is not None:
+        yield zone
+        zone = connection.scalar(
+            select(customers.c.zone).where(customers.c.zone > zone).order_by(customers.c.zone).limit(1)
+        )
+
+
+def _everyone(
+    connection: Connection, live: LiveFlow, number: int, trigger: ScheduleTrigger, zone: str, slot: datetime, at: Round
+) -> Iterator[Candidate]:
+    clauses = [Clause(InSegment(trigger.segment), trigger.segment)] if trigger.segment else []
+    matching = customers_matching(
+        clauses, now=at.now, segments=live.flow.segments, shop_zone=at.shop_zone, among=None
+    )
+    if trigger.clock == "customer":
+        own = customers.c.zone == zone
+        if zone == at.shop_zone:
+            own = own | customers.c.zone.is_(None)
+        matching = matching.where(customers.c.id.in_(select(customers.c.id).where(own)))
+    # A once-only slot is one occurrence whatever the clock; a recurring one is named by its local time.
+    stamp = local(slot, zone).replace(tzinfo=None).isoformat(timespec="minutes")
+    for customer_id in connection.execute(matching).scalars().all():
+        yield Candidate(number, int(customer_id), f"slot:{stamp}", slot, slot, {"slot": stamp})
+
+
+def next_schedule(connection: Connection, live: LiveFlow, at: Round) -> datetime | None:
+    """Return the next slot of the flow's schedules, for a virtual clock to stop at."""
+    slots = [
+        slot
+        for number, trigger in enumerate(live.flow.triggers)
+        if isinstance(trigger, ScheduleTrigger)
+        for _, slot in _next_slots(connection, live, number, trigger, at).values()
+    ]
+    return min(slots, default=None)

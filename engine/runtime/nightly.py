@@ -1,0 +1,74 @@
+"""Nightly work, at 03:00 on the shop's clock: recommendation tables, scores, segments of everyone, tidying up.
+
+Each piece is skipped where nothing needs it. `due_at` tells a virtual clock when to stop for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, time, timedelta
+
+from sqlalchemy import delete, select
+
+from engine.calendar import ALL_DAYS, next_wall
+from engine.flows.conditions import Of, walk
+from engine.flows.load import flow_clauses
+from engine.flows.model import SegmentTrigger
+from engine.insights.scores import rebuild_scores
+from engine.journeys.membership import segment_candidates
+from engine.journeys.round import Round
+from engine.journeys.versions import LiveFlow, live_flows
+from engine.recommend.rebuild import rebuild
+from engine.runtime import rails
+from engine.runtime.passes import Engine, admit_all
+from engine.store.database import Database
+from engine.store.dialect import upsert
+from engine.store.tables import journal, marks
+
+AT = time(3, 0)
+MARK = "nightly"
+JOURNAL_DAYS = 400
+SCORES = ("rfm", "spent_percentile", "churn_risk", "predicted_value")
+
+
+def due_at(database: Database, shop_zone: str, since: datetime) -> datetime:
+    """Return the next night's moment after the last one that was done (or after `since`)."""
+    with database.read() as connection:
+        done = connection.scalar(select(marks.c.at).where(marks.c.name == MARK)) or since
+    return next_wall(done + timedelta(minutes=1), AT, ALL_DAYS, shop_zone)
+
+
+def run_nightly(engine: Engine, now: datetime) -> int:
+    """Do the night's work as of `now`; return how many customers entered by segments."""
+    rebuild(engine.database, now)
+    with engine.database.read() as connection:
+        live = live_flows(connection, paused_all=rails.paused_all(connection))
+    if asks_for_scores(live.values()):
+        rebuild_scores(engine.database, now)
+    entered = _compare_segments(engine, live.values(), now)
+    with engine.database.write() as connection:
+        connection.execute(delete(journal).where(journal.c.at < now - timedelta(days=JOURNAL_DAYS)))
+        upsert(connection, marks, [{"name": MARK, "at": now}], update=["at"])
+    return entered
+
+
+def asks_for_scores(live: Iterable[LiveFlow]) -> bool:
+    """Return whether a live flow asks for a score of customers."""
+    return any(
+        isinstance(part, Of) and part.scope == "customer" and test.path.split(".")[0] in SCORES
+        for each in live
+        for clause in flow_clauses(each.flow)
+        for part in walk(clause.condition)
+        for test in (part.fields if isinstance(part, Of) else ())
+    )
+
+
+def _compare_segments(engine: Engine, live: Iterable[LiveFlow], now: datetime) -> int:
+    """Compare everyone's segment memberships, one flow at a time."""
+    entered = 0
+    at = Round(now, engine.settings)
+    for each in live:
+        if each.open and any(isinstance(trigger, SegmentTrigger) for trigger in each.flow.triggers):
+            with engine.database.write() as connection:
+                entered += admit_all(connection, each, segment_candidates(connection, each, None, at), at)
+    return entered

@@ -1,0 +1,107 @@
+"""Opening a project: settings, database, clock and the ways out, ready for a command.
+
+`--now` puts a command at a virtual time. The first writing command with `--now` on an empty database marks it virtual
+for ever; its clock never goes back, and a command without `--now` stands at its latest time. Writing with `--now` to a
+database on real time is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, select
+
+from engine.clock import machine_now
+from engine.delivery.dispatch import Exits, Worker
+from engine.delivery.provider import make_provider
+from engine.delivery.webhook import to_address, to_folder
+from engine.errors import UsageError
+from engine.runtime.passes import Engine
+from engine.settings import Settings
+from engine.store import meta
+from engine.store.database import Database
+from engine.store.tables import customers, flows, staged_facts
+
+MAILBOX = "mailbox"
+
+
+def place_clock(database: Database, asked: datetime | None, present: datetime, *, writing: bool) -> datetime:
+    """Return the moment that a command works at, moving a virtual clock forward where it writes."""
+    with database.read() as connection:
+        standing = meta.virtual_now(connection)
+        empty = asked is not None and standing is None and _is_empty(connection)
+    if standing is None and asked is None:
+        return present
+    if standing is None:
+        assert asked is not None
+        if writing and not empty:
+            raise UsageError("this database lives on real time; --now can only be used with an empty or a virtual one")
+        if writing:
+            with database.write() as connection:
+                meta.set_virtual_now(connection, asked)
+        return asked
+    moment = max(standing, asked) if asked is not None else standing
+    if writing and moment > standing:
+        with database.write() as connection:
+            meta.set_virtual_now(connection, moment)
+    return moment
+
+
+def _is_empty(connection: Connection) -> bool:
+    return all(connection.execute(select(table).limit(1)).first() is None for table in (customers, flows, staged_facts))
+
+
+def effective_settings(settings: Settings, database: Database) -> Settings:
+    """Return the settings as they hold for this database: a virtual one, or one that never went live, is a sandbox."""
+    with database.read() as connection:
+        virtual = meta.virtual_now(connection) is not None
+        live_as = meta.get(connection, "live_fingerprint")
+    if settings.delivery.mode == "live" and (virtual or live_as != fingerprint(settings, database)):
+        return replace(settings, delivery=replace(settings.delivery, mode="sandbox"))
+    return settings
+
+
+def fingerprint(settings: Settings, database: Database) -> str:
+    """Return what tells this installation from a copy of its database: where it lives and on which machine."""
+    place = database.engine.url.render_as_string(hide_password=True) if not database.is_sqlite else str(settings.root.resolve())
+    return hashlib.sha256(f"{socket.gethostname()}\x00{place}".encode()).hexdigest()
+
+
+def open_exits(settings: Settings, environ: Mapping[str, str]) -> Exits:
+    """Return the ways out of the house as the settings say."""
+    root = settings.root
+    mailbox = make_provider(MAILBOX, {}, environ=environ, project=root)
+    real = None
+    if settings.delivery.provider != MAILBOX:
+        real = make_provider(settings.delivery.provider, settings.delivery.options, environ=environ, project=root)
+    live = settings.delivery.mode == "live"
+    call = to_address(settings.webhooks) if live else to_folder(root / MAILBOX)
+    return Exits(mailbox, real, call, settings.delivery.allow, live)
+
+
+def open_engine(
+    settings: Settings,
+    database: Database,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    chance: random.Random | None = None,
+    may_go_on: Callable[[], bool] = lambda: True,
+    wait_for_rate: Callable[[int], None] | None = None,
+) -> Engine:
+    """Return an engine that can tick: the settings as they hold for this database, and a worker with its own name."""
+    held = effective_settings(settings, database)
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    worker = Worker(name, machine_now, chance or random.Random(), may_go_on, wait_for_rate or (lambda _count: None))
+    return Engine(held, database, open_exits(held, environ), worker)
+
+
+def mailbox_of(settings: Settings) -> Path:
+    """Return the folder of the local mailbox."""
+    return settings.root / MAILBOX

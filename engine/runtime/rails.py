@@ -1,0 +1,99 @@
+"""Rails: pause, freeze, and the brake that stops a flow which would suddenly mail far more people than usual.
+
+The brake works in live mode only. What is usual: at most max(200, 3 × the 95th percentile of the flow's days) entries
+or sends in a rolling 24 hours, or the allowance that `apply --allow-audience` gave.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Select, Table, func, select, update
+
+from engine.diagnostics import did_you_mean
+from engine.errors import UsageError
+from engine.journeys.round import Round
+from engine.journeys.versions import LiveFlow
+from engine.outbox.ledger import COUNTED
+from engine.store import meta
+from engine.store.tables import enrollments, flows, messages
+
+PAUSED_ALL = "paused_all"
+FLOOR = 200
+DAY = timedelta(days=1)
+LOOK_BACK = timedelta(days=28)
+
+
+def pause(connection: Connection, flow: str | None, now: datetime) -> None:
+    """Stop entries and sends of one flow, or of all; holds until `resume`, across restarts."""
+    if flow is None:
+        meta.put(connection, PAUSED_ALL, now.isoformat())
+        return
+    _known(connection, flow)
+    connection.execute(update(flows).where(flows.c.flow == flow).values(paused_at=now))
+
+
+def resume(connection: Connection, flow: str | None) -> None:
+    """Let one flow go on, or all; also thaws a frozen one."""
+    statement = update(flows).values(paused_at=None, frozen_at=None, frozen_reason=None)
+    if flow is None:
+        meta.drop(connection, PAUSED_ALL)
+        connection.execute(statement)
+        return
+    _known(connection, flow)
+    connection.execute(statement.where(flows.c.flow == flow))
+
+
+def _known(connection: Connection, flow: str) -> None:
+    names = list(connection.scalars(select(flows.c.flow)))
+    if flow not in names:
+        raise UsageError(f'no flow "{flow}" is applied; {did_you_mean(flow, names)}'.rstrip("; "))
+
+
+def paused_all(connection: Connection) -> bool:
+    """Return whether everything is paused."""
+    return meta.get(connection, PAUSED_ALL) is not None
+
+
+def freeze(connection: Connection, flow: str, reason: str, now: datetime) -> None:
+    """Stop a flow until somebody has looked; `status` shows the reason."""
+    connection.execute(update(flows).where(flows.c.flow == flow).values(frozen_at=now, frozen_reason=reason))
+
+
+def brake_on_entries(connection: Connection, live: LiveFlow, entering: int, at: Round) -> str | None:
+    """Return why these entries would be far beyond what is usual, or None."""
+    return _brake(connection, live, entering, at, enrollments, "enter")
+
+
+def brake_on_sends(connection: Connection, live: LiveFlow, due: int, at: Round) -> str | None:
+    """Return why these sends would be far beyond what is usual, or None."""
+    return _brake(connection, live, due, at, messages, "mail")
+
+
+def _brake(connection: Connection, live: LiveFlow, more: int, at: Round, table: Table, verb: str) -> str | None:
+    if at.sandbox or more == 0:
+        return None
+    moment = table.c.entered_at if table is enrollments else table.c.counted_at
+    own = [table.c.flow == live.flow.name]
+    if table is messages:
+        own += [table.c.state.in_(COUNTED), table.c.sandbox.is_(False)]
+    recent = connection.scalar(select(func.count()).select_from(table).where(*own, moment > at.now - DAY)) or 0
+    if recent + more <= FLOOR:
+        return None
+    days = _daily(connection, select(moment).where(*own, moment > at.now - LOOK_BACK, moment <= at.now - DAY), at.now)
+    limit = max(FLOOR, 3 * _percentile_95(days), live.allowance or 0)
+    if recent + more <= limit:
+        return None
+    return f"would {verb} {recent + more} customers within 24 hours; usual is at most {limit}"
+
+
+def _daily(connection: Connection, query: Select[tuple[datetime]], now: datetime) -> list[int]:
+    counts: dict[int, int] = {}
+    for moment in connection.scalars(query):
+        day = (now - moment) // DAY
+        counts[day] = counts.get(day, 0) + 1
+    return sorted(counts.values())
+
+
+def _percentile_95(counts: list[int]) -> int:
+    return counts[min(len(counts) - 1, int(len(counts) * 0.95))] if counts else 0
