@@ -1,0 +1,279 @@
+"""Facts in: rows of any kind, in chunks of one transaction each, and what a virtual clock still holds back.
+
+Comes in: rows in canonical names (mappings, or what `engine.facts.readers` gives). Goes out: an `IngestReport`. Bad
+rows are reported and the rest goes on. The same fact told twice changes nothing; memory stays flat. On a virtual
+clock a fact whose own time lies ahead waits in `staged_facts`, unseen by anything, until `arrive` lets it in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select
+
+from engine.facts.digests import Digests
+from engine.facts.fact import BadRow, Fact, Kind, Row
+from engine.facts.fields import Reading
+from engine.facts.normalise import normalise
+from engine.facts.project import project
+from engine.facts.raised import Told
+from engine.settings import Settings
+from engine.store import meta
+from engine.store.database import Database
+from engine.store.dialect import among
+from engine.store.tables import staged_facts
+
+CHUNK = 1_000  # facts a transaction: well under 100 ms of SQLite's single writer
+CHUNK_LINES = 4_000
+MOST_BAD_ROWS = 1_000
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What became of a reading.
+
+    Rows read; facts `new` (or changing something), `unchanged` (told before), `stale` (older than what is known),
+    `staged` (waiting for the virtual clock), `erased` (about an erased customer); rows `quarantined`. `bad_rows` holds the first thousand of the `quarantined` ones; `warnings` are plain sentences.
+    """
+
+    read: int = 0
+    new: int = 0
+    unchanged: int = 0
+    stale: int = 0
+    staged: int = 0
+    erased: int = 0
+    quarantined: int = 0
+    bad_rows: tuple[BadRow, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def plus(self, other: IngestReport) -> IngestReport:
+        """Return both reports as one."""
+        names = ("read", "new", "unchanged", "stale", "staged", "erased", "quarantined")
+        sums = {name: getattr(self, name) + getattr(other, name) for name in names}
+        bad = (*self.bad_rows, *other.bad_rows)[:MOST_BAD_ROWS]
+        return IngestReport(**sums, bad_rows=bad, warnings=(*self.warnings, *other.warnings))
+
+
+def ingest_rows(
+    database: Database,
+    kind: Kind,
+    rows: Iterable[Mapping[str, Any] | Row | BadRow],
+    *,
+    settings: Settings,
+    now: datetime,
+    backfill: bool = False,
+    virtual: bool = False,
+    cells: bool = False,
+    progress: Progress | None = None,
+    on_bad: Callable[[BadRow], None] | None = None,
+) -> IngestReport:
+    """Take rows of one kind (a `Row` may name another), received at `now`; return what became of them.
+
+    `backfill` records without triggering; `virtual` stages what lies after `now` (always so where the database has a
+    virtual clock); `cells` says that values are text of a table; `progress` is called with the rows read so far;
+    `on_bad` with each row set aside.
+    """
+    with database.read() as connection:
+        virtual = virtual or meta.virtual_now(connection) is not None
+    intake = _Intake(database, settings, now, virtual=virtual, progress=progress)
+    reading = intake.reading
+    for place, given in enumerate(rows, 1):
+        row = given if isinstance(given, Row | BadRow) else Row(place, given)
+        if isinstance(row, BadRow):
+            intake.set_aside(row, on_bad)
+            continue
+        facts = normalise(row.kind or kind, row.values, reading, number=row.number, cells=cells)
+        if isinstance(facts, BadRow):
+            intake.set_aside(replace(facts, raw=row.raw or facts.raw), on_bad)
+            continue
+        intake.add([replace(fact, backfill=True) for fact in facts] if backfill else facts)
+    return intake.finish()
+
+
+@dataclass(slots=True)
+class _Intake:
+    """Collects facts into chunks and takes each in one transaction."""
+
+    database: Database
+    settings: Settings
+    now: datetime
+    virtual: bool
+    progress: Progress | None
+    reading: Reading = field(init=False)
+    chunk: list[Fact] = field(default_factory=list)
+    lines: int = 0
+    read: int = 0
+    quarantined: int = 0
+    bad: list[BadRow] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.reading = Reading(self.settings.shop.timezone, self.now, frozenset(self.settings.topics))
+
+    def set_aside(self, row: BadRow, on_bad: Callable[[BadRow], None] | None) -> None:
+        self.read += 1
+        self.quarantined += 1
+        if len(self.bad) < MOST_BAD_ROWS:
+            self.bad.append(row)
+        if on_bad is not None:
+            on_bad(row)
+
+    def add(self, facts: Sequence[Fact]) -> None:
+        self.read += 1
+        self.chunk += facts
+        self.lines += len(facts[0].lines or ())
+        if len(self.chunk) >= CHUNK or self.lines >= CHUNK_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.chunk:
+            with self.database.write() as connection:
+                counts, warnings = take(
+                    connection, self.chunk, settings=self.settings, now=self.now, virtual=self.virtual
+                )
+            self.counts += counts
+            self.warnings += warnings
+        self.chunk, self.lines = [], 0
+        if self.progress is not None:
+            self.progress(self.read)
+
+    def finish(self) -> IngestReport:
+        self.flush()
+        warnings = tuple(
+            f"{count} fact{'s' if count > 1 else ''}: {sentence}"
+            for sentence, count in sorted((self.reading.warnings + self.warnings).items())
+        )
+        known = {name: self.counts[name] for name in ("new", "unchanged", "stale", "staged", "erased")}
+        return IngestReport(
+            self.read, **known, quarantined=self.quarantined, bad_rows=tuple(self.bad), warnings=warnings
+        )
+
+
+def take(
+    connection: Connection, facts: Sequence[Fact], *, settings: Settings, now: datetime, virtual: bool
+) -> tuple[Counter[str], Counter[str]]:
+    """Take one chunk of facts in the caller's write transaction; return outcomes and warnings, counted."""
+    counts: Counter[str] = Counter()
+    due: list[Told] = []
+    ahead: list[Fact] = []
+    # A told event is known by its own key; only one that waits for the virtual clock needs a digest.
+    digested = [fact for fact in facts if fact.kind != "events" or (virtual and _arrival(fact, now) > now)]
+    digests = Digests(connection, digested, now)
+    expected = {id(fact) for fact in digested}
+    for fact in facts:
+        if id(fact) in expected and digests.is_known(fact):
+            counts["unchanged"] += 1
+            continue
+        for part in _parts(fact, now) if virtual else (fact,):
+            arrival = _arrival(part, now)
+            if virtual and arrival > now:
+                ahead.append(part)
+            else:
+                due.append(Told(part, now if part.at is None else min(part.at, now), now))
+    warnings: Counter[str] = Counter()
+    if due:
+        projection = project(connection, due, settings.shop.currency)
+        counts.update(projection.outcomes)
+        warnings = projection.warnings
+    _stage(connection, ahead, now)
+    counts["staged"] += len(ahead)
+    digests.write()
+    return counts, warnings
+
+
+def _arrival(fact: Fact, now: datetime) -> datetime:
+    """Return when a fact arrives on a virtual clock: the later of its own time and the clock."""
+    return max(moment for moment in (now, fact.at, fact.arrives) if moment is not None)
+
+
+def _parts(fact: Fact, now: datetime) -> Iterator[Fact]:
+    """Yield an order's placing before what became of it, where its row tells both and the latter lies ahead."""
+    placed, status = fact.fields.get("placed_at"), fact.fields.get("status")
+    if (
+        fact.kind == "orders"
+        and placed is not None
+        and status not in (None, "placed")
+        and fact.at is not None
+        and fact.at > max(placed, now)
+    ):
+        later = {"status_at", "shipments", "refunds", "returns"}
+        fields = {name: value for name, value in fact.fields.items() if name not in later} | {
+            "status": "placed"
+        }
+        document = {name: value for name, value in fact.document.items() if name not in later} | {
+            "status": "placed"
+        }
+        yield replace(fact, fields=fields, document=document, at=placed)
+    yield fact
+
+
+def _stage(connection: Connection, facts: Sequence[Fact], now: datetime) -> None:
+    rows = [
+        {
+            "arrives_at": _arrival(fact, now),
+            "kind": fact.kind,
+            "payload": _payload(fact),
+            "backfill": fact.backfill,
+        }
+        for fact in facts
+    ]
+    if rows:
+        connection.execute(staged_facts.insert(), rows)
+
+
+def _payload(fact: Fact) -> dict[str, Any]:
+    """Return the row from which the same fact is read again; a customer's consents are facts of their own."""
+    return {name: value for name, value in fact.document.items() if not name.startswith("consent")}
+
+
+def next_arrival(connection: Connection) -> datetime | None:
+    """Return when the next staged fact arrives on the virtual clock, or None where nothing waits."""
+    found: datetime | None = connection.scalar(select(func.min(staged_facts.c.arrives_at)))
+    return found
+
+
+def arrive(
+    place: Database | Connection, *, until: datetime, settings: Settings, limit: int | None = None
+) -> int:
+    """Let staged facts arrive that are due by `until`, in order, each at its own moment; return how many.
+
+    With a Connection all happens in the caller's write transaction; with a Database in chunks of one transaction each.
+    """
+    done = 0
+    while limit is None or done < limit:
+        most = CHUNK if limit is None else min(CHUNK, limit - done)
+        if isinstance(place, Connection):
+            count = _arrive_chunk(place, until, settings, most)
+        else:
+            with place.write() as connection:
+                count = _arrive_chunk(connection, until, settings, most)
+        done += count
+        if count < most:
+            break
+    return done
+
+
+def _arrive_chunk(connection: Connection, until: datetime, settings: Settings, most: int) -> int:
+    wanted = select(staged_facts).where(staged_facts.c.arrives_at <= until)
+    rows = connection.execute(wanted.order_by(staged_facts.c.arrives_at, staged_facts.c.id).limit(most)).all()
+    told = []
+    for row in rows:
+        facts = normalise(row.kind, row.payload, Reading("UTC", row.arrives_at))
+        assert not isinstance(facts, BadRow), (
+            f"a staged fact cannot be read again: {facts.column} {facts.reason}"
+        )
+        fact = replace(facts[0], backfill=True) if row.backfill else facts[0]
+        at = row.arrives_at if fact.at is None else min(fact.at, row.arrives_at)
+        told.append(Told(fact, at, row.arrives_at))
+    if told:
+        project(connection, told, settings.shop.currency)
+        connection.execute(
+            delete(staged_facts).where(among(connection, staged_facts.c.id, [row.id for row in rows]))
+        )
+    return len(rows)

@@ -1,0 +1,165 @@
+"""Two customers turn out to be one: everything of the one that goes moves to the one that stays.
+
+Comes in: pairs (gone, stays) of customer ids, inside the caller's write transaction under the facts' lock. One
+statement for each table, whatever the number of pairs. Unique keys stay: of two timers, segment memberships or scores
+the staying customer's remains; an enrollment that collides with one of theirs is exited, its open messages dropped as
+`superseded`. The stricter consent wins: what either of the two withdrew is withdrawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Table, Text, case, cast, delete, select, update
+
+from engine.facts import state_rows
+from engine.store.dialect import among, upsert
+from engine.store.tables import (
+    consent_state,
+    consents,
+    customer_scores,
+    customers,
+    enrollments,
+    messages,
+    metadata,
+    segment_members,
+    timers,
+)
+
+LIVE = ("active", "waiting")
+OPEN = ("pending", "claimed")
+_MICROSECOND = timedelta(microseconds=1)
+_SPECIAL = {"consent_state", "customer_scores", "enrollments", "segment_members", "timers"}
+
+
+def merge_customers(connection: Connection, pairs: Sequence[tuple[int, int]], received: datetime) -> None:
+    """Move everything of each first customer to the second, and delete the first."""
+    into = dict(pairs)
+    gone = sorted(into)
+    _merge_consent(connection, into, received)
+    _keep_theirs(connection, timers, (timers.c.flow, timers.c.trigger_no, timers.c.key), into)
+    _keep_theirs(connection, segment_members, (segment_members.c.flow, segment_members.c.trigger_no), into)
+    connection.execute(delete(customer_scores).where(among(connection, customer_scores.c.customer_id, gone)))
+    _merge_enrollments(connection, into, received)
+    for table in metadata.sorted_tables:
+        if "customer_id" in table.c and table.name not in _SPECIAL:
+            _move(connection, table, into)
+    connection.execute(delete(customers).where(among(connection, customers.c.id, gone)))
+
+
+def _moved(column: Column[Any] | ColumnElement[Any], into: Mapping[int, int]) -> ColumnElement[Any]:
+    return case(dict(into), value=column, else_=column)
+
+
+def _move(connection: Connection, table: Table, into: Mapping[int, int]) -> None:
+    column = table.c.customer_id
+    moved = (
+        update(table).where(among(connection, column, sorted(into))).values(customer_id=_moved(column, into))
+    )
+    connection.execute(moved)
+
+
+def _keep_theirs(
+    connection: Connection, table: Table, key: Sequence[Column[Any]], into: Mapping[int, int]
+) -> None:
+    """Delete the rows that would collide after the move, the staying customer's and the oldest apart; move the rest."""
+    everyone = sorted({*into, *into.values()})
+    column = table.c.customer_id
+    rows = connection.execute(
+        select(column, *key).where(among(connection, column, everyone)).order_by(column)
+    ).all()
+    taken = {(row[0], *row[1:]) for row in rows if row[0] not in into}
+    for row in rows:
+        if row[0] not in into:
+            continue
+        place = (into[row[0]], *row[1:])
+        if place in taken:
+            same = [one == value for one, value in zip(key, row[1:], strict=True)]
+            connection.execute(delete(table).where(column == row[0], *same))
+        taken.add(place)
+    _move(connection, table, into)
+
+
+def _merge_enrollments(connection: Connection, into: Mapping[int, int], received: datetime) -> None:
+    table = enrollments
+    wanted = select(
+        table.c.id, table.c.customer_id, table.c.flow, table.c.occurrence, table.c.slot, table.c.state
+    )
+    everyone = sorted({*into, *into.values()})
+    rows = connection.execute(
+        wanted.where(among(connection, table.c.customer_id, everyone)).order_by(table.c.id)
+    ).all()
+    theirs = [row for row in rows if row.customer_id not in into]
+    entries = {(row.customer_id, row.flow, row.occurrence) for row in theirs}
+    live = {(row.customer_id, row.flow, row.slot) for row in theirs if row.state in LIVE}
+    repeated, ended = [], []
+    for row in rows:
+        if row.customer_id not in into:
+            continue
+        stays = into[row.customer_id]
+        if (stays, row.flow, row.occurrence) in entries:
+            repeated.append(row.id)
+        entries.add((stays, row.flow, row.occurrence))
+        if row.state in LIVE:
+            if row.id in repeated or (stays, row.flow, row.slot) in live:
+                ended.append(row.id)
+            live.add((stays, row.flow, row.slot))
+    if repeated:
+        mark = table.c.occurrence + ":merged:" + cast(table.c.id, Text)
+        connection.execute(
+            update(table).where(among(connection, table.c.id, repeated)).values(occurrence=mark)
+        )
+    if ended:
+        end_enrollments(connection, ended, received, "exited: merged into another customer")
+    _move(connection, table, into)
+
+
+def end_enrollments(
+    connection: Connection, ids: Sequence[int], at: datetime, reason: str, message_reason: str = "superseded"
+) -> None:
+    """Exit live enrollments and drop their messages that were not handed over yet."""
+    table = enrollments
+    ended = update(table).where(among(connection, table.c.id, ids), table.c.state.in_(LIVE))
+    connection.execute(ended.values(state="exited", left_at=at, left_reason=reason, next_at=None))
+    open_ones = update(messages).where(
+        among(connection, messages.c.enrollment_id, ids), messages.c.state.in_(OPEN)
+    )
+    connection.execute(open_ones.values(state="dropped", reason=message_reason, settled_at=at))
+
+
+def _merge_consent(connection: Connection, into: Mapping[int, int], received: datetime) -> None:
+    """Fold the states of each pair; a withdrawal of either holds against every grant so far of the other."""
+    everyone = sorted({*into, *into.values()})
+    table = consent_state
+    states: dict[int, dict[str, dict[str, datetime | None]]] = {}
+    for row in connection.execute(
+        select(table).where(among(connection, table.c.customer_id, everyone))
+    ).mappings():
+        states.setdefault(row["customer_id"], {})[row["topic"]] = {
+            name: row[name] for name in state_rows.TIMES
+        }
+    written: dict[int, None] = {}
+    ledger: list[dict[str, Any]] = []
+    for gone, stays in into.items():
+        one, other = states.get(gone, {}), states.get(stays, {})
+        folded, withdrawn = state_rows.fold_two(one, other)
+        states[stays] = folded
+        written[stays] = None
+        ledger += [
+            {
+                "customer_id": stays, "topic": topic, "state": "withdrawn", "basis": "opt_in", "at": at, "received_at": received,
+                "source": "two customers with one address became one", "wording": None,
+            }
+            for topic, at in withdrawn.items()
+        ]  # fmt: skip
+    connection.execute(delete(table).where(among(connection, table.c.customer_id, sorted(into))))
+    rows = [
+        {"customer_id": customer, "topic": topic, **times}
+        for customer in written
+        for topic, times in states[customer].items()
+    ]
+    upsert(connection, table, rows, update=state_rows.TIMES)
+    if ledger:
+        connection.execute(consents.insert(), ledger)

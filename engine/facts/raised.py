@@ -1,0 +1,128 @@
+"""The events that facts raise, and how they are written: each once, by its key, with an inbox row for the next tick.
+
+Comes in: `Raised` values of one chunk. An event whose key is known raises nothing; where its fact was told anew
+(`refresh`), its row takes the newest content. Inbox rows are written while any flow is applied, for backfilled facts
+too: the tick feeds those to timers and exits and never to event triggers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from engine.facts.fact import Fact
+from engine.facts.people import next_ids
+from engine.store.dialect import among
+from engine.store.tables import events, fact_inbox, flows
+
+
+class Told(NamedTuple):
+    """A fact as it arrived: its own time (never later than the receipt) and the time of receipt."""
+
+    fact: Fact
+    at: datetime
+    received: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """One event; `index` is the place of its fact in the chunk."""
+
+    index: int
+    key: str
+    customer_id: int
+    name: str
+    occurred_at: datetime
+    arrived_at: datetime
+    properties: Mapping[str, Any]
+    value: Decimal | None = None
+    order_id: str | None = None
+    cart_id: str | None = None
+    sku: str | None = None
+    backfill: bool = False
+    refresh: bool = False
+
+
+def flows_are_applied(connection: Connection) -> bool:
+    """Return whether any flow is active: only then does anybody read the inbox."""
+    return connection.execute(select(flows.c.flow).where(flows.c.active).limit(1)).first() is not None
+
+
+def write_events(connection: Connection, raised: Sequence[Raised]) -> dict[str, str]:
+    """Write the events of a chunk; return by key whether each was `new`, `unchanged` or `stale`."""
+    if not raised:
+        return {}
+    wanted: dict[str, Raised] = {}
+    for event in sorted(raised, key=_index):
+        first = wanted.get(event.key)
+        if first is None:
+            wanted[event.key] = event
+        elif event.refresh:
+            wanted[event.key] = replace(event, arrived_at=first.arrived_at, index=first.index)
+    kept = select(events.c.key, events.c.customer_id, events.c.occurred_at, events.c.properties)
+    known = {row.key: row for row in connection.execute(kept.where(among(connection, events.c.key, wanted)))}
+    outcomes = {event.key: _outcome(event, known.get(event.key)) for event in wanted.values()}
+    new = [event for event in wanted.values() if event.key not in known]
+    ids = next_ids(connection, events, len(new))
+    if new:
+        connection.execute(
+            events.insert(), [{"id": id_, **_columns(event)} for id_, event in zip(ids, new, strict=True)]
+        )
+        if flows_are_applied(connection):
+            connection.execute(fact_inbox.insert(), [{"event_id": id_} for id_ in ids])
+    told_anew = [
+        _refreshed(event) for event in wanted.values() if event.key in known and outcomes[event.key] == "new"
+    ]
+    if told_anew:
+        connection.execute(_REFRESH, told_anew)
+    return outcomes
+
+
+def _index(event: Raised) -> int:
+    return event.index
+
+
+def _outcome(event: Raised, stored: Any) -> str:
+    """Return `new` where the event must be written: it is not known, or it was told anew and not older."""
+    if stored is None:
+        return "new"
+    if not event.refresh or (
+        stored.customer_id == event.customer_id and stored.properties == event.properties
+    ):
+        return "unchanged"
+    projected = event.key.startswith("order:")  # made from the whole order, which knows better what is newer
+    return "new" if projected or event.occurred_at >= stored.occurred_at else "stale"
+
+
+def _columns(event: Raised) -> dict[str, Any]:
+    return {
+        "key": event.key,
+        "customer_id": event.customer_id,
+        "name": event.name,
+        "occurred_at": event.occurred_at,
+        "arrived_at": event.arrived_at,
+        "value": event.value,
+        "order_id": event.order_id,
+        "cart_id": event.cart_id,
+        "sku": event.sku,
+        "properties": event.properties,
+        "backfill": event.backfill,
+    }
+
+
+_REFRESHED = ("customer_id", "occurred_at", "value", "order_id", "cart_id", "sku", "properties")
+_REFRESH = (
+    update(events)
+    .where(events.c.key == bindparam("known"))
+    .values({name: bindparam(name) for name in _REFRESHED})
+)
+
+
+def _refreshed(event: Raised) -> dict[str, Any]:
+    columns = _columns(event)
+    return {"known": event.key, **{name: columns[name] for name in _REFRESHED}}

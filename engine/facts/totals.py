@@ -1,0 +1,93 @@
+"""What orders and events say about a customer: counts, sums, gaps, last activity, kept on the customer's row.
+
+Recomputed from the orders of the customers whom a chunk touched: one statement reads them, one writes. Cancelled
+orders count for nothing; `spent` is what was paid less what was refunded, in the shop's currency only (an order in
+another currency counts as an order); the usual gap is the median of the gaps from 3 orders up, in days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from itertools import groupby, pairwise
+from statistics import median
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, bindparam, or_, select, type_coerce, update
+
+from engine.store.dialect import among
+from engine.store.tables import customers, orders
+from engine.store.types import MONEY_SCALE
+
+_DAY = 86_400
+FEWEST_ORDERS_FOR_A_GAP = 3
+NOTHING: Mapping[str, Any] = {
+    "orders": 0,
+    "spent": Decimal(0),
+    "first_order_at": None,
+    "last_order_at": None,
+    "average_gap_days": None,
+    "usual_gap_days": None,
+}
+_COUNT = (
+    update(customers)
+    .where(customers.c.id == bindparam("customer"))
+    .values({name: bindparam(name) for name in NOTHING})
+)
+_SEEN = (
+    update(customers)
+    .where(customers.c.id == bindparam("customer"))
+    .where(or_(customers.c.last_activity_at.is_(None), customers.c.last_activity_at < bindparam("seen")))
+    .values(last_activity_at=bindparam("seen"))
+)
+
+
+def count_orders(connection: Connection, touched: Collection[int], currency: str) -> int:
+    """Recompute what the orders of these customers add up to; return how many orders are in another currency."""
+    if not touched:
+        return 0
+    table = orders
+    wanted = (
+        select(table.c.customer_id, table.c.placed_at, type_coerce(table.c.total, BigInteger).label("total"),
+               type_coerce(table.c.refunded, BigInteger).label("refunded"), table.c.currency)
+        .where(among(connection, table.c.customer_id, sorted(touched)), table.c.cancelled_at.is_(None))
+        .order_by(table.c.customer_id, table.c.placed_at)
+    )  # fmt: skip
+    counted = {
+        customer: _add_up(list(rows), currency)
+        for customer, rows in groupby(connection.execute(wanted), _customer)
+    }
+    rows = [
+        {"customer": customer, **(counted[customer][0] if customer in counted else NOTHING)}
+        for customer in sorted(touched)
+    ]
+    connection.execute(_COUNT, rows)
+    return sum(foreign for _, foreign in counted.values())
+
+
+def _customer(row: Any) -> int:
+    found: int = row[0]
+    return found
+
+
+def _add_up(rows: Sequence[Any], currency: str) -> tuple[dict[str, Any], int]:
+    moments: list[datetime] = [row[1] for row in rows]
+    ours = [row for row in rows if row[4] is None or row[4] == currency]
+    gaps = [(later - earlier).total_seconds() / _DAY for earlier, later in pairwise(moments)]
+    return {
+        "orders": len(rows),
+        "spent": Decimal(sum(row[2] - row[3] for row in ours)) / MONEY_SCALE,
+        "first_order_at": moments[0],
+        "last_order_at": moments[-1],
+        "average_gap_days": sum(gaps) / len(gaps) if gaps else None,
+        "usual_gap_days": median(gaps) if len(rows) >= FEWEST_ORDERS_FOR_A_GAP else None,
+    }, len(rows) - len(ours)
+
+
+def note_activity(connection: Connection, seen: Mapping[int, datetime]) -> None:
+    """Move customers' last activity forward to the given moments; it never goes back."""
+    if seen:
+        connection.execute(
+            _SEEN, [{"customer": customer, "seen": seen[customer]} for customer in sorted(seen)]
+        )
