@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -23,11 +24,13 @@ class Kind:
     """The fields of one kind of thing: name → type.
 
     A type is `text`, `number`, `money`, `time`, `url`, `flag`, `any` or another kind, with `*` for many. An open kind
-    may have further fields (a fact's own properties); there, what is not known is None.
+    may have any further field (a fact's own properties); there, what is not known is None. A kind that is `extended`
+    has the fields that its values bring along too (further keys of `[shop]`), and no others.
     """
 
     fields: Mapping[str, str]
     open: bool = False
+    extended: bool = False
 
 
 def _fields(**types: str) -> dict[str, str]:
@@ -35,88 +38,80 @@ def _fields(**types: str) -> dict[str, str]:
 
 
 _PRODUCT = _fields(
-    text="sku title category brand currency group strategy", money="price old_price", url="url image_url",
-    number="stock days_of_supply", flag="available in_stock", properties="properties",
-)  # fmt: skip
+    text="sku title category brand currency group strategy",
+    money="price old_price",
+    url="url image_url",
+    number="stock days_of_supply",
+    flag="available in_stock",
+    time="updated_at",
+    properties="properties",
+)
+_CUSTOMER = _fields(
+    text="external_id email first_name last_name name locale language timezone country tier referral_code "
+    "subscription_status",
+    url="referral_url",
+    time="birthday created_at updated_at points_expire_at first_order_at last_order_at last_activity_at",
+    number="points orders average_gap_days spent_percentile churn_risk",
+    money="spent predicted_value",
+    any="tags",
+    rfm="rfm",
+    properties="properties",
+)
+_BRAND = _fields(
+    text="background surface ink muted line accent on_accent soft font heading_font radius tone logo_alt",
+    url="logo",
+    number="logo_width",
+)
+_TRIGGER = _fields(
+    text="event sku order_id cart_id currency",
+    time="at",
+    number="order_number years quantity",
+    money="value price old_price",
+    any="facts lines products",
+    product="product",
+)
+_ORDER = _fields(
+    text="order_id status currency coupon",
+    time="placed_at status_at paid_at shipped_at delivered_at cancelled_at refunded_at returned_at updated_at",
+    money="total discount value refunded",
+    **{"line*": "lines", "shipment*": "shipments", "refund*": "refunds", "return*": "returns"},
+)
+_CART = _fields(
+    text="cart_id currency", url="url checkout_url", money="value", time="updated_at", **{"line*": "lines"}
+)
+_OFFER = _fields(
+    text="name code currency buy_one_get_one gift early_access",
+    number="percent",
+    money="amount",
+    flag="free_shipping",
+    time="expires_at",
+    product="product",
+)
 
 KINDS: Mapping[str, Kind] = {
-    "customer": Kind(
-        _fields(
-            text="external_id email first_name last_name name locale language timezone country tier referral_code "
-            "subscription_status",
-            url="referral_url",
-            time="birthday created_at points_expire_at first_order_at last_order_at",
-            number="points orders average_gap_days spent_percentile churn_risk",
-            money="spent predicted_value",
-            any="tags",
-            rfm="rfm",
-            properties="properties",
-        )
-    ),
+    "customer": Kind(_CUSTOMER),
     "rfm": Kind(_fields(number="r f m")),
     "properties": Kind({}, open=True),
     "shop": Kind(
-        _fields(text="name timezone locale currency postal_address phone email", url="url logo"), open=True
+        _fields(text="name timezone locale currency postal_address phone email", url="url logo"),
+        extended=True,
     ),
     "sender": Kind(_fields(text="email name reply_to")),
-    "brand": Kind(
-        _fields(
-            text="background surface ink muted line accent on_accent soft font heading_font radius tone logo_alt",
-            url="logo",
-            number="logo_width",
-        ),
-        open=True,
-    ),
-    "trigger": Kind(
-        _fields(
-            text="event sku order_id cart_id currency",
-            time="at",
-            number="order_number years quantity",
-            money="value price old_price",
-            any="facts lines products",
-            product="product",
-        ),
-        open=True,
-    ),
-    "order": Kind(
-        {
-            **_fields(
-                text="order_id status currency coupon",
-                time="placed_at status_at",
-                money="total discount value",
-            ),
-            "lines": "line*",
-            "shipments": "shipment*",
-            "refunds": "refund*",
-            "returns": "return*",
-        }
-    ),
-    "cart": Kind(
-        {
-            **_fields(text="cart_id currency", url="url checkout_url", money="value", time="updated_at"),
-            "lines": "line*",
-        }
-    ),
+    "brand": Kind(_BRAND, extended=True),
+    "trigger": Kind(_TRIGGER, open=True),
+    "order": Kind(_ORDER),
+    "cart": Kind(_CART),
     "line": Kind({**_PRODUCT, "quantity": "number", "total": "money", "price_now": "money"}),
     "product": Kind(_PRODUCT),
     "shipment": Kind(_fields(text="carrier", url="tracking_url", time="estimated_at", any="skus")),
     "refund": Kind(_fields(money="amount", flag="full")),
     "return": Kind(_fields(text="status reason")),
-    "offer": Kind(
-        _fields(
-            text="name code currency buy_one_get_one gift early_access",
-            number="percent",
-            money="amount",
-            flag="free_shipping",
-            time="expires_at",
-            product="product",
-        )
-    ),
+    "offer": Kind(_OFFER),
     "answer": Kind(
         _fields(text="event choice text survey", number="score days rating", time="at"), open=True
     ),
     "flow": Kind(_fields(text="name summary topic topic_name kind step", any="version")),
-    "words": Kind({}, open=True),
+    "words": Kind({}, extended=True),
     "links": Kind(_fields(text="unsubscribe preferences view_in_browser", call="answer snooze")),
 }
 
@@ -225,7 +220,8 @@ class Record:
     def __getattr__(self, name: str) -> Any:
         kind = KINDS[self._kind]
         known = kind.fields.get(name)
-        if (known is None and not kind.open) or name.startswith("_"):
+        own = kind.open or (kind.extended and name in self._values)
+        if (known is None and not own) or name.startswith("_"):
             raise AttributeError(name)
         value = self._values.get(name)
         if value is None:
@@ -302,6 +298,7 @@ def record(kind: str, values: Mapping[str, Any] | Record | None) -> Record | Non
     return Record(kind, values)
 
 
+@lru_cache(maxsize=8192)
 def safe_url(value: object) -> str | None:
     """Return an http(s) URL that is safe inside a mail, percent-encoded; None for anything else.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Environment
 from jinja2 import filters as jinja_filters
@@ -21,7 +21,7 @@ from engine.render.errors import RenderError, TooMuch
 from engine.render.limits import MAX_TEXT, bounded_items, bounded_text
 from engine.render.locales import Formats, to_decimal
 
-_JINJA: Mapping[str, Any] = jinja_filters.FILTERS
+_JINJA: Mapping[str, Callable[..., Any]] = cast(Any, jinja_filters.FILTERS)
 _PLAIN = (
     "abs", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float", "int", "items",
     "last", "length", "lower", "max", "min", "striptags", "string", "sum", "title", "trim", "truncate", "upper",
@@ -130,4 +130,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     **{name: _formatted(name) for name in ("money", "number", "date", "datetime", "plural")},
 }
 
-TESTS: dict[str, Callable[..., Any]] = {name: jinja_tests.TESTS[name] for name in _TESTS}
+_JINJA_TESTS: Mapping[str, Callable[..., Any]] = cast(Any, jinja_tests.TESTS)
+TESTS: dict[str, Callable[..., Any]] = {name: _JINJA_TESTS[name] for name in _TESTS}

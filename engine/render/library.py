@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-import yaml
 from jinja2 import BaseLoader, Environment, TemplateNotFound
 
 from engine.diagnostics import Finding, Span, did_you_mean
 from engine.errors import FindingsError, OutsideError, UsageError
+from engine.flows.nodes import Scalar, Table
+from engine.flows.yaml_source import read_yaml
+from engine.render import problems
 from engine.render.environment import MailEnvironment
 from engine.render.locales import DEFAULT, is_locale_folder, locale_chain
 from engine.render.template import MAX_SOURCE, Inline, Template, parse_template
@@ -157,26 +159,16 @@ def mail_name(path: str) -> str | None:
 def read_words(source: str, path: str) -> tuple[dict[str, str], list[Finding]]:
     """Return the words in a words.yaml (`key: text` lines) and what is wrong with it."""
     file = f"templates/{path}"
-    try:
-        root = yaml.compose(source, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        span = Span(file, mark.line + 1, mark.column + 1) if mark else Span(file, 1, 1)
-        return {}, [Finding("T101", "error", "this file is not YAML", span)]
-    if root is None:
-        return {}, []
-    words: dict[str, str] = {}
     findings: list[Finding] = []
-    for key, value in root.value if isinstance(root, yaml.MappingNode) else [(root, root)]:
-        span = Span(file, key.start_mark.line + 1, key.start_mark.column + 1, max(len(str(key.value)), 1))
-        if not isinstance(key, yaml.ScalarNode) or not isinstance(value, yaml.ScalarNode) or key is value:
-            findings.append(Finding("T101", "error", "this file holds `key: text` lines", span))
-        elif key.value in words:
-            findings.append(
-                Finding("T102", "error", f'"{key.value}" stands here twice', span, help="keep one of them")
-            )
+    node = read_yaml(source, file, findings) if source.strip() else Table(())
+    if not isinstance(node, Table):
+        return {}, findings or [problems.bad_words(Span(file, 1, 1), "this file holds `key: text` lines")]
+    words: dict[str, str] = {}
+    for entry in node:
+        if isinstance(entry.value, Scalar):
+            words[entry.key] = "" if entry.value.value is None else str(entry.value.value)
         else:
-            words[str(key.value)] = str(value.value)
+            findings.append(problems.bad_words(entry.key_span, f'"{entry.key}" is one line of text'))
     return words, findings
 
 
@@ -194,9 +186,9 @@ def read_folder(folder: Path) -> dict[str, str]:
         try:
             sources[name] = _read(path, root)
         except ValueError as error:
-            findings.append(Finding("T101", "error", str(error), Span(f"templates/{name}", 1, 1)))
+            findings.append(problems.unreadable(Span(f"templates/{name}", 1, 1), str(error)))
     if len(sources) > MAX_FILES or sum(map(len, sources.values())) > MAX_TOTAL:
-        findings.append(Finding("T101", "error", "the templates are too many or too long", Span("templates")))
+        findings.append(problems.unreadable(Span("templates"), "the templates are too many or too long"))
     if findings:
         raise FindingsError(findings)
     return sources

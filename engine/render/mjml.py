@@ -29,7 +29,7 @@ _TITLE = re.compile(r"(<mj-title>)(.*?)(</mj-title>)", re.DOTALL)
 _ADDRESS = re.compile(
     r"""\s(?:href|src|action|formaction|background|background-url|poster|data|xlink:href)="([^"]*)\""""
 )
-_ACTIVE = re.compile(r"<(?:script|iframe|object|embed|form|base)\b|\son[a-z]+\s*=", re.IGNORECASE)
+_ACTIVE = re.compile(r"<(?:script|iframe|object|embed|form|base)\b|on[a-z]{3,24}\s*=")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
 _SCHEMES = frozenset({"http", "https", "mailto", "tel", "cid"})
 _POSITION = re.compile(r"at position (\d+)")
@@ -107,15 +107,16 @@ def _refuse_unsafe(compiled: str) -> None:
             raise RenderError(
                 "a link or picture in this mail has an address that is neither http(s), mailto nor tel"
             )
-    body = compiled.find("<body")
-    for match in _ACTIVE.finditer(compiled, body):
-        if _in_tag(compiled, match.start()):
+    lower = compiled.lower()
+    for match in _ACTIVE.finditer(lower, lower.find("<body")):
+        start = match.start()
+        if lower[start] == "<" or (lower[start - 1].isspace() and _in_tag(lower, start)):
             raise RenderError("a mail holds no scripts, frames, forms or on… attributes")
 
 
 def _in_tag(text: str, position: int) -> bool:
     """Return whether a position stands inside a tag, not in the text between tags."""
-    return text[position] == "<" or text.rfind("<", 0, position) > text.rfind(">", 0, position)
+    return text.rfind("<", 0, position) > text.rfind(">", 0, position)
 
 
 @lru_cache(maxsize=4096)

@@ -16,7 +16,7 @@ from markupsafe import escape
 
 from engine.render import mjml, text
 from engine.render.context import Record, RenderContext
-from engine.render.environment import BUDGET, FORMATS, Blocks, guarded, run
+from engine.render.environment import BUDGET, FORMATS, Blocks, MailEnvironment, guarded, run
 from engine.render.errors import RenderError
 from engine.render.library import TemplateLibrary, Variant
 from engine.render.limits import Budget
@@ -52,9 +52,16 @@ class Prepared:
 
     library: TemplateLibrary
     variant: Variant
+    context: RenderContext
     values: dict[str, Any]
     locale: str
     name: str
+    environment: MailEnvironment
+
+    def use(self, environment: MailEnvironment) -> None:
+        """Render with another environment from here on."""
+        self.environment = environment
+        self.values["blocks"] = Blocks(environment, self.values)
 
     def line(self, part: str) -> str:
         """Return the subject or preheader as one line of plain text."""
@@ -69,14 +76,13 @@ class Prepared:
 
     def run(self, name: str) -> str:
         """Return what one of the library's templates writes with these values."""
-        environment = self.library.environment(self.variant.chain)
         chain = self.variant.chain
 
         def where(asked: str) -> str:
             found = self.library.find(asked.partition("#")[0], chain)
             return f"templates/{found}" if found else f"templates/{self.variant.template.path}"
 
-        return run(environment, name, self.values, where)
+        return run(self.environment, name, self.values, where)
 
 
 def render(
@@ -114,11 +120,17 @@ def render(
 
 
 def prepare(
-    library: TemplateLibrary, template_name: str, context: RenderContext, *, locale: str | None = None
+    library: TemplateLibrary,
+    template_name: str,
+    context: RenderContext,
+    *,
+    locale: str | None = None,
+    variant: Variant | None = None,
 ) -> Prepared:
-    """Return a rendering with its template chosen and its values in place, not yet run."""
+    """Return a rendering with its template chosen (by the locale, else `variant`) and its values in place, not yet run."""
     wanted = locale or context.customer.get("locale")
-    variant = library.variant(template_name, wanted)
+    variant = variant or library.variant(template_name, wanted)
+    environment = library.environment(variant.chain)
     shop_locale = str(context.shop.get("locale") or "en")
     spoken = variant.folder or shop_locale.replace("_", "-")
     written = formatting_locale(variant.folder, wanted, shop_locale)
@@ -130,8 +142,8 @@ def prepare(
     values["subject"] = values["preheader"] = ""
     values[BUDGET] = Budget()
     values[FORMATS] = Formats(written, zone, str(context.shop.get("currency") or "EUR"))
-    values["blocks"] = Blocks(library.environment(variant.chain), values)
-    return Prepared(library, variant, values, written, template_name)
+    values["blocks"] = Blocks(environment, values)
+    return Prepared(library, variant, context, values, written, template_name, environment)
 
 
 def one_line(value: str) -> str:
@@ -144,8 +156,7 @@ def one_line(value: str) -> str:
 
 
 def _own_subject(prepared: Prepared, source: str) -> str:
-    environment = prepared.library.environment(prepared.variant.chain)
-    return one_line(guarded(lambda: environment.line(source).render(prepared.values), "", str))
+    return one_line(guarded(lambda: prepared.environment.line(source).render(prepared.values), "", str))
 
 
 def _with_head(document: str, values: dict[str, Any]) -> str:

@@ -214,7 +214,7 @@ def _row(line: str) -> str:
 
 
 def _is_hidden(attributes: str) -> bool:
-    if 'style="' not in attributes and "hidden" not in attributes:
+    if "none" not in attributes and "hid" not in attributes and "max-height" not in attributes:
         return False
     return _HIDDEN.search(attributes) is not None or 'aria-hidden="true"' in attributes
 

@@ -1,0 +1,250 @@
+"""What can be known about a template before any mail is made.
+
+A library and a template's name come in; findings with file, line and column go out, for every copy of the template and
+everything that it draws on: names without values first, then each copy rendered for sample customers, so that every
+usual branch runs, and what comes out held against MJML, mail clients and the law. Nothing is raised for bad templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from jinja2.lexer import TokenStream
+
+from engine.diagnostics import Finding, Span, has_errors
+from engine.flows.model import (
+    AnniversaryTrigger,
+    DateTrigger,
+    EventTrigger,
+    Flow,
+    LapsedTrigger,
+    ReplenishTrigger,
+    ScheduleTrigger,
+    SegmentTrigger,
+    Send,
+    WaitUntil,
+)
+from engine.render import mjml, problems, structure
+from engine.render.context import RenderContext
+from engine.render.environment import MailEnvironment
+from engine.render.errors import RenderError
+from engine.render.library import (
+    WORDS,
+    LibraryLoader,
+    TemplateLibrary,
+    Variant,
+    join_path,
+    read_words,
+    split_path,
+)
+from engine.render.locales import DEFAULT
+from engine.render.names import check_names, sources_of
+from engine.render.positions import Source, data_tokens, located_tokens
+from engine.render.render import Prepared, prepare
+from engine.render.samples import personas, sample_context
+from engine.render.template import Template
+
+MAX_SUBJECT = 60
+MAX_SIZE = 100_000
+_OWN = ("shop", "brand")
+
+
+def lint(
+    library: TemplateLibrary,
+    template_name: str,
+    contexts: Mapping[str, RenderContext] | None = None,
+    *,
+    kind: str = "marketing",
+) -> list[Finding]:
+    """Return all findings of a template, sorted by place.
+
+    `contexts` are sample customers by name (`sample_contexts`; those of `engine.render.samples` by default): what the
+    flow does not have must be missing in them. `kind` is the flow's: marketing mail needs an unsubscribe link.
+    """
+    contexts = contexts if contexts is not None else sample_contexts(library, template_name)
+    findings: dict[Finding, None] = {}
+    paths = library.paths(template_name)
+    if not any(split_path(path)[0] == DEFAULT for path in paths):
+        findings[problems.no_default(Span(f"templates/{template_name}.mjml"), template_name)] = None
+    for path in paths:
+        findings.update(dict.fromkeys(_lint_copy(library, path, contexts, kind)))
+    return sorted(findings, key=lambda finding: (finding.span, finding.code))
+
+
+def sample_contexts(
+    library: TemplateLibrary,
+    template_name: str,
+    *,
+    shop: Mapping[str, Any] | None = None,
+    brand: Mapping[str, Any] | None = None,
+    flow: Mapping[str, Any] | None = None,
+    without: frozenset[str] = frozenset(),
+) -> dict[str, RenderContext]:
+    """Return a context for each sample customer, with every recommend block of the template filled."""
+    blocks = {block.name for path in library.paths(template_name) for block in library.parse(path).recommend}
+    return {
+        persona.name: sample_context(
+            persona, shop=shop, brand=brand, flow=flow, recommend=sorted(blocks), without=without
+        )
+        for persona in personas()
+    }
+
+
+def missing_names(flow: Flow, send: Send) -> frozenset[str]:
+    """Return the names that this flow's mails surely do not have: `cart`, `order`, `product`, `offer`, `answer`."""
+    missing = {
+        name for name in ("cart", "order", "product") if any(name not in _had(t) for t in flow.triggers)
+    }
+    if send.offer is None:
+        missing.add("offer")
+    if not any(isinstance(step, WaitUntil) and step.answer for step in flow.all_steps()):
+        missing.add("answer")
+    return frozenset(missing)
+
+
+def _had(trigger: object) -> frozenset[str]:
+    """Return which of cart, order and product an entry by this trigger may have."""
+    if isinstance(trigger, AnniversaryTrigger | DateTrigger | ScheduleTrigger | SegmentTrigger):
+        return frozenset()
+    if isinstance(trigger, ReplenishTrigger):
+        return frozenset({"order", "product"})
+    if isinstance(trigger, EventTrigger | LapsedTrigger):
+        prefix = trigger.event.split("_")[0]
+        return {"cart": frozenset({"cart"}), "order": frozenset({"order"})}.get(
+            prefix, frozenset({"cart", "order", "product"})
+        )
+    return frozenset({"product"})
+
+
+# ── one copy ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _lint_copy(
+    library: TemplateLibrary, path: str, contexts: Mapping[str, RenderContext], kind: str
+) -> Iterator[Finding]:
+    yield from library.findings(path)
+    template = library.parse(path)
+    folder = split_path(path)[0]
+    chain = library.chain(folder) if folder else (DEFAULT,)
+    yield from _words(library, chain)
+    if not template.subject.source:
+        yield problems.no_subject(Span(f"templates/{path}", 1, 1))
+    names, paths = check_names(library, path, chain, _own_fields(contexts.values()))
+    yield from names
+    for drawn in paths:
+        yield from _bare_signs(library.parse(drawn))
+    if has_errors(names) or has_errors(library.findings(path)):
+        return  # rendering would only tell the same again
+    marked = MarkedEnvironment(library, chain)
+    for persona, context in contexts.items():
+        yield from _sample(_Sample(library, Variant(template, folder, chain), context, persona, kind), marked)
+
+
+def _own_fields(contexts: Iterable[RenderContext]) -> dict[str, Collection[str]]:
+    return {name: {key for context in contexts for key in getattr(context, name)} for name in _OWN}
+
+
+def _words(library: TemplateLibrary, chain: tuple[str, ...]) -> Iterator[Finding]:
+    for folder in chain:
+        path = join_path(folder, WORDS)
+        if path in library.sources:
+            yield from read_words(library.sources[path], path)[1]
+
+
+def _bare_signs(template: Template) -> Iterator[Finding]:
+    *_, body = sources_of(template)
+    for offset, text in data_tokens(body):
+        yield from structure.check_text(text, partial(_place, body, offset))
+
+
+def _place(source: Source, offset: int, at: int) -> Span:
+    return source.span(offset + at)
+
+
+class _Sample:
+    """One copy of a template for one sample customer."""
+
+    def __init__(
+        self, library: TemplateLibrary, variant: Variant, context: RenderContext, persona: str, kind: str
+    ) -> None:
+        self.variant, self.persona, self.kind = variant, persona, kind
+        name = variant.template.name
+        self.prepared: Prepared = prepare(library, name, context, variant=variant)
+        self.top = Span(f"templates/{variant.template.path}", 1, 1)
+
+    def document(self, marked: MarkedEnvironment) -> str:
+        """Return the MJML with marks; subject and preheader are worked out on the way."""
+        self.prepared.values["subject"] = self.prepared.line("subject")
+        self.prepared.values["preheader"] = self.prepared.line("preheader")
+        self.prepared.use(marked)
+        return self.prepared.mjml()
+
+    def failed(self, error: RenderError) -> Finding:
+        """Return the finding for an error while rendering."""
+        span = Span(error.template, error.line, 1) if error.template and error.line else self.top
+        return problems.fails(span, error.problem, self.persona)
+
+
+def _sample(sample: _Sample, marked: MarkedEnvironment) -> Iterator[Finding]:
+    try:
+        document = sample.document(marked)
+    except RenderError as error:
+        yield sample.failed(error)
+        return
+    found = structure.check(document)
+    yield from found
+    try:
+        compiled = mjml.compile(structure.unmarked(document))
+    except RenderError as error:
+        if not has_errors(found):
+            yield sample.failed(error)
+        return
+    yield from _result(sample, compiled)
+
+
+def _result(sample: _Sample, compiled: str) -> Iterator[Finding]:
+    """Yield what is wrong with a finished mail."""
+    subject: str = sample.prepared.values["subject"]
+    line = sample.variant.template.subject
+    span = Span(sample.top.file, line.line, line.column, max(len(line.source), 1))
+    if not subject:
+        yield problems.no_subject(span)
+    elif len(subject) > MAX_SUBJECT and sample.persona != "sixty":
+        yield problems.long_subject(span, len(subject), sample.persona)
+    size = len(compiled.encode())
+    if size > MAX_SIZE:
+        yield problems.too_large(sample.top, size, sample.persona)
+    if sample.kind == "transactional":
+        return
+    context = sample.prepared.context
+    if context.links.unsubscribe() not in compiled:
+        yield problems.no_unsubscribe(sample.top)
+    address = str(context.shop.get("postal_address") or "")
+    if address and address.split(",", maxsplit=1)[0] not in compiled:
+        yield problems.no_postal_address(sample.top)
+
+
+# ── marks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class MarkedEnvironment(MailEnvironment):
+    """Renders like the real one, with every opening tag saying where it stands in its file."""
+
+    def __init__(self, library: TemplateLibrary, chain: tuple[str, ...]) -> None:
+        super().__init__(LibraryLoader(library, chain))
+
+    def _tokenize(
+        self, source: str, name: str | None, filename: str | None = None, state: str | None = None
+    ) -> TokenStream:
+        place = Source(filename or "", source)
+        tokens = [
+            (
+                line,
+                kind,
+                structure.mark(text, partial(_place, place, offset)) if kind == "data" and filename else text,
+            )
+            for line, offset, kind, text in located_tokens(self, source)
+        ]
+        return TokenStream(self.lexer.wrap(iter(tokens), name, filename), name, filename)

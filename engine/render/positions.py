@@ -1,0 +1,108 @@
+"""Where every piece of a template stands: Jinja trees whose nodes know their exact character.
+
+Jinja keeps lines only. Here a source comes in, and a tree goes out whose `lineno` is an offset into that source; `Source`
+turns offsets into spans. Nothing of this runs when mails are made.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, TemplateSyntaxError, nodes
+from jinja2.lexer import TokenStream
+
+from engine.diagnostics import Finding, Span
+from engine.render import problems
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One Jinja source in a file: `line` and `column` (1-based) are where it begins there."""
+
+    file: str
+    text: str
+    line: int = 1
+    column: int = 1
+
+    def span(self, offset: int, length: int = 1) -> Span:
+        """Return the place of an offset into the text."""
+        breaks = [match.start() for match in re.finditer("\n", self.text)]
+        row = bisect_right(breaks, offset - 1)
+        column = offset - (breaks[row - 1] + 1 if row else 0) + 1
+        return Span(self.file, self.line + row, column + (self.column - 1 if row == 0 else 0), max(length, 1))
+
+    def find(self, word: str, offset: int) -> Span:
+        """Return the place of the first whole `word` at or after an offset, else of the offset itself."""
+        match = re.compile(rf"\b{re.escape(word)}\b").search(self.text, offset)
+        return self.span(match.start() if match else offset, len(word))
+
+
+class _Positioned(Environment):
+    """Parses only; the lines of its nodes are offsets + 1."""
+
+    def _tokenize(
+        self, source: str, name: str | None, filename: str | None = None, state: str | None = None
+    ) -> Any:
+        raw = [(offset + 1, kind, text) for _, offset, kind, text in located_tokens(self, source)]
+        return TokenStream(self.lexer.wrap(iter(raw), name, filename), name, filename)
+
+
+def located_tokens(environment: Environment, source: str) -> Iterator[tuple[int, int, str, str]]:
+    """Yield (line, offset, kind, text) of every token of a source."""
+    position = 0
+    for line, kind, text in environment.lexer.tokeniter(source, None):
+        found = source.find(text, position)
+        position = found if found >= 0 else position
+        yield line, position, kind, text
+        position += len(text)
+
+
+_ENVIRONMENT = _Positioned(keep_trailing_newline=True)
+
+
+def parse(source: Source, findings: list[Finding]) -> nodes.Template | None:
+    """Return the tree of a source, or None with a finding."""
+    try:
+        list(_ENVIRONMENT.lexer.tokeniter(source.text, None))
+    except TemplateSyntaxError as error:  # the lexer's own: its line is a line
+        start = _offset_of_line(source.text, error.lineno)
+        findings.append(problems.syntax(source.span(start), _sentence(error)))
+        return None
+    try:
+        return _ENVIRONMENT.parse(source.text)
+    except TemplateSyntaxError as error:
+        findings.append(
+            problems.syntax(source.span(min(error.lineno - 1, len(source.text))), _sentence(error))
+        )
+        return None
+
+
+def offset(node: nodes.Node) -> int:
+    """Return the offset of a node of a tree made by `parse`."""
+    return max(node.lineno - 1, 0)
+
+
+def data_tokens(source: Source) -> Iterator[tuple[int, str]]:
+    """Yield (offset, text) of everything that is not Jinja; nothing where the source cannot be read."""
+    try:
+        tokens = list(located_tokens(_ENVIRONMENT, source.text))
+    except TemplateSyntaxError:
+        return
+    yield from ((offset, text) for _, offset, kind, text in tokens if kind == "data")
+
+
+def _offset_of_line(text: str, line: int) -> int:
+    lines = text.split("\n")
+    start = sum(len(each) + 1 for each in lines[: line - 1])
+    indent = len(lines[line - 1]) - len(lines[line - 1].lstrip()) if line <= len(lines) else 0
+    return min(start + indent, len(text))
+
+
+def _sentence(error: TemplateSyntaxError) -> str:
+    message = (error.message or "this is not Jinja").rstrip(".")
+    message = message.replace("Jinja was looking for the following tags", "wanted here")
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,332 @@
+"""What can be wrong with a template: one function for each problem, which makes its finding.
+
+Comes in: where it stands and what was found. Goes out: a `Finding`. The docstring of each function is the page that
+`homing explain CODE` prints. Errors keep a template from being applied; warnings are advice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from engine.diagnostics import Finding, Span, did_you_mean
+from engine.flows.manual import page
+from engine.flows.problems import listed
+
+# ── the file ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@page("T101", "template-too-long")
+def too_long(span: Span, limit: int) -> Finding:
+    """A template is longer than any mail needs.
+
+    A mail that clients show whole has at most 102,000 bytes of HTML. Move what repeats into a block, and pictures out of
+    the source into files of their own.
+    """
+    return Finding("T101", "error", f"this template is longer than {limit:,} characters", span)
+
+
+@page("T102", "front-matter-open")
+def open_front_matter(span: Span) -> Finding:
+    """The front matter begins with `---` and has no line of `---` at its end.
+
+    Before:
+
+        ---
+        subject: "Hello"
+        {% extends "layouts/store.mjml" %}
+
+    After:
+
+        ---
+        subject: "Hello"
+        ---
+        {% extends "layouts/store.mjml" %}
+    """
+    return Finding(
+        "T102", "error", "the front matter has no closing ---", span, help="end it with a line of ---"
+    )
+
+
+@page("T107", "unreadable-template")
+def unreadable(span: Span, message: str) -> Finding:
+    """A file under templates/ cannot be taken in.
+
+    Templates are UTF-8 text of at most 200,000 characters, in the folder itself: links that lead out of it are not
+    followed.
+    """
+    return Finding("T107", "error", message, span)
+
+
+@page("T103", "no-subject")
+def no_subject(span: Span) -> Finding:
+    """A template that a flow sends has no subject.
+
+    Write it into the front matter: `subject: "Your cart is still here"`.
+    """
+    return Finding(
+        "T103", "error", "this template has no subject", span,
+        effect="the mail cannot be sent", help='write `subject: "…"` between two lines of --- at the top',
+    )  # fmt: skip
+
+
+@page("T104", "recommend-block")
+def block_name(span: Span, name: str) -> Finding:
+    """A recommend block cannot be read.
+
+    A block has a name that the template uses, the strategies to fill it from, and numbers:
+    `picks: {from: [bought_together, bestsellers], count: 4, at_least: 2, otherwise: omit}`.
+    """
+    return Finding("T104", "error", f'"{name}" cannot name a block', span, help="use letters, digits and _")
+
+
+def no_strategies(span: Span, name: str, known: Iterable[str]) -> Finding:
+    """Return the finding for a block without `from`."""
+    help = f"write `from: [bestsellers]`, or others of {listed(known)}"  # noqa: A001 - the finding's own word
+    return Finding(
+        "T104", "error", f'the block "{name}" does not say where its products come from', span, help=help
+    )
+
+
+def more_than_count(span: Span, at_least: int, count: int) -> Finding:
+    """Return the finding for a block that can never be full enough."""
+    message = f"this block shows {count} products at most, so it never has {at_least}"
+    return Finding("T104", "error", message, span, help="lower at_least, or raise count")
+
+
+@page("T105", "no-default-copy")
+def no_default(span: Span, name: str) -> Finding:
+    """A template exists only for some languages.
+
+    Customers of all others would get no mail. Put a copy without a language folder into templates/.
+    """
+    return Finding(
+        "T105", "error", f"there is no templates/{name}.mjml, only copies for some languages", span,
+        effect="customers with other languages get no mail", help=f"write templates/{name}.mjml as the default",
+    )  # fmt: skip
+
+
+@page("T106", "words-file")
+def bad_words(span: Span, message: str) -> Finding:
+    """A words.yaml cannot be read.
+
+    It holds `key: text` lines, the short words of layouts and blocks in one language.
+    """
+    return Finding("T106", "error", message, span)
+
+
+# ── Jinja ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@page("T201", "template-syntax")
+def syntax(span: Span, message: str) -> Finding:
+    """A template is not Jinja that can be read.
+
+    Each `{%` ends with `%}`, each `{{` with `}}`, and `if`, `for`, `block`, `macro`, `call` and `set` have their `end…`.
+    """
+    return Finding("T201", "error", message, span)
+
+
+@page("T202", "unknown-name")
+def unknown_name(span: Span, name: str, known: Iterable[str]) -> Finding:
+    """A template uses a name that it does not have.
+
+    Templates know `customer`, `shop`, `sender`, `brand`, `trigger`, `order`, `cart`, `product`, `products`, `offer`,
+    `answer`, `flow`, `now`, `links`, `blocks`, `words`, their recommend blocks, and what they `set` themselves.
+    """
+    return Finding(
+        "T202", "error", f'"{name}" is no name that a template knows', span,
+        effect="the mail cannot be made", help=did_you_mean(name, known) or "see docs: the names of a template",
+    )  # fmt: skip
+
+
+@page("T203", "unknown-field")
+def unknown_field(span: Span, owner: str, name: str, known: Iterable[str]) -> Finding:
+    """A template asks something for a field that it does not have.
+
+    Free fields of customers stand under `customer.properties.NAME`.
+    """
+    known = list(known)
+    hint = did_you_mean(name, known)
+    if not hint and "properties" in known:
+        hint = f"a field of your own is {owner}.properties.{name}"
+    return Finding(
+        "T203", "error", f'{owner} has no field "{name}"', span,
+        effect="the mail cannot be made", help=hint or (f"its fields are {listed(known)}" if 0 < len(known) < 30 else ""),
+    )  # fmt: skip
+
+
+@page("T204", "unknown-filter")
+def unknown_filter(span: Span, what: str, name: str, known: Iterable[str]) -> Finding:
+    """A template uses a filter or test that does not exist here.
+
+    Filters of Jinja that mark text as safe, draw lots or pad to any size are not known; `money`, `date`, `datetime`,
+    `number`, `plural` and `lines` are added.
+    """
+    return Finding("T204", "error", f'there is no {what} "{name}"', span, help=did_you_mean(name, known))
+
+
+@page("T205", "unknown-template")
+def unknown_template(span: Span, name: str, known: Iterable[str]) -> Finding:
+    """A template extends, includes or imports a file that is not there, or whose name is worked out.
+
+    Names are paths below templates/, in quotes: `{% extends "layouts/store.mjml" %}`.
+    """
+    message = f"there is no templates/{name}" if name else "the name of a template stands here in quotes"
+    return Finding("T205", "error", message, span, help=did_you_mean(name, known) if name else "")
+
+
+@page("T206", "unknown-block")
+def unknown_block(span: Span, name: str, known: Iterable[str]) -> Finding:
+    """A template calls a block that does not exist.
+
+    `blocks.cart(...)` is the macro `cart` in templates/blocks/cart.mjml.
+    """
+    return Finding(
+        "T206", "error", f'there is no block "{name}"', span,
+        help=did_you_mean(name, known) or f"write it into templates/blocks/{name}.mjml",
+    )  # fmt: skip
+
+
+@page("T207", "wrong-arguments")
+def wrong_arguments(span: Span, name: str, message: str, signature: str) -> Finding:
+    """A block or macro is called with arguments that it does not take."""
+    return Finding("T207", "error", f"{name} {message}", span, help=f"it is {signature}")
+
+
+@page("T208", "fails-with-sample")
+def fails(span: Span, message: str, persona: str) -> Finding:
+    """A template cannot be rendered for one of the sample customers.
+
+    The samples are: loyal, new, without a name, Japanese, Taiwanese, Thai, with emoji, with a name of 60 characters.
+    What the flow does not have (a birthday flow has no cart) is missing in the samples too.
+    """
+    return Finding(
+        "T208", "error", message, span, label=f'with the sample customer "{persona}"',
+        effect="such customers get no mail",
+    )  # fmt: skip
+
+
+# ── MJML ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@page("T301", "unknown-tag")
+def unknown_tag(span: Span, tag: str, known: Iterable[str]) -> Finding:
+    """A tag is neither MJML nor HTML that mails can hold.
+
+    The compiler leaves it out without a word.
+    """
+    return Finding(
+        "T301", "error", f"<{tag}> is no tag that a mail can hold", span,
+        effect="what stands in it does not appear", help=did_you_mean(tag, known),
+    )  # fmt: skip
+
+
+@page("T302", "wrong-place")
+def wrong_place(span: Span, what: str, parent: str, way_out: str) -> Finding:
+    """Something stands where MJML does not allow it.
+
+    A section holds columns, a column holds text, pictures, buttons; words stand in mj-text. What is elsewhere is left
+    out, or breaks the layout.
+    """
+    return Finding(
+        "T302", "error", f"{what} does not belong into <{parent}>", span,
+        effect="it does not appear, or breaks the layout", help=way_out,
+    )  # fmt: skip
+
+
+@page("T303", "bare-sign")
+def bare_sign(span: Span, sign: str) -> Finding:
+    """A `<` or `&` stands alone in the text.
+
+    Write `&lt;` and `&amp;`. A `<` stops the compiler; an `&` may become another sign (`&copy=1` shows ©).
+    """
+    entity = {"<": "&lt;", "&": "&amp;"}[sign]
+    severity = "error" if sign == "<" else "warning"
+    return Finding("T303", severity, f"a bare {sign} stands here", span, help=f"write {entity}")  # type: ignore[arg-type]
+
+
+@page("T304", "not-closed")
+def not_closed(span: Span, tag: str) -> Finding:
+    """A tag has no end, or an end has no beginning."""
+    return Finding(
+        "T304", "error", f"<{tag}> has no matching end", span, help=f"close it with </{tag.lstrip('/')}>"
+    )
+
+
+@page("T305", "not-supported")
+def not_supported(span: Span, what: str, way_out: str) -> Finding:
+    """Something of MJML is silently ignored by the compiler that Homing uses."""
+    return Finding("T305", "error", f"{what} has no effect here", span, help=way_out)
+
+
+# ── what customers get ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@page("T401", "picture-without-alt", "warning")
+def no_alt(span: Span) -> Finding:
+    """A picture has no alt text.
+
+    Many clients show no pictures at first, and some people hear the mail. Say what it shows; where it only decorates,
+    write `alt=""`.
+    """
+    return Finding(
+        "T401", "warning", "this picture has no alt text", span,
+        effect="people with pictures off see an empty box", help='write alt="…", or alt="" where it only decorates',
+    )  # fmt: skip
+
+
+@page("T402", "unsafe-link", "warning")
+def unsafe_link(span: Span, problem: str) -> Finding:
+    """A link or picture goes to http instead of https, to a machine of your own, or nowhere.
+
+    Clients warn before http links and do not load http pictures.
+    """
+    return Finding("T402", "warning", problem, span, help="use the https address that customers reach")
+
+
+@page("T403", "mail-too-large", "warning")
+def too_large(span: Span, size: int, persona: str) -> Finding:
+    """A mail is larger than 100,000 bytes.
+
+    Gmail cuts mails at 102,000 bytes and hides the rest, the unsubscribe link too.
+    """
+    return Finding(
+        "T403", "warning", f"this mail has {size:,} bytes of HTML", span, label=f'with the sample customer "{persona}"',
+        effect="Gmail hides what comes after 102,000 bytes", help="show fewer products, or shorten the styles",
+    )  # fmt: skip
+
+
+@page("T404", "no-unsubscribe")
+def no_unsubscribe(span: Span) -> Finding:
+    """A marketing mail has no unsubscribe link.
+
+    The law of most countries asks for one. `blocks.footer` has it; else write `{{ links.unsubscribe }}` into a link.
+    """
+    return Finding(
+        "T404", "error", "this marketing mail has no unsubscribe link", span,
+        effect="customers can only mark it as spam", help="add {{ blocks.footer() }} or a link to {{ links.unsubscribe }}",
+    )  # fmt: skip
+
+
+@page("T405", "long-subject", "warning")
+def long_subject(span: Span, length: int, persona: str) -> Finding:
+    """A subject is longer than 60 characters.
+
+    Phones show 30 to 45 of them. Put what matters first, and shorten names with `| truncate(30)`.
+    """
+    return Finding(
+        "T405", "warning", f"the subject has {length} characters", span, label=f'with the sample customer "{persona}"',
+        effect="phones cut it off", help="keep it within 60; `| truncate(30)` shortens a long name",
+    )  # fmt: skip
+
+
+@page("T406", "no-postal-address", "warning")
+def no_postal_address(span: Span) -> Finding:
+    """A marketing mail does not show the shop's postal address.
+
+    CAN-SPAM and others ask for it. `blocks.footer` shows `[shop] postal_address`.
+    """
+    return Finding(
+        "T406", "warning", "this marketing mail does not show the shop's postal address", span,
+        help="add {{ blocks.footer() }} or {{ shop.postal_address }}",
+    )  # fmt: skip

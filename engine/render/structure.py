@@ -1,0 +1,319 @@
+"""What MJML allows, held against a rendered document: tags, nesting, ends, pictures, links.
+
+The compiler checks nothing of this: it leaves out what it does not know. An MJML document comes in; `Problem`s go out,
+each at an offset into it. Where the document was made with marks (`mark`), `place_of` gives the author's file, line and
+column for an offset, through layouts, blocks and loops.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from engine.diagnostics import Finding, Span
+from engine.render import problems
+from engine.render.mjml import TAG
+
+_COLUMN = frozenset(
+    [
+        "mj-text",
+        "mj-image",
+        "mj-button",
+        "mj-divider",
+        "mj-spacer",
+        "mj-table",
+        "mj-social",
+        "mj-navbar",
+        "mj-accordion",
+        "mj-carousel",
+        "mj-raw",
+    ]
+)
+_WITHIN = {
+    "mjml": "mj-head mj-body mj-raw",
+    "mj-head": "mj-attributes mj-breakpoint mj-font mj-preview mj-style mj-title mj-raw",
+    "mj-body": "mj-section mj-wrapper mj-hero mj-raw",
+    "mj-wrapper": "mj-section mj-hero mj-raw",
+    "mj-section": "mj-column mj-group mj-raw",
+    "mj-group": "mj-column mj-raw",
+    "mj-social": "mj-social-element mj-raw",
+    "mj-navbar": "mj-navbar-link mj-raw",
+    "mj-accordion": "mj-accordion-element mj-raw",
+    "mj-accordion-element": "mj-accordion-title mj-accordion-text",
+    "mj-carousel": "mj-carousel-image",
+}
+CHILDREN: Mapping[str, frozenset[str]] = {
+    **{name: frozenset(allowed.split()) for name, allowed in _WITHIN.items()},
+    "mj-column": _COLUMN,
+    "mj-hero": _COLUMN,
+}
+_HOLDS_HTML = frozenset(
+    [
+        "mj-text",
+        "mj-button",
+        "mj-table",
+        "mj-raw",
+        "mj-accordion-title",
+        "mj-accordion-text",
+        "mj-navbar-link",
+        "mj-social-element",
+        "mj-preview",
+        "mj-title",
+        "mj-style",
+    ]
+)
+_EMPTY = frozenset(
+    [
+        "mj-image",
+        "mj-divider",
+        "mj-spacer",
+        "mj-carousel-image",
+        "mj-font",
+        "mj-breakpoint",
+        "mj-all",
+        "mj-class",
+    ]
+)
+_MJML = frozenset(CHILDREN) | _HOLDS_HTML | _EMPTY | {"mj-attributes", "mj-include", "mj-html-attributes"}
+_HTML = frozenset(
+    [
+        "a",
+        "abbr",
+        "b",
+        "blockquote",
+        "br",
+        "caption",
+        "center",
+        "cite",
+        "code",
+        "col",
+        "colgroup",
+        "dd",
+        "del",
+        "div",
+        "dl",
+        "dt",
+        "em",
+        "figcaption",
+        "figure",
+        "font",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "i",
+        "img",
+        "ins",
+        "li",
+        "meta",
+        "ol",
+        "p",
+        "pre",
+        "q",
+        "s",
+        "small",
+        "span",
+        "strike",
+        "strong",
+        "sub",
+        "sup",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+        "u",
+        "ul",
+        "wbr",
+        "style",
+        "link",
+        "title",
+    ]
+)
+_ACTIVE = frozenset(["script", "iframe", "object", "embed", "form", "input", "button", "base"])
+_VOID = frozenset(["br", "hr", "img", "meta", "link", "col", "wbr", "input", "area"])
+_TAG_PARTS = re.compile(r"<(/?)([A-Za-z][\w:-]*)(.*?)(/?)>", re.DOTALL)
+_ATTRIBUTE = re.compile(r"([A-Za-z][\w:-]*)\s*=\s*(\"[^\"]*\"|'[^']*')")
+_MARK = re.compile(r' data-at="([^"]*):(\d+):(\d+)"')
+_OPENING = re.compile(r"<([A-Za-z][\w:-]*)")
+_BARE = re.compile(r"<(?![A-Za-z/!?])")
+_AMPERSAND = re.compile(r"&(?!#\d+;|#x[0-9A-Fa-f]+;|[A-Za-z][A-Za-z0-9]*;)")
+_LOCAL = re.compile(r"https?://(?:localhost|127\.|0\.0\.0\.0|10\.|192\.168\.|\[::1\])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """A tag that is open: its name, and where it begins."""
+
+    name: str
+    at: int
+
+
+def mark(text: str, place: Callable[[int], Span]) -> str:
+    """Return template text whose opening tags say where they stand; `place` gives the span of an offset into it."""
+
+    def marked(match: re.Match[str]) -> str:
+        span = place(match.start())
+        return f'{match[0]} data-at="{span.file}:{span.line}:{span.column}"'
+
+    return _OPENING.sub(marked, text)
+
+
+def unmarked(document: str) -> str:
+    """Return a marked document without its marks."""
+    return _MARK.sub("", document)
+
+
+def place_of(document: str, at: int) -> Span:
+    """Return the author's place for an offset: that of the tag there, else of the nearest one before."""
+    found = _MARK.search(document, at)
+    if document[at : at + 1] != "<" or found is None or document.find(">", at) < found.start():
+        earlier = list(_MARK.finditer(document, 0, at + 1))
+        found = earlier[-1] if earlier else _MARK.search(document)
+    return Span(found[1], int(found[2]), int(found[3])) if found else Span()
+
+
+def check_text(text: str, place: Callable[[int], Span]) -> Iterator[Finding]:
+    """Yield bare `<` and `&` in a piece of template text."""
+    for match in _BARE.finditer(text):
+        yield problems.bare_sign(place(match.start()), "<")
+    for match in _AMPERSAND.finditer(text):
+        yield problems.bare_sign(place(match.start()), "&")
+
+
+def check(document: str) -> list[Finding]:
+    """Return what is wrong with the structure of a marked MJML document."""
+    return _Checker(document).run()
+
+
+class _Checker:
+    """Goes through a document tag by tag with a stack of what is open."""
+
+    def __init__(self, document: str) -> None:
+        self.document = document
+        self.findings: list[Finding] = []
+        self.open: list[Element] = []
+        self.after = 0  # where the text since the last tag begins
+
+    def run(self) -> list[Finding]:
+        for match in TAG.finditer(self.document):
+            self.between(match.start())
+            self.after = match.end()
+            if not match[0].startswith("<!--"):
+                parts = _TAG_PARTS.fullmatch(match[0])
+                if parts is not None:
+                    self.tag(parts, match.start())
+        for element in self.open:
+            self.add(problems.not_closed(self.span(element.at, element.name), element.name))
+        return self.findings
+
+    def add(self, finding: Finding) -> None:
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+    def span(self, at: int, name: str = "") -> Span:
+        span = place_of(self.document, at)
+        return Span(span.file, span.line, span.column, len(name) + 1)
+
+    @property
+    def parent(self) -> str:
+        """The innermost open element of MJML; inside mj-text and its like, that one."""
+        return next((element.name for element in reversed(self.open) if element.name.startswith("mj")), "")
+
+    def tag(self, parts: re.Match[str], at: int) -> None:
+        name = parts[2].lower()
+        if parts[1]:
+            self.close(name, at)
+            return
+        if name.startswith("mj"):
+            self.mjml(name, parts[3], at)
+        elif self.parent != "mj-style":
+            self.html(name, parts[3], at)
+        if not parts[4] and name not in _VOID:
+            self.open.append(Element(name, at))
+
+    def close(self, name: str, at: int) -> None:
+        if name in _VOID:
+            return
+        if not any(element.name == name for element in self.open):
+            self.add(problems.not_closed(self.span(at, name), f"/{name}"))
+            return
+        while self.open[-1].name != name:
+            left = self.open.pop()
+            self.add(problems.not_closed(self.span(left.at, left.name), left.name))
+        self.open.pop()
+
+    def mjml(self, name: str, attributes: str, at: int) -> None:
+        parent = self.parent
+        if name not in _MJML and parent != "mj-attributes":
+            self.add(problems.unknown_tag(self.span(at, name), name, sorted(_MJML)))
+        elif name == "mj-include":
+            self.add(problems.not_supported(self.span(at, name), "<mj-include>", "use {% include %}"))
+        elif name == "mj-html-attributes":
+            self.add(
+                problems.not_supported(self.span(at, name), f"<{name}>", "write the attribute on the element")
+            )
+        elif parent in _HOLDS_HTML or (parent in CHILDREN and name not in CHILDREN[parent]):
+            self.add(problems.wrong_place(self.span(at, name), f"<{name}>", parent, _way_out(name)))
+        if name == "mj-style" and re.search(r"\binline\s*=", attributes):
+            self.add(
+                problems.not_supported(
+                    self.span(at, name), 'inline="inline"', "write style=… on the elements"
+                )
+            )
+        if name in ("mj-image", "mj-carousel-image") and parent != "mj-attributes":
+            self.picture(attributes, at, name)
+        self.links(attributes, at, name)
+
+    def html(self, name: str, attributes: str, at: int) -> None:
+        parent = self.parent
+        if name in _ACTIVE or name not in _HTML:
+            self.add(problems.unknown_tag(self.span(at, name), name, sorted(_HTML | _MJML)))
+        elif parent and parent not in _HOLDS_HTML:
+            self.add(problems.wrong_place(self.span(at, name), f"<{name}>", parent, "put it into <mj-text>"))
+        if name == "img":
+            self.picture(attributes, at, name)
+        self.links(attributes, at, name)
+
+    def picture(self, attributes: str, at: int, name: str) -> None:
+        if not any(match[1] == "alt" for match in _ATTRIBUTE.finditer(attributes)):
+            self.add(problems.no_alt(self.span(at, name)))
+
+    def links(self, attributes: str, at: int, name: str) -> None:
+        for match in _ATTRIBUTE.finditer(attributes):
+            address = match[2][1:-1].strip()
+            if match[1] not in ("href", "src", "background-url"):
+                continue
+            if _LOCAL.match(address):
+                self.add(
+                    problems.unsafe_link(
+                        self.span(at, name), "this goes to a machine that customers cannot reach"
+                    )
+                )
+            elif address.lower().startswith("http://"):
+                self.add(problems.unsafe_link(self.span(at, name), "this address is http, not https"))
+            elif not address:
+                self.add(problems.unsafe_link(self.span(at, name), f"this {match[1]} is empty"))
+
+    def between(self, end: int) -> None:
+        words = self.document[self.after : end].strip()
+        innermost = self.open[-1].name if self.open else ""
+        if words and innermost in CHILDREN:
+            at = self.open[-1].at
+            shown = f'"{words[:24]}…"' if len(words) > 24 else f'"{words}"'
+            self.add(
+                problems.wrong_place(
+                    self.span(at, innermost), f"the text {shown}", innermost, "put it into <mj-text>"
+                )
+            )
+
+
+def _way_out(name: str) -> str:
+    parents = [parent for parent, allowed in CHILDREN.items() if name in allowed and parent != "mj-hero"]
+    return f"put it into <{parents[0]}>" if parents else ""
