@@ -170,6 +170,7 @@ def wrong_shape(span: Span, key: str, wanted: str, found: str, *, way_out: str =
 
         exit_when: [{did: order_placed}]
     """
+    way_out = way_out or f"write {wanted}, or leave `{key}` out"
     return Finding("F103", "error", f"{key} is {wanted}, not {found}", span, help=way_out)
 
 
@@ -191,7 +192,7 @@ def not_one_of(span: Span, key: str, value: object, known: Sequence[str], *, way
         "error",
         f"{key} is {listed(known)}, not {quoted(value)}",
         span,
-        help=way_out or hint,
+        help=way_out or hint or f"write {listed(known)}",
         fixable=bool(hint),
     )
 
@@ -211,6 +212,7 @@ def unreadable(span: Span, key: str, sentence: str, *, way_out: str = "", fixabl
 
         wait: 4h
     """
+    way_out = way_out or "write it as `homing explain F105` shows"
     return Finding("F105", "error", f"{key}: {sentence}", span, help=way_out, fixable=fixable)
 
 
@@ -490,6 +492,7 @@ def wrong_operand(span: Span, operator: str, wanted: str, found: str, *, way_out
 
         customer: {last_order_at: {within: 30d}}
     """
+    way_out = way_out or f"write {wanted}"
     return Finding("C104", "error", f"{operator} takes {wanted}, not {found}", span, help=way_out)
 
 

@@ -7,7 +7,7 @@ in which a clause is reported; every mistake in a list is told, not only the fir
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal, cast
 
@@ -34,7 +34,7 @@ from engine.flows.conditions import (
     Test,
     clause_text,
 )  # fmt: skip
-from engine.flows.nodes import Entry, Items, Node, Table, exact
+from engine.flows.nodes import Entry, Items, Node, Table, exact, from_plain
 from engine.flows.nodes import Scalar as ScalarNode
 from engine.flows.reading import NAME, Reader, describe
 
@@ -42,10 +42,8 @@ GROUPS = ("any", "all", "not")
 DID_KEYS = ("times", "within", "since", "where", "sum", "same")
 HEADS = (*GROUPS, "did", "did_not", *SCOPES, "offer", "segment", "not_segment")
 KNOWN = (*HEADS, *DID_KEYS)
-_ORDER = {
-    key: number
-    for number, key in enumerate(("did", "did_not", *DID_KEYS, *HEADS, "held", "used", *OPERATORS))
-}
+_LANGUAGE = ("did", "did_not", *DID_KEYS, *HEADS, "held", "used", *OPERATORS)
+_ORDER = {key: number for number, key in enumerate(dict.fromkeys(_LANGUAGE))}
 
 
 def clauses(reader: Reader, node: Node, key: str) -> tuple[Clause, ...]:
@@ -290,6 +288,11 @@ def field_tests(reader: Reader, node: Node, scope: str) -> tuple[FieldTest, ...]
         if tests:
             found.append(FieldTest(entry.key, tests))
     return tuple(found)
+
+
+def field_tests_of(plain: Mapping[str, Any], scope: str = "product") -> tuple[FieldTest, ...]:
+    """Return the tests of plain data, such as a template's `where`; what cannot be read is left out."""
+    return field_tests(Reader([], stored=True), from_plain(plain), scope)
 
 
 def _known_path(reader: Reader, entry: Entry, scope: str) -> bool:

@@ -53,6 +53,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 ALL_KEYS = tuple(dict.fromkeys(key for keys in KEYS.values() for key in keys))
 WAIT_KEYS = ("until", "days", "at_least", "offset", "up_to", "as")
 MAX_WEIGHT = 1_000_000
+SETTABLE = ("tier", "locale", "first_name", "last_name")  # stored fields that a flow may set
 
 
 def steps(reader: Reader, node: Node) -> tuple[Step, ...]:
@@ -305,7 +306,7 @@ class _Steps:
         )
         if items is None:
             return None
-        arms, ended = [], False
+        arms, ended, before = [], False, len(self.reader.findings)
         for number, item in enumerate(items, 1):
             if ended:
                 self.reader.add(
@@ -316,7 +317,7 @@ class _Steps:
             arm = self._arm(item, f"{path}.{number}")
             arms.append(arm)
             ended = ended or (arm is not None and arm.when is None)
-        if not any(arm is None or arm.when is not None for arm in arms):
+        if self.reader.is_clean(before) and all(arm is None or arm.when is None for arm in arms):
             self.reader.add(problems.order_of_arms(items.span, "this branch has no arm with `when`"))
         return Branch(identity, tuple(arm for arm in arms if arm is not None), span=table.span)
 
@@ -453,20 +454,20 @@ def _set_consent(reader: Reader, entry: Entry, values: dict[str, Any]) -> None:
 
 def _set_property(reader: Reader, entry: Entry, values: dict[str, Any]) -> None:
     name = entry.key.removeprefix("properties.")
+    key = entry.key if entry.key in SETTABLE else f"properties.{name}"
     if not fields.is_path(name) or "." in name:
         reader.add(problems.bad_path(entry.key_span, entry.key))
-    elif entry.key in fields.CUSTOMER:
+    elif entry.key in fields.CUSTOMER and entry.key not in SETTABLE:
         why = "this field is told by the shop's facts; a flow sets properties, tags and consent"
-        reader.add(
-            problems.does_not_go_with(
-                entry.key_span, entry.key, why, way_out=f"write `properties.{entry.key}`"
-            )
-        )
+        way_out = f"write `properties.{entry.key}`"
+        reader.add(problems.does_not_go_with(entry.key_span, entry.key, why, way_out=way_out))
     elif isinstance(entry.value, Table):
         reader.add(
             problems.wrong_shape(entry.value.span, entry.key, "one value or a list", describe(entry.value))
         )
-    values[f"properties.{name}"] = exact(entry.value)
+    elif entry.key in SETTABLE:
+        reader.text(entry.value, entry.key)
+    values[key] = exact(entry.value)
 
 
 _SET: dict[str, Callable[[Reader, Entry, dict[str, Any]], None]] = {

@@ -189,7 +189,7 @@ class Reader:
             return parse(text)
         except (ValueError, OverflowError, ArithmeticError) as error:
             better = _better(parse, text)
-            way_out = f"write {better}" if better else ""
+            way_out = f"write {better or wanted}"
             self.add(problems.unreadable(node.span, key, str(error), way_out=way_out, fixable=bool(better)))
             return None
 
