@@ -7,15 +7,22 @@ in CI: a test that did not run has promised nothing.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from engine.store.database import Database, connect
 from engine.store.migrate import upgrade
 from tests.servers.postgres import Postgres, postgres_server
+
+# A slow machine is no failure. The checks of a change look at the same examples each time; at home they roam.
+settings.register_profile("checks", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("home", deadline=None)
+settings.load_profile("checks" if os.environ.get("CI") else "home")
 
 
 @pytest.fixture(scope="session")
