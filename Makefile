@@ -65,4 +65,4 @@ migration: $(READY)  ## NAME="add colour": write the migration from the last one
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --extra dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header --output-file requirements-lock.txt
+		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --output-file requirements-lock.txt
