@@ -93,7 +93,7 @@ def customers_matching(
     segments: Segments,
     shop_zone: str,
     among: Sequence[int] | None = None,
-) -> Select[tuple[int]]:
+) -> Select[int]:
     """Return a SELECT of the ids of the customers for whom all clauses hold at `now`, for either database.
 
     The subject is the customer, entering now, with no trigger: `trigger`, `product`, `cart` and `order` are missing.

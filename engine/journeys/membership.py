@@ -52,12 +52,12 @@ def _compare(
     matching = customers_matching(
         [clause], now=at.now, segments=live.flow.segments, shop_zone=at.shop_zone, among=customer_ids
     )
-    inside: set[int] = {int(each) for each in connection.execute(matching).scalars()}
+    inside: set[int] = set(connection.scalars(matching))
     table = segment_members.c
     query = select(table.customer_id).where(table.flow == live.flow.name, table.trigger_no == number)
     if customer_ids is not None:
         query = query.where(among(connection, table.customer_id, customer_ids))
-    known: set[int] = {int(each) for each in connection.execute(query).scalars()}
+    known: set[int] = set(connection.scalars(query))
     gone, came = sorted(known - inside), sorted(inside - known)
     if gone:
         connection.execute(
@@ -154,8 +154,8 @@ def _everyone(
         matching = matching.where(customers.c.id.in_(select(customers.c.id).where(own)))
     # A once-only slot is one occurrence whatever the clock; a recurring one is named by its local time.
     stamp = local(slot, zone).replace(tzinfo=None).isoformat(timespec="minutes")
-    for customer_id in connection.execute(matching).scalars().all():
-        yield Candidate(number, int(customer_id), f"slot:{stamp}", slot, slot, {"slot": stamp})
+    for customer_id in list(connection.scalars(matching)):
+        yield Candidate(number, customer_id, f"slot:{stamp}", slot, slot, {"slot": stamp})
 
 
 def next_schedule(connection: Connection, live: LiveFlow, at: Round) -> datetime | None:

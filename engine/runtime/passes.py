@@ -18,7 +18,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from engine.delivery.dispatch import Exits, Worker, dispatch
-from engine.facts.arrive import arrive
+from engine.facts.ingest import arrive
 from engine.flows.conditions import Did, walk
 from engine.flows.load import flow_clauses
 from engine.flows.model import (
@@ -119,6 +119,20 @@ def _once(engine: Engine, now: datetime) -> PassReport:
             break
     _dispatch_all(engine, work, report)
     return report
+
+
+def settle(engine: Engine, now: datetime) -> None:
+    """Let everything arrive and be taken in by the flows that are live now: what comes later is for those applied next."""
+    if virtual(engine.database):
+        arrive(engine.database, until=now, settings=engine.settings)
+    while True:
+        with engine.database.read() as connection:
+            work = _look(connection, engine.settings, now)
+        if not work.inbox:
+            return
+        with engine.database.write() as connection:
+            _one_router(connection)
+            _take_in(connection, work)
 
 
 def virtual(database: Database) -> bool:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, select
 
-from engine.facts.arrive import next_arrival
+from engine.facts.ingest import next_arrival
 from engine.journeys.membership import next_schedule
 from engine.journeys.round import Round
 from engine.journeys.versions import live_flows

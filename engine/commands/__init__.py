@@ -1,0 +1,1 @@
+"""The commands behind `homing`, grouped by what they are for: each parses, makes one engine call, and prints."""

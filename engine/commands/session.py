@@ -1,0 +1,172 @@
+"""What every command shares: the project, the database, the virtual time, and how things are printed.
+
+A command gets a `Session`; it opens the database only when asked for it. Everything that a user can cause ends as a
+plain sentence on stderr with its exit code; anything else is told as a bug of ours (B001) without a traceback.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from sqlalchemy.exc import DBAPIError
+
+from engine import settings as settings_module
+from engine.calendar import at_wall, zone
+from engine.clock import SystemClock
+from engine.errors import FindingsError, HomingError, UsageError
+from engine.flows.report import render_text
+from engine.runtime.opening import effective_settings, place_clock
+from engine.settings import Settings
+from engine.store.database import Database, connect, outside, to_json
+from engine.store.migrate import ensure_current
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Session:
+    """One command's view of the project; `now_asked` is `--now`, already aware."""
+
+    project: Path | None
+    database_url: str | None
+    now_text: str | None
+    as_json: bool = False
+    verbosity: int = 0
+    _settings: Settings | None = None
+    _database: Database | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The project's settings, with `--database` over them."""
+        if self._settings is None:
+            root = settings_module.find_project(Path.cwd()) if self.project is None else self.project.resolve()
+            loaded = settings_module.load(root)
+            self._settings = replace(loaded, database_url=self.database_url or loaded.database_url)
+        return self._settings
+
+    @property
+    def database(self) -> Database:
+        """The open database, its schema made on first use and refused when it is behind."""
+        if self._database is None:
+            self._database = connect(self.settings.database_url, self.settings.root)
+            ensure_current(self._database)
+        return self._database
+
+    def moment(self, text: str | None) -> datetime | None:
+        """Read a time given on the command line: ISO 8601, without an offset on the shop's clock."""
+        if text is None:
+            return None
+        try:
+            read = datetime.fromisoformat(text.strip())
+        except ValueError as error:
+            raise UsageError(f'"{text}" is not a time such as 2026-03-01T09:00+01:00') from error
+        if read.tzinfo is None:
+            return at_wall(read.date(), read.time(), self.settings.shop.timezone)
+        return read.astimezone(zone("UTC"))
+
+    def now(self, *, writing: bool) -> datetime:
+        """Return the moment that this command works at; a writing one moves a virtual clock forward."""
+        return place_clock(self.database, self.moment(self.now_text), SystemClock().now(), writing=writing)
+
+    @property
+    def held_settings(self) -> Settings:
+        """The settings as they hold for this database: a virtual or copied one is a sandbox."""
+        return effective_settings(self.settings, self.database)
+
+    def close(self) -> None:
+        """Close the database."""
+        if self._database is not None:
+            self._database.close()
+
+    # ── printing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def document(self, data: Any) -> None:
+        """Print one JSON document on stdout."""
+        click.echo(json.dumps(json.loads(to_json(data)), ensure_ascii=False, indent=2, sort_keys=False))
+
+    def say(self, text: str = "") -> None:
+        """Print a line for people; nothing with `--quiet` or `--json`."""
+        if self.verbosity >= 0 and not self.as_json:
+            click.echo(text)
+
+    def note(self, text: str) -> None:
+        """Print a line on stderr, so that a pipe stays clean."""
+        if self.verbosity >= 0:
+            click.echo(text, err=True)
+
+    @property
+    def colour(self) -> bool:
+        """Whether stdout is a terminal that likes colour."""
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _common(function: F) -> F:
+    options = (
+        click.option("--project", type=click.Path(path_type=Path, file_okay=False), help="The project's folder."),
+        click.option("--database", "database_url", help="A database URL instead of the one in homing.toml."),
+        click.option("--now", "now_text", help="Work at this virtual time (ISO 8601)."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
+        click.option("-q", "--quiet", count=True, help="Say less."),
+        click.option("-v", "--verbose", count=True, help="Say more."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def command(group: click.Group, name: str, **settings: Any) -> Callable[[Callable[..., int | None]], click.Command]:
+    """Add a command to a group: the function gets a Session first and returns its exit code (None is 0)."""
+
+    def decorate(function: Callable[..., int | None]) -> click.Command:
+        @functools.wraps(function)
+        def run(
+            project: Path | None, database_url: str | None, now_text: str | None, as_json: bool, quiet: int,  # noqa: FBT001
+            verbose: int, **arguments: Any,
+        ) -> None:  # fmt: skip
+            session = Session(project, database_url, now_text, as_json, verbose - quiet)
+            logging.basicConfig(
+                level=logging.WARNING - 10 * max(session.verbosity, 0), stream=sys.stderr, format="%(levelname)s %(message)s"
+            )
+            sys.exit(_guarded(session, lambda: function(session, **arguments)))
+
+        return group.command(name, **settings)(_common(run))
+
+    return decorate
+
+
+def _guarded(session: Session, call: Callable[[], int | None]) -> int:
+    try:
+        return call() or 0
+    except FindingsError as error:
+        click.echo(render_text(error.findings, colour=False), err=True)
+        return error.exit_code
+    except HomingError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except DBAPIError as error:
+        click.echo(f"error: {outside(error)}", err=True)
+        return 3
+    except (BrokenPipeError, KeyboardInterrupt):
+        return 130
+    except OSError as error:
+        click.echo(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), err=True)
+        return 3
+    except (click.ClickException, click.exceptions.Exit):
+        raise
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback for users
+        logging.getLogger("homing").debug("bug", exc_info=True)
+        click.echo(f"error[B001]: this is a bug of ours: {type(error).__name__}: {error}", err=True)
+        click.echo("  please report it with the command that you ran; -vv shows where it happened", err=True)
+        return 3
+    finally:
+        session.close()

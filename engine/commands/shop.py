@@ -1,0 +1,108 @@
+"""Commands about a project and its definitions: init, validate, explain, apply, schema, test's and plan's ground."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from pathlib import Path
+
+import click
+
+from engine.commands.session import Session, command
+from engine.deploy.apply import FlowChange, apply
+from engine.diagnostics import has_errors
+from engine.errors import UsageError
+from engine.flows import report, rules, schema
+from engine.flows.validate import fixes, validate
+from engine.project import init_project
+from engine.render.lint import lint_project
+from engine.runtime.opening import open_engine
+from engine.runtime.passes import settle
+
+
+def register(group: click.Group) -> None:
+    """Add these commands to `homing`."""
+
+    @command(group, "init")
+    @click.argument("folder", type=click.Path(path_type=Path))
+    def init(session: Session, folder: Path) -> None:
+        """Make a new project: settings, starter flows and templates, their scenarios, a CI example."""
+        written = init_project(folder)
+        if session.as_json:
+            session.document({"project": str(folder), "files": [str(path) for path in written]})
+        session.say(f"made {folder} with {len(written)} files")
+        session.say(f"next: cd {folder} && homing validate && homing demo")
+
+    @command(group, "validate")
+    @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+    @click.option("--format", "form", type=click.Choice(["text", "json", "github", "sarif"]), default="text")
+    @click.option("--fix", is_flag=True, help="Mend what can be mended safely.")
+    def validate_(session: Session, paths: tuple[Path, ...], form: str, fix: bool) -> int:  # noqa: FBT001
+        """Check everything that can be known without customers."""
+        settings = session.settings
+        findings = validate(settings.root, settings, paths or None, lint=lint_project)
+        if fix:
+            for path, text in fixes(settings.root, findings).items():
+                path.write_text(text, encoding="utf-8")
+                session.note(f"mended {path}")
+            findings = validate(settings.root, settings, paths or None, lint=lint_project)
+        form = "json" if session.as_json else form
+        click.echo(report.render(findings, form, root=settings.root, colour=session.colour), nl=False)
+        return 1 if has_errors(findings) else 0
+
+    @command(group, "explain")
+    @click.argument("code")
+    def explain(session: Session, code: str) -> None:
+        """Show the rule behind a finding."""
+        text = rules.explain(code)
+        if text is None:
+            known = ", ".join(sorted(rule.code for rule in rules.all_rules()))
+            raise UsageError(f"there is no rule {code}; known: {known}")
+        if session.as_json:
+            session.document({"code": code, "text": text})
+        else:
+            click.echo(text)
+
+    @command(group, "schema")
+    @click.argument("what", type=click.Choice(["flow", "segments", "scenario", "settings"]), default="flow")
+    def schema_(session: Session, what: str) -> None:
+        """Print the JSON Schema for editors."""
+        click.echo(json.dumps(schema.schema(what), indent=2, ensure_ascii=False))
+
+    @command(group, "apply")
+    @click.option("--yes", is_flag=True, help="Do not ask.")
+    @click.option("--backfill", is_flag=True, help="Place past customers where they would stand now.")
+    @click.option("--allow-audience", type=int, help="Let this many customers through the brake.")
+    def apply_(session: Session, yes: bool, backfill: bool, allow_audience: int | None) -> None:  # noqa: FBT001
+        """Make the folder's flows, templates and offers live."""
+        settings, database = session.settings, session.database
+        now = session.now(writing=True)
+        settle(open_engine(settings, database), now)
+        if not yes and session.colour and not session.as_json:
+            click.confirm(f"Apply the flows of {settings.root}?", abort=True)
+        done = apply(
+            database, settings, now=now, who=_who(), backfill=backfill, allow_audience=allow_audience, lint=_lint
+        )
+        if session.as_json:
+            session.document({"applied_at": now, "flows": [_told(change) for change in done.changes]})
+        for finding in done.findings:
+            if not finding.is_error:
+                session.note(f"{finding.severity}[{finding.code}] {finding.span}: {finding.message}")
+        for change in done.changes:
+            session.say(f"  {change.change:<10} {change.flow}")
+        session.say("applied; `homing tick` or `homing run` sends what is due")
+
+
+def _lint(root: Path, settings: object) -> list:  # type: ignore[type-arg]
+    return list(lint_project(root, settings))  # type: ignore[arg-type]
+
+
+def _told(change: FlowChange) -> dict[str, str | None]:
+    return {"flow": change.flow, "change": change.change, "from": change.before, "to": change.after}
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "unknown"

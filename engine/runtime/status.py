@@ -1,0 +1,114 @@
+"""Status: what is going on, in one look: flows, who is inside, the queue, lags, what is stopped."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from engine.runtime import rails
+from engine.store import meta
+from engine.store.tables import (
+    arrivals,
+    customers,
+    enrollments,
+    events,
+    fact_inbox,
+    flows,
+    leases,
+    marks,
+    messages,
+    quarantine,
+    staged_facts,
+)
+
+
+def status(connection: Connection, now: datetime, *, sandbox: bool) -> dict[str, Any]:
+    """Return the state of the installation as plain data."""
+    return {
+        "now": now,
+        "virtual": meta.virtual_now(connection) is not None,
+        "mode": "sandbox" if sandbox else "live",
+        "paused": rails.paused_all(connection),
+        "customers": _count(connection, customers),
+        "messages": _by_state(connection),
+        "flows": _flows(connection),
+        "queue": _queue(connection, now),
+        "quarantine": _quarantine(connection),
+        "daemon": _daemon(connection),
+    }
+
+
+def _count(connection: Connection, table: Any) -> int:
+    return connection.scalar(select(func.count()).select_from(table)) or 0
+
+
+def _by_state(connection: Connection) -> dict[str, int]:
+    query = select(messages.c.state, func.count()).group_by(messages.c.state).order_by(messages.c.state)
+    return {state: count for state, count in connection.execute(query)}
+
+
+def _flows(connection: Connection) -> list[dict[str, Any]]:
+    """Return each applied flow with its enrollments by state and by the step they stand at, and its messages."""
+    states: dict[str, dict[str, int]] = {}
+    steps: dict[str, dict[str, int]] = {}
+    query = select(
+        enrollments.c.flow, enrollments.c.version, enrollments.c.state, enrollments.c.position, func.count()
+    ).group_by(enrollments.c.flow, enrollments.c.version, enrollments.c.state, enrollments.c.position)
+    for flow, _version, state, position, count in connection.execute(query):
+        own = states.setdefault(flow, {})
+        own[state] = own.get(state, 0) + count
+        if state in ("active", "waiting"):
+            at_step = steps.setdefault(flow, {})
+            at_step[position or "end"] = at_step.get(position or "end", 0) + count
+    sent: dict[str, dict[str, int]] = {}
+    counts = select(messages.c.flow, messages.c.state, func.count()).group_by(messages.c.flow, messages.c.state)
+    for flow, state, count in connection.execute(counts):
+        sent.setdefault(flow, {})[state] = count
+    return [
+        {
+            "flow": row.flow,
+            "version": row.version,
+            "active": row.active,
+            "applied_at": row.applied_at,
+            "paused": row.paused_at is not None,
+            "frozen": row.frozen_reason if row.frozen_at is not None else None,
+            "enrollments": dict(sorted(states.get(row.flow, {}).items())),
+            "steps": dict(sorted(steps.get(row.flow, {}).items())),
+            "messages": dict(sorted(sent.get(row.flow, {}).items())),
+        }
+        for row in connection.execute(select(flows).order_by(flows.c.flow))
+    ]
+
+
+def _queue(connection: Connection, now: datetime) -> dict[str, Any]:
+    pending = messages.c.state == "pending"
+    due = select(func.count(), func.min(messages.c.try_at)).where(pending, messages.c.try_at <= now)
+    count, oldest = connection.execute(due).one()
+    deferred = select(func.count()).select_from(messages).where(pending, messages.c.try_at > now)
+    last_event = connection.scalar(select(func.max(events.c.id)))
+    return {
+        "due": count,
+        "oldest_seconds": (now - oldest).total_seconds() if oldest is not None else 0,
+        "later": connection.scalar(deferred) or 0,
+        "unread_facts": _count(connection, fact_inbox),
+        "kept_for_closed_flows": _count(connection, arrivals),
+        "staged_facts": _count(connection, staged_facts),
+        "events": last_event or 0,
+    }
+
+
+def _quarantine(connection: Connection) -> dict[str, int]:
+    query = select(quarantine.c.kind, func.count()).where(quarantine.c.resolved_at.is_(None)).group_by(quarantine.c.kind)
+    return {kind: count for kind, count in connection.execute(query)}
+
+
+def _daemon(connection: Connection) -> dict[str, Any]:
+    lease = connection.execute(select(leases).where(leases.c.name == "leader")).first()
+    last = connection.scalar(select(marks.c.at).where(marks.c.name == "tick"))
+    return {
+        "leader": lease.owner if lease is not None else None,
+        "lease_until": lease.until if lease is not None else None,
+        "last_tick": last,
+    }

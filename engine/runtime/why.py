@@ -1,0 +1,132 @@
+"""Why: a customer's story in the flows, read from the journal; nothing is guessed afterwards.
+
+For each flow: whether and when the customer entered, every decision with its clauses, and what comes next. Where the
+journal holds no refusal (the trigger never came), the entry clauses are asked now and labelled so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from engine.audience.memory import explain
+from engine.audience.subjects import Ask, ClauseTruth, Subject
+from engine.errors import UsageError
+from engine.diagnostics import did_you_mean
+from engine.journeys.enter import entry_clauses
+from engine.journeys.program import Program
+from engine.journeys.round import Round
+from engine.journeys.versions import LiveFlow, live_flows, programs
+from engine.policy.consent import granted_topics, suppressed_kinds
+from engine.store.tables import enrollments, journal, messages, timers
+
+LIVE = ("active", "waiting")
+
+
+def why(connection: Connection, customer_id: int, flow: str | None, at: Round) -> list[dict[str, Any]]:
+    """Return the customer's story in one flow or in all that are applied, as plain data."""
+    live = live_flows(connection)
+    if flow is not None and flow not in live:
+        raise UsageError(f'no flow "{flow}" is applied; {did_you_mean(flow, live)}'.rstrip("; "))
+    names = [flow] if flow is not None else sorted(live)
+    return [_story(connection, customer_id, live[name], at) for name in names]
+
+
+def _story(connection: Connection, customer_id: int, live: LiveFlow, at: Round) -> dict[str, Any]:
+    name = live.flow.name
+    query = select(enrollments).where(enrollments.c.customer_id == customer_id, enrollments.c.flow == name)
+    inside = connection.execute(query.order_by(enrollments.c.entered_at, enrollments.c.id)).all()
+    own = journal.c
+    rows = connection.execute(
+        select(journal).where(own.customer_id == customer_id, own.flow == name).order_by(own.id)
+    ).all()
+    story: dict[str, Any] = {
+        "flow": name,
+        "entered": any(row.state != "held_out" for row in inside),
+        "enrollments": [_enrollment(row) for row in inside],
+        "decisions": [_decision(row) for row in rows],
+        "messages": _messages(connection, customer_id, name),
+        "next": _next(connection, customer_id, live, inside),
+    }
+    if not inside:
+        story["now"] = _asked_now(connection, customer_id, live, at)
+    return story
+
+
+def _enrollment(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": row.id, "version": row.version, "occurrence": row.occurrence, "entered_at": row.entered_at, "state": row.state,
+        "step": row.position, "next_at": row.next_at, "left_at": row.left_at, "reason": row.left_reason,
+        "goal_at": row.goal_at,
+    }  # fmt: skip
+
+
+def _decision(row: Row[Any]) -> dict[str, Any]:
+    detail = dict(row.detail or {})
+    clauses = [{"found": None, **clause} for clause in detail.pop("clauses", [])]
+    return {
+        "at": row.at, "step": row.step, "decision": row.decision, "reason": row.reason, "clauses": clauses,
+        "message": row.message_id, "enrollment": row.enrollment_id, **detail,
+    }  # fmt: skip
+
+
+def _messages(connection: Connection, customer_id: int, flow: str) -> list[dict[str, Any]]:
+    own = messages.c
+    query = select(messages).where(own.customer_id == customer_id, own.flow == flow).order_by(own.id)
+    return [
+        {
+            "id": row.id, "step": row.step, "template": row.template, "state": row.state, "reason": row.reason,
+            "due_at": row.due_at, "handed_over_at": row.counted_at, "accepted_at": row.accepted_at, "subject": row.subject,
+            "provider": row.provider, "sandbox": row.sandbox,
+        }
+        for row in connection.execute(query)
+    ]  # fmt: skip
+
+
+def _next(
+    connection: Connection, customer_id: int, live: LiveFlow, inside: Sequence[Row[Any]]
+) -> dict[str, Any] | None:
+    """Return what comes next and when: a waiting message, the next step, or a timer that will let the customer in."""
+    own = messages.c
+    waiting = connection.execute(
+        select(messages)
+        .where(own.customer_id == customer_id, own.flow == live.flow.name, own.state == "pending")
+        .order_by(own.try_at)
+    ).first()
+    if waiting is not None:
+        return {"what": "message", "step": waiting.step, "at": waiting.try_at}
+    current = next((row for row in reversed(inside) if row.state in LIVE), None)
+    if current is not None:
+        found: Program = programs(connection, [current.version])[current.version]
+        step = found.nodes[current.position].step if current.position in found.nodes else None
+        kind = type(step).__name__.lower() if step is not None else "end"
+        return {"what": kind, "step": current.position, "at": current.next_at}
+    timer = connection.execute(
+        select(timers.c.due_at)
+        .where(timers.c.customer_id == customer_id, timers.c.flow == live.flow.name)
+        .order_by(timers.c.due_at)
+    ).first()
+    return {"what": "entry", "step": None, "at": timer.due_at} if timer is not None else None
+
+
+def _asked_now(connection: Connection, customer_id: int, live: LiveFlow, at: Round) -> dict[str, Any]:
+    """Return what an entry would meet at this moment: consent, suppression and the clauses; labelled as asked now."""
+    flow = live.flow
+    asks = [Ask(clause) for clause in entry_clauses(flow, 0, at)]
+    subject = Subject(customer_id, at.now, at.now)
+    found = explain(connection, asks, subject, now=at.now, segments=flow.segments, shop_zone=at.shop_zone)
+    topics = granted_topics(connection, [customer_id], [flow.topic] if flow.topic else [], at.settings.soft_opt_in)
+    suppressed = suppressed_kinds(connection, [customer_id]).get(customer_id, frozenset())
+    return {
+        "asked_at": at.now,
+        "consent": flow.kind == "transactional" or flow.topic in topics.get(customer_id, frozenset()),
+        "suppressed": flow.kind in suppressed,
+        "clauses": [_truth(each) for each in found],
+    }
+
+
+def _truth(truth: ClauseTruth) -> dict[str, Any]:
+    plain: dict[str, Any] = {"clause": truth.clause, "holds": truth.holds, "found": truth.found}
+    return plain | ({"parts": [_truth(part) for part in truth.parts]} if truth.parts else {})
