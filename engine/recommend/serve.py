@@ -28,14 +28,14 @@ from typing import Any
 from sqlalchemy import Connection, and_, or_, select
 
 from engine.flows.conditions import FieldTest
-from engine.recommend.narrow import field, passes
+from engine.recommend.narrow import passes
 from engine.recommend.popularity import Ranked
 from engine.recommend.sales import presentable
 from engine.recommend.shopper import Shopper, shoppers
 from engine.store.dialect import among
 from engine.store.tables import product_affinities, product_ranks, products
 
-SEEDS = 40  # of a customer's own products, those that for_you starts from
+SEEDS = 20  # of a customer's own products, those that for_you starts from
 NEWEST = 500  # newest products looked through
 _AFFINE = {
     "bought_together": ("bought_together",),
@@ -154,7 +154,7 @@ class _Shelf:
                 among(connection, table.c.strategy, sorted({strategy for strategy, _ in wanted})),
                 among(connection, table.c.sku, sorted({sku for _, sku in wanted})),
             )
-            for strategy, sku, other, score in connection.execute(statement):
+            for strategy, sku, other, score in connection.execute(statement).all():
                 found[strategy, sku].append(Ranked(other, score))
         return found
 
@@ -224,9 +224,8 @@ class _Shelf:
                 share = _SIMILAR_COUNTS if strategy == "for_you" and table == "similar" else 1.0
                 for item in self._affinities.get((table, sku), ()):
                     scores[item.sku] += weight * share * item.score
-        return sorted(
-            (Ranked(sku, score) for sku, score in scores.items()), key=lambda item: (-item.score, item.sku)
-        )
+        best = sorted((-score, sku) for sku, score in scores.items())
+        return [Ranked(sku, -negative) for negative, sku in best]
 
     def _articles(self, skus: Iterable[str]) -> set[str]:
         return {_article(self._products[sku]) if sku in self._products else f"sku {sku}" for sku in skus}
@@ -285,8 +284,7 @@ def _sellable(product: Mapping[str, Any]) -> bool:
 
 def _article(product: Mapping[str, Any]) -> str:
     """Return what variants of one article share."""
-    group = field(product, "group")
-    return f"group {group}" if group else f"sku {product['sku']}"
+    return f"group {product['group']}" if product["group"] else f"sku {product['sku']}"
 
 
 _COLUMNS = (

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import fsum
 
 from sqlalchemy import Connection, func, select
 
@@ -49,12 +50,12 @@ def _read_purchases(
         select(orders.c.customer_id, order_lines.c.sku, orders.c.placed_at)
         .join_from(orders, order_lines, order_lines.c.order_id == orders.c.order_id)
         .where(among(connection, orders.c.customer_id, ids), counts(now))
-        .distinct()
-        .order_by(orders.c.customer_id, orders.c.placed_at, order_lines.c.sku)
     )
-    for customer_id, sku, placed_at in connection.execute(statement):
-        habit = found[customer_id].bought
-        habit[sku] = habit.get(sku, 0.0) + 0.5 ** ((now - placed_at) / HABIT_HALVES)
+    purchases: defaultdict[tuple[int, str], set[datetime]] = defaultdict(set)
+    for customer_id, sku, placed_at in connection.execute(statement).all():
+        purchases[customer_id, sku].add(placed_at)
+    for (customer_id, sku), moments in purchases.items():
+        found[customer_id].bought[sku] = fsum(0.5 ** ((now - moment) / HABIT_HALVES) for moment in moments)
 
 
 def _read_interests(
@@ -73,7 +74,7 @@ def _read_interests(
         .order_by(newest.desc(), events.c.sku)
     )
     removed: defaultdict[tuple[int, str], datetime | None] = defaultdict(lambda: None)
-    rows = [tuple(row) for row in connection.execute(statement)]
+    rows = connection.execute(statement).all()
     for customer_id, name, sku, at in rows:
         if name == "wishlist_removed":
             removed[customer_id, sku] = at
@@ -96,7 +97,7 @@ def _read_carts(connection: Connection, ids: Sequence[int], now: datetime, found
         )
         .order_by(carts.c.updated_at.desc(), carts.c.cart_id, cart_lines.c.line_no)
     )
-    for customer_id, sku in connection.execute(statement):
+    for customer_id, sku in connection.execute(statement).all():
         own = found[customer_id].carted
         if sku not in own:
             own.append(sku)
