@@ -400,6 +400,7 @@ def upgrade() -> None:
             sqlite_where=sa.text("state IN ('active', 'waiting')"),
             postgresql_where=sa.text("state IN ('active', 'waiting')"),
         )
+        batch_op.create_index("ix_enrollments_flow_entered_at", ["flow", "entered_at"], unique=False)
         batch_op.create_index(
             "ix_enrollments_flow_version_state_position",
             ["flow", "version", "state", "position"],
@@ -673,6 +674,7 @@ def downgrade() -> None:
             postgresql_where=sa.text("state IN ('active', 'waiting')"),
         )
         batch_op.drop_index("ix_enrollments_flow_version_state_position")
+        batch_op.drop_index("ix_enrollments_flow_entered_at")
         batch_op.drop_index(
             "ix_enrollments_due",
             sqlite_where=sa.text("state IN ('active', 'waiting')"),
