@@ -13,7 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # High to low; a package may use itself and what stands in a lower line.
 LAYERS = (
-    ("cli", "engine.web"),
+    ("cli",),
+    ("engine.commands", "engine.web"),
     ("engine.deploy",),
     ("engine.runtime",),
     ("engine.journeys", "engine.delivery", "engine.feedback", "engine.insights"),
