@@ -5,7 +5,8 @@ text "12" tested with `gte: 5`, a boolean with a number, a list with `gt`). Miss
 `ne` and `not_in`, which are exact complements of `exists: true`, `eq` and `in`.
 
 **Numbers.** Columns of whole numbers and money compare exactly, as scaled integers; numbers in JSON and measured columns
-(quantities, days, scores) compare in double precision. Booleans are no numbers. Sums count ten-thousandths, half away
+(quantities, days, scores) compare in double precision;
+one beyond all doubles is there, but equals nothing and is neither more nor less. Booleans are no numbers. Sums count ten-thousandths, half away
 from zero; a value beyond 100 billion does not count in a sum, nor does one that is no number.
 
 **Text** compares by code points and case-sensitively, as it stands: no trimming, no normalisation.
@@ -110,7 +111,7 @@ def whole_bound(op: Comparison, number: int | Decimal, scale: int) -> tuple[Comp
 
 def sum_units(number: float) -> int | None:
     """Return a number in ten-thousandths as sums count it (half away from zero), or None where it does not count."""
-    return None if abs(number) > MOST_IN_SUM else int(number * MONEY_SCALE + math.copysign(0.5, number))
+    return None if not abs(number) <= MOST_IN_SUM else int(number * MONEY_SCALE + math.copysign(0.5, number))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ says what tests mean.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -374,8 +375,11 @@ def _dig(document: Any, keys: Sequence[str]) -> Any:
 
 
 def _leaf(value: Any) -> Any:
-    """Return a JSON value with its number in double precision, None beyond all doubles."""
-    return as_double(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    """Return a JSON value with its number in double precision; NaN, which no test finds equal, beyond all doubles."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    double = as_double(value)
+    return math.nan if double is None else double
 
 
 def _in_stock(product: Row | None) -> bool:

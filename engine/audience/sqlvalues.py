@@ -21,6 +21,7 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Float,
+    Integer,
     Numeric,
     Text,
     and_,
@@ -109,7 +110,7 @@ class MomentOf(ColumnElement[Any]):
 
 # The closed set of forms is `engine.audience.meaning`'s; SQLite has no regular expressions, so it takes the text apart.
 _SQLITE_MOMENT = """(SELECT CASE
- WHEN date(substr(local, 1, 10)) = substr(local, 1, 10) AND substr(local, 12, 2) < '24'
+WHEN date(julianday(substr(local, 1, 10))) = substr(local, 1, 10) AND substr(local, 12, 2) < '24'
   AND (local GLOB '[1-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]' AND zone = ''
    OR local GLOB '[1-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]'
    OR local GLOB '[1-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]:[0-5][0-9]'
@@ -401,7 +402,7 @@ def _starts_with(value: Value, operand: Scalar) -> Truth:
     expression = _as(value, "text")
     if expression is None or not isinstance(operand, str) or operand_kind(operand) != "text":
         return false()
-    return _sure(func.substr(expression, 1, literal(len(operand), BigInteger())) == literal(operand, Text()))
+    return _sure(func.substr(expression, 1, literal(len(operand), Integer())) == literal(operand, Text()))
 
 
 def _ordered(value: Value, test: Test, moments: Moments) -> Truth:

@@ -1,0 +1,159 @@
+"""The two executions of a condition are one meaning: SQL on both databases, and memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from engine.audience.loading import load
+from engine.audience.memory import CustomerFacts, explain, holds, judge
+from engine.audience.sql import customers_matching, truths
+from engine.audience.subjects import Ask, Subject
+from engine.flows.conditions import Clause, FieldTest, Of, Test
+from engine.store.database import Database
+from engine.store.tables import customers
+from tests.contracts.conditions.worlds import (
+    ASKS,
+    NASTY_NUMBERS,
+    NASTY_TEXTS,
+    NOW,
+    SEGMENT_SETS,
+    SUBJECTS,
+    ZONES,
+    World,
+    tests,
+    worlds,
+)
+
+EXAMPLES = int(os.environ.get("HOMING_CONDITION_EXAMPLES", "40"))
+SHARE = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="HOMING_CONDITION_EXAMPLES" not in os.environ,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=False,
+)
+
+
+@SHARE
+@given(
+    world=worlds(),
+    asks=st.lists(ASKS, min_size=1, max_size=6),
+    subjects=st.lists(SUBJECTS, min_size=1, max_size=4),
+    segments=SEGMENT_SETS,
+    zone=st.sampled_from(ZONES),
+)
+def test_a_batch_and_one_customer_agree(
+    database: Database,
+    world: World,
+    asks: list[Ask],
+    subjects: list[Subject],
+    segments: Mapping[str, tuple[Clause, ...]],
+    zone: str,
+) -> None:
+    """The truths of a batch in SQL are those that are explained one customer at a time."""
+    with database.engine.connect() as connection:
+        change = connection.begin()
+        world.insert(connection)
+        batch = truths(connection, asks, subjects, now=NOW, segments=segments, shop_zone=zone)
+        for subject, found in zip(subjects, batch, strict=True):
+            told = explain(connection, asks, subject, now=NOW, segments=segments, shop_zone=zone)
+            assert [clause.holds for clause in told] == list(found), told
+            assert all(isinstance(held, bool) for held in found)
+        change.rollback()
+
+
+@SHARE
+@given(
+    world=worlds(),
+    asks=st.lists(ASKS, min_size=1, max_size=2),
+    segments=SEGMENT_SETS,
+    zone=st.sampled_from(ZONES),
+)
+def test_an_audience_is_whoever_holds(
+    database: Database, world: World, asks: list[Ask], segments: Mapping[str, tuple[Clause, ...]], zone: str
+) -> None:
+    """The audience of clauses is every customer who is not erased and for whom all of them hold in memory."""
+    clauses = [ask.clause for ask in asks]
+    with database.engine.connect() as connection:
+        change = connection.begin()
+        world.insert(connection)
+        expected = set()
+        for row in world.rows["customers"]:
+            subject = Subject(row["id"], NOW, NOW)
+            conditions = [clause.condition for clause in clauses]
+            facts = load(connection, conditions, subject, now=NOW, segments=segments)
+            held = [
+                holds(one, facts, subject, now=NOW, segments=segments, shop_zone=zone) for one in conditions
+            ]
+            if all(held) and row["erased_at"] is None:
+                expected.add(row["id"])
+        for among in (None, [1, 2, 3], [2], []):
+            query = customers_matching(clauses, now=NOW, segments=segments, shop_zone=zone, among=among)
+            assert set(connection.execute(query).scalars()) == expected & set(
+                among or (() if among == [] else (1, 2))
+            )
+        change.rollback()
+
+
+VALUES: list[Any] = [
+    *NASTY_TEXTS, *NASTY_NUMBERS, None, True, False, [], {}, ["vip", 12, True, None, "2026-03-29"], [["vip"]], [0.1], {"a": 1},
+    [{"a": "vip"}], ["\u00e9", 2**53 + 1], ["2026-03-29T12:00:00Z"],
+]  # fmt: skip
+COLUMNS = ("a", "first_name", "points", "spent", "created_at", "average_gap_days", "tags")
+
+
+def _one_of_each() -> list[dict[str, Any]]:
+    """Return a customer for each nasty value, who has it as a property, as tags, and in the columns that can hold it."""
+    rows = []
+    for number, value in enumerate(VALUES, start=1):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        small = is_number and abs(value) < 2**31
+        row = {
+            "id": number,
+            "first_seen_at": NOW,
+            "properties": {"a": value},
+            "tags": None if is_number else value,  # SQLite keeps a document that is one number as a number
+            "first_name": value if isinstance(value, str) else None,
+            "points": int(value) if small else None,
+            "spent": Decimal(repr(value)) if small else 0,
+            "average_gap_days": float(value) if is_number and abs(value) < 10**300 else None,
+            "created_at": NOW
+            + (
+                timedelta(microseconds=value) if isinstance(value, int) and small else timedelta(hours=number)
+            ),
+        }
+        rows.append(row)
+    return rows
+
+
+@SHARE
+@given(several=st.lists(tests(), min_size=5, max_size=20), zone=st.sampled_from(ZONES))
+def test_every_value_meets_every_test(database: Database, several: list[Test], zone: str) -> None:
+    """Each test says the same of each nasty value in SQL as in memory, whatever column or property holds it."""
+    paths = [COLUMNS[n % len(COLUMNS)] for n in range(len(several))]
+    asks = [
+        Ask(Clause(Of("customer", (FieldTest(path, (test,)),)), ""))
+        for test, other in zip(several, paths, strict=True)
+        for path in ("a", other)
+    ]
+    subjects = [Subject(number, NOW, NOW) for number in range(1, len(VALUES) + 2)]
+    with database.engine.connect() as connection:
+        change = connection.begin()
+        connection.execute(customers.insert(), _one_of_each())
+        batch = truths(connection, asks, subjects, now=NOW, segments={}, shop_zone=zone)
+        kept = {row["id"]: dict(row) for row in connection.execute(select(customers)).mappings()}
+        change.rollback()
+    for subject, found in zip(subjects, batch, strict=True):
+        facts = CustomerFacts(customer=kept.get(subject.customer_id))
+        told = judge(asks, facts, subject, now=NOW, segments={}, shop_zone=zone)
+        wrong = [clause for clause, held in zip(told, found, strict=True) if clause.holds != held]
+        assert not wrong, (kept.get(subject.customer_id), wrong)
