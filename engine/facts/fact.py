@@ -54,23 +54,26 @@ class Fact:
 class BadRow:
     """A row set aside: its number in the file (1-based, the header not counted), the column, a plain reason, and itself.
 
-    `raw` is the row as it came (one entry for each line of an order that was given in several).
+    `raw` is the row as it came (one entry for each line of an order that was given in several, of which `line` is the
+    bad one).
     """
 
     number: int
     column: str
     reason: str
     raw: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row as a reader gives it; `raw` holds the lines of the file that it was made from, for the quarantine."""
+    """One row as a reader gives it; `raw` and `numbers` are the rows of the file that it was made from."""
 
     number: int
     values: Mapping[str, Any]
     kind: Kind | None = None
     raw: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    numbers: tuple[int, ...] = ()
 
 
 def iso(moment: datetime) -> str:

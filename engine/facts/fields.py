@@ -42,7 +42,14 @@ TRUE, FALSE = frozenset({"true", "1", "yes", "y", "t"}), frozenset({"false", "0"
 
 
 class BadField(ValueError):
-    """A value that cannot be used; `str()` is a plain reason without the value, which may be personal."""
+    """A value that cannot be used; `str()` is a plain reason without the value, which may be personal.
+
+    In a list of lines `column` names the field of the line and `line` its place, from 0.
+    """
+
+    def __init__(self, reason: str, column: str = "", line: int = 0) -> None:
+        super().__init__(reason)
+        self.column, self.line = column, line
 
 
 @dataclass(slots=True)
@@ -333,22 +340,24 @@ def lines(value: Any, reading: Reading) -> tuple[Line, ...]:
         raise BadField("is no list of lines")
     if len(parsed) > MOST_LINES:
         raise BadField(f"has more than {MOST_LINES} lines")
-    return tuple([line(item, reading) for item in parsed])
+    return tuple([_line(place, item, reading) for place, item in enumerate(parsed)])
 
 
-def line(item: Any, reading: Reading) -> Line:
+def _line(place: int, item: Any, reading: Reading) -> Line:
     """Read one line; the quantity is 1 where it is not told."""
     if not isinstance(item, Mapping):
         raise BadField("has a line that is no mapping")
-    sku = identity(item.get("sku") or "", reading)
-    if not sku:
-        raise BadField("has a line without a sku")
-    pieces, price = item.get("quantity"), item.get("price")
-    return Line(
-        sku,
-        Decimal(1) if pieces is None or pieces == "" else quantity(pieces, reading),
-        None if price is None or price == "" else any_amount(price, reading),
-    )
+    column = "sku"
+    try:
+        sku = identity(item.get("sku") or "", reading)
+        if not sku:
+            raise BadField("is missing")
+        column, pieces = "quantity", item.get("quantity")
+        count = Decimal(1) if pieces is None or pieces == "" else quantity(pieces, reading)
+        column, price = "price", item.get("price")
+        return Line(sku, count, None if price is None or price == "" else any_amount(price, reading))
+    except BadField as error:
+        raise BadField(str(error), column, place) from None
 
 
 def free(value: Any, depth: int = 0) -> Any:

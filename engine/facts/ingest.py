@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
@@ -20,7 +21,9 @@ from engine.facts.fact import BadRow, Fact, Kind, Row
 from engine.facts.fields import Reading
 from engine.facts.normalise import normalise
 from engine.facts.project import project
+from engine.facts.quarantine import QuarantineFile
 from engine.facts.raised import Told
+from engine.facts.readers import open_source
 from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database
@@ -89,10 +92,53 @@ def ingest_rows(
             continue
         facts = normalise(row.kind or kind, row.values, reading, number=row.number, cells=cells)
         if isinstance(facts, BadRow):
-            intake.set_aside(replace(facts, raw=row.raw or facts.raw), on_bad)
+            intake.set_aside(_of_file(facts, row), on_bad)
             continue
         intake.add([replace(fact, backfill=True) for fact in facts] if backfill else facts)
     return intake.finish()
+
+
+def _of_file(bad: BadRow, row: Row) -> BadRow:
+    """Return a bad row as the file has it: a bad line of an order is a row of its own in a table."""
+    if not row.numbers:
+        return replace(bad, raw=row.raw or bad.raw)
+    return replace(bad, raw=row.raw, number=row.numbers[bad.line], column=bad.column.removeprefix("lines."))
+
+
+def ingest_file(
+    database: Database,
+    path: Path,
+    *,
+    settings: Settings,
+    now: datetime,
+    kind: str | None = None,
+    format: str | None = None,  # noqa: A002 - the option's name
+    mapping: Mapping[str, str] | None = None,
+    backfill: bool = False,
+    progress: Callable[[int, float], None] | None = None,
+) -> IngestReport:
+    """Take one file; bad rows go to `quarantine/FILE.csv` in the project and the rest goes on.
+
+    `mapping` says what the file's columns are called here; `progress` is called with the rows read and the share of
+    the file. Raise UsageError where it is not clear what the file holds, OutsideError where it cannot be read.
+    """
+    source = open_source(path, kind=kind, format=format, mapping=mapping)
+    source.shop_url = settings.shop.url
+    aside = QuarantineFile(settings.root, path)
+    try:
+        return ingest_rows(
+            database,
+            source.kind,
+            source.rows(),
+            settings=settings,
+            now=now,
+            backfill=backfill,
+            cells=source.cells,
+            progress=None if progress is None else lambda rows: progress(rows, source.share()),
+            on_bad=aside.add,
+        )
+    finally:
+        aside.close()
 
 
 @dataclass(slots=True)

@@ -69,7 +69,7 @@ def normalise(
     try:
         return _FACTS[kind](_read(kind, row, reading, cells=cells), number)
     except _Refused as refusal:
-        return BadRow(number, refusal.column, refusal.reason, (row,))
+        return BadRow(number, refusal.column, refusal.reason, (row,), refusal.line)
     except RecursionError:
         return BadRow(number, "", "is nested too deeply", (row,))
 
@@ -88,9 +88,9 @@ def event_name(name: str) -> str:
 
 
 class _Refused(Exception):
-    def __init__(self, column: str, reason: str) -> None:
+    def __init__(self, column: str, reason: str, line: int = 0) -> None:
         super().__init__(column, reason)
-        self.column, self.reason = column, reason
+        self.column, self.reason, self.line = column, reason, line
 
 
 class _Read:
@@ -136,7 +136,8 @@ def _read(kind: Kind, row: Mapping[str, Any], reading: Reading, *, cells: bool) 
                     fields[name] = value
                     document[name] = value if spec.plain is None else spec.plain(value)
         except BadField as error:
-            raise _Refused(str(name), str(error)) from None
+            column = f"{name}.{error.column}" if error.column else str(name)
+            raise _Refused(column, str(error), error.line) from None
     _check_text(read, row)
     return read
 

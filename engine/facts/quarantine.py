@@ -1,0 +1,124 @@
+"""Rows set aside: `quarantine/FILE.csv` in the project, each row whole, with its number, the column and the reason.
+
+Comes in: bad rows of one reading. Goes out: a CSV file that starts with the columns row, column, reason and goes on
+with the row as it came (rows of JSON Lines in one column `raw`). Mended, it is read like any other file. Rows that an
+earlier reading set aside stay, unless this reading was of the quarantine file itself; the same row is kept once.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from engine.facts.fact import BadRow
+from engine.facts.readers import SET_ASIDE
+
+FOLDER = "quarantine"
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """One row of a quarantine file."""
+
+    file: str
+    row: int
+    column: str
+    reason: str
+    raw: Mapping[str, str]
+
+
+class QuarantineFile:
+    """Collects the bad rows of one file; nothing is written before the first of them."""
+
+    def __init__(self, root: Path, source: Path) -> None:
+        self.path = file_for(root, source)
+        self._replaces = source.resolve() == self.path.resolve()
+        self._part = self.path.with_name(self.path.name + ".part")
+        self._stream: IO[str] | None = None
+        self._header: list[str] = []
+        self._seen: set[str] = set()
+        self.count = 0
+
+    def add(self, bad: BadRow) -> None:
+        """Keep a row; of an order given in several lines all are kept, so that it can be told again whole."""
+        raws = bad.raw or ({"raw": ""},)
+        for place, raw in enumerate(raws):
+            reason = bad.reason if place == bad.line or len(raws) == 1 else f"belongs to row {bad.number}"
+            column = bad.column if place == bad.line or len(raws) == 1 else ""
+            self._write(
+                {"row": str(bad.number), "column": column, "reason": reason},
+                {k: _cell(v) for k, v in raw.items()},
+            )
+
+    def close(self) -> None:
+        """Put the file in its place; a quarantine file whose rows all went in is gone."""
+        if self._stream is not None:
+            if not self._replaces and self.path.exists():
+                for old in read_file(self.path):
+                    self._write(
+                        {"row": str(old.row), "column": old.column, "reason": old.reason}, dict(old.raw)
+                    )
+            self._stream.close()
+            self._part.replace(self.path)
+        elif self._replaces:
+            self.path.unlink(missing_ok=True)
+
+    def _write(self, why: Mapping[str, str], raw: Mapping[str, str]) -> None:
+        packed = json.dumps(raw)
+        if packed in self._seen:
+            return
+        self._seen.add(packed)
+        if self._stream is None:
+            self.path.parent.mkdir(exist_ok=True)
+            self._header = [*SET_ASIDE, *raw]
+            self._stream = self._part.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+            csv.writer(self._stream).writerow(self._header)
+        others = {name: cell for name, cell in raw.items() if name not in self._header}
+        cells = [{**why, **raw}.get(name, "") for name in self._header]
+        csv.writer(self._stream).writerow([*cells, *others.values()])
+        self.count += 1
+
+
+def file_for(root: Path, source: Path) -> Path:
+    """Return where the bad rows of a file are set aside.
+
+    >>> str(file_for(Path("shop"), Path("in/orders.jsonl.gz")))
+    'shop/quarantine/orders.jsonl.csv'
+    """
+    name = source.name.removesuffix(".gz")
+    return root / FOLDER / (name if name.endswith(".csv") else name + ".csv")
+
+
+def set_aside(root: Path) -> Iterator[SetAside]:
+    """Yield every row that waits in the project's quarantine, file by file."""
+    for path in sorted((root / FOLDER).glob("*.csv")):
+        yield from read_file(path)
+
+
+def read_file(path: Path) -> Iterator[SetAside]:
+    """Yield the rows of one quarantine file."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        for row in csv.DictReader(stream, restkey="more"):
+            raw = {
+                name: cell or ""
+                for name, cell in row.items()
+                if name not in SET_ASIDE and isinstance(cell, str | None)
+            }
+            number = row.get("row") or "0"
+            yield SetAside(
+                path.name,
+                int(number) if number.isdigit() else 0,
+                row.get("column") or "",
+                row.get("reason") or "",
+                raw,
+            )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,448 @@
+"""Files as rows: CSV, JSON Lines and parquet, each also gzipped, read as a stream.
+
+Comes in: a path, perhaps with what it holds (`kind`), how (`format`) and what its columns are called here (`mapping`).
+Goes out: a `Source` whose `rows()` yields `Row` and `BadRow`; memory stays flat. The kind is taken from the file's
+name, else from its columns. A row of JSON Lines may name its own `kind`.
+
+Orders in tables are given one line a row: rows with the same order id (and status) in one file belong together,
+wherever they stand. Rows that follow each other are grouped in passing; the others go through a temporary file.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from engine.diagnostics import did_you_mean
+from engine.errors import OutsideError, UsageError
+from engine.facts.fact import KINDS, BadRow, Kind, Row
+from engine.facts.fields import FIELDS
+from engine.facts.formats import foreign_kind, translate
+
+FOREIGN = ("shopify", "klaviyo", "segment")
+FORMATS = ("csv", "jsonl", "parquet", *FOREIGN)
+LARGEST_ROW = 1024 * 1024
+SET_ASIDE = ("row", "column", "reason")
+_LINE = ("sku", "quantity", "price")
+_TABLES = {
+    "csv": "csv",
+    "tsv": "csv",
+    "txt": "csv",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "json": "jsonl",
+    "parquet": "parquet",
+}
+_BROKEN = (OSError, EOFError, zlib.error, UnicodeError)
+csv.field_size_limit(LARGEST_ROW)
+
+
+@dataclass(slots=True)
+class Source:
+    """One file to be read: what it holds, how, and its rows."""
+
+    path: Path
+    kind: Kind
+    format: str
+    mapping: Mapping[str, str]
+    shop_url: str = ""
+    _position: Callable[[], int] | None = field(default=None, repr=False)
+
+    @property
+    def cells(self) -> bool:
+        """Whether all values are text of a table."""
+        return self.format in ("csv", "shopify", "klaviyo")
+
+    def share(self) -> float:
+        """Return how much of the file was read so far, between 0 and 1."""
+        size = self.path.stat().st_size
+        return min(self._position() / size, 1.0) if self._position is not None and size else 1.0
+
+    def rows(self) -> Iterator[Row | BadRow]:
+        """Yield the file's rows in canonical names; raise OutsideError where it cannot be read to its end."""
+        try:
+            if self.format in FOREIGN:
+                yield from translate(self.format, self.kind, self._renamed(), self.shop_url)
+            elif self.kind == "orders" and self._is_given_by_line():
+                yield from group_orders(self._renamed)
+            else:
+                yield from self._renamed()
+        except _BROKEN as error:
+            raise OutsideError(f"{self.path.name} cannot be read to its end: {_plain(error)}") from error
+
+    def _is_given_by_line(self) -> bool:
+        first = next((row for row in self._renamed() if isinstance(row, Row)), None)
+        return first is not None and "lines" not in first.values and "sku" in first.values
+
+    def _renamed(self) -> Iterator[Row | BadRow]:
+        names = self.mapping
+        for row in self._raw():
+            if isinstance(row, BadRow) or not names:
+                yield row
+            else:
+                yield Row(
+                    row.number,
+                    {names.get(name, name): value for name, value in row.values.items()},
+                    row.kind,
+                    row.raw,
+                )
+
+    def _raw(self) -> Iterator[Row | BadRow]:
+        if self.format == "parquet":
+            yield from _parquet_rows(self.path, self)
+            return
+        with open_binary(self.path) as (stream, position):
+            self._position = position
+            if self.format in ("jsonl", "segment"):
+                yield from json_rows(stream)
+            else:
+                yield from csv_rows(stream, self.path.name)
+
+
+@contextmanager
+def open_binary(path: Path) -> Iterator[tuple[io.BufferedReader, Callable[[], int]]]:
+    """Open a file for reading bytes, through gzip where it is gzipped, and tell the position in the file itself."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise OutsideError(f"{path} cannot be read: {_plain(error)}") from error
+    with file:
+        if file.peek(2)[:2] != b"\x1f\x8b":
+            yield file, file.tell
+            return
+        with gzip.GzipFile(fileobj=file) as unzipped:
+            yield io.BufferedReader(unzipped, 1 << 18), file.tell
+
+
+def open_source(
+    path: Path,
+    *,
+    kind: str | None = None,
+    format: str | None = None,  # noqa: A002 - the option's name
+    mapping: Mapping[str, str] | None = None,
+) -> Source:
+    """Return the file as a source; raise UsageError where it is not clear what it holds, OutsideError where it cannot be read."""
+    if not path.is_file():
+        raise OutsideError(f"{path} is no file")
+    how = format or detect_format(path)
+    if how not in FORMATS:
+        raise UsageError(f'"{how}" is no format of {", ".join(FORMATS)}; {did_you_mean(how, FORMATS)}')
+    if kind is not None and kind not in KINDS:
+        raise UsageError(f'"{kind}" is none of {", ".join(KINDS)}; {did_you_mean(kind, KINDS)}')
+    names = dict(mapping or {})
+    source = Source(path, "events", how, names)
+    columns = _columns(source)
+    _check_mapping(names, columns)
+    told = kind or (foreign_kind(how, columns) if how in FOREIGN else None) or detect_kind(path, columns)
+    source.kind = next(known for known in KINDS if known == told)
+    return source
+
+
+def _columns(source: Source) -> list[str]:
+    """Return the columns of the first row, under the names that the file has for them."""
+    try:
+        first = next((row for row in source._raw() if isinstance(row, Row)), None)  # noqa: SLF001
+    except _BROKEN as error:
+        raise OutsideError(f"{source.path.name} cannot be read: {_plain(error)}") from error
+    return [] if first is None else [str(name) for name in first.values]
+
+
+def _check_mapping(names: Mapping[str, str], columns: Sequence[str]) -> None:
+    for theirs in names:
+        if columns and theirs not in columns:
+            raise UsageError(
+                f'the file has no column "{theirs}"; {did_you_mean(theirs, columns)}'.rstrip("; ")
+            )
+    taken = [names.get(column, column) for column in columns]
+    twice = sorted({name for name in taken if taken.count(name) > 1})
+    if twice:
+        raise UsageError(f'two columns would be called "{twice[0]}"')
+
+
+def detect_format(path: Path) -> str:
+    """Return the format that a file's name tells, csv where it tells none.
+
+    >>> detect_format(Path("orders.jsonl.gz"))
+    'jsonl'
+    """
+    name = path.name.lower().removesuffix(".gz")
+    return _TABLES.get(name.rpartition(".")[2], "csv")
+
+
+def detect_kind(path: Path, columns: Sequence[str]) -> Kind:
+    """Return what a file holds, by its name, else by its columns; raise UsageError where neither tells."""
+    words = re.split(r"[^a-z]+", path.name.lower())
+    for kind in KINDS:
+        if kind in words or kind[:-1] in words:
+            return kind
+    has = set(columns)
+    if "kind" in has:
+        return "events"
+    tells: tuple[tuple[Kind, set[str]], ...] = (
+        ("orders", {"order_id"}),
+        ("carts", {"cart_id"}),
+        ("consents", {"topic", "state"}),
+        ("events", {"event"}),
+        ("products", {"sku"}),
+        ("customers", {"email"}),
+        ("customers", {"external_id"}),
+    )
+    for kind, needed in tells:
+        if needed <= has:
+            return kind
+    raise UsageError(f"neither the name nor the columns of {path.name} tell what it holds; say so with --as")
+
+
+def csv_rows(stream: io.BufferedReader, name: str) -> Iterator[Row | BadRow]:
+    """Yield the rows of a CSV file with a header; commas, semicolons or tabs; UTF-8 or UTF-16."""
+    lines = _text(stream)
+    head = lines.readline()
+    delimiter = max(",;\t", key=head.count)
+    reader = csv.reader(_chain(head, lines), delimiter=delimiter)
+    header = [column.strip() for column in next(reader, [])]
+    if not header:
+        return
+    repeated = sorted({column for column in header if header.count(column) > 1})
+    if repeated:
+        raise UsageError(f'{name} has the column "{repeated[0]}" twice')
+    mended = tuple(header[:3]) == SET_ASIDE
+    number = 0
+    while True:
+        number += 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield BadRow(number, "", f"the row cannot be read: {error}")
+            continue
+        if not cells:
+            number -= 1
+            continue
+        raw = dict(zip(header, cells, strict=False))
+        if len(cells) != len(header):
+            more = {
+                f"column {place}": cell for place, cell in enumerate(cells[len(header) :], len(header) + 1)
+            }
+            yield BadRow(
+                number, "", f"the row has {len(cells)} cells, the header {len(header)}", (raw | more,)
+            )
+        elif mended:
+            yield _mended_row(number, raw)
+        else:
+            yield Row(number, raw, None, (raw,))
+
+
+def _text(stream: io.BufferedReader) -> io.TextIOWrapper:
+    start = stream.peek(4)[:4]
+    encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    return io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="")
+
+
+def _chain(head: str, rest: Iterable[str]) -> Iterator[str]:
+    yield head
+    yield from rest
+
+
+def _mended_row(number: int, raw: Mapping[str, str]) -> Row | BadRow:
+    """Read a row of the quarantine that somebody mended: without what it was set aside for."""
+    kept = {name: cell for name, cell in raw.items() if name not in SET_ASIDE}
+    if set(kept) == {"raw"}:
+        return _json_row(number, kept["raw"].encode("utf-8", "surrogateescape"))
+    return Row(number, kept, None, (kept,))
+
+
+def json_rows(stream: io.BufferedReader) -> Iterator[Row | BadRow]:
+    """Yield the rows of a JSON Lines file, one object a line; a file that is one JSON array is taken too."""
+    first = stream.read(1)
+    while first in (b" ", b"\n", b"\r", b"\t", b"\xef", b"\xbb", b"\xbf"):
+        first = stream.read(1)
+    if first == b"[":
+        yield from _array_rows(first + stream.read())
+        return
+    number, head = 0, first
+    while True:
+        line = head + stream.readline(LARGEST_ROW)
+        head = b""
+        if not line:
+            return
+        number += 1
+        if len(line) >= LARGEST_ROW and not line.endswith(b"\n"):
+            while (more := stream.readline(LARGEST_ROW)) and not more.endswith(b"\n"):
+                pass
+            yield BadRow(
+                number,
+                "",
+                f"the row is larger than {LARGEST_ROW // 1024} KB",
+                ({"raw": _decode(line[:LARGEST_ROW])},),
+            )
+        elif line.strip():
+            yield _json_row(number, line)
+
+
+def _array_rows(content: bytes) -> Iterator[Row | BadRow]:
+    try:
+        items = json.loads(content, parse_float=Decimal, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        yield BadRow(1, "", f"the file is no JSON: {error}", ())
+        return
+    for number, item in enumerate(items, 1):
+        yield _json_row(
+            number, json.dumps(item, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
+        )
+
+
+def _json_row(number: int, line: bytes) -> Row | BadRow:
+    text = _decode(line).strip()
+    raw = ({"raw": text},)
+    try:
+        values = json.loads(text, parse_float=Decimal, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if "NaN" in str(error) else "the line is no JSON"
+        return BadRow(number, "", reason, raw)
+    if not isinstance(values, dict):
+        return BadRow(number, "", "the line is no JSON object", raw)
+    kind = values.get("kind")
+    return Row(number, values, kind if kind in KINDS else None, raw)
+
+
+def _refuse(_word: str) -> Any:
+    raise ValueError("holds NaN or Infinity, which JSON does not know")
+
+
+def _decode(line: bytes) -> str:
+    return line.decode("utf-8", "surrogateescape")
+
+
+def _parquet_rows(path: Path, source: Source) -> Iterator[Row | BadRow]:
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - an optional extra
+        from pyarrow import parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise UsageError("parquet needs another package: pip install 'homing[parquet]'") from error
+    with open_binary(path) as (stream, position):
+        source._position = position  # noqa: SLF001
+        whole = io.BytesIO(stream.read()) if stream.raw.__class__ is gzip.GzipFile else stream
+        try:
+            yield from _batched(parquet.ParquetFile(whole).iter_batches(batch_size=2_000))
+        except pa.ArrowException as error:
+            raise OutsideError(
+                f"{path.name} is no parquet file that can be read: {str(error).splitlines()[0]}"
+            ) from error
+
+
+def _batched(batches: Iterable[Any]) -> Iterator[Row]:
+    number = 0
+    for batch in batches:
+        for values in batch.to_pylist():
+            number += 1
+            told = {name: value for name, value in values.items() if value is not None or name == "stock"}
+            yield Row(number, told, None, (values,))
+
+
+def _plain(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def group_orders(read: Callable[[], Iterator[Row | BadRow]]) -> Iterator[Row | BadRow]:
+    """Yield orders from rows that hold one line each; `read` is called twice, and gives the same rows each time."""
+    scattered = _scattered(read())
+    with closing(sqlite3.connect("")) as spool:
+        spool.execute("CREATE TABLE line (grouping INTEGER, number INTEGER, row TEXT)")
+        group: list[Row] = []
+        current: tuple[str, ...] | None = None
+        for row in read():
+            if isinstance(row, BadRow):
+                yield row
+                continue
+            key = _grouping(row.values)
+            if hash(key) in scattered:
+                spool.execute("INSERT INTO line VALUES (?, ?, ?)", (hash(key), row.number, _pack(row)))
+                continue
+            if key != current and group:
+                yield _as_order(group)
+                group = []
+            current = key
+            group.append(row)
+        if group:
+            yield _as_order(group)
+        yield from _spooled(spool)
+
+
+def _grouping(values: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        str(values.get("order_id", "")).strip(),
+        str(values.get("status") or ""),
+        str(values.get("status_at") or ""),
+    )
+
+
+def _scattered(rows: Iterable[Row | BadRow]) -> frozenset[int]:
+    """Return the groups whose rows do not all follow each other."""
+    seen: set[int] = set()
+    scattered: set[int] = set()
+    last: int | None = None
+    for row in rows:
+        if isinstance(row, BadRow):
+            continue
+        key = hash(_grouping(row.values))
+        if key == last:
+            continue
+        if key in seen:
+            scattered.add(key)
+        seen.add(key)
+        last = key
+    return frozenset(scattered)
+
+
+def _pack(row: Row) -> str:
+    return json.dumps([row.values, row.raw], default=str, ensure_ascii=True)
+
+
+def _spooled(spool: sqlite3.Connection) -> Iterator[Row]:
+    group: list[Row] = []
+    current = None
+    for grouping, number, packed in spool.execute(
+        "SELECT grouping, number, row FROM line ORDER BY grouping, number"
+    ):
+        if grouping != current and group:
+            yield _as_order(group)
+            group = []
+        current = grouping
+        values, raw = json.loads(packed)
+        group.append(Row(number, values, "orders", tuple(raw)))
+    if group:
+        yield _as_order(group)
+
+
+def _as_order(group: Sequence[Row]) -> Row:
+    """Return one order of its lines; of what stands on every line the first that is told holds."""
+    if len(group) == 1 and not group[0].values.get("sku"):
+        return group[0]
+    values: dict[str, Any] = {}
+    lines = []
+    for row in group:
+        told = row.values
+        if told.get("sku"):
+            lines.append({name: told.get(name) for name in _LINE})
+        for name, value in told.items():
+            if name not in _LINE and value not in ("", None) and name not in values:
+                values[name] = value
+    if lines:
+        values["lines"] = lines
+    raw = tuple(line for row in group for line in row.raw)
+    return Row(group[0].number, values, "orders", raw, tuple(row.number for row in group))
+
+
+assert set(_LINE).isdisjoint(FIELDS["orders"])
