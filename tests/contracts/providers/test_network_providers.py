@@ -53,11 +53,12 @@ def test_a_busy_server_is_a_retry(network_rig: NetworkRig) -> None:
     assert network_rig.received() == []
 
 
-def test_the_group_goes_on_after_a_refusal(network_rig: NetworkRig) -> None:
+@pytest.mark.parametrize("how", ["permanent", "bad-address", "busy"])
+def test_the_group_goes_on_after_a_refusal(network_rig: NetworkRig, how: str) -> None:
     """One refused mail does not spoil the connection for the next ones."""
-    network_rig.misbehave("permanent")
+    network_rig.misbehave(how)
     provider = network_rig.provider()
-    assert isinstance(provider.hand_over([sample_mail(1)])[0], Failed)
+    assert isinstance(provider.hand_over([sample_mail(1)])[0], (Failed, Retry))
     network_rig.server.behave()
     outcomes = provider.hand_over([sample_mail(2), sample_mail(3)])
     assert [type(outcome) for outcome in outcomes] == [Accepted, Accepted]

@@ -169,10 +169,12 @@ def test_tls_is_used_and_its_certificate_verified(
         assert len(server.taken()) == 1
 
 
-def test_tls_is_never_given_up(smtp_server: RunningServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("user", ["", "mailer"])
+def test_tls_is_never_given_up(smtp_server: RunningServer, tmp_path: Path, user: str) -> None:
     """A server, or somebody in between, that offers no STARTTLS gets neither the password nor the mail."""
-    outcome = _one(_provider(smtp_server, tmp_path, security="starttls", user="mailer"))
+    outcome = _one(_provider(smtp_server, tmp_path, security="starttls", user=user))
     assert isinstance(outcome, Retry)
+    assert "STARTTLS" in outcome.reason
     assert outcome.setup
     assert smtp_server.taken() == []
 

@@ -129,6 +129,15 @@ def test_ordinary_text_is_not_touched() -> None:
         assert clean(text) == text
 
 
+def test_a_body_cannot_end_itself() -> None:
+    """A customer's text that knows the boundary of its mail still stays inside its part."""
+    boundary = modern(to_bytes(MAIL, metadata_headers=False)).get_boundary()
+    text = f"Hello\r\n--{boundary}\r\nContent-Type: text/html\r\n\r\n<p>evil\r\n--{boundary}--\r\n"
+    parts = list(modern(to_bytes(replace(MAIL, text=text), metadata_headers=False)).iter_parts())
+    assert len(parts) == 2
+    assert parts[0].get_payload(decode=True) == text.encode()
+
+
 @given(subject=HOSTILE, html=st.text(max_size=3000), text=st.text(max_size=3000))
 def test_lines_stay_short_and_end_right(subject: str, html: str, text: str) -> None:
     """No line is longer than 998 bytes, every line ends with CRLF, and no CR or LF stands alone."""
