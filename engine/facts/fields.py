@@ -37,6 +37,7 @@ _ADDRESS = re.compile(
 )
 _BIRTHDAY = re.compile(r"(?:(\d{4})-|--)?(\d{2})-(\d{2})(?:[T ].*)?")
 _LOCALE = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?(?:[.@].*)?")
+_SPACED_OFFSET = re.compile(r"\s+([-+]\d{2}:?\d{2})$")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 TRUE, FALSE = frozenset({"true", "1", "yes", "y", "t"}), frozenset({"false", "0", "no", "n", "f"})
 
@@ -93,12 +94,20 @@ identity = text(LONGEST_ID)
 def number(value: Any, _reading: Reading | None = None) -> Decimal:
     """Read a finite number below 1e15."""
     if isinstance(value, str):
-        value = value.strip()
-        if not _NUMBER.fullmatch(value):
-            raise BadField("is no number")
-    elif isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return _number_of_text(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise BadField("is no number")
-    amount = value if isinstance(value, Decimal) else Decimal(str(value))
+    return _bounded(value if isinstance(value, Decimal) else Decimal(str(value)))
+
+
+@lru_cache(maxsize=65_536)
+def _number_of_text(words: str) -> Decimal:
+    if not _NUMBER.fullmatch(words.strip()):
+        raise BadField("is no number")
+    return _bounded(Decimal(words.strip()))
+
+
+def _bounded(amount: Decimal) -> Decimal:
     if not amount.is_finite():
         raise BadField("is no finite number")
     if abs(amount) >= MOST_NUMBER:
@@ -164,7 +173,8 @@ def truth(value: Any, _reading: Reading) -> bool:
 @lru_cache(maxsize=65_536)
 def _moment(words: str, zone: str) -> datetime:
     try:
-        told = datetime.fromisoformat(words)
+        # Shopify and others put a space before the offset.
+        told = datetime.fromisoformat(_SPACED_OFFSET.sub(r"\1", words))
     except ValueError:
         raise BadField("is no ISO 8601 time such as 2026-03-01T09:30:00+01:00") from None
     if not EARLIEST.year <= told.year <= LATEST.year:

@@ -110,7 +110,7 @@ def _prepare_postgres(connection: Any, _record: Any) -> None:
 
 def to_json(value: Any) -> str:
     """Write a JSON document as it is stored: compact, Unicode as it is, Decimals as numbers without loss of digits."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    return _ENCODER.encode(value)
 
 
 def _plain(value: Any) -> Any:
@@ -120,6 +120,9 @@ def _plain(value: Any) -> Any:
     if isoformat is not None:
         return isoformat()
     raise TypeError(f"{type(value).__name__} cannot stand in a JSON document")
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
 def outside(error: DBAPIError) -> OutsideError:
