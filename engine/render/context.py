@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
+from engine.flows import fields
 from engine.render.locales import to_decimal, to_moment
 
 
@@ -37,23 +38,24 @@ def _fields(**types: str) -> dict[str, str]:
     return {name: kind for kind, names in types.items() for name in names.split()}
 
 
-_PRODUCT = _fields(
-    text="sku title category brand currency group strategy",
+_ASKED = {"moment": "time", "date": "time", "texts": "any"}
+
+
+def _asked(known: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields that conditions can ask for: a mail can say them too."""
+    return {name: _ASKED.get(kind, kind) for name, kind in known.items() if "." not in name}
+
+
+_PRODUCT = _asked(fields.PRODUCT) | _fields(
+    text="strategy",
     money="price old_price",
     url="url image_url",
-    number="stock days_of_supply",
-    flag="available in_stock",
-    time="updated_at",
     properties="properties",
 )
-_CUSTOMER = _fields(
-    text="external_id email first_name last_name name locale language timezone country tier referral_code "
-    "subscription_status",
+_CUSTOMER = _asked(fields.CUSTOMER) | _fields(
+    text="name language",
     url="referral_url",
-    time="birthday created_at updated_at points_expire_at first_order_at last_order_at last_activity_at",
-    number="points orders average_gap_days spent_percentile churn_risk",
     money="spent predicted_value",
-    any="tags",
     rfm="rfm",
     properties="properties",
 )
@@ -70,15 +72,11 @@ _TRIGGER = _fields(
     any="facts lines products",
     product="product",
 )
-_ORDER = _fields(
-    text="order_id status currency coupon",
-    time="placed_at status_at paid_at shipped_at delivered_at cancelled_at refunded_at returned_at updated_at",
+_ORDER = _asked(fields.ORDER) | _fields(
     money="total discount value refunded",
     **{"line*": "lines", "shipment*": "shipments", "refund*": "refunds", "return*": "returns"},
 )
-_CART = _fields(
-    text="cart_id currency", url="url checkout_url", money="value", time="updated_at", **{"line*": "lines"}
-)
+_CART = _asked(fields.CART) | _fields(url="url checkout_url", money="value", **{"line*": "lines"})
 _OFFER = _fields(
     text="name code currency buy_one_get_one gift early_access",
     number="percent",
@@ -231,7 +229,7 @@ class Record:
 
     def __getitem__(self, name: str) -> Any:
         try:
-            return getattr(self, str(name))
+            return self.__getattr__(str(name))  # never the object's own attributes
         except AttributeError:
             raise KeyError(name) from None
 
@@ -298,7 +296,6 @@ def record(kind: str, values: Mapping[str, Any] | Record | None) -> Record | Non
     return Record(kind, values)
 
 
-@lru_cache(maxsize=8192)
 def safe_url(value: object) -> str | None:
     """Return an http(s) URL that is safe inside a mail, percent-encoded; None for anything else.
 
@@ -306,7 +303,11 @@ def safe_url(value: object) -> str | None:
     'https://kiyomi.test/%E8%8C%B6?q=a%20b'
     >>> safe_url("javascript:alert(1)")
     """
-    text = str(value).strip()
+    return _safe_url(str(value).strip())
+
+
+@lru_cache(maxsize=8192)
+def _safe_url(text: str) -> str | None:
     if not text.isprintable() or len(text) > 2_000:
         return None
     try:

@@ -213,7 +213,15 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
                 return self.undefined(obj=obj, name=attribute)
         if isinstance(obj, str) and attribute in _TEXT_REPLACED:
             return partial(_TEXT_REPLACED[attribute], obj)
+        if isinstance(obj, str) and attribute not in _TEXT_METHODS:
+            return self.unsafe_undefined(obj, attribute)
         return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return an item; a text's and a record's items by name are what `getattr` gives."""
+        if isinstance(argument, str) and isinstance(obj, (str, Record)):
+            return self.getattr(obj, str(argument))
+        return super().getitem(obj, argument)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Return whether a template may see an attribute; short lists for texts and times, none for numbers."""
@@ -266,7 +274,9 @@ def guarded(write: Callable[[], str], name: str, where: Callable[[str], str]) ->
             _missing(error), template=where(name), line=_place(error, name, where)[1]
         ) from error
     except RecursionError as error:
-        raise RenderError("templates or macros call each other without end", template=where(name)) from error
+        raise RenderError(
+            "templates, macros or brackets are nested without end", template=where(name)
+        ) from error
     except (UndefinedError, SecurityError, TemplateError) as error:
         path, line = _place(error, name, where)
         raise RenderError(_sentence_of(error), template=path, line=line) from error

@@ -7,11 +7,13 @@ usual branch runs, and what comes out held against MJML, mail clients and the la
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from jinja2.lexer import TokenStream
+from markupsafe import escape
 
 from engine.diagnostics import Finding, Span, has_errors
 from engine.flows.model import (
@@ -64,13 +66,15 @@ def lint(
     flow does not have must be missing in them. `kind` is the flow's: marketing mail needs an unsubscribe link.
     """
     contexts = contexts if contexts is not None else sample_contexts(library, template_name)
-    findings: dict[Finding, None] = {}
+    findings: dict[tuple[str, Span, str], Finding] = {}
     paths = library.paths(template_name)
     if not any(split_path(path)[0] == DEFAULT for path in paths):
-        findings[problems.no_default(Span(f"templates/{template_name}.mjml"), template_name)] = None
+        missing = problems.no_default(Span(f"templates/{template_name}.mjml"), template_name)
+        findings[missing.code, missing.span, missing.message] = missing
     for path in paths:
-        findings.update(dict.fromkeys(_lint_copy(library, path, contexts, kind)))
-    return sorted(findings, key=lambda finding: (finding.span, finding.code))
+        for finding in _lint_copy(library, path, contexts, kind):
+            findings.setdefault((finding.code, finding.span, finding.message), finding)  # told for one sample
+    return sorted(findings.values(), key=lambda finding: (finding.span, finding.code))
 
 
 def sample_contexts(
@@ -183,7 +187,11 @@ class _Sample:
 
     def failed(self, error: RenderError) -> Finding:
         """Return the finding for an error while rendering."""
-        span = Span(error.template, error.line, 1) if error.template and error.line else self.top
+        span = self.top
+        if error.template and error.line:
+            lines = self.prepared.library.sources[error.template.removeprefix("templates/")].split("\n")
+            jinja = re.search(r"\{[{%]", lines[error.line - 1])
+            span = Span(error.template, error.line, jinja.start() + 1 if jinja else 1)
         return problems.fails(span, error.problem, self.persona)
 
 
@@ -222,7 +230,7 @@ def _result(sample: _Sample, compiled: str) -> Iterator[Finding]:
     if context.links.unsubscribe() not in compiled:
         yield problems.no_unsubscribe(sample.top)
     address = str(context.shop.get("postal_address") or "")
-    if address and address.split(",", maxsplit=1)[0] not in compiled:
+    if address and str(escape(address.splitlines()[0])) not in compiled:
         yield problems.no_postal_address(sample.top)
 
 

@@ -24,7 +24,8 @@ TAG = re.compile(r"""<!--.*?-->|</?[A-Za-z][^<>"']*(?:"[^"]*"[^<>"']*|'[^']*'[^<
 _VALUE = re.compile(r'"[^"]*"|\'[^\']*\'')
 _DAMAGED = re.compile(r"[^\x20-\x7e]|\\")
 _DAMAGED_OR_QUOTE = re.compile(r"[^\x20-\x7e]|[\\\"]")
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_NO_CHARACTERS = "".join(chr(plane * 0x10000 + last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+_FORBIDDEN = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NO_CHARACTERS}]")
 _TITLE = re.compile(r"(<mj-title>)(.*?)(</mj-title>)", re.DOTALL)
 _ADDRESS = re.compile(
     r"""\s(?:href|src|action|formaction|background|background-url|poster|data|xlink:href)="([^"]*)\""""
@@ -115,8 +116,9 @@ def _refuse_unsafe(compiled: str) -> None:
 
 
 def _in_tag(text: str, position: int) -> bool:
-    """Return whether a position stands inside a tag, not in the text between tags."""
-    return text.rfind("<", 0, position) > text.rfind(">", 0, position)
+    """Return whether a position stands inside a tag and outside of its quoted values."""
+    start = text.rfind("<", 0, position)
+    return start > text.rfind(">", 0, position) and text.count('"', start, position) % 2 == 0
 
 
 @lru_cache(maxsize=4096)

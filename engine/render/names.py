@@ -245,7 +245,8 @@ class _Walker:
             names = [wanted.value]
         optional = isinstance(node, nodes.Include) and node.ignore_missing
         if not names:
-            self.add(problems.unknown_template(self.source.span(offset(wanted)), "", ()))
+            first = min(offset(part) for part in (wanted, *wanted.find_all(nodes.Expr)))
+            self.add(problems.unknown_template(self.source.span(first), "", ()))
         elif [name for name in names if self.checking.draw(str(name))] == [] and not optional:
             span = self.source.span(offset(wanted), len(str(names[0])) + 2)
             self.add(problems.unknown_template(span, str(names[0]), self.checking.library.sources))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from engine.diagnostics import Finding, Span
+from engine.diagnostics import Finding, Span, has_errors
 from engine.flows.nodes import Entry, Items, Node, Scalar, Table, exact, is_nothing
 from engine.flows.read_conditions import field_tests
 from engine.flows.reading import Reader
@@ -151,7 +151,7 @@ class _FrontMatter:
             field_tests(self.reader, where, "product")
         tests = exact(where) if isinstance(where, Table) else {}
         strategies = self.strategies(chain) if chain is not None else ()
-        if len(self.findings) > before:
+        if has_errors(self.findings[before:]):
             return None
         return RecommendBlock(
             entry.key, strategies, count, at_least,

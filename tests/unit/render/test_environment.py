@@ -1,0 +1,246 @@
+"""The environment of templates: strict, escaped, closed, and bounded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from engine.render.errors import RenderError, TooMuch
+from engine.render.library import TemplateLibrary
+from engine.render.render import render
+from engine.render.samples import personas, sample_context
+from tests.unit.render.conftest import ROOT, context, mail, rendered, written
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}{% raw %}"
+
+
+def test_values_are_escaped_everywhere() -> None:
+    """A customer's name is shown as it was typed and never becomes markup or template, in texts and attributes."""
+    html = rendered(
+        '<p title="{{ customer.first_name }}">{{ customer.first_name }}</p>', customer={"first_name": HOSTILE}
+    ).html
+    body = html[html.index("<body") :]
+    assert "<script" not in body
+    assert "<img" not in body
+    assert "&lt;script&gt;" in body
+    assert "{{ 7 * 7 }}" in body
+
+
+@pytest.mark.parametrize(
+    "name", ["cart-reminder", "thank-you-first", "check-in", "win-back-offer", "birthday", "replenish-soon"]
+)
+def test_hostile_shops_and_customers_stay_words(starter: TemplateLibrary, name: str) -> None:
+    """Names, titles and codes from outside add no element and no attribute to any starter mail."""
+    base = sample_context(personas()[0])
+    lines = [
+        {**line, "title": HOSTILE, "url": "javascript:alert(1)", "image_url": "data:x"}
+        for line in (base.cart or {})["lines"]
+    ]
+    evil = context(
+        customer={"first_name": HOSTILE, "last_name": HOSTILE},
+        cart={**(base.cart or {}), "lines": lines, "checkout_url": "javascript:x", "url": "vbscript:x"},
+        order={**(base.order or {}), "lines": lines, "order_id": HOSTILE},
+        product={**(base.product or {}), "title": HOSTILE, "url": "javascript:x"},
+        offer={"name": HOSTILE, "code": HOSTILE},
+    )
+    html = render(starter, name, evil).html
+    assert "<script" not in html
+    assert "javascript:" not in html
+    assert "<img src=x" not in html
+
+
+def test_none_is_written_as_nothing() -> None:
+    """A known field without a value writes nothing, and `or` takes over for it."""
+    assert written("[{{ customer.first_name }}]", customer={"first_name": None}) == "[]"
+    assert written("{{ customer.first_name or 'there' }}", customer={"first_name": None}) == "there"
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("{{ customer.frist_name }}", 'customer has no field "frist_name"; did you mean "first_name"?'),
+        ("{{ customer.frist_name or 'x' }}", "frist_name"),
+        ("{{ custmer }}", 'did you mean "customer"?'),
+        ("{{ shop.slogan }}", 'shop has no field "slogan"'),
+        ("{{ words.nothing }}", "words has no field"),
+        ("{{ links.unsubscrib }}", "unsubscribe"),
+        ("{{ blocks.nothing() }}", "nothing"),
+        ("{{ answer.score }}", "does not have"),
+        ("{{ cart }}", "whole cart"),
+        ("{{ cart.lines }}", "whole list"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ 'a' + 1 }}", "worked out"),
+        ("{% if %}{% endif %}", "Expected"),
+        ("{{ x | nothing }}", "nothing"),
+        ("{% include 'nope.mjml' %}", "nope"),
+        ("{{ '%s' % 1 }}", "does not format"),
+    ],
+)
+def test_mistakes_are_told_with_their_line(body: str, sentence: str) -> None:
+    """Every mistake in a template is one RenderError with file and line, and a likely name."""
+    with pytest.raises(RenderError) as caught:
+        rendered(f"\n\n{body}", answer=None)
+    assert sentence in str(caught.value)
+    assert caught.value.template == "templates/x.mjml"
+    assert caught.value.line == 6
+
+
+def test_a_misspelt_subject_is_on_its_own_line() -> None:
+    """The front matter's lines count too."""
+    with pytest.raises(RenderError, match=r"templates/x.mjml:2: .*first_name"):
+        rendered("x", subject="{{ customer.frist_name }}")
+
+
+def test_errors_in_a_layout_name_the_layout() -> None:
+    """What fails in a layout or a block is told at that file's line."""
+    library = TemplateLibrary(
+        {
+            "layouts/a.mjml": "<mjml><mj-body>\n{% block body %}{% endblock %}\n{{ blocks.b() }}</mj-body></mjml>",
+            "blocks/b.mjml": "{% macro b() %}\n\n{{ shop.nope }}{% endmacro %}",
+            "x.mjml": '---\nsubject: s\n---\n{% extends "layouts/a.mjml" %}',
+        }
+    )
+    with pytest.raises(RenderError, match=r"^templates/blocks/b.mjml:3: "):
+        render(library, "x", context())
+
+
+def test_errors_hold_no_values() -> None:
+    """No text of a customer stands in an error: it goes into logs."""
+    with pytest.raises(RenderError) as caught:
+        rendered("{{ customer.first_name + 1 }}{{ 0 }}", customer={"first_name": "Secretina"})
+    assert "Secretina" not in str(caught.value)
+
+
+ESCAPES = [
+    "{{ ''.__class__ }}", "{{ ''.__class__.__mro__[1].__subclasses__() }}", "{{ customer._values }}", "{{ customer.__class__ }}",
+    "{{ cart['__class__'] }}", "{{ customer['_values'] }}", "{{ cart.lines | map(attribute='__class__') | list }}",
+    "{{ cart.lines | join(attribute='_values') }}", "{{ cart.lines | sort(attribute='_values') | length }}",
+    "{{ links._maker.secret }}", "{{ blocks._environment }}", "{{ self.__init__ }}", "{{ _budget }}", "{% set _budget = 1 %}",
+    "{{ _formats }}", "{{ range.__globals__ }}", "{{ blocks.b.__globals__ }}", "{{ ''.format.__globals__ }}",
+    "{{ '{0.__class__}'.format(1) }}", "{{ '{0.__class__}' | format(1) }}", "{{ ''.format_map({}) }}", "{{ now.strftime('%Y') }}",
+    "{{ now.tzinfo }}", "{{ (1).to_bytes(9, 'big') }}", "{{ cycler }}", "{{ lipsum(5) }}", "{{ config }}", "{{ request }}",
+    "{{ '<b>' | safe }}", "{% autoescape false %}{{ '<b>' }}{% endautoescape %}", "{{ namespace.__init__.__globals__ }}",
+    "{{ cart.lines.append(1) }}", "{{ [].append(1) }}", "{{ {}.update({}) }}", "{{ 'a'.encode() }}", "{{ ''.translate({}) }}",
+    "{{ dict.fromkeys('ab') }}{{ dict.__subclasses__() }}", "{% import 'os' as os %}", "{{ ''|attr('__class__') }}",
+    "{{ customer | pprint }}", "{{ [1, 2] | random }}", "{% for x in customer.__dict__ %}{% endfor %}",
+    "{{ customer.properties.__class__ }}", "{{ trigger.__class__ }}", "{{ (cart.lines | first).__init__ }}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", ESCAPES)
+def test_nothing_leads_out_of_the_sandbox(body: str) -> None:
+    """No attribute, filter, method or trick reaches the machine, the secrets or the rules of rendering."""
+    library = TemplateLibrary({"x.mjml": mail(body), "blocks/b.mjml": "{% macro b() %}b{% endmacro %}"})
+    with pytest.raises(RenderError):
+        render(library, "x", context())
+
+
+BOMBS = {
+    "range": "{% for i in range(10**9) %}{% endfor %}",
+    "large range": "{{ range(999999999) | length }}",
+    "nested loops": "{% for a in range(999) %}{% for b in range(999) %}{% for c in range(999) %}{% endfor %}{% endfor %}{% endfor %}",
+    "nested output": "{% for a in range(999) %}{% for b in range(999) %}some words to fill the page{% endfor %}{% endfor %}",
+    "long text": "{{ 'a' * 10**9 }}",
+    "long text, other way": "{{ 10**9 * 'a' }}",
+    "long list": "{{ ([0] * 10**9) | length }}",
+    "power": "{{ 10 ** (10 ** 10) }}",
+    "factorial": "{% set ns = namespace(x=2) %}{% for i in range(999) %}{% set ns.x = ns.x * ns.x %}{% endfor %}{{ ns.x }}",
+    "doubling by +": "{% set ns = namespace(x='aa') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+    "doubling by ~": "{% set ns = namespace(x='aa') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+    "doubling by blocks": "{% set ns = namespace(x='aa') %}{% for i in range(99) %}{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}"
+    "{% set ns.x = y %}{% endfor %}",
+    "doubling lists": "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+    "centre": "{{ 'a' | center(10**9) }}",
+    "centre, method": "{{ 'a'.center(10**9) }}",
+    "zfill": "{{ 'a'.zfill(10**9) }}",
+    "ljust": "{{ 'a'.ljust(10**9) }}",
+    "expandtabs": "{{ '\t'.expandtabs(10**9) }}",
+    "replace": "{{ ('a' * 60000) | replace('a', 'b' * 60000) }}",
+    "replace, method": "{{ ('a' * 60000).replace('', 'b' * 60000) }}",
+    "join": "{{ (['b' * 60000] * 900) | join('c' * 60000) }}",
+    "join, method": "{{ ('c' * 60000).join(['b' * 60000] * 900) }}",
+    "batch": "{{ [1] | batch(10**9, 'x') | list }}",
+    "batch 2": "{{ [1] | batch(10**9) | list }}",
+    "slice": "{{ [1] | slice(10**9) | list }}",
+    "indent": "{{ 'a\n' | indent(10**9) }}",
+    "round": "{{ 1.5 | round(10**9, 'ceil') }}",
+    "number digits": "{{ 1 | number(10**9) }}{% for a in range(999) %}{% for b in range(99) %}{{ 1 | number(9) }}{% endfor %}{% endfor %}",
+    "percent": "{{ '%1000000000d' % 1 }}",
+    "percent, filter": "{{ '%1000000000d' | format(1) }}",
+    "macro recursion": "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
+    "macro tree": "{% macro a(n) %}{% if n %}{{ a(n - 1) }}{{ a(n - 1) }}{% endif %}{% endmacro %}{{ a(40) }}",
+    "include itself": "{% include 'x.mjml' %}",
+    "block recursion": "{% block q %}{{ self.q() }}{% endblock %}",
+    "recursive loop": "{% for i in [[1]] recursive %}{{ loop([i, i]) }}{% endfor %}",
+    "many loops over a text": "{% for a in 'a' * 60000 %}{% for b in 'a' * 60000 %}{% endfor %}{% endfor %}",
+    "deep expression": "{{ " + "(" * 300 + "1" + ")" * 300 + " }}",
+}
+
+
+@pytest.mark.parametrize("name", sorted(BOMBS))
+def test_bombs_end_early(name: str) -> None:
+    """A template that would run, grow or recurse without end is stopped within three seconds."""
+    started = time.monotonic()
+    with pytest.raises(RenderError):
+        rendered(BOMBS[name])
+    assert time.monotonic() - started < 3
+
+
+def test_bombs_need_little_memory() -> None:
+    """All of them together stay below 256 MB."""
+    program = (
+        "import resource\n"
+        "from tests.unit.render.test_environment import BOMBS\n"
+        "from tests.unit.render.conftest import rendered\n"
+        "from engine.render.errors import RenderError\n"
+        "for body in BOMBS.values():\n"
+        "    try: rendered(body)\n"
+        "    except RenderError: pass\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 256 * 1024
+
+
+def test_too_much_is_told_as_such() -> None:
+    """The error of a bomb says what ran too far."""
+    with pytest.raises(TooMuch, match="numbers"):
+        rendered("{% for i in range(10**9) %}{% endfor %}")
+
+
+def test_ordinary_loops_run() -> None:
+    """The bounds are far from what mails need."""
+    assert written("{% for i in range(200) %}{{ i }},{% endfor %}").count(",") == 200
+
+
+def test_everyday_filters() -> None:
+    """Money, numbers, dates and plurals are written for the customer; `lines` keeps line breaks."""
+    values = {"first_name": "a\n<b>", "properties": {"n": 2, "big": "1234567.5"}}
+    assert written("{{ 12.5 | money('EUR') }}", customer=values) == "€12.50"
+    assert written("{{ customer.properties.big | number }}", customer=values) == "1,234,567.5"
+    assert written("{{ customer.properties.n | plural('# day', '# days') }}", customer=values) == "2 days"
+    assert written("{{ customer.first_name | lines }}", customer=values) == "a<br />&lt;b&gt;"
+    moment = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
+    assert (
+        written("{{ trigger.at | date }}", trigger={"at": moment}, now=datetime(2026, 3, 2, tzinfo=UTC))
+        == "1 March 2026"
+    )
+    assert written("{{ customer.spent | money }}", customer={"spent": Decimal("1200")}) == "€1,200.00"
+
+
+def test_german_money_keeps_its_no_break_space() -> None:
+    """A price in German never breaks between number and sign, in words and in attributes."""
+    html = rendered(
+        '<p title="{{ 12.5 | money }}">{{ 12.5 | money }}</p>',
+        customer={"locale": "de-DE"},
+        shop={"locale": "de", "currency": "EUR", "name": "S", "url": "https://s.test"},
+    ).html
+    assert "12,50\u00a0€</p>" in html
+    assert 'title="12,50&#160;&#8364;"' in html

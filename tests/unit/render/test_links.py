@@ -1,0 +1,110 @@
+"""Signed links: opaque, unforgeable, bound to their purpose, and still good after a change of keys."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.render.errors import RenderError
+from engine.render.links import ACTIONS, SignedLinks, read_token
+
+SECRET, OTHER = b"s" * 32, b"o" * 32
+LINKS = SignedLinks("https://mail.kiyomi.test/", SECRET, "key-1", 42, "reminders")
+
+
+def parts(url: str) -> tuple[str, str]:
+    """Return the letter and the token of a link."""
+    assert url.startswith("https://mail.kiyomi.test/")
+    letter, token = url.removeprefix("https://mail.kiyomi.test/").split("/")
+    return letter, token
+
+
+def test_each_link_says_what_it_is_for() -> None:
+    """A token gives back the message, the customer, the topic and what is asked."""
+    for url in (LINKS.unsubscribe(), LINKS.preferences(), LINKS.view_in_browser()):
+        letter, text = parts(url)
+        token = read_token(SECRET, text, letter)
+        assert token is not None
+        assert (token.action, token.message_key, token.customer_id, token.topic) == (
+            ACTIONS[letter],
+            "key-1",
+            42,
+            "reminders",
+        )
+    letter, text = parts(
+        LINKS.answer(
+            "survey_answered", survey="nps", score=Decimal(9), at=datetime(2026, 3, 1, tzinfo=UTC), none=None
+        )
+    )
+    answer = read_token(SECRET, text, letter)
+    assert answer is not None
+    assert (answer.event, dict(answer.facts)) == (
+        "survey_answered",
+        {"survey": "nps", "score": 9, "at": "2026-03-01T00:00:00+00:00"},
+    )
+    letter, text = parts(LINKS.snooze(14))
+    snooze = read_token(SECRET, text, letter)
+    assert snooze is not None
+    assert snooze.days == 14
+
+
+def test_a_link_is_good_for_one_purpose() -> None:
+    """The token of a page that only shows something does not unsubscribe."""
+    _, text = parts(LINKS.view_in_browser())
+    assert read_token(SECRET, text, "u") is None
+    assert read_token(SECRET, text, "v") is not None
+
+
+def test_keys_can_be_changed() -> None:
+    """Links signed with an older key stay good while that key is kept, and no longer."""
+    _, text = parts(LINKS.unsubscribe())
+    assert read_token([OTHER, SECRET], text, "u") is not None
+    assert read_token(OTHER, text, "u") is None
+    assert read_token([], text, "u") is None
+
+
+@given(st.integers(0, 200), st.integers(1, 255))
+def test_any_change_breaks_a_token(position: int, flip: int) -> None:
+    """Not one bit of a token can be changed."""
+    _, text = parts(LINKS.unsubscribe())
+    raw = bytearray(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    raw[position % len(raw)] ^= flip
+    assert read_token(SECRET, base64.urlsafe_b64encode(raw).decode().rstrip("="), "u") is None
+
+
+@given(st.text(max_size=60))
+def test_nonsense_is_no_token(text: str) -> None:
+    """Whatever arrives instead of a token is nobody's."""
+    assert read_token(SECRET, text, "u") is None
+
+
+def test_links_are_plain() -> None:
+    """A link is short, holds only letters that survive every client, no query, and no address."""
+    for url in (LINKS.unsubscribe(), LINKS.answer("review_given", rating=5, order_id="1042")):
+        assert url.isascii()
+        assert "?" not in url
+        assert "@" not in url
+        assert len(url) < 250
+
+
+@pytest.mark.parametrize("days", [0, -1, 367, "14", True, 1.5])
+def test_snoozes_have_bounds(days: object) -> None:
+    """A reminder comes one to 366 days later."""
+    with pytest.raises(RenderError):
+        LINKS.snooze(days)  # type: ignore[arg-type]
+
+
+def test_links_do_not_grow_without_bound() -> None:
+    """A template cannot put a book into a link."""
+    with pytest.raises(RenderError, match="too much"):
+        LINKS.answer("note", text="x" * 5_000)
+
+
+def test_the_secret_is_not_shown() -> None:
+    """Printing the maker of links does not print its key."""
+    assert "ssss" not in repr(LINKS)

@@ -1,0 +1,265 @@
+"""The lint: every mistake on its place in the author's file, before any mail is made."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from engine.flows import fields
+from engine.flows.load import load_project
+from engine.flows.manual import pages
+from engine.flows.model import Send
+from engine.render.context import KINDS
+from engine.render.library import TemplateLibrary
+from engine.render.lint import lint, missing_names, sample_contexts
+from engine.settings import Settings
+from tests.unit.render.conftest import ROOT, mail
+
+
+def told(source: str, **more: str) -> list[str]:
+    """Return `CODE file:line:column` for each finding of a template."""
+    library = TemplateLibrary({"x.mjml": source, **more})
+    return [
+        f"{finding.code} {str(finding.span).removeprefix('templates/')}"
+        for finding in lint(library, "x", kind="transactional")
+    ]
+
+
+def marked(source: str) -> tuple[str, str]:
+    """Return a source without its ◊, and line:column of where that stood."""
+    before = source[: source.index("◊")]
+    return source.replace("◊", ""), f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+
+
+def test_the_starter_set_is_clean(starter: TemplateLibrary) -> None:
+    """No starter template has a finding, with what its own flow has and no more."""
+    project = load_project(ROOT, Settings(root=ROOT))
+    assert not project.findings
+    sent = 0
+    for flow in project.definitions.flows.values():
+        for step in flow.all_steps():
+            if not isinstance(step, Send):
+                continue
+            for name in step.templates:
+                contexts = sample_contexts(starter, name, without=missing_names(flow, step))
+                assert lint(starter, name, contexts) == []
+                sent += 1
+    assert sent >= 14
+
+
+def test_all_starter_templates_are_used(starter: TemplateLibrary) -> None:
+    """No template lies about that no flow sends."""
+    flows = load_project(ROOT, Settings(root=ROOT)).definitions.flows.values()
+    used = {
+        name
+        for flow in flows
+        for step in flow.all_steps()
+        if isinstance(step, Send)
+        for name in step.templates
+    }
+    assert used == set(starter.names())
+
+
+NAMES = [
+    ("T203", "{{ customer.◊frist_name }}"),
+    ("T203", "{{ customer.first_name }} {{ customer.◊frist_name }}"),
+    ("T203", '{{ customer["◊frist_name"] }}'),
+    ("T202", "{{ ◊custmer.first_name }}"),
+    ("T202", "{% if ◊custmer %}{% endif %}"),
+    ("T203", "{% for line in cart.lines %}{{ line.◊titel }}{% endfor %}"),
+    ("T203", "{% for line in order.lines | sort(attribute='◊titel') %}{% endfor %}"),
+    ("T203", "{{ cart.lines | map(attribute='◊titel') | join }}"),
+    ("T203", "{{ (cart.lines | first).◊titel }}"),
+    ("T203", "{{ cart.lines[0].◊titel }}"),
+    ("T203", "{{ cart.lines.◊title }}"),
+    ("T203", "{% set basket = cart %}{{ basket.◊linse }}"),
+    ("T203", "{% with o = order %}{{ o.◊totl }}{% endwith %}"),
+    ("T203", "{{ offer.product.◊nam }}"),
+    ("T203", "{{ shop.◊slogan }}"),
+    ("T203", "{{ links.◊unsubscrib }}"),
+    ("T203", "{{ flow.◊nam if true else 1 }}"),
+    ("T203", "{{\n\n  order\n    .◊totl | money }}"),
+    ("T204", "{{ order.total | ◊mony }}"),
+    ("T204", "{{ order.total | ◊safe }}"),
+    ("T204", "{% if order is ◊shiny %}{% endif %}"),
+    ("T205", '{% include ◊"nope.mjml" %}'),
+    ("T205", "{% include ◊customer.tier %}"),
+    ("T206", "{{ blocks.◊crt(cart) }}"),
+    ("T207", "{{ blocks.◊b(1, 2, 3) }}"),
+    ("T207", "{{ blocks.◊b(colour=1) }}"),
+    ("T202", "{% macro m(a) %}{{ a }}{{ ◊c }}{% endmacro %}"),
+    ("T202", "{% for a in cart.lines %}{% endfor %}{{ ◊a }}"),
+    ("T202", "{{ ◊loop.index }}"),
+    ("T201", "{% if customer %}◊"),
+    ("T201", "{% ◊foo %}"),
+]
+
+
+@pytest.mark.parametrize(("code", "body"), NAMES)
+def test_names_have_line_and_column(code: str, body: str) -> None:
+    """An unknown name, field, filter, file or block is told where it stands, without any values."""
+    source, place = marked(mail(f"\n  {body}"))
+    found = told(source, **{"blocks/b.mjml": "{% macro b(x, y=1) %}{{ x }}{{ y }}{% endmacro %}"})
+    assert f"{code} x.mjml:{place}" in found
+
+
+def test_subjects_are_checked_too() -> None:
+    """The front matter's lines have their columns."""
+    source, place = marked(mail("x", subject="Hello {{ customer.◊frist_name }}"))
+    assert f"T203 x.mjml:{place}" in told(source)
+
+
+def test_mistakes_in_drawn_files_are_told_there() -> None:
+    """What is wrong in a layout, an include, an import or a block is told in that file."""
+    layout, in_layout = marked(
+        "<mjml><mj-body>\n{{ shop.◊nope }}{% block body %}{% endblock %}</mj-body></mjml>"
+    )
+    part, in_part = marked("\n\n {{ order.◊nope }}")
+    macros, in_macros = marked("{% macro m() %}\n{{ cart.◊nope }}{% endmacro %}")
+    block, in_block = marked("{% macro b() %}{{ links.◊nope }}{% endmacro %}")
+    body = '{% extends "layouts/l.mjml" %}{% import "m.mjml" as m %}{% block body %}{% include "p.mjml" %}{{ blocks.b() }}{% endblock %}'
+    found = told(
+        f"---\nsubject: s\n---\n{body}",
+        **{"layouts/l.mjml": layout, "p.mjml": part, "m.mjml": macros, "blocks/b.mjml": block},
+    )
+    assert {
+        f"T203 layouts/l.mjml:{in_layout}",
+        f"T203 p.mjml:{in_part}",
+        f"T203 m.mjml:{in_macros}",
+        f"T203 blocks/b.mjml:{in_block}",
+    } <= set(found)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{{ customer.properties.anything }}", "{{ trigger.anything }}", "{{ answer.score }}", "{{ x | default('') }}",
+        "{% if x is defined %}{% endif %}", "{% set x = 1 %}{{ x }}", "{% for a in cart.lines %}{{ loop.index }}{{ a.title }}{% endfor %}",
+        "{% macro m(a, b=1) %}{{ a }}{{ b }}{{ caller() }}{% endmacro %}{% call m(1) %}x{% endcall %}",
+        "{% for a, b in [(1, 2)] %}{{ a }}{{ b }}{% endfor %}", "{% set ns = namespace(n=0) %}{% set ns.n = 1 %}{{ ns.n }}",
+        "{{ cart.lines | selectattr('in_stock') | map(attribute='title') | join(', ') }}", "{{ shop.name[:3] }}",
+        "{% for a in cart.lines if a.price %}{{ a.total }}{% else %}x{% endfor %}", "{{ now | date }}", "{{ brand.accent }}",
+        "{% include 'nope.mjml' ignore missing %}", "{{ customer.rfm.r if customer.rfm }}", "{{ customer.first_name.upper() if customer.first_name }}",
+    ],
+)  # fmt: skip
+def test_what_is_right_is_not_told(body: str) -> None:
+    """The lint claims nothing that it does not know."""
+    assert told(mail(body)) == []
+
+
+PAGE = '---\nsubject: s\n---\n{% extends "layouts/l.mjml" %}\n{% block body %}\n'
+LAYOUT = "<mjml><mj-body>{% block body %}{% endblock %}</mj-body></mjml>"
+SECTION = "<mj-section><mj-column>{}</mj-column></mj-section>"
+STRUCTURE = [
+    ("T301", SECTION.format("◊<mj-texx>a</mj-texx>")),
+    ("T301", SECTION.format("<mj-text>◊<script>a</script></mj-text>")),
+    ("T301", SECTION.format("<mj-text>◊<blink>a</blink></mj-text>")),
+    ("T302", "<mj-section>◊<mj-text>a</mj-text></mj-section>"),
+    ("T302", "◊<mj-column></mj-column>"),
+    ("T302", SECTION.format("◊<p>a</p>")),
+    ("T302", "<mj-section>◊<mj-column>loose words</mj-column></mj-section>"),
+    ("T303", SECTION.format("<mj-text>a ◊< b</mj-text>")),
+    ("T303", SECTION.format("<mj-text>a ◊& b</mj-text>")),
+    ("T304", SECTION.format("<mj-text>◊<p>a</mj-text>")),
+    ("T305", '◊<mj-include path="x" />'),
+    ("T401", SECTION.format('◊<mj-image src="https://x.test/a.png" />')),
+    ("T401", SECTION.format('<mj-text>◊<img src="https://x.test/a.png" /></mj-text>')),
+    (
+        "T401",
+        "{% for i in range(2) %}"
+        + SECTION.format('{% if i %}\n  ◊<mj-image src="https://x.test/a.png" />{% endif %}')
+        + "{% endfor %}",
+    ),
+    ("T402", SECTION.format('◊<mj-button href="http://x.test">x</mj-button>')),
+    ("T402", SECTION.format('<mj-text>◊<a href="https://localhost:3000/">x</a></mj-text>')),
+    ("T402", SECTION.format('◊<mj-image alt="" src="http://192.168.0.2/a.png" />')),
+    ("T208", SECTION.format("<mj-text>◊{{ 1 / 0 }}</mj-text>")),
+    ("T208", SECTION.format("<mj-text>◊{{ customer.tier.upper() }}</mj-text>")),
+]
+
+
+@pytest.mark.parametrize(("code", "body"), STRUCTURE)
+def test_structure_has_line_and_column(code: str, body: str) -> None:
+    """What MJML does not allow is told at its tag, through layouts, conditions and loops, once for all samples."""
+    source, place = marked(f"{PAGE}  {body}\n{{% endblock %}}")
+    found = told(source, **{"layouts/l.mjml": LAYOUT})
+    assert found.count(f"{code} x.mjml:{place}") == 1
+
+
+def test_structure_of_a_block_is_told_in_the_block() -> None:
+    """A picture without alt text is told in the block that writes it."""
+    block, place = marked(
+        '{% macro b() %}\n<mj-section><mj-column>◊<mj-image src="https://x.test/a.png" /></mj-column></mj-section>{% endmacro %}'
+    )
+    found = told(
+        PAGE + "{{ blocks.b() }}{% endblock %}", **{"layouts/l.mjml": LAYOUT, "blocks/b.mjml": block}
+    )
+    assert f"T401 blocks/b.mjml:{place}" in found
+
+
+def test_marketing_mail_can_be_stopped() -> None:
+    """A marketing mail without an unsubscribe link is an error, without a postal address a warning."""
+    findings = lint(TemplateLibrary({"x.mjml": mail("x")}), "x")
+    assert [(finding.code, finding.severity) for finding in findings] == [
+        ("T404", "error"),
+        ("T406", "warning"),
+    ]
+    whole = mail('<a href="{{ links.unsubscribe }}">stop</a> {{ shop.postal_address }}')
+    assert lint(TemplateLibrary({"x.mjml": whole}), "x") == []
+
+
+def test_size_and_subject_are_advice() -> None:
+    """A mail that Gmail would cut, and a subject that phones would, are warnings."""
+    long = mail(
+        "word " * 25_000, subject="A subject that goes on and on and on, long after everybody stopped reading"
+    )
+    library = TemplateLibrary({"x.mjml": long})
+    assert {(finding.code, finding.severity) for finding in lint(library, "x", kind="transactional")} == {
+        ("T403", "warning"),
+        ("T405", "warning"),
+    }
+
+
+def test_every_copy_is_checked() -> None:
+    """A mistake in a translation is told there; a template without a default is told too."""
+    library = TemplateLibrary({"ja/x.mjml": mail("{{ customer.nam }}")})
+    assert {(finding.code, finding.span.file) for finding in lint(library, "x")} == {
+        ("T105", "templates/x.mjml"),
+        ("T203", "templates/ja/x.mjml"),
+    }
+
+
+def test_what_the_flow_lacks_is_missed() -> None:
+    """A cart in a birthday mail is found before the first birthday."""
+    library = TemplateLibrary({"x.mjml": mail("{{ cart.lines | length }}")})
+    contexts = sample_contexts(library, "x", without=frozenset({"cart"}))
+    findings = lint(library, "x", contexts, kind="transactional")
+    assert [finding.code for finding in findings] == ["T208"]
+
+
+def test_the_projects_own_keys_are_known() -> None:
+    """A key that the project adds to [shop] or [brand] is a field."""
+    library = TemplateLibrary({"x.mjml": mail("{{ shop.slogan }} {{ brand.corner }}")})
+    contexts = sample_contexts(library, "x", shop={"slogan": "Drink!"}, brand={"corner": "4px"})
+    assert lint(library, "x", contexts, kind="transactional") == []
+
+
+def test_all_fields_of_conditions_are_fields_of_templates() -> None:
+    """What a flow can ask, a mail can say."""
+    for kind, known in (
+        ("customer", fields.CUSTOMER),
+        ("product", fields.PRODUCT),
+        ("cart", fields.CART),
+        ("order", fields.ORDER),
+        ("line", fields.LINE),
+    ):
+        missing = {name.split(".")[0] for name in known} - set(KINDS[kind].fields)
+        assert not missing
+
+
+def test_every_code_has_a_page() -> None:
+    """`homing explain` knows each code that the lint can tell."""
+    source = (Path(ROOT) / "engine" / "render" / "problems.py").read_text(encoding="utf-8")
+    assert set(re.findall(r'"(T\d{3})"', source)) <= {page.code for page in pages()}
