@@ -91,7 +91,8 @@ def test_what_a_user_wrote_is_never_statement_text(database: Database) -> None:
 @given(word=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=8))
 def test_the_text_is_the_same_whatever_the_words(word: str) -> None:
     """Two conditions that differ only in a user's words compile to the same statement on both databases."""
-    for dialect in (sqlite.dialect(), postgresql.dialect()):
+    dialects: tuple[Any, ...] = (sqlite, postgresql)
+    for dialect in (module.dialect() for module in dialects):
         texts = {
             str(
                 customers_matching(

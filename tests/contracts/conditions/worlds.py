@@ -232,7 +232,7 @@ PATHS = {
 
 
 @st.composite
-def tests(draw: st.DrawFn) -> Test:
+def any_test(draw: st.DrawFn) -> Test:
     """One test: any operator with operands that may not fit it."""
     op: Operator = draw(st.sampled_from(OPERATORS))
     if op == "exists":
@@ -247,7 +247,7 @@ def tests(draw: st.DrawFn) -> Test:
 
 
 def _fields(scope: str, *, least: int = 0) -> SearchStrategy[tuple[FieldTest, ...]]:
-    several = st.lists(tests(), min_size=1, max_size=2).map(tuple)
+    several = st.lists(any_test(), min_size=1, max_size=2).map(tuple)
     one = st.builds(FieldTest, st.sampled_from(PATHS[scope]), several)
     return st.lists(one, min_size=least, max_size=2).map(tuple)
 
