@@ -28,6 +28,7 @@ from tests.contracts.conditions.worlds import (
     SUBJECTS,
     ZONES,
     World,
+    any_test,
     worlds,
 )
 
