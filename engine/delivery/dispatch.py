@@ -81,13 +81,20 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One dispatching worker: its name, the machine's clock for leases, chance for backoff, and a pause switch."""
+    """One dispatching worker: its name, the machine's clock for leases, chance for backoff, and what holds it back.
+
+    `may_go_on` is asked before each group with the flows that were closed when the messages were claimed: False as soon
+    as another one is paused, or the program is to end (`stopping`). `wait_for_rate` returns when that many mails may
+    leave by a real provider. `most` is how many messages are claimed at once.
+    """
 
     name: str
     machine_now: Callable[[], datetime]
     chance: random.Random
-    may_go_on: Callable[[], bool] = lambda: True
+    may_go_on: Callable[[Collection[str]], bool] = lambda _closed: True
     wait_for_rate: Callable[[int], None] = lambda _count: None
+    stopping: Callable[[], bool] = lambda: False
+    most: int = CLAIM
 
 
 def dispatch(
@@ -98,13 +105,20 @@ def dispatch(
     secret: bytes,
     worker: Worker,
     closed: Collection[str] = (),
-    limit: int = CLAIM,
+    limit: int | None = None,
+    due_by: datetime | None = None,
 ) -> Tally:
-    """Claim what is due and take it through the gate and out of the house; return what became of it."""
+    """Claim what is due and take it through the gate and out of the house; return what became of it.
+
+    `due_by` (default: the moment of `at`) leaves younger messages for later: the gate judges at the present, but only
+    what was due when a pass looked at everything, so that priorities meet.
+    """
     tally = Tally()
     with database.write() as connection:
         recover(connection, at.now, worker.machine_now())
-        claimed = claim(connection, worker.name, at.now, worker.machine_now(), closed, limit)
+        claimed = claim(
+            connection, worker.name, due_by or at.now, worker.machine_now(), closed, limit or worker.most
+        )
     if not claimed:
         return tally
     tally.claimed = len(claimed)
@@ -114,7 +128,9 @@ def dispatch(
     ready = [each for each in made if each.mail is not None or each.call is not None]
     for start in range(0, len(ready), GROUP):
         group = ready[start : start + GROUP]
-        if not worker.may_go_on():
+        # Waited for before the hand-over begins: what dies while it waits is not in doubt.
+        worker.wait_for_rate(sum(1 for made in group if _route(made, exits) not in ("mailbox", "webhook")))
+        if not worker.may_go_on(closed):
             with database.write() as connection:
                 release(connection, [each.message for each in ready[start:]])
             break
@@ -174,7 +190,6 @@ def _hand_over_group(
         going = _commit_verdicts(connection, group, routes, judged, at, worker, tally)
     if not going:
         return
-    worker.wait_for_rate(sum(1 for _, route in going if route not in ("mailbox", "webhook")))
     outcomes = _call(going, exits)
     with database.write() as connection:
         record(connection, [(made, route, outcome) for (made, route), outcome in zip(going, outcomes, strict=True)], at, worker)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -19,17 +20,21 @@ from pathlib import Path
 from sqlalchemy import Connection, select
 
 from engine.clock import machine_now
-from engine.delivery.dispatch import Exits, Worker
+from engine.delivery.dispatch import CLAIM, Exits, Worker
 from engine.delivery.provider import make_provider
+from engine.delivery.rate import parse_rate
 from engine.delivery.webhook import to_address, to_folder
 from engine.errors import UsageError
+from engine.runtime.pace import Pace
 from engine.runtime.passes import Engine
+from engine.runtime.switch import Switch
 from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database
 from engine.store.tables import customers, flows, staged_facts
 
 MAILBOX = "mailbox"
+LIVE_FINGERPRINT = "live_fingerprint"
 
 
 def place_clock(database: Database, asked: datetime | None, present: datetime, *, writing: bool) -> datetime:
@@ -60,12 +65,25 @@ def _is_empty(connection: Connection) -> bool:
 
 def effective_settings(settings: Settings, database: Database) -> Settings:
     """Return the settings as they hold for this database: a virtual one, or one that never went live, is a sandbox."""
-    with database.read() as connection:
-        virtual = meta.virtual_now(connection) is not None
-        live_as = meta.get(connection, "live_fingerprint")
-    if settings.delivery.mode == "live" and (virtual or live_as != fingerprint(settings, database)):
+    if settings.delivery.mode == "live" and why_sandbox(settings, database) is not None:
         return replace(settings, delivery=replace(settings.delivery, mode="sandbox"))
     return settings
+
+
+def why_sandbox(settings: Settings, database: Database) -> str | None:
+    """Return the plain reason why mails stay in the sandbox, or None where this installation is live."""
+    if settings.delivery.mode != "live":
+        return 'mode is "sandbox" in [delivery]'
+    with database.read() as connection:
+        virtual = meta.virtual_now(connection) is not None
+        live_as = meta.get(connection, LIVE_FINGERPRINT)
+    if virtual:
+        return "the database stands on a virtual clock"
+    if live_as is None:
+        return "`homing live` was never called for this database"
+    if live_as != fingerprint(settings, database):
+        return "the database went live elsewhere and was copied or moved here; `homing live` makes this place the live one"
+    return None
 
 
 def fingerprint(settings: Settings, database: Database) -> str:
@@ -92,14 +110,31 @@ def open_engine(
     *,
     environ: Mapping[str, str] = os.environ,
     chance: random.Random | None = None,
-    may_go_on: Callable[[], bool] = lambda: True,
-    wait_for_rate: Callable[[int], None] | None = None,
+    switch: Switch | None = None,
+    pace: Pace | None = None,
 ) -> Engine:
-    """Return an engine that can tick: the settings as they hold for this database, and a worker with its own name."""
+    """Return an engine that can tick: the settings as they hold for this database, and a worker with its own name.
+
+    The worker heeds pauses and `[delivery] rate`; a daemon brings its own `switch` and `pace`, which know when it ends.
+    """
     held = effective_settings(settings, database)
-    name = f"{socket.gethostname()}:{os.getpid()}"
-    worker = Worker(name, machine_now, chance or random.Random(), may_go_on, wait_for_rate or (lambda _count: None))
+    switch = switch or Switch(database)
+    pace = pace or Pace(parse_rate(held.delivery.rate))
+    worker = Worker(
+        own_name(),
+        machine_now,
+        chance or random.Random(secrets.randbits(64)),
+        switch.may_go_on,
+        pace.wait,
+        switch.stopping,
+        pace.most_claimed if held.delivery.provider != MAILBOX else CLAIM,
+    )
     return Engine(held, database, open_exits(held, environ), worker)
+
+
+def own_name() -> str:
+    """Return the name of this program among the workers: machine and process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def mailbox_of(settings: Settings) -> Path:
