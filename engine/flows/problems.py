@@ -336,12 +336,7 @@ def _no_such(code: str, span: Span, name: str, known: Iterable[str], *, what: st
         else f"none is declared yet in {where}"
     )
     return Finding(
-        code,
-        "error",
-        f'there is no {what} "{name}"',
-        span,
-        help=hint or f"declare it in {where} ({here})",
-        fixable=bool(hint),
+        code, "error", f'there is no {what} "{name}"', span, help=hint or f"declare it in {where} ({here})"
     )
 
 
@@ -382,7 +377,7 @@ def unknown_template(span: Span, name: str, known: Iterable[str]) -> Finding:
     """
     hint = did_you_mean(name, known)
     return Finding(
-        "F125", "error", f'there is no template "{name}"', span, fixable=bool(hint), effect="this mail could not be made",
+        "F125", "error", f'there is no template "{name}"', span, effect="this mail could not be made",
         help=hint or f"write templates/{name}.mjml",
     )  # fmt: skip
 
@@ -473,7 +468,7 @@ def unknown_operator(span: Span, key: str, path: str, known: Sequence[str], *, w
     hint = did_you_mean(key, known)
     return Finding(
         "C103", "error", f'"{key}" is no way to test {path}', span, help=way_out or hint or f"known: {' '.join(known)}",
-        fixable=bool(hint) and not way_out,
+        fixable=bool(hint) or (way_out.startswith("write ") and "`" not in way_out),
     )  # fmt: skip
 
 
@@ -545,13 +540,3 @@ def did_twice(span: Span) -> Finding:
     return Finding(
         "C108", "error", "did and did_not stand in one condition", span, help="write them as two conditions"
     )
-
-
-@page("C109", "no-answer")
-def no_answer(span: Span) -> Finding:
-    """A condition asks for an answer, but no step before waits for one.
-
-    `answer` is the fact that ended a `wait: {until: {did: …}, as: NAME}`.
-    """
-    return Finding("C109", "error", "no step of this flow waits for an answer", span, effect="the test could never hold",
-                   help="add `as: answer` to the wait that it means")  # fmt: skip

@@ -1,0 +1,57 @@
+"""Everything that can be known about a project without customers.
+
+Comes in: the project's folder, its settings, and the check of templates (which stands in a higher layer). Goes out:
+findings, each once, by place. Promises: nothing raises for what stands in a file; `fixes` gives whole new texts that
+keep comments and layout, and mending what is mended changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from engine.diagnostics import Finding
+from engine.errors import UsageError
+from engine.flows import fixing, rules, scenario
+from engine.flows.load import load_project
+from engine.flows.report import in_order
+from engine.settings import Settings
+
+Lint = Callable[[Path, Settings], Iterable[Finding]]
+
+
+def validate(
+    root: Path, settings: Settings, paths: Sequence[Path] | None = None, *, lint: Lint | None = None
+) -> list[Finding]:
+    """Return all findings of a project, or of some of its files and folders.
+
+    `lint` adds what is found in templates. Raise UsageError for a path that does not exist.
+    """
+    wanted = None if paths is None else [_within(root, path) for path in paths]
+    project = load_project(root, settings)
+    findings = [
+        *settings.findings,
+        *project.findings,
+        *rules.run(project),
+        *scenario.check_folder(root, project.definitions),
+    ]
+    if lint is not None:
+        findings += lint(root, settings)
+    return [finding for finding in in_order(findings) if wanted is None or _is_in(finding.span.file, wanted)]
+
+
+def fixes(root: Path, findings: Sequence[Finding]) -> Mapping[Path, str]:
+    """Return the new text of every file in which something can be mended safely."""
+    return fixing.fixes(root, findings)
+
+
+def _within(root: Path, path: Path) -> str:
+    """Return a path relative to the project, with forward slashes; given from the present folder or from the project."""
+    for candidate in (path, root / path):
+        if candidate.exists() and candidate.resolve().is_relative_to(root.resolve()):
+            return candidate.resolve().relative_to(root.resolve()).as_posix()
+    raise UsageError(f"{path} is no file or folder of this project")
+
+
+def _is_in(file: str, wanted: Sequence[str]) -> bool:
+    return any(place in (".", file) or file.startswith(place + "/") for place in wanted)
