@@ -68,7 +68,7 @@ def message_id(key: str, sender: str) -> str:
     """Return the Message-ID of a message key, in angle brackets, under the sender's domain.
 
     >>> message_id("k1", "hello@kiyomi.test")
-    '<ac3b5d9bc0eeb0c4a3b32ac8f1b29f5e@kiyomi.test>'
+    '<6ab9f1eb8f7d3388f4f9d586f66e99fd@kiyomi.test>'
     """
     return f"<{hashlib.sha256(key.encode()).hexdigest()[:32]}@{_domain(sender)}>"
 
