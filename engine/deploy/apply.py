@@ -28,7 +28,7 @@ from engine.journeys.round import Round
 from engine.journeys.timers import arm_everyone
 from engine.journeys.versions import live_flows
 from engine.render.library import read_folder
-from engine.runtime.applied import OFFERS, TEMPLATES
+from engine.runtime.applied import OFFERS, STAMP, TEMPLATES
 from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database
@@ -169,6 +169,8 @@ def _store_sources(connection: Connection, root: Path, templates: Mapping[str, s
         {"path": path, "content": text, "hash": hashlib.sha256(text.encode()).hexdigest()} for path, text in content.items()
     ]
     upsert(connection, sources, rows, update=["content", "hash"])
+    together = "".join(f"{path}:{hashlib.sha256(text.encode()).hexdigest()};" for path, text in sorted(content.items()))
+    meta.put(connection, STAMP, hashlib.sha256(together.encode()).hexdigest())
 
 
 def _apply_one(

@@ -72,6 +72,7 @@ class Walker:
     sku: str | None
     left_at: datetime | None = None
     left_reason: str | None = None
+    answered: bool = False  # whether a fact was added to the context in this pass
 
     @property
     def subject(self) -> Subject:
@@ -126,7 +127,7 @@ def advance(connection: Connection, at: Round, closed: Sequence[str], limit: int
 
 def _due(connection: Connection, now: datetime, closed: Sequence[str], limit: int) -> list[Walker]:
     table = enrollments.c
-    columns = [table[name] for name in Walker.__dataclass_fields__]
+    columns = [table[name] for name in Walker.__dataclass_fields__ if name != "answered"]
     query = (
         select(*columns)
         .where(table.state.in_(("active", "waiting")), table.next_at <= now)
@@ -297,7 +298,7 @@ def _write(connection: Connection, effects: Effects, at: Round) -> bool:
     return bool(effects.changes)
 
 
-_SAVED = ("state", "position", "anchor_at", "next_at", "visit", "context", "left_at", "left_reason")
+_SAVED = ("state", "position", "anchor_at", "next_at", "visit", "left_at", "left_reason")
 
 
 def _save(connection: Connection, walkers: Sequence[Walker], at: Round) -> None:
@@ -308,6 +309,10 @@ def _save(connection: Connection, walkers: Sequence[Walker], at: Round) -> None:
     )
     rows = [{"which": w.id} | {f"new_{name}": getattr(w, name) for name in _SAVED} for w in walkers]
     connection.execute(statement, rows)
+    answered = [{"which": w.id, "new_context": w.context} for w in walkers if w.answered]
+    if answered:
+        changed = update(enrollments).where(enrollments.c.id == bindparam("which"))
+        connection.execute(changed.values(context=bindparam("new_context")), answered)
     ended = [w for w in walkers if w.state not in ("active", "waiting")]
     own_facts.record(
         connection,

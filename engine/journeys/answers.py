@@ -33,7 +33,7 @@ def find_answers(
             fact = newest.get(walker.id)
             if fact is not None:
                 answers = {**walker.context.get("answers", {}), step.answer: _told(fact)}
-                walker.context = {**walker.context, "answers": answers}
+                walker.context, walker.answered = {**walker.context, "answers": answers}, True
 
 
 def _newest(

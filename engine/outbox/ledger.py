@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
 
 from engine.store.dialect import among
 from engine.store.tables import journal, messages
@@ -54,7 +54,7 @@ def drop(connection: Connection, dropped: Sequence[tuple[Row[Any] | Any, str]], 
         return 0
     statement = (
         update(messages)
-        .where(messages.c.id == bindparam("which"), messages.c.state.in_(OPEN))
+        .where(messages.c.id == bindparam("which"), or_(*(messages.c.state == state for state in OPEN)))
         .values(state="dropped", reason=bindparam("why"), settled_at=bindparam("moment"), lease_until=None)
     )
     connection.execute(statement, [{"which": row.id, "why": reason, "moment": now} for row, reason in dropped])

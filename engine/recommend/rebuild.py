@@ -88,20 +88,26 @@ def _work(connection: Connection, now: datetime, *, force: bool) -> _Work:
     ).one()
     sales_sign = [sales[0], sales[1], sales[2].isoformat() if sales[2] else None]
     catalogue_sign = [catalogue[0], catalogue[1].isoformat() if catalogue[1] else None]
+    shelf = catalogue[0]
     new_products = force or known.get("products") != catalogue_sign
     aged = known.get("at") is None or now - datetime.fromisoformat(known["at"]) >= WEEK
     new_sales = force or aged or known.get("orders") != sales_sign
     deep_age = now - datetime.fromisoformat(known["deep_at"]) if known.get("deep_at") else None
     grown = abs(sales[0] - known.get("deep_orders", 0)) > GROWTH * known.get("deep_orders", 0)
+    # Likeness hangs on titles, categories and prices: new articles at once, the rest weekly.
+    alike_age = now - datetime.fromisoformat(known["alike_at"]) if known.get("alike_at") else None
+    alike = force or (new_products and (known.get("shelf") != shelf or alike_age is None or alike_age >= WEEK))
     deep = force or ((new_sales or new_products) and (grown or deep_age is None or deep_age >= WEEK))
     state = {
         "orders": sales_sign,
         "products": catalogue_sign,
+        "shelf": shelf,
+        "alike_at": now.isoformat() if alike else known.get("alike_at"),
         "at": now.isoformat() if new_sales or new_products else known["at"],
         "deep_orders": sales[0] if deep else known.get("deep_orders", 0),
         "deep_at": now.isoformat() if deep else known.get("deep_at"),
     }
-    return _Work(ranks=new_sales or new_products, similar=new_products, deep=deep, state=state)
+    return _Work(ranks=new_sales or new_products, similar=alike, deep=deep, state=state)
 
 
 def _rebuild_ranks(database: Database, now: datetime) -> int:

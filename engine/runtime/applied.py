@@ -6,7 +6,7 @@ The daemon renders these, not what lies in the folder; a process parses each con
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
@@ -20,31 +20,32 @@ from engine.store.tables import sources
 TEMPLATES = "templates/"
 OFFERS = "flows/offers.yaml"
 
-_libraries: dict[frozenset[tuple[str, str]], TemplateLibrary] = {}
+STAMP = "sources_stamp"  # hash of everything applied beside the flows
 
 
-def applied_library(connection: Connection) -> TemplateLibrary:
-    """Return the applied templates as a library; the same content gives the same, warm library."""
-    query = select(sources.c.path, sources.c.hash).where(sources.c.path.startswith(TEMPLATES, autoescape=True))
-    key = frozenset((row.path, row.hash) for row in connection.execute(query))
-    if key not in _libraries:
-        rows = connection.execute(
-            select(sources.c.path, sources.c.content).where(sources.c.path.startswith(TEMPLATES, autoescape=True))
-        )
-        while len(_libraries) > 3:
-            _libraries.pop(next(iter(_libraries)))
-        _libraries[key] = TemplateLibrary({path.removeprefix(TEMPLATES): content for path, content in rows})
-    return _libraries[key]
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The applied templates, ready to render, and the applied offers."""
+
+    library: TemplateLibrary
+    offers: Mapping[str, Offer]
 
 
-def applied_offers(connection: Connection) -> Mapping[str, Offer]:
-    """Return the applied offers by name."""
-    content = connection.scalar(select(sources.c.content).where(sources.c.path == OFFERS))
-    return _offers(content) if content else {}
+_known: dict[str | None, Applied] = {}
 
 
-@lru_cache(maxsize=8)
-def _offers(content: str) -> Mapping[str, Offer]:
+def applied_sources(connection: Connection, stamp: str | None) -> Applied:
+    """Return what was applied; the same stamp gives the same, warm library without asking the database."""
+    if stamp not in _known or stamp is None:
+        rows = {path: content for path, content in connection.execute(select(sources.c.path, sources.c.content))}
+        templates = {path.removeprefix(TEMPLATES): text for path, text in rows.items() if path.startswith(TEMPLATES)}
+        while len(_known) > 3:
+            _known.pop(next(iter(_known)))
+        _known[stamp] = Applied(TemplateLibrary(templates), _offers(rows.get(OFFERS)))
+    return _known[stamp]
+
+
+def _offers(content: str | None) -> Mapping[str, Offer]:
     findings: list[Finding] = []
-    node = read_yaml(content, OFFERS, findings)
+    node = read_yaml(content, OFFERS, findings) if content else None
     return parse_offers(node, findings) if node is not None else {}

@@ -17,7 +17,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import OperationalError
 
-from engine.delivery.dispatch import Exits, Worker, dispatch
+from engine.delivery.dispatch import Exits, Tally, Worker, dispatch
 from engine.facts.ingest import arrive
 from engine.flows.conditions import Did, walk
 from engine.flows.load import flow_clauses
@@ -26,20 +26,22 @@ from engine.flows.model import (
     Flow,
     LapsedTrigger,
     ProductTrigger,
+    ScheduleTrigger,
     SegmentTrigger,
 )
 from engine.journeys.advance import advance
 from engine.journeys.candidates import ArrivedEvent, Candidate, candidate_of
 from engine.journeys.catalogue import CatalogueChange, product_candidates, read_changes
 from engine.journeys.enter import enter
-from engine.journeys.membership import schedule_candidates, segment_candidates
+from engine.journeys.membership import next_schedule, schedule_candidates, segment_candidates
 from engine.journeys.react import react
 from engine.journeys.round import Round
 from engine.journeys.timers import arm, event_rows, fire, gather, read_events
 from engine.journeys.versions import LiveFlow, live_flows
 from engine.render.library import TemplateLibrary
 from engine.runtime import rails
-from engine.runtime.applied import applied_library, applied_offers
+from engine.runtime.agenda import Agenda, read_agenda
+from engine.runtime.applied import STAMP, applied_sources
 from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database
@@ -88,57 +90,74 @@ class Engine:
     worker: Worker
 
 
-def run_pass(engine: Engine, now: datetime) -> PassReport:
-    """Do everything that is new or due at `now`, until nothing is left; return what was done."""
+def run_pass(engine: Engine, now: datetime, *, sending: bool = True) -> PassReport:
+    """Do everything that is new or due at `now`, until nothing is left; return what was done.
+
+    Without `sending`, messages wait in the outbox for `send_due`.
+    """
     total = PassReport()
     while True:
-        report = _once(engine, now)
+        with engine.database.read() as connection:
+            work = look(connection, engine.settings, now)
+            slots = schedules_due(connection, work)
+        if work.agenda.nothing_by(now) and not work.agenda.leased and not slots:
+            return total
+        report = _once(engine, work, slots=slots, sending=sending)
         total.add(report)
-        if report.idle:
+        if report.idle or engine.worker.stopping():
             return total
 
 
-def _once(engine: Engine, now: datetime) -> PassReport:
-    report = PassReport()
-    if virtual(engine.database):
-        report.facts += arrive(engine.database, until=now, settings=engine.settings)
+def send_due(engine: Engine, now: datetime, due_by: datetime) -> Tally:
+    """Dispatch one claim of what was due at `due_by`, judged at `now`; return what became of it."""
     with engine.database.read() as connection:
-        work = _look(connection, engine.settings, now)
-    if work.inbox or work.waiting:
+        work = look(connection, engine.settings, now)
+    if not work.agenda.leased and not _due(work.agenda.messages_at, due_by):
+        return Tally()
+    return _dispatch(engine, work, _closed(engine, work), due_by)
+
+
+def _once(engine: Engine, work: Work, *, slots: bool, sending: bool) -> PassReport:
+    report = PassReport()
+    now, agenda = work.at.now, work.agenda
+    if agenda.staged_at is not None and agenda.staged_at <= now:
+        report.facts += arrive(engine.database, until=now, settings=engine.settings)
+    if agenda.unread or agenda.kept or report.facts:
         with engine.database.write() as connection:
-            _one_router(connection)
+            one_router(connection)
             report.add(_take_in(connection, work))
-    with engine.database.write() as connection:
-        _one_router(connection)
-        report.add(_by_time(connection, work))
-    while True:
+    if slots or agenda.due_flows(now):
+        with engine.database.write() as connection:
+            one_router(connection)
+            report.add(_by_time(connection, work))
+    while report.entered or _due(agenda.enrollments_at, now) or report.facts:
         with engine.database.write() as connection:
             moved = advance(connection, work.at, work.closed)
         report.advanced += moved
-        if not moved:
+        if not moved or engine.worker.stopping():
             break
-    _dispatch_all(engine, work, report)
+    if sending and (report.advanced or agenda.leased or _due(agenda.messages_at, now)):
+        _dispatch_all(engine, work, report)
     return report
+
+
+def _due(moment: datetime | None, now: datetime) -> bool:
+    return moment is not None and moment <= now
 
 
 def settle(engine: Engine, now: datetime) -> None:
     """Let everything arrive and be taken in by the flows that are live now: what comes later is for those applied next."""
-    if virtual(engine.database):
-        arrive(engine.database, until=now, settings=engine.settings)
     while True:
         with engine.database.read() as connection:
-            work = _look(connection, engine.settings, now)
-        if not work.inbox:
+            work = look(connection, engine.settings, now)
+        if _due(work.agenda.staged_at, now):
+            arrive(engine.database, until=now, settings=engine.settings)
+        elif not work.agenda.unread:
             return
-        with engine.database.write() as connection:
-            _one_router(connection)
-            _take_in(connection, work)
-
-
-def virtual(database: Database) -> bool:
-    """Return whether the database stands on a virtual clock."""
-    with database.read() as connection:
-        return meta.virtual_now(connection) is not None
+        else:
+            with engine.database.write() as connection:
+                one_router(connection)
+                _take_in(connection, work)
 
 
 # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -153,29 +172,28 @@ class Work:
     closed: tuple[str, ...]
     library: TemplateLibrary
     secret: bytes
-    inbox: bool
-    waiting: bool
+    agenda: Agenda
 
 
-def _look(connection: Connection, settings: Settings, now: datetime) -> Work:
-    live = live_flows(connection, paused_all=rails.paused_all(connection))
-    at = Round(now, settings, listened_names(live.values()), applied_offers(connection))
+def look(connection: Connection, settings: Settings, now: datetime) -> Work:
+    """Return what there is to do at `now`, in three statements."""
+    known = meta.several(connection, (meta.SECRET, rails.PAUSED_ALL, STAMP))
+    live = live_flows(connection, paused_all=known.get(rails.PAUSED_ALL) is not None)
+    applied = applied_sources(connection, known.get(STAMP))
+    at = Round(now, settings, listened_names(live.values()), applied.offers)
     closed = tuple(name for name, each in live.items() if not each.open)
-    return Work(
-        at,
-        live,
-        closed,
-        applied_library(connection),
-        secret_of(connection),
-        connection.scalar(select(fact_inbox.c.id).limit(1)) is not None,
-        connection.scalar(select(arrivals.c.id).limit(1)) is not None,
-    )
+    agenda = read_agenda(connection, [name for name, each in live.items() if each.open], closed)
+    return Work(at, live, closed, applied.library, bytes.fromhex(known.get(meta.SECRET) or ""), agenda)
 
 
-def secret_of(connection: Connection) -> bytes:
-    """Return the installation's secret, which `apply` made; nothing is sent before."""
-    value = meta.get(connection, meta.SECRET)
-    return bytes.fromhex(value) if value else b""
+def schedules_due(connection: Connection, work: Work) -> bool:
+    """Return whether a slot of a schedule trigger has come."""
+    for live in work.live.values():
+        if live.open and any(isinstance(trigger, ScheduleTrigger) for trigger in live.flow.triggers):
+            slot = next_schedule(connection, live, work.at)
+            if slot is not None and slot <= work.at.now:
+                return True
+    return False
 
 
 def listened_names(live: Iterable[LiveFlow]) -> frozenset[str]:
@@ -191,7 +209,7 @@ def names_in(flow: Flow) -> set[str]:
     return names
 
 
-def _one_router(connection: Connection) -> None:
+def one_router(connection: Connection) -> None:
     """On PostgreSQL only one pass at a time takes facts in; on SQLite the writer's lock does that."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(0x484F4D49)))
@@ -234,7 +252,7 @@ def _enter_by_facts(
         if not live.open:
             _keep(connection, name, *own)
             continue
-        events_now, changes_now = _with_kept(connection, work, name, own) if work.waiting else own
+        events_now, changes_now = _with_kept(connection, work, name, own) if work.agenda.kept else own
 
         done = _enter_one(connection, live, events_now, changes_now, touched, work.at)
         if done is None:
@@ -322,8 +340,10 @@ def _candidates(
 def _by_time(connection: Connection, work: Work) -> PassReport:
     """Enter by timers and calendars that are due, for every open flow."""
     report = PassReport()
+    due = set(work.agenda.due_flows(work.at.now))
     for live in work.live.values():
-        if not live.open:
+        scheduled = any(isinstance(trigger, ScheduleTrigger) for trigger in live.flow.triggers)
+        if not live.open or not (scheduled or live.flow.name in due):
             continue
 
         def step(live: LiveFlow = live) -> tuple[int, int]:
@@ -419,16 +439,27 @@ def _place(error: Exception) -> str:
 
 def _dispatch_all(engine: Engine, work: Work, report: PassReport) -> None:
     """Dispatch until nothing is due, or the work was paused."""
-    closed = work.closed
-    if not work.at.sandbox:
-        with engine.database.write() as connection:
-            closed += tuple(_braked_sends(connection, work))
+    closed = _closed(engine, work)
     while True:
-        tally = dispatch(engine.database, work.at, engine.exits, work.library, work.secret, engine.worker, closed)
+        tally = _dispatch(engine, work, closed, work.at.now)
         for what, count in tally.outcomes.items():
             report.outcomes[what] = report.outcomes.get(what, 0) + count
-        if not tally.claimed or not engine.worker.may_go_on():
+        if not tally.claimed or not engine.worker.may_go_on(closed):
             return
+
+
+def _dispatch(engine: Engine, work: Work, closed: Sequence[str], due_by: datetime) -> Tally:
+    return dispatch(
+        engine.database, work.at, engine.exits, work.library, work.secret, engine.worker, closed, due_by=due_by
+    )
+
+
+def _closed(engine: Engine, work: Work) -> tuple[str, ...]:
+    """Return the flows that may not send: paused or frozen, and those that the brake stops now."""
+    if work.at.sandbox:
+        return work.closed
+    with engine.database.write() as connection:
+        return (*work.closed, *_braked_sends(connection, work))
 
 
 def _braked_sends(connection: Connection, work: Work) -> list[str]:

@@ -87,7 +87,7 @@ def _brake(connection: Connection, live: LiveFlow, more: int, at: Round, table: 
     return f"would {verb} {recent + more} customers within 24 hours; usual is at most {limit}"
 
 
-def _daily(connection: Connection, query: Select[tuple[datetime]], now: datetime) -> list[int]:
+def _daily(connection: Connection, query: Select[datetime], now: datetime) -> list[int]:
     counts: dict[int, int] = {}
     for moment in connection.scalars(query):
         day = (now - moment) // DAY

@@ -9,27 +9,51 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select
-
-from engine.facts.ingest import next_arrival
 from engine.journeys.membership import next_schedule
-from engine.journeys.round import Round
-from engine.journeys.versions import live_flows
-from engine.runtime import nightly, rails
-from engine.runtime.passes import Engine, PassReport, run_pass
+from engine.runtime import nightly
+from engine.runtime.passes import Engine, PassReport, look, run_pass, send_due
 from engine.store import meta
-from engine.store.tables import enrollments, messages, timers
+from engine.store.database import Database
+from engine.store.dialect import upsert
+from engine.store.tables import marks
 
+MARK = "tick"
 Progress = Callable[[datetime, PassReport], None]
 
 
-def tick(engine: Engine, now: datetime) -> PassReport:
-    """Do everything that is new or due, the night's work included where its time has come."""
+def tick(engine: Engine, now: datetime, present: Callable[[], datetime] | None = None) -> PassReport:
+    """Do everything that is new or due, the night's work included where its time has come.
+
+    With `present`, the clock of a database on real time, each mail is judged at the moment at which it is handed over:
+    at the provider's pace that may be long after `now`.
+    """
     report = PassReport()
-    if nightly.due_at(engine.database, engine.settings.shop.timezone, now - timedelta(days=1)) <= now:
+    if night_is_due(engine, now):
         report.entered += nightly.run_nightly(engine, now)
-    report.add(run_pass(engine, now))
-    return report
+    if present is None:
+        report.add(run_pass(engine, now))
+        return report
+    while True:
+        done = run_pass(engine, now, sending=False)
+        note_tick(engine.database, now)
+        while (tally := send_due(engine, max(now, present()), now)).claimed:
+            done.add(PassReport(outcomes=tally.outcomes))
+            if engine.worker.stopping():
+                break
+        report.add(done)
+        if done.idle or engine.worker.stopping():
+            return report
+
+
+def night_is_due(engine: Engine, now: datetime) -> bool:
+    """Return whether the night's work waits to be done."""
+    return nightly.due_at(engine.database, engine.settings.shop.timezone, now - timedelta(days=1)) <= now
+
+
+def note_tick(database: Database, now: datetime) -> None:
+    """Note that everything due at `now` was taken in: `status` shows it, and dispatch goes no further."""
+    with database.write() as connection:
+        upsert(connection, marks, [{"name": MARK, "at": now}], update=["at"])
 
 
 def drive(
@@ -38,9 +62,13 @@ def drive(
     until: datetime,
     *,
     every: timedelta | None = None,
+    beat: timedelta | None = None,
     progress: Progress | None = None,
 ) -> PassReport:
-    """Move the virtual clock from `start` to `until`, stopping wherever something arrives or is due."""
+    """Move the virtual clock from `start` to `until`, stopping wherever something arrives or is due.
+
+    `every` adds further stops; with `beat` the clock stops at multiples of it only, like a daemon that ticks that often.
+    """
     total = PassReport()
     moment = start
     night = nightly.due_at(engine.database, engine.settings.shop.timezone, start)
@@ -58,27 +86,13 @@ def drive(
         following = _next_moment(engine, moment)
         stops = [until, night, *([following] if following is not None else []), *([moment + every] if every else [])]
         moment = max(min(stops), moment + timedelta(microseconds=1))
+        if beat is not None:
+            moment = min(until, start + -(-(moment - start) // beat) * beat)
 
 
 def _next_moment(engine: Engine, now: datetime) -> datetime | None:
     """Return the next moment at which a fact arrives or something of an open flow is due."""
     with engine.database.read() as connection:
-        live = live_flows(connection, paused_all=rails.paused_all(connection))
-        at = Round(now, engine.settings)
-        moments = [next_arrival(connection), *_due_moments(connection, [n for n, each in live.items() if not each.open])]
-        for name, each in live.items():
-            if each.open:
-                due = select(func.min(timers.c.due_at)).where(timers.c.flow == name)
-                moments += [connection.scalar(due), next_schedule(connection, each, at)]
-    return min((moment for moment in moments if moment is not None), default=None)
-
-
-def _due_moments(connection: Connection, closed: list[str]) -> list[datetime | None]:
-    inside = select(enrollments.c.next_at).where(enrollments.c.state.in_(("active", "waiting")))
-    waiting = select(messages.c.try_at).where(messages.c.state == "pending")
-    if closed:
-        inside = inside.where(enrollments.c.flow.not_in(closed))
-        waiting = waiting.where(messages.c.flow.not_in(closed))
-    inside = inside.where(enrollments.c.next_at.is_not(None)).order_by(enrollments.c.next_at, enrollments.c.id).limit(1)
-    waiting = waiting.order_by(messages.c.try_at, messages.c.id).limit(1)
-    return [connection.scalar(inside), connection.scalar(waiting)]
+        work = look(connection, engine.settings, now)
+        slots = [next_schedule(connection, each, work.at) for each in work.live.values() if each.open]
+    return min((moment for moment in (work.agenda.next_at, *slots) if moment is not None), default=None)

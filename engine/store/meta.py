@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +26,12 @@ def get(connection: Connection, name: str, default: Any = None) -> Any:
     """Return the value of that name, or the default."""
     row = connection.execute(select(meta.c.value).where(meta.c.name == name)).first()
     return default if row is None else row[0]
+
+
+def several(connection: Connection, names: Sequence[str]) -> dict[str, Any]:
+    """Return the values of those names that are set."""
+    query = select(meta.c.name, meta.c.value).where(meta.c.name.in_(names))
+    return {row.name: row.value for row in connection.execute(query)}
 
 
 def put(connection: Connection, name: str, value: Any) -> None:

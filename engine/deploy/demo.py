@@ -1,0 +1,159 @@
+"""The demo: a project, a shop with a year of history, and sixty virtual days through the daemon's own code.
+
+Comes in: a folder that need not exist. Goes out: a project in it with a virtual database and a mailbox full of mails, and
+a summary by flow. The same seed gives the same mails.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from engine import settings as settings_module
+from engine.deploy.apply import apply
+from engine.deploy.demo_shop import demo_facts
+from engine.errors import UsageError
+from engine.facts.fact import Row
+from engine.facts.ingest import ingest_rows
+from engine.project import init_project
+from engine.recommend.rebuild import rebuild
+from engine.runtime.opening import open_engine, place_clock
+from engine.runtime.passes import PassReport, settle
+from engine.runtime.ticking import drive
+from engine.store.database import Database, connect
+from engine.store.migrate import ensure_current
+from engine.store.tables import customers, enrollments, journal, messages
+
+DAYS = 60
+BEAT = timedelta(minutes=30)  # the demo's daemon ticks this often; the real one every few seconds
+SEED = 7
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSummary:
+    """What one flow did: entries, mails by step, and mails that were not sent by reason."""
+
+    flow: str
+    entered: int
+    mails: Mapping[str, int]
+    not_sent: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSummary:
+    """What came of the demo; `example` is a customer with a story worth reading."""
+
+    folder: Path
+    start: datetime
+    end: datetime
+    customers: int
+    mails: int
+    flows: tuple[FlowSummary, ...]
+    example: str | None
+
+
+def run_demo(
+    folder: Path,
+    start: datetime,
+    *,
+    days: int = DAYS,
+    customers: int = 2_000,
+    products: int = 300,
+    seed: int = SEED,
+    progress: Progress = lambda _what, _share: None,
+) -> DemoSummary:
+    """Make the project and let its days pass; `start` is where the virtual clock begins (aware).
+
+    Raise UsageError where the folder holds a project with a database already.
+    """
+    if not (folder / settings_module.FILE).exists():
+        init_project(folder)
+    settings = settings_module.load(folder)
+    if (folder / "homing.db").exists():
+        raise UsageError(f"{folder} has a database already; choose another folder for the demo")
+    database = connect(settings.database_url, settings.root)
+    ensure_current(database)
+    try:
+        _play(database, settings, start, days, customers, products, seed, progress)
+        with database.read() as connection:
+            return _summary(connection, folder, start, start + timedelta(days=days), customers)
+    finally:
+        database.close()
+
+
+def _play(
+    database: Database,
+    settings: settings_module.Settings,
+    start: datetime,
+    days: int,
+    customers: int,
+    products: int,
+    seed: int,
+    progress: Progress,
+) -> None:
+    place_clock(database, start, start, writing=True)
+    facts = demo_facts(seed, start, days, customers, products)
+    rows = (Row(number, row, kind=kind) for number, (kind, row) in enumerate(facts, 1))
+    ingest_rows(
+        database, "events", rows, settings=settings, now=start, progress=lambda done: progress(f"{done:,} facts", 0.0)
+    )
+    rebuild(database, start)
+    engine = open_engine(settings, database, chance=random.Random(seed))  # noqa: S311 - a demo is repeatable
+    settle(engine, start)
+    apply(database, settings, now=start, who="demo")
+    end = start + timedelta(days=days)
+
+    def tell(moment: datetime, report: PassReport) -> None:
+        sent = report.outcomes.get("accepted", 0)
+        progress(f"{moment:%d %b %Y}: {sent:,} mails", (moment - start) / (end - start))
+
+    drive(engine, start, end, beat=BEAT, progress=tell)
+
+
+def _summary(connection: Connection, folder: Path, start: datetime, end: datetime, people: int) -> DemoSummary:
+    entered = dict(
+        connection.execute(select(enrollments.c.flow, func.count()).group_by(enrollments.c.flow)).tuples().all()
+    )
+    mails: dict[str, dict[str, int]] = {}
+    query = select(messages.c.flow, messages.c.step, func.count()).where(messages.c.state == "accepted")
+    for flow, step, count in connection.execute(query.group_by(messages.c.flow, messages.c.step)):
+        mails.setdefault(flow, {})[step] = count
+    reasons = not_sent(connection)
+    flows = tuple(
+        FlowSummary(flow, entered.get(flow, 0), mails.get(flow, {}), reasons.get(flow, {}))
+        for flow in sorted(set(entered) | set(mails) | set(reasons))
+    )
+    total = sum(sum(steps.values()) for steps in mails.values())
+    return DemoSummary(folder, start, end, people, total, flows, _example(connection))
+
+
+def not_sent(connection: Connection) -> dict[str, dict[str, int]]:
+    """Return for each flow how many mails were not sent, by reason: skips and drops, not refused entries."""
+    found: dict[str, dict[str, int]] = {}
+    query = (
+        select(journal.c.flow, journal.c.reason, func.count())
+        .where(journal.c.decision.in_(("skipped", "dropped")), journal.c.reason.is_not(None))
+        .group_by(journal.c.flow, journal.c.reason)
+    )
+    for flow, reason, count in connection.execute(query):
+        found.setdefault(flow, {})[reason] = count
+    return found
+
+
+def _example(connection: Connection) -> str | None:
+    """Return the address of a customer who got a cart mail and then bought."""
+    query: Any = (
+        select(customers.c.email)
+        .join(enrollments, enrollments.c.customer_id == customers.c.id)
+        .where(enrollments.c.flow == "cart-recovery", enrollments.c.left_reason == "exited: did: order_placed")
+        .order_by(enrollments.c.id.desc())
+        .limit(1)
+    )
+    return connection.scalar(query)
