@@ -18,6 +18,9 @@ _ATTRIBUTE = re.compile(r"""([a-zA-Z-]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _SPACES = re.compile(r"[ \t\r\n]+")
 _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden|mso-hide:\s*all|max-height:\s*0(?:px)?\s*[;\"]")
 _VOID = frozenset(["br", "img", "hr", "meta", "link", "input", "wbr", "col", "area", "source"])
+_INLINE = frozenset("b i em strong span u s small sub sup font tbody thead".split()) | {
+    ""
+}  # no break of their own
 _UNSEEN = frozenset(["head", "style", "script", "title"])
 _PARAGRAPH = frozenset(["p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "blockquote"])
 _LINE = frozenset(["div", "tr", "li", "body", "center", "section", "article"])
@@ -29,11 +32,11 @@ def text_of(compiled: str) -> str:
     """Return the plain text of a compiled mail, ending with one line break."""
     reader = _Reader()
     start = compiled.find("<body")
-    for match in _TOKEN.finditer(compiled, max(start, 0)):
-        if match[4] is not None:
-            reader.text(match[4])
-        elif match[2] is not None:
-            reader.tag(match[2].lower(), match[3], closing=bool(match[1]))
+    for closing, name, attributes, text in _TOKEN.findall(compiled, max(start, 0)):
+        if text:
+            reader.text(text)
+        elif name not in _INLINE or reader.skipped is not None or "hid" in attributes or "none" in attributes:
+            reader.tag(name.lower(), attributes, closing=closing == "/")
     return reader.finished()
 
 
@@ -52,7 +55,9 @@ class _Reader:
 
     def text(self, raw: str) -> None:
         if self.skipped is None and raw.strip(" \t\r\n"):
-            self.out.append(_INVISIBLE.sub("", _SPACES.sub(" ", html.unescape(raw))))
+            words = html.unescape(raw) if "&" in raw else raw
+            words = _SPACES.sub(" ", words)
+            self.out.append(words if words.isascii() else _INVISIBLE.sub("", words))
         elif (
             self.skipped is None
             and self.out
