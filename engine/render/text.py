@@ -18,8 +18,19 @@ _ATTRIBUTE = re.compile(r"""([a-zA-Z-]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _SPACES = re.compile(r"[ \t\r\n]+")
 _HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden|mso-hide:\s*all|max-height:\s*0(?:px)?\s*[;\"]")
 _VOID = frozenset(["br", "img", "hr", "meta", "link", "input", "wbr", "col", "area", "source"])
-_INLINE = frozenset("b i em strong span u s small sub sup font tbody thead".split()) | {
-    ""
+_INLINE = {
+    "",
+    "b",
+    "i",
+    "em",
+    "strong",
+    "span",
+    "u",
+    "s",
+    "small",
+    "font",
+    "tbody",
+    "thead",
 }  # no break of their own
 _UNSEEN = frozenset(["head", "style", "script", "title"])
 _PARAGRAPH = frozenset(["p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "blockquote"])
