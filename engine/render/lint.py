@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import fields
 from functools import partial
+from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from jinja2.lexer import TokenStream
 from markupsafe import escape
 
 from engine.diagnostics import Finding, Span, has_errors
+from engine.errors import FindingsError
+from engine.flows.load import load_definitions
 from engine.flows.model import (
     AnniversaryTrigger,
     DateTrigger,
@@ -38,15 +43,17 @@ from engine.render.library import (
     TemplateLibrary,
     Variant,
     join_path,
+    read_folder,
     read_words,
     split_path,
 )
 from engine.render.locales import DEFAULT
-from engine.render.names import check_names, sources_of
+from engine.render.names import check_line, check_names, sources_of
 from engine.render.positions import Source, data_tokens, located_tokens
 from engine.render.render import Prepared, prepare
 from engine.render.samples import personas, sample_context
 from engine.render.template import Template
+from engine.settings import Settings
 
 MAX_SUBJECT = 60
 MAX_SIZE = 100_000
@@ -75,6 +82,50 @@ def lint(
         for finding in _lint_copy(library, path, contexts, kind):
             findings.setdefault((finding.code, finding.span, finding.message), finding)  # told for one sample
     return sorted(findings.values(), key=lambda finding: (finding.span, finding.code))
+
+
+def lint_project(root: Path, settings: Settings) -> list[Finding]:
+    """Return all findings of a project's templates, each with what the flows that send it have.
+
+    A template that no flow sends is held against everything that a template can have. Each finding stands once.
+    """
+    try:
+        library = TemplateLibrary(read_folder(root / "templates"))
+    except FindingsError as error:
+        return list(error.findings)
+    flows = load_definitions(root, settings)[0].flows.values()
+    own = {"shop": _shop(settings), "brand": settings.brand}
+    findings: dict[tuple[str, Span, str], Finding] = {}
+    for flow in flows:
+        for step in flow.all_steps():
+            if isinstance(step, Send) and step.subject:
+                told = check_line(library, step.subject, step.span, own)
+                findings.update({(finding.code, finding.span, finding.message): finding for finding in told})
+    for name, uses in _uses(library, flows).items():
+        for kind, without in sorted(uses, key=str):
+            contexts = sample_contexts(
+                library, name, shop=_shop(settings), brand=settings.brand, without=without
+            )
+            for finding in lint(library, name, contexts, kind=kind):
+                findings.setdefault((finding.code, finding.span, finding.message), finding)
+    return sorted(findings.values(), key=lambda finding: (finding.span, finding.code))
+
+
+def _uses(library: TemplateLibrary, flows: Iterable[Flow]) -> dict[str, set[tuple[str, frozenset[str]]]]:
+    """Return for each template the ways in which flows send it: the flow's kind and what it lacks."""
+    uses: dict[str, set[tuple[str, frozenset[str]]]] = {name: set() for name in library.names()}
+    for flow in flows:
+        for step in flow.all_steps():
+            for name in step.templates if isinstance(step, Send) else ():
+                if name in uses and isinstance(step, Send):
+                    uses[name].add((flow.kind, missing_names(flow, step)))
+    return {name: found or {("marketing", frozenset())} for name, found in uses.items()}
+
+
+def _shop(settings: Settings) -> dict[str, Any]:
+    shop = settings.shop
+    known = {field.name: getattr(shop, field.name) for field in fields(shop) if field.name != "extra"}
+    return {**known, **shop.extra}
 
 
 def sample_contexts(
@@ -141,7 +192,7 @@ def _lint_copy(
         yield from _bare_signs(library.parse(drawn))
     if has_errors(names) or has_errors(library.findings(path)):
         return  # rendering would only tell the same again
-    marked = MarkedEnvironment(library, chain)
+    marked = _MARKED.setdefault(library, {}).setdefault(chain, MarkedEnvironment(library, chain))
     for persona, context in contexts.items():
         yield from _sample(_Sample(library, Variant(template, folder, chain), context, persona, kind), marked)
 
@@ -256,3 +307,6 @@ class MarkedEnvironment(MailEnvironment):
             for line, offset, kind, text in located_tokens(self, source)
         ]
         return TokenStream(self.lexer.wrap(iter(tokens), name, filename), name, filename)
+
+
+_MARKED: WeakKeyDictionary[TemplateLibrary, dict[tuple[str, ...], MarkedEnvironment]] = WeakKeyDictionary()

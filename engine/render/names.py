@@ -8,15 +8,16 @@ type is not known, nothing is claimed.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jinja2 import nodes
 
-from engine.diagnostics import Finding
+from engine.diagnostics import Finding, Span
 from engine.render import problems
 from engine.render.context import KINDS, NAMES
 from engine.render.filters import FILTERS, TESTS
 from engine.render.library import SUFFIX, TemplateLibrary
+from engine.render.locales import DEFAULT
 from engine.render.positions import Source, offset, parse
 from engine.render.template import Template
 
@@ -86,6 +87,19 @@ def check_names(
         waiting += new
         seen += new
     return checking.findings, seen
+
+
+def check_line(
+    library: TemplateLibrary, line: str, at: Span, own_fields: Mapping[str, Collection[str]] = _NONE
+) -> list[Finding]:
+    """Return what is wrong with the names in a line outside of templates, such as a step's subject; all of it at `at`."""
+    checking = _Checking(library, (DEFAULT,), {**own_fields, "words": library.words((DEFAULT,))})
+    source = Source(at.file, line)
+    tree = parse(source, checking.findings)
+    if tree is not None:
+        scope = {**_GLOBALS, **_assigned(tree.body)}
+        _Walker(checking, source, scope).block(tree.body, scope)
+    return [replace(finding, span=at) for finding in checking.findings]
 
 
 @dataclass(slots=True)

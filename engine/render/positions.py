@@ -10,6 +10,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
@@ -65,20 +66,24 @@ _ENVIRONMENT = _Positioned(keep_trailing_newline=True)
 
 
 def parse(source: Source, findings: list[Finding]) -> nodes.Template | None:
-    """Return the tree of a source, or None with a finding."""
+    """Return the tree of a source, or None with a finding. Trees are kept and must not be changed."""
+    parsed = _parsed(source)
+    if isinstance(parsed, Finding):
+        findings.append(parsed)
+        return None
+    return parsed
+
+
+@lru_cache(maxsize=512)
+def _parsed(source: Source) -> nodes.Template | Finding:
     try:
         list(_ENVIRONMENT.lexer.tokeniter(source.text, None))
     except TemplateSyntaxError as error:  # the lexer's own: its line is a line
-        start = _offset_of_line(source.text, error.lineno)
-        findings.append(problems.syntax(source.span(start), _sentence(error)))
-        return None
+        return problems.syntax(source.span(_offset_of_line(source.text, error.lineno)), _sentence(error))
     try:
         return _ENVIRONMENT.parse(source.text)
     except TemplateSyntaxError as error:
-        findings.append(
-            problems.syntax(source.span(min(error.lineno - 1, len(source.text))), _sentence(error))
-        )
-        return None
+        return problems.syntax(source.span(min(error.lineno - 1, len(source.text))), _sentence(error))
 
 
 def offset(node: nodes.Node) -> int:

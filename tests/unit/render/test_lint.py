@@ -13,8 +13,8 @@ from engine.flows.manual import pages
 from engine.flows.model import Send
 from engine.render.context import KINDS
 from engine.render.library import TemplateLibrary
-from engine.render.lint import lint, missing_names, sample_contexts
-from engine.settings import Settings
+from engine.render.lint import lint, lint_project, missing_names, sample_contexts
+from engine.settings import Settings, load
 from tests.unit.render.conftest import ROOT, mail
 
 
@@ -263,3 +263,32 @@ def test_every_code_has_a_page() -> None:
     """`homing explain` knows each code that the lint can tell."""
     source = (Path(ROOT) / "engine" / "render" / "problems.py").read_text(encoding="utf-8")
     assert set(re.findall(r'"(T\d{3})"', source)) <= {page.code for page in pages()}
+
+
+FLOW = """flow: hello
+summary: Say hello.
+topic: reminders
+trigger: {event: signed_up}
+exit_when: [{did: order_placed}]
+steps:
+  - send: hello
+    subject: "Hello {{ customer.frist_name }}"
+"""
+
+
+def test_a_project_is_linted_as_its_flows_send(tmp_path: Path) -> None:
+    """Subjects of steps, templates as their flows send them, and unreadable files are all told."""
+    for name, text in {"flows/hello.yaml": FLOW, "templates/hello.mjml": mail("{{ offer.code }}")}.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    settings = Settings(root=tmp_path)
+    found = {(finding.code, str(finding.span)) for finding in lint_project(tmp_path, settings)}
+    assert found == {("T203", "flows/hello.yaml:7:5"), ("T208", "templates/hello.mjml:4:48")}
+    (tmp_path / "templates" / "hello.mjml").write_bytes(b"\xff")
+    assert [finding.code for finding in lint_project(tmp_path, settings)] == ["T107"]
+    assert lint_project(tmp_path / "nowhere", settings) == []
+
+
+def test_the_repositorys_own_project_is_clean() -> None:
+    """What `homing init` copies out has no finding with its own settings."""
+    assert lint_project(ROOT, load(ROOT, {})) == []
