@@ -53,7 +53,13 @@ def syntax(span: Span, message: str, *, way_out: str = "") -> Finding:
 
         summary: "Bring back: the cart"
     """
-    return Finding("F001", "error", message, span, help=way_out)
+    return Finding(
+        "F001",
+        "error",
+        message,
+        span,
+        help=way_out or "mend this line; text with signs in it stands in quotes",
+    )
 
 
 @page("F002", "duplicate-key")

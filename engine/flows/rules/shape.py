@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 from engine.calendar import Duration
 from engine.diagnostics import Finding, Span
@@ -276,17 +276,19 @@ def same_moment(project: Project) -> Iterator[Finding]:
     Both are entered by the same thing, and their first mails go out together. The frequency cap lets one of them through,
     by `priority`; the other is lost. Let one wait, or make one flow of them.
     """
-    flows = [flow for flow in project.definitions.flows.values() if flow.kind == "marketing"]
-    for one, other in combinations(flows, 2):
-        first, second = _first_send(one), _first_send(other)
-        if first is None or second is None or first[1] != second[1]:
+    by_start: dict[tuple[str, tuple[str, ...]], tuple[Flow, Span]] = {}
+    for flow in project.definitions.flows.values():
+        first = _first_send(flow)
+        if first is None or flow.kind != "marketing" or flow.enter_if:
             continue
-        if set(map(repr, one.triggers)) & set(map(repr, other.triggers)) and not (
-            one.enter_if or other.enter_if
-        ):
-            yield told(second[0], f'this mail is due at the same moment as the first one of "{one.name}"', second=first[0],
+        starts = [(repr(trigger), first[1]) for trigger in flow.triggers]
+        known = next((by_start[start] for start in starts if start in by_start), None)
+        if known is not None:
+            yield told(first[0], f'this mail is due at the same moment as the first one of "{known[0].name}"', second=known[1],
                        second_label="that one", effect="customers get two mails at once, or one of them is lost to the cap",
                        help="let one of them wait, or say in `enter_if` who gets which")  # fmt: skip
+        for start in starts:
+            by_start.setdefault(start, (flow, first[0]))
 
 
 def _first_send(flow: Flow) -> tuple[Span, tuple[str, ...]] | None:

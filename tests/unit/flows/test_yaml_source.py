@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -147,10 +147,10 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_cost_at_most_a_second(name: str) -> None:
-    """Files made to explode are refused, or read, within a second."""
-    start = perf_counter()
+    """Files made to explode are refused, or read, within a second of machine time."""
+    start = process_time()
     found(BOMBS[name])
-    assert perf_counter() - start < 1.0
+    assert process_time() - start < 1.0
 
 
 @given(st.text(alphabet=st.sampled_from("ab:-?[]{},&*!|>'\"%@` \n\t#01.\\"), max_size=60))

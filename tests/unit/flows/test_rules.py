@@ -1,0 +1,250 @@
+"""Every rule with a wrong and a right file, and the manual."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from engine.calendar import Duration
+from engine.diagnostics import Finding
+from engine.flows import rules
+from engine.flows.conditions import Test
+from engine.flows.rules.asking import contradiction
+from engine.settings import Cap, Delivery, Policy, Sender, Shop
+from tests.unit.flows.conftest import Folder
+
+STOPS = "exit_when: [{did: order_placed}]\n"
+
+
+def flow(
+    more: str = "",
+    steps: str = "[send: a]",
+    trigger: str = "{event: order_placed}",
+    kind: str = "topic: offers",
+) -> str:
+    """Return a flow on few lines: name, kind, summary, trigger, steps, then more."""
+    return f"flow: one\n{kind}\nsummary: x\ntrigger: {trigger}\nsteps: {steps}\n{STOPS if 'exit_when' not in more else ''}{more}"
+
+
+NO_TOPIC = "kind: transactional"
+# code → a wrong flow, the place of the finding in it, a right flow
+FLOWS: dict[str, tuple[str, tuple[int, int], str]] = {
+    "F201": (flow(steps="[wait: 2d, exit: done]"), (5, 1), flow(steps="[{set: {properties.x: 1}}]")),
+    "F202": (flow(steps="[send: a, exit: done, send: b]"), (5, 30), flow(steps="[send: a, exit: done]")),
+    "F203": (flow(steps="[send: a, wait: 2d]"), (5, 18), flow(steps="[send: a, wait: 2d, send: b]")),
+    "F204": (flow("exit_when: []", trigger="{event: cart_updated, quiet_for: 4h}"), (5, 9), flow(trigger="{event: cart_updated, quiet_for: 4h}")),
+    "F205": (
+        flow("exit_when: []", "[send: a, wait: 30d, send: b]", kind=NO_TOPIC), (5, 1),
+        flow("exit_when: [{did: order_cancelled}]", "[send: a, wait: 30d, send: b]", kind=NO_TOPIC),
+    ),
+    "F206": (flow(trigger="{event: product_viewed}"), (4, 10), flow("re_entry: {after: 14d}", trigger="{event: product_viewed}")),
+    "F207": (flow(trigger="{event: mail_clicked}"), (4, 10), flow(trigger="{event: mail_clicked, where: {flow: two}}")),
+    "F209": (flow(trigger="{anniversary: birthday}"), (4, 10), "# 29 February: on the 28th\n" + flow(trigger="{anniversary: birthday}")),
+    "F210": (
+        flow("goal: {did: x}", "[{experiment: {name: x, arms: {p: {weight: 0, steps: []}, q: {weight: 1, steps: [send: a]}}}}]"), (5, 9),
+        flow("goal: {did: x}", "[{experiment: {name: x, arms: {p: {weight: 1, steps: []}, q: {weight: 1, steps: [send: a]}}}}]"),
+    ),
+    "F211": (
+        flow(steps="[{branch: [{when: [], steps: [send: a]}, {otherwise: [send: b]}]}]"), (5, 9),
+        flow(steps="[{branch: [{when: [{customer: {orders: 1}}], steps: [send: a]}, {otherwise: [send: b]}]}]"),
+    ),
+    "F212": (flow("holdout: 10%"), (7, 1), flow("holdout: 10%\ngoal: {did: order_placed}")),
+    "F213": (flow("holdout: 90%\ngoal: {did: x}"), (7, 10), flow("holdout: 50%\ngoal: {did: x}")),
+    "F214": (flow("re_entry: {per: cart}"), (7, 11), flow("re_entry: {per: order}")),
+    "F215": (flow(steps="[send: a, wait: 0h, send: b]"), (5, 18), flow(steps="[send: a, wait: 2d, send: b]")),
+    "F301": (flow(steps="[{send: a, offer: ten}]", kind=NO_TOPIC), (5, 9), flow(steps="[{send: a, offer: ten}]")),
+    "F302": (flow("holdout: 10%\ngoal: {did: x}", kind=NO_TOPIC), (7, 1), flow("holdout: 10%\ngoal: {did: x}")),
+    "F303": (flow().replace("summary: x\n", ""), (1, 1), flow()),
+    "C201": (flow("enter_if: [{customer: {orders: {gte: 5, lt: 3}}}]"), (7, 32), flow("enter_if: [{customer: {orders: {gte: 3, lt: 5}}}]")),
+    "C202": (flow('enter_if: [{customer: {orders: "3"}}]'), (7, 32), flow("enter_if: [{customer: {orders: 3}}]")),
+    "C203": (flow("enter_if: [{did: x, times: {gte: 0}}]"), (7, 28), flow("enter_if: [{did: x, times: {gte: 1}}]")),
+    "C204": (flow("enter_if: [{did: order_place}]"), (7, 18), flow("enter_if: [{did: tea_ceremony}]")),
+    "C205": (flow("enter_if: [{customer: {country: [DE, jp]}}]"), (7, 38), flow("enter_if: [{customer: {country: [DE, JP]}}]")),
+    "C206": (flow("enter_if: [{did: x, since: 1970-01-01}]"), (7, 28), flow("enter_if: [{did: x, since: 2020-01-01}]")),
+    "C207": (
+        flow("enter_if: [{customer: {tier: gold}}]\nexit_when: [{customer: {tier: gold}}, {did: order_placed}]"), (7, 13),
+        flow("enter_if: [{customer: {tier: gold}}]\nexit_when: [{customer: {tier: {ne: gold}}}, {did: order_placed}]"),
+    ),
+    "C208": (flow("enter_if: [{did: x}, {did: x}]"), (7, 22), flow("enter_if: [{did: x}, {did: y}]")),
+    "C209": (
+        flow("only_if: [{answer: {score: 9}}]"), (7, 20),
+        flow("only_if: [{answer: {score: 9}}]", "[{wait: {until: {did: x}, up_to: 1d, as: answer}}, send: a]"),
+    ),
+    "C210": (flow("enter_if: [{did: x, within: 0d}]"), (7, 29), flow("enter_if: [{did: x, within: 1d}]")),
+    "P201": (flow(steps='[wait: {until: "07:00"}, send: a]'), (5, 9), flow(steps='[wait: {until: "08:00"}, send: a]')),
+    "P202": (flow(steps="[send: a, wait: 4h, send: b]"), (5, 28), flow(steps="[send: a, wait: 20h, send: b]")),
+    "P203": (flow("max_lateness: 6h"), (7, 15), flow("max_lateness: 11h")),
+}  # fmt: skip
+
+
+def found(folder: Folder, code: str) -> list[Finding]:
+    """Return the findings of one code."""
+    project = folder.load()
+    assert not [str(finding) for finding in project.findings]
+    return [finding for finding in rules.run(project) if finding.code == code]
+
+
+@pytest.mark.parametrize("code", FLOWS)
+def test_each_rule_of_flows_tells_wrong_from_right(folder: Folder, code: str) -> None:
+    """A rule finds what is wrong, in its place, and nothing in what is right."""
+    wrong, place, right = FLOWS[code]
+    folder.write(
+        {"flows/offers.yaml": "ten: {percent: 10, code: X, valid_for: 7d}\n", "flows/one.yaml": wrong}
+    )
+    (finding,) = found(folder, code)
+    assert (finding.span.file, finding.span.line, finding.span.column) == ("flows/one.yaml", *place)
+    assert finding.severity == next(rule.severity for rule in rules.registered() if rule.code == code)
+    assert finding.message
+    assert finding.help
+    folder.write({"flows/one.yaml": right})
+    assert found(folder, code) == []
+
+
+# code → a wrong offers.yaml, the place, a right one
+OFFERS = {
+    "F401": ("a: {percent: 10, code: X}", (1, 1), "a: {percent: 10, code: X, valid_for: 7d}"),
+    "F402": (
+        'a: {percent: 10, pattern: "A-####", valid_for: 7d}',
+        (1, 27),
+        'a: {percent: 10, pattern: "A-########", valid_for: 7d}',
+    ),
+    "F403": ("a: {percent: 75, code: X, valid_for: 7d}", (1, 14), "a: {percent: 50, code: X, valid_for: 7d}"),
+    "F404": (
+        "a: {amount: 5 USD, code: X, valid_for: 7d}",
+        (1, 13),
+        "a: {amount: 5 EUR, code: X, valid_for: 7d}",
+    ),
+    "F405": ("a: {percent: 10, code: X, valid_for: 7d}", (1, 1), ""),
+}
+
+
+@pytest.mark.parametrize("code", OFFERS)
+def test_each_rule_of_offers_tells_wrong_from_right(folder: Folder, code: str) -> None:
+    """A rule finds what is wrong with an offer, and nothing in a right one."""
+    wrong, place, right = OFFERS[code]
+    folder.write({"flows/one.yaml": flow(), "flows/offers.yaml": wrong})
+    (finding,) = found(folder, code)
+    assert (finding.span.file, finding.span.line, finding.span.column) == ("flows/offers.yaml", *place)
+    folder.write({"flows/offers.yaml": right})
+    assert found(folder, code) == []
+
+
+LIVE = Delivery(mode="live", provider="smtp")
+SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
+    "S201": ({"shop": Shop()}, "warning"),
+    "S202": ({"sender": Sender(), "delivery": LIVE}, "error"),
+    "S203": ({"web_url": "http://localhost:8000"}, "warning"),
+    "S204": ({"policy": Policy(quiet_hours=None, caps=())}, "warning"),
+    "D201": ({"delivery": Delivery(mode="live", provider="mailbox")}, "warning"),
+    "D202": ({"delivery": Delivery(provider="sendgird")}, "error"),
+    "D203": ({"sender": Sender(email="shop@gmail.com")}, "warning"),
+    "D204": ({"delivery": LIVE}, "error"),
+}
+
+
+@pytest.mark.parametrize("code", SETTINGS)
+def test_each_rule_of_settings_tells_wrong_from_right(folder: Folder, code: str) -> None:
+    """A rule finds what is wrong with the settings, as grave as the mode makes it, and nothing in right ones."""
+    folder.write(
+        {
+            "flows/one.yaml": flow(),
+            "homing.toml": "[shop]\n[sender]\nemail = 'x'\n[web]\nurl = 'x'\n[delivery]\n",
+        }
+    )
+    good, (changes, severity) = folder.settings, SETTINGS[code]
+    folder.settings = replace(good, **changes)
+    finding = found(folder, code)[0]
+    assert (finding.span.file, finding.severity) == ("homing.toml", severity)
+    folder.settings = good
+    assert found(folder, code) == []
+
+
+def test_flows_that_mail_together_are_told(folder: Folder) -> None:
+    """Two flows with the same trigger whose first mails are due together are told; with a wait between, not."""
+    folder.write({"flows/one.yaml": flow(), "flows/two.yaml": flow().replace("flow: one", "flow: two")})
+    (finding,) = found(folder, "F208")
+    assert (finding.span.file, finding.second and finding.second.file) == ("flows/two.yaml", "flows/one.yaml")
+    folder.write({"flows/two.yaml": flow(steps="[wait: 3d, send: a]").replace("flow: one", "flow: two")})
+    assert found(folder, "F208") == []
+
+
+def test_unused_segments_are_remarks(folder: Folder) -> None:
+    """A segment that nothing uses is told as a remark; a use through another segment counts."""
+    folder.write(
+        {
+            "flows/one.yaml": flow("enter_if: [{segment: b}]"),
+            "flows/segments.yaml": "a: [{did: x}]\nb: [{segment: a}]\nc: [{did: x}]\n",
+        }
+    )
+    assert [(finding.severity, finding.span.line) for finding in found(folder, "C211")] == [("info", 3)]
+
+
+def test_every_rule_is_tried() -> None:
+    """No rule is without a wrong and a right file here."""
+    tried = {*FLOWS, *OFFERS, *SETTINGS, "F208", "C211"}
+    assert {rule.code for rule in rules.registered()} == tried
+
+
+@pytest.mark.parametrize("trigger", ["{event: order_placed}", "{anniversary: birthday}"])
+def test_a_flow_with_another_exit_need_not_end_with_a_purchase(folder: Folder, trigger: str) -> None:
+    """Where a purchase is not what the flow is after, any exit will do."""
+    folder.write({"flows/one.yaml": flow("exit_when: [{did: complaint_opened}]", trigger=trigger)})
+    assert found(folder, "F204") == []
+    folder.write({"flows/one.yaml": flow("exit_when: []", trigger=trigger)})
+    assert len(found(folder, "F204")) == 1
+
+
+def test_caps_of_the_flow_itself_count(folder: Folder) -> None:
+    """A flow's own caps, and waiting for room, are taken into account."""
+    steps = "[send: a, wait: 4h, send: b]"
+    folder.write({"flows/one.yaml": flow("policy: {when_capped: wait}", steps)})
+    assert found(folder, "P202") == []
+    folder.write({"flows/one.yaml": flow("policy: {caps: [1 per 2h]}", steps)})
+    assert found(folder, "P202") == []
+    folder.settings = replace(folder.settings, policy=Policy(caps=(Cap(2, Duration(days=7)),)))
+    folder.write({"flows/one.yaml": flow(steps="[send: a, wait: 1d, send: b, wait: 1d, send: c]")})
+    assert len(found(folder, "P202")) == 1
+
+
+@pytest.mark.parametrize(
+    ("tests", "empty"),
+    [
+        ((Test("gt", 3), Test("lt", 4)), False),
+        ((Test("gt", 3), Test("lte", 3)), True),
+        ((Test("gte", Decimal("3.5")), Test("lte", Decimal("3.5"))), False),
+        ((Test("eq", 3), Test("gt", 5)), True),
+        ((Test("in", ("a", "b")), Test("not_in", ("b", "a"))), True),
+        ((Test("in", ("a", "b")), Test("ne", "a")), False),
+        ((Test("eq", "a"), Test("in", ("b",))), True),
+        ((Test("exists", operand=False), Test("eq", 1)), True),
+        ((Test("exists", operand=False), Test("ne", 1)), False),
+        ((Test("eq", True), Test("gte", 5)), False),
+    ],
+)
+def test_contradictions(tests: tuple[Test, ...], empty: bool) -> None:
+    """Ranges, values and exclusions that leave nothing are seen, others are not."""
+    assert bool(contradiction(tests)) is empty
+
+
+# ── the manual ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_code_has_a_page() -> None:
+    """Each page says in its first line what is wrong, and no page says invalid."""
+    for page in rules.all_rules():
+        assert re.fullmatch(r"[FCTPSDB]\d{3}", page.code)
+        assert re.fullmatch(r"[a-z0-9-]+", page.name)
+        assert page.title.endswith(".")
+        assert "invalid" not in page.text.lower()
+        assert rules.explain(page.code.lower()) == page.render()
+    assert rules.explain("F999") is None
+
+
+def test_names_are_used_once() -> None:
+    """No two codes share a name."""
+    names = [page.name for page in rules.all_rules() if not page.code.startswith("T")]
+    assert len(names) == len(set(names))
