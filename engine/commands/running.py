@@ -7,14 +7,14 @@ from datetime import timedelta
 import click
 
 from engine.calendar import Duration
+from engine.clock import SystemClock
 from engine.commands.session import Session, command
 from engine.errors import UsageError
 from engine.runtime import rails
-from engine.runtime.opening import open_engine
+from engine.runtime.opening import on_virtual_clock, open_engine, why_sandbox
 from engine.runtime.passes import PassReport
 from engine.runtime.status import status
 from engine.runtime.ticking import drive, tick
-from engine.store import meta
 
 
 def register(group: click.Group) -> None:
@@ -29,11 +29,10 @@ def register(group: click.Group) -> None:
         engine = open_engine(session.settings, session.database)
         until = session.moment(until_text)
         if until is None:
-            report = tick(engine, now) if session.now_text is None else drive(engine, now, now)
+            report = drive(engine, now, now) if on_virtual_clock(session.database) else tick(engine, now, SystemClock().now)
         else:
-            with session.database.read() as connection:
-                if meta.virtual_now(connection) is None:
-                    raise UsageError("--until drives a virtual clock; this database lives on real time")
+            if not on_virtual_clock(session.database):
+                raise UsageError("--until drives a virtual clock; this database lives on real time")
             report = drive(engine, now, max(until, now), every=_every(every_text))
         _print(session, report)
 
@@ -60,12 +59,17 @@ def register(group: click.Group) -> None:
         """Show flows, who is inside, the queue, and what is stopped."""
         now = session.now(writing=False)
         with session.database.read() as connection:
-            found = status(connection, now, sandbox=session.held_settings.delivery.mode == "sandbox")
+            found = status(
+                connection, now, sandbox=session.held_settings.delivery.mode == "sandbox",
+                why_sandbox=why_sandbox(session.settings, session.database),
+            )  # fmt: skip
         if session.as_json:
             session.document(found)
             return
         stopped = " · PAUSED" if found["paused"] else ""
         click.echo(f"{found['now']:%Y-%m-%d %H:%M %Z} · {found['mode']}{' · virtual clock' if found['virtual'] else ''}{stopped}")
+        if session.settings.delivery.mode == "live" and found["sandbox_because"]:
+            click.echo(f"still a sandbox: {found['sandbox_because']}")
         click.echo(f"{found['customers']:,} customers · messages: {_counts(found['messages'])}")
         queue = found["queue"]
         click.echo(f"queue: {queue['due']} due, {queue['later']} later, {queue['unread_facts']} unread facts")

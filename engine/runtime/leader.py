@@ -70,7 +70,7 @@ class Leadership:
         with self._database.write() as connection:
             connection.execute(delete(leases).where(leases.c.name == DAEMON + self.name))
             if fence is not None:
-                connection.execute(_ours(self.name, fence).values(until=EPOCH))
+                connection.execute(_ours(self.name, fence).values(owner="", until=EPOCH))
 
     def _keep(self, connection: Connection, until: datetime) -> int | None:
         if self._fence is None:

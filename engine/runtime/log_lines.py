@@ -50,6 +50,7 @@ def start_logging(stream: TextIO, *, as_json: bool, verbosity: int) -> None:
     logger.setLevel(logging.INFO - 10 * verbosity)
     # It tells of each beat that found the last one at work, which is as it should be.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _safe(value: Any) -> Any:

@@ -20,7 +20,7 @@ from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows
 from engine.recommend.rebuild import rebuild
 from engine.runtime import rails
-from engine.runtime.passes import Engine, admit_all
+from engine.runtime.passes import Engine, admit_all, one_router
 from engine.store.database import Database
 from engine.store.dialect import upsert
 from engine.store.tables import journal, marks
@@ -70,5 +70,6 @@ def _compare_segments(engine: Engine, live: Iterable[LiveFlow], now: datetime) -
     for each in live:
         if each.open and any(isinstance(trigger, SegmentTrigger) for trigger in each.flow.triggers):
             with engine.database.write() as connection:
+                one_router(connection)
                 entered += admit_all(connection, each, segment_candidates(connection, each, None, at), at)
     return entered

@@ -86,6 +86,12 @@ def why_sandbox(settings: Settings, database: Database) -> str | None:
     return None
 
 
+def on_virtual_clock(database: Database) -> bool:
+    """Return whether the database stands on a virtual clock."""
+    with database.read() as connection:
+        return meta.virtual_now(connection) is not None
+
+
 def fingerprint(settings: Settings, database: Database) -> str:
     """Return what tells this installation from a copy of its database: where it lives and on which machine."""
     place = database.engine.url.render_as_string(hide_password=True) if not database.is_sqlite else str(settings.root.resolve())
@@ -123,7 +129,7 @@ def open_engine(
     worker = Worker(
         own_name(),
         machine_now,
-        chance or random.Random(secrets.randbits(64)),
+        chance or random.Random(secrets.randbits(64)),  # noqa: S311 - it spreads retries
         switch.may_go_on,
         pace.wait,
         switch.stopping,

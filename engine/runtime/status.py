@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from engine.runtime import rails
+from engine.runtime.leader import LEADER, living_daemons
+from engine.runtime.ticking import MARK
 from engine.store import meta
 from engine.store.tables import (
     arrivals,
@@ -24,19 +26,20 @@ from engine.store.tables import (
 )
 
 
-def status(connection: Connection, now: datetime, *, sandbox: bool) -> dict[str, Any]:
-    """Return the state of the installation as plain data."""
+def status(connection: Connection, now: datetime, *, sandbox: bool, why_sandbox: str | None = None) -> dict[str, Any]:
+    """Return the state of the installation as plain data; `why_sandbox` says why it is not live."""
     return {
         "now": now,
         "virtual": meta.virtual_now(connection) is not None,
         "mode": "sandbox" if sandbox else "live",
+        "sandbox_because": why_sandbox,
         "paused": rails.paused_all(connection),
         "customers": _count(connection, customers),
         "messages": _by_state(connection),
         "flows": _flows(connection),
         "queue": _queue(connection, now),
         "quarantine": _quarantine(connection),
-        "daemon": _daemon(connection),
+        "daemon": _daemon(connection, now),
     }
 
 
@@ -104,11 +107,12 @@ def _quarantine(connection: Connection) -> dict[str, int]:
     return {kind: count for kind, count in connection.execute(query)}
 
 
-def _daemon(connection: Connection) -> dict[str, Any]:
-    lease = connection.execute(select(leases).where(leases.c.name == "leader")).first()
-    last = connection.scalar(select(marks.c.at).where(marks.c.name == "tick"))
+def _daemon(connection: Connection, now: datetime) -> dict[str, Any]:
+    lease = connection.execute(select(leases).where(leases.c.name == LEADER, leases.c.until > now)).first()
+    last = connection.scalar(select(marks.c.at).where(marks.c.name == MARK))
     return {
         "leader": lease.owner if lease is not None else None,
         "lease_until": lease.until if lease is not None else None,
+        "daemons": living_daemons(connection, now),
         "last_tick": last,
     }
