@@ -13,8 +13,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
+from engine.facts.bulk import upsert_rows
 from engine.facts.fact import Fact
-from engine.store.dialect import among, upsert
+from engine.store.dialect import among
 from engine.store.tables import fact_digests
 
 _SIZE = 8
@@ -55,7 +56,7 @@ class Digests:
             {"key": key, "told_at": self._stored[key][0], "contents": self._stored[key][1]}
             for key in sorted(self._changed)
         ]
-        upsert(self.connection, fact_digests, rows, update=["told_at", "contents"])
+        upsert_rows(self.connection, fact_digests, rows)
 
 
 def is_dated(fact: Fact) -> bool:

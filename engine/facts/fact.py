@@ -82,7 +82,8 @@ def iso(moment: datetime) -> str:
     >>> iso(datetime(2026, 3, 1, 9, 30, tzinfo=UTC))
     '2026-03-01T09:30:00Z'
     """
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    there = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return there.replace(tzinfo=None).isoformat() + "Z"
 
 
 def short_hash(words: str) -> str:

@@ -355,6 +355,23 @@ def lines(value: Any, reading: Reading) -> tuple[Line, ...]:
 
 def _line(place: int, item: Any, reading: Reading) -> Line:
     """Read one line; the quantity is 1 where it is not told."""
+    if type(item) is dict:
+        try:
+            return _line_of_cells(item["sku"], item["quantity"], item["price"])
+        except (KeyError, TypeError, BadField):
+            pass  # told in another way, or badly: read it field by field, and say which is bad
+    return _line_of_values(place, item, reading)
+
+
+@lru_cache(maxsize=65_536)
+def _line_of_cells(sku: Any, pieces: Any, price: Any) -> Line:
+    """Read a line whose fields are all texts: tables repeat the same few."""
+    if not all(isinstance(cell, str) and cell for cell in (sku, pieces, price)):
+        raise BadField("is told in another way")
+    return _line_of_values(0, {"sku": sku, "quantity": pieces, "price": price}, _ANY)
+
+
+def _line_of_values(place: int, item: Any, reading: Reading) -> Line:
     if not isinstance(item, Mapping):
         raise BadField("has a line that is no mapping")
     column = "sku"
@@ -409,6 +426,7 @@ def from_text(value: str) -> Any:
     return parsed if isinstance(parsed, str) else free(parsed)
 
 
+_ANY = Reading("UTC", EARLIEST)
 _TEXT, _ID, _MOMENT = Field(text()), Field(identity), Field(moment, iso)
 _MONEY, _LINES = Field(money, plain_number), Field(lines, plain_lines)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
 
+from engine.facts.bulk import insert_rows
 from engine.facts.digests import Digests
 from engine.facts.fact import BadRow, Fact, Kind, Row
 from engine.facts.fields import Reading
@@ -269,8 +270,7 @@ def _stage(connection: Connection, facts: Sequence[Fact], now: datetime) -> None
         }
         for fact in facts
     ]
-    if rows:
-        connection.execute(staged_facts.insert(), rows)
+    insert_rows(connection, staged_facts, rows)
 
 
 def _payload(fact: Fact) -> dict[str, Any]:

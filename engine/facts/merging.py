@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Table, Text, case, cast, delete, select, update
 
 from engine.facts import state_rows
+from engine.facts.leaving import LIVE, end_enrollments
 from engine.store.dialect import among, upsert
 from engine.store.tables import (
     consent_state,
@@ -22,14 +23,11 @@ from engine.store.tables import (
     customer_scores,
     customers,
     enrollments,
-    messages,
     metadata,
     segment_members,
     timers,
 )
 
-LIVE = ("active", "waiting")
-OPEN = ("pending", "claimed")
 _MICROSECOND = timedelta(microseconds=1)
 _SPECIAL = {"consent_state", "customer_scores", "enrollments", "segment_members", "timers"}
 
@@ -112,21 +110,10 @@ def _merge_enrollments(connection: Connection, into: Mapping[int, int], received
             update(table).where(among(connection, table.c.id, repeated)).values(occurrence=mark)
         )
     if ended:
-        end_enrollments(connection, ended, received, "exited: merged into another customer")
+        end_enrollments(
+            connection, ended, received, "exited: merged into another customer", dropped="superseded"
+        )
     _move(connection, table, into)
-
-
-def end_enrollments(
-    connection: Connection, ids: Sequence[int], at: datetime, reason: str, message_reason: str = "superseded"
-) -> None:
-    """Exit live enrollments and drop their messages that were not handed over yet."""
-    table = enrollments
-    ended = update(table).where(among(connection, table.c.id, ids), table.c.state.in_(LIVE))
-    connection.execute(ended.values(state="exited", left_at=at, left_reason=reason, next_at=None))
-    open_ones = update(messages).where(
-        among(connection, messages.c.enrollment_id, ids), messages.c.state.in_(OPEN)
-    )
-    connection.execute(open_ones.values(state="dropped", reason=message_reason, settled_at=at))
 
 
 def _merge_consent(connection: Connection, into: Mapping[int, int], received: datetime) -> None:

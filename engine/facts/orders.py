@@ -16,13 +16,14 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, select
 
+from engine.facts.bulk import insert_rows, upsert_rows
 from engine.facts.fact import Line, iso, plain_lines, plain_number
 from engine.facts.fields import Reading, any_amount
 from engine.facts.normalise import lines_value
 from engine.facts.people import customer_names
 from engine.facts.raised import Raised, Told
 from engine.facts.record import Record
-from engine.store.dialect import among, upsert
+from engine.store.dialect import among
 from engine.store.tables import order_lines, orders
 from engine.store.types import from_micros, to_micros
 
@@ -243,7 +244,7 @@ def _write(connection: Connection, changed: Sequence[tuple[Order, dict[str, Any]
     rows = [row for _, row in changed]
     if not rows:
         return
-    upsert(connection, orders, rows, update=[name for name in rows[0] if name != "order_id"])
+    upsert_rows(connection, orders, rows)
     stale = [order.id for order, _ in changed if order.stored and order.fresh_lines]
     if stale:
         connection.execute(delete(order_lines).where(among(connection, order_lines.c.order_id, stale)))
@@ -259,5 +260,4 @@ def _write(connection: Connection, changed: Sequence[tuple[Order, dict[str, Any]
         if order.fresh_lines
         for number, line in enumerate(order.record.values.get("lines") or (), 1)
     ]
-    if lines:
-        connection.execute(order_lines.insert(), lines)
+    insert_rows(connection, order_lines, lines)

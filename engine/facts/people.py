@@ -12,16 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, func, select, update
+from sqlalchemy import Connection, Table, func, select, update
 
 from engine.calendar import ONE_ZONE_COUNTRIES
+from engine.facts.bulk import insert_rows, update_rows
 from engine.facts.fact import Fact
 from engine.facts.fields import normal_email
 from engine.facts.merging import merge_customers
 from engine.facts.record import Record
 from engine.store import meta
-from engine.store.dialect import among
-from engine.store.tables import customer_ids, customers, erased
+from engine.store.dialect import among, insert_new
+from engine.store.tables import customer_ids, customers, erased, suppressions
 from engine.store.types import from_micros, to_micros
 
 FIELDS = (
@@ -29,6 +30,7 @@ FIELDS = (
     "points_expire_at", "tier", "referral_code", "referral_url", "subscription_status",
 )  # fmt: skip
 PROFILE_EVENTS = frozenset({"points_earned", "points_redeemed", "tier_reached"})
+_HASHES = 500
 FACTS_LOCK = 0x686F6D696E67
 
 
@@ -44,6 +46,7 @@ class Person:
         "ids",
         "merged_into",
         "record",
+        "stored",
         "stored_email",
     )
 
@@ -51,6 +54,7 @@ class Person:
         self, person_id: int | None, external_id: str | None, email: str | None, first_seen: datetime
     ) -> None:
         self.id = person_id
+        self.stored = person_id is not None
         self.external_id = external_id
         self.email = self.stored_email = email
         self.first_seen = first_seen
@@ -238,8 +242,8 @@ class People:
     def settle(self, received: datetime) -> None:
         """Write the customers: merge rows, then insert and update; afterwards every person has an id."""
         staying = [person for person in self.everyone if person.merged_into is None]
-        new = [person for person in staying if person.id is None]
-        stored = [person for person in self.everyone if person.id is not None]
+        new = [person for person in staying if not person.stored]
+        stored = [person for person in self.everyone if person.stored]
         lock_customers(self.connection, [person.id for person in stored if person.id is not None])
         for person, number in zip(new, next_ids(self.connection, customers, len(new)), strict=True):
             person.id = number
@@ -252,21 +256,18 @@ class People:
                 among(self.connection, customers.c.id, [i for i in moved if i is not None])
             )
             self.connection.execute(freed.values(email=None))
-        if new:
-            self.connection.execute(
-                customers.insert(), [{"id": person.id, **_columns(person)} for person in new]
-            )
-        if changed:
-            self.connection.execute(
-                _UPDATE, [{"person": person.id, **_columns(person)} for person in changed]
-            )
+        insert_rows(self.connection, customers, [{"id": person.id, **_columns(person)} for person in new])
+        update_rows(self.connection, customers, [{**_columns(person), "id": person.id} for person in changed])
         links = [
             {"external_id": name, "customer_id": person.id}
             for person in staying
             for name in sorted(person.ids)
         ]
-        if links:
-            self.connection.execute(customer_ids.insert(), links)
+        insert_rows(self.connection, customer_ids, links)
+        fresh = [person for person in staying if person.email != person.stored_email or not person.stored]
+        carry_suppressions(
+            self.connection, {p.email: p.id for p in fresh if p.email is not None and p.id is not None}
+        )
 
     def _write_merges(self, received: datetime) -> None:
         pairs = [(gone.id, gone.stays.id) for gone in self.merged if gone.id is not None]
@@ -289,14 +290,6 @@ def _columns(person: Person) -> dict[str, Any]:
     row["told_at"] = record.told()
     row["first_seen_at"] = person.first_seen
     return row
-
-
-_WRITTEN = (*FIELDS, "external_id", "zone", "properties", "updated_at", "told_at", "first_seen_at")
-_UPDATE = (
-    update(customers)
-    .where(customers.c.id == bindparam("person"))
-    .values({name: bindparam(name) for name in _WRITTEN})
-)
 
 
 def next_ids(connection: Connection, table: Table, count: int) -> Sequence[int]:
@@ -334,6 +327,22 @@ def customer_names(connection: Connection, ids: Iterable[int]) -> dict[int, str]
     return {row.id: row.external_id or row.email or "" for row in connection.execute(wanted)}
 
 
+def carry_suppressions(connection: Connection, addresses: Mapping[str, int]) -> None:
+    """Let a suppressed address stay suppressed whoever holds it now."""
+    if not addresses or connection.execute(select(suppressions.c.id).limit(1)).first() is None:
+        return
+    key = meta.secret(connection)
+    holders = {meta.keyed_hash(key, address): customer for address, customer in addresses.items()}
+    hashes = list(holders)
+    table = suppressions
+    for start in range(0, len(hashes), _HASHES):
+        wanted = select(table.c.address_hash, table.c.scope, table.c.reason, table.c.at)
+        rows = connection.execute(
+            wanted.where(table.c.address_hash.in_(hashes[start : start + _HASHES])).distinct()
+        ).mappings()
+        insert_new(connection, table, [{**row, "customer_id": holders[row["address_hash"]]} for row in rows])
+
+
 class Erased:
     """Which references belong to somebody who was erased; asks the database once for each chunk."""
 
@@ -349,8 +358,8 @@ class Erased:
         key = meta.secret(self.connection)
         hashes = {meta.keyed_hash(key, name): name for name in listed}
         found: set[str] = set()
-        for start in range(0, len(listed), 500):
-            wanted = erased.c.hash.in_(list(hashes)[start : start + 500])
+        for start in range(0, len(listed), _HASHES):
+            wanted = erased.c.hash.in_(list(hashes)[start : start + _HASHES])
             found.update(
                 hashes[hashed] for hashed in self.connection.scalars(select(erased.c.hash).where(wanted))
             )

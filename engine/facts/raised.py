@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from engine.facts.bulk import insert_rows
 from engine.facts.fact import Fact
 from engine.facts.people import next_ids
 from engine.store.dialect import among
@@ -70,8 +71,8 @@ def write_events(connection: Connection, raised: Sequence[Raised]) -> dict[str, 
     new = [event for event in wanted.values() if event.key not in known]
     ids = next_ids(connection, events, len(new))
     if new:
-        connection.execute(
-            events.insert(), [{"id": id_, **_columns(event)} for id_, event in zip(ids, new, strict=True)]
+        insert_rows(
+            connection, events, [{"id": id_, **_columns(event)} for id_, event in zip(ids, new, strict=True)]
         )
         if flows_are_applied(connection):
             connection.execute(fact_inbox.insert(), [{"event_id": id_} for id_ in ids])

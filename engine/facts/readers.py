@@ -381,6 +381,9 @@ def group_orders(read: Callable[[], Iterator[Row | BadRow]]) -> Iterator[Row | B
 
 
 def _grouping(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the lines of one order share: its id, and the status that they tell of."""
+    if "status" not in values:
+        return (str(values.get("order_id", "")).strip(),)
     return (
         str(values.get("order_id", "")).strip(),
         str(values.get("status") or ""),

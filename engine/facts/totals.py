@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, bindparam, or_, select, type_coerce, update
 
+from engine.facts.bulk import update_rows
 from engine.store.dialect import among
 from engine.store.tables import customers, orders
 from engine.store.types import MONEY_SCALE
@@ -30,11 +31,6 @@ NOTHING: Mapping[str, Any] = {
     "average_gap_days": None,
     "usual_gap_days": None,
 }
-_COUNT = (
-    update(customers)
-    .where(customers.c.id == bindparam("customer"))
-    .values({name: bindparam(name) for name in NOTHING})
-)
 _SEEN = (
     update(customers)
     .where(customers.c.id == bindparam("customer"))
@@ -59,10 +55,10 @@ def count_orders(connection: Connection, touched: Collection[int], currency: str
         for customer, rows in groupby(connection.execute(wanted), _customer)
     }
     rows = [
-        {"customer": customer, **(counted[customer][0] if customer in counted else NOTHING)}
+        {**(counted[customer][0] if customer in counted else NOTHING), "id": customer}
         for customer in sorted(touched)
     ]
-    connection.execute(_COUNT, rows)
+    update_rows(connection, customers, rows)
     return sum(foreign for _, foreign in counted.values())
 
 

@@ -304,7 +304,7 @@ suppressions = Table(
     Column("scope", Text, nullable=False),  # all | marketing
     Column("reason", Text, nullable=False),
     Column("at", Instant, nullable=False),
-    UniqueConstraint("address_hash", "scope"),
+    UniqueConstraint("address_hash", "scope", "customer_id"),
 )
 
 # Keyed hashes of erased ids and addresses: a later file that names them changes nothing and mails nobody.
