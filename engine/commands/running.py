@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import click
 
@@ -65,24 +66,28 @@ def register(group: click.Group) -> None:
             )  # fmt: skip
         if session.as_json:
             session.document(found)
-            return
-        stopped = " · PAUSED" if found["paused"] else ""
-        click.echo(f"{found['now']:%Y-%m-%d %H:%M %Z} · {found['mode']}{' · virtual clock' if found['virtual'] else ''}{stopped}")
-        if session.settings.delivery.mode == "live" and found["sandbox_because"]:
-            click.echo(f"still a sandbox: {found['sandbox_because']}")
-        click.echo(f"{found['customers']:,} customers · messages: {_counts(found['messages'])}")
-        queue = found["queue"]
-        click.echo(f"queue: {queue['due']} due, {queue['later']} later, {queue['unread_facts']} unread facts")
-        for flow in found["flows"]:
-            state = f" · FROZEN: {flow['frozen']}" if flow["frozen"] else " · PAUSED" if flow["paused"] else ""
-            state += "" if flow["active"] else " · removed"
-            click.echo(f"  {flow['flow']}{state}")
-            click.echo(f"    inside: {_counts(flow['enrollments'])}")
-            if flow["steps"]:
-                click.echo(f"    waiting for: {_counts(flow['steps'])}")
-            click.echo(f"    messages: {_counts(flow['messages'])}")
-        if found["quarantine"]:
-            click.echo(f"quarantine: {_counts(found['quarantine'])}; see `homing quarantine list`")
+        else:
+            _show(session, found)
+
+
+def _show(session: Session, found: dict[str, Any]) -> None:
+    stopped = " · PAUSED" if found["paused"] else ""
+    click.echo(f"{found['now']:%Y-%m-%d %H:%M %Z} · {found['mode']}{' · virtual clock' if found['virtual'] else ''}{stopped}")
+    if session.settings.delivery.mode == "live" and found["sandbox_because"]:
+        click.echo(f"still a sandbox: {found['sandbox_because']}")
+    click.echo(f"{found['customers']:,} customers · messages: {_counts(found['messages'])}")
+    queue = found["queue"]
+    click.echo(f"queue: {queue['due']} due, {queue['later']} later, {queue['unread_facts']} unread facts")
+    for flow in found["flows"]:
+        state = f" · FROZEN: {flow['frozen']}" if flow["frozen"] else " · PAUSED" if flow["paused"] else ""
+        state += "" if flow["active"] else " · removed"
+        click.echo(f"  {flow['flow']}{state}")
+        click.echo(f"    inside: {_counts(flow['enrollments'])}")
+        if flow["steps"]:
+            click.echo(f"    waiting for: {_counts(flow['steps'])}")
+        click.echo(f"    messages: {_counts(flow['messages'])}")
+    if found["quarantine"]:
+        click.echo(f"quarantine: {_counts(found['quarantine'])}; see `homing quarantine list`")
 
 
 def _every(text: str | None) -> timedelta | None:
