@@ -2,15 +2,15 @@
 
 The sandbox keeps templates from reaching the machine, not from keeping it busy. A `Budget` belongs to one rendering;
 the environment charges it for each pass through a loop, each call and each piece of output, and `TooMuch` ends a
-rendering that goes beyond. Machine seconds are measured here, never decided by.
+rendering that goes beyond. Time is the processor's, for this thread: a busy or sleeping machine stops no mail.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from time import thread_time
 
-from engine.clock import machine_seconds
 from engine.render.errors import RenderError, TooMuch
 
 MAX_STEPS = 50_000
@@ -23,11 +23,11 @@ _MAX_BITS = 4_096
 
 
 class Budget:
-    """What is left for one rendering: steps, characters of output, machine seconds."""
+    """What is left for one rendering: steps, characters of output, seconds of processor time."""
 
     __slots__ = ("_deadline", "_output", "_seconds", "_steps")
 
-    def __init__(self, seconds: Callable[[], float] = machine_seconds, allowed: float = MAX_SECONDS) -> None:
+    def __init__(self, seconds: Callable[[], float] = thread_time, allowed: float = MAX_SECONDS) -> None:
         self._seconds = seconds
         self._deadline = seconds() + allowed
         self._steps = self._output = 0

@@ -1,8 +1,8 @@
 """The text part of a mail, made from the structure of its compiled HTML.
 
-Layout tables (role=presentation) are blocks, other tables are rows of `a | b`; a link is `label: url`; lists have
-dashes. What readers of the HTML do not see (preheader, hidden elements, comments) is left out. Works on the compiler's
-own, well-formed output; it is not a parser for HTML found in the wild.
+Layout tables (role=presentation) are blocks, other tables are rows of `a | b`; a link is `label: url`, or `label <url>`
+where the sentence goes on at once; lists have dashes. What readers of the HTML do not see (preheader, hidden elements,
+comments) is left out. Works on the compiler's own, well-formed output; it is not a parser for HTML found in the wild.
 """
 
 from __future__ import annotations
@@ -215,7 +215,10 @@ def _resolve_links(text: str) -> str:
             pieces.append(label)
         else:
             shown = url.removeprefix("mailto:").removeprefix("tel:")
-            pieces.append(shown if shown == label else f"{label}: {shown}")
+            inside = text[position : position + 1].strip(f" \n{_LINE_BREAK}{_PARAGRAPH_BREAK}")
+            if shown != label:  # a sign right behind an address would be read as part of it
+                shown = f"{label} <{shown}>" if inside else f"{label}: {shown}"
+            pieces.append(shown)
     return "".join([*pieces, text[position:]])
 
 

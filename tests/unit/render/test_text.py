@@ -31,7 +31,7 @@ def body(html: str) -> str:
         ('<a href="https://x.test/">https://x.test/</a>', "https://x.test/\n"),
         ('<a href="mailto:a@x.test">a@x.test</a>', "a@x.test\n"),
         ('<a href="https://x.test/?a=1&amp;b=2">Go</a>', "Go: https://x.test/?a=1&b=2\n"),
-        ('<p>Read <a href="https://x.test/">this</a>, please.</p>', "Read this: https://x.test/, please.\n"),
+        ('<p>Read <a href="https://x.test/">this</a>, please.</p>', "Read this <https://x.test/>, please.\n"),
         ('<a href="#top">Up</a>', "Up\n"),
         ('<a href="https://x.test/"><img alt="Tea" src="a"></a>', "Tea: https://x.test/\n"),
         ('<a href="https://x.test/"><img alt="Tea" src="a"></a><a href="https://x.test/">Tea</a>', "Tea: https://x.test/\n"),
