@@ -51,6 +51,13 @@ def page(code: str, name: str, severity: Severity = "error") -> Callable[[_Funct
     return register
 
 
+def write_page(code: str, name: str, severity: Severity, text: str) -> None:
+    """Register the page of a code whose findings are made below this layer (settings)."""
+    if code in _PAGES:
+        raise ValueError(f"{code} has a page already")
+    _PAGES[code] = Page(code, name, severity, cleandoc(text))
+
+
 def pages() -> tuple[Page, ...]:
     """Return every page, by code."""
     return tuple(_PAGES[code] for code in sorted(_PAGES))

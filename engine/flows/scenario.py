@@ -138,7 +138,7 @@ class Scenario:
 
 @page("F501", "scenario-of-no-flow")
 def no_such_flow(span: Span, name: str, known: Mapping[str, Any]) -> Finding:
-    """A scenario tests a flow that the project does not have (or that has errors of its own)."""
+    """A scenario tests a flow that the project does not have."""
     hint = did_you_mean(name, known)
     return Finding(
         "F501", "error", f'there is no flow "{name}" to test', span, help=hint or "name a flow of flows/"
@@ -245,6 +245,8 @@ def check_folder(root: Path, definitions: Definitions) -> list[Finding]:
     findings: list[Finding] = []
     for scenario in load_scenarios(root, findings):
         flow = definitions.flows.get(scenario.flow)
+        if flow is None and (root / "flows" / f"{scenario.flow}.yaml").exists():
+            continue  # its own errors come first
         if flow is None:
             findings.append(no_such_flow(scenario.span, scenario.flow, definitions.flows))
         else:

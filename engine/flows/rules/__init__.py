@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from engine.flows import manual, problems
 from engine.flows.manual import Page
-from engine.flows.rules import asking, sending, shape
+from engine.flows.rules import asking, sending, settings_pages, shape
 from engine.flows.rules.registry import Rule, registered, run
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "registered",
     "run",
     "sending",
+    "settings_pages",
     "shape",
 ]
 

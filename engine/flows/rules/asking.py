@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from engine.calendar import Duration
-from engine.diagnostics import Finding, Span, did_you_mean
+from engine.diagnostics import Finding, Span, did_you_mean, has_errors
 from engine.flows import fields
 from engine.flows.conditions import All, Any_, Clause, Condition, Did, FieldTest, InSegment, Of, Test, walk
 from engine.flows.load import Project, used_segments, values_under
@@ -434,7 +434,7 @@ def unused_segment(project: Project) -> Iterator[Finding]:
             if isinstance(part, InSegment)
         }
     for name in project.definitions.segments:
-        if name not in used and project.segments_node is not None:
+        if name not in used and project.segments_node is not None and not has_errors(project.findings):
             yield told(
                 project.segments_node.key_span(name),
                 f'no flow uses the segment "{name}"',

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
 from engine.calendar import QuietHours
-from engine.diagnostics import Finding, Span, did_you_mean
+from engine.diagnostics import Finding, Span, did_you_mean, has_errors
 from engine.flows.conditions import OfferIs, walk
 from engine.flows.cron import Cron
 from engine.flows.load import Project, flow_clauses
@@ -160,7 +160,7 @@ def unused_offer(project: Project) -> Iterator[Finding]:
             if isinstance(part, OfferIs)
         }
     for offer, place in _offers(project):
-        if offer.name not in used and len(project.definitions.flows) == len(project.sources):
+        if offer.name not in used and not has_errors(project.findings):
             yield told(
                 place.span, f'no flow gives the offer "{offer.name}"', help="keep it for later, or remove it"
             )

@@ -67,5 +67,6 @@ MINIMAL = "flow: one\ntopic: offers\ntrigger: {event: order_placed}\nsteps:\n  -
 
 @pytest.fixture
 def with_key(folder: Folder) -> Callable[[str], list[Finding]]:
-    """Return what is found in a minimal flow with one more line."""
+    """Return what is found in a minimal flow with one more line, in a project with one offer."""
+    folder.write({"flows/offers.yaml": "ten: {percent: 10}"})
     return lambda line: folder.problems(MINIMAL + line + "\n")

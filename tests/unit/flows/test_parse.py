@@ -312,7 +312,7 @@ WRONG_LINES = [
     ("enter_if: [{segment: nobody}]", "C106", 6, 22, 6),
     ("enter_if: [{any: [{not: {segment: nobody}}]}]", "C106", 6, 35, 6),
     ("enter_if: [{offer: {nothing: {held: true}}}]", "F123", 6, 21, 7),
-    ("enter_if: [{offer: {nothing: {}}}]", "F102", 6, 30, 2),
+    ("enter_if: [{offer: {ten: {}}}]", "F102", 6, 26, 2),
     ("enter_if: [{not: [{did: x}]}]", "F103", 6, 18, 10),
     ("enter_if: [{any: {did: x}}]", "F103", 6, 18, 8),
 ]
@@ -391,7 +391,7 @@ WRONG_STEPS = [
     ("{wait: {until: birthda}}", "C102", 18),
     ("{wait: {until: 12}}", "F105", 18),
     ("{wait: {until: offer.x.expires_at}}", "F123", 18),
-    ("{wait: {until: offer.x.code}}", "C105", 18),
+    ("{wait: {until: offer.ten.code}}", "C105", 18),
     ("{wait: {until: {did: x}}}", "F102", 10),
     ("{wait: {until: {did: x}, up_to: 1d, days: weekdays}}", "F107", 39),
     ("{branch: []}", "F111", 12),
@@ -420,6 +420,7 @@ WRONG_STEPS = [
 @pytest.mark.parametrize(("step", "code", "column"), WRONG_STEPS)
 def test_wrong_steps_are_told_in_their_place(folder: Folder, step: str, code: str, column: int) -> None:
     """Each mistake in a step gives one finding with its line and column."""
+    folder.write({"flows/offers.yaml": "ten: {percent: 10}"})
     (finding,) = folder.problems(
         f"flow: one\ntopic: offers\ntrigger: {{event: x}}\nsteps:\n- send: a\n- {step}\n"
     )
@@ -433,7 +434,7 @@ def test_every_mistake_is_told_at_once(folder: Folder) -> None:
         "holdout: 5\nsteps:\n  - send: nothing\n  - wait: soon\n  - {branch: [{when: [{did: 1.5}], steps: [{snd: a}]}]}\n"
     )
     assert [(finding.code, finding.span.line) for finding in findings] == [
-        ("F102", 1), ("F106", 1), ("F104", 2), ("F101", 3), ("C102", 4), ("C104", 4), ("F105", 5), ("F105", 8), ("F101", 9),
+        ("F102", 1), ("F106", 1), ("F104", 2), ("F101", 3), ("C102", 4), ("C104", 4), ("F105", 5), ("F125", 7), ("F105", 8), ("F101", 9),
     ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -248,3 +249,11 @@ def test_names_are_used_once() -> None:
     """No two codes share a name."""
     names = [page.name for page in rules.all_rules() if not page.code.startswith("T")]
     assert len(names) == len(set(names))
+
+
+def test_settings_codes_have_pages_too() -> None:
+    """Whatever the settings' own reader finds can be explained."""
+    source = (Path(__file__).resolve().parents[3] / "engine/settings.py").read_text(encoding="utf-8")
+    codes = set(re.findall(r'"(S\d{3})"', source))
+    assert codes
+    assert {code for code in codes if rules.explain(code) is None} == set()
