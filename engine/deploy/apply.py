@@ -23,17 +23,19 @@ from engine.flows.load import Project, load_project, used_segments
 from engine.flows.model import EventTrigger, Flow
 from engine.flows.nodes import plain
 from engine.flows.parse import flow_from_definition
+from engine.flows.validate import validate
 from engine.journeys.membership import remember_members
 from engine.journeys.round import Round
 from engine.journeys.timers import arm_everyone
 from engine.journeys.versions import live_flows
 from engine.render.library import read_folder
 from engine.runtime.applied import OFFERS, STAMP, TEMPLATES
+from engine.runtime.nightly import MARK as NIGHTLY
 from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database
 from engine.store.dialect import insert_new, upsert
-from engine.store.tables import applies, arrivals, events, flow_versions, flows, sources
+from engine.store.tables import applies, arrivals, events, flow_versions, flows, marks, sources
 
 BACKFILL_DAYS = 400
 
@@ -79,7 +81,7 @@ def apply(
 ) -> Planned:
     """Make the folder live and return what changed; raise FindingsError where it has errors."""
     planned = compare(database, settings)
-    findings = [*planned.findings, *(lint(settings.root, settings) if lint is not None else ())]
+    findings = validate(settings.root, settings, lint=lint)
     if has_errors(findings):
         raise FindingsError([finding for finding in findings if finding.is_error])
     with database.write() as connection:
@@ -97,6 +99,7 @@ def apply(
                 if backfill and change.change == "new":
                     _place_past(connection, live[change.flow].flow, now)
         _record(connection, changes, who, now)
+        insert_new(connection, marks, [{"name": NIGHTLY, "at": now}])  # nights count from the first apply
     return Planned(planned.project, planned.templates, changes, tuple(findings))
 
 

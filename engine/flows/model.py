@@ -128,10 +128,13 @@ Trigger = (
 
 @dataclass(frozen=True, slots=True)
 class ReEntry:
-    """How often a customer may enter: `never` (once ever), or `per` a thing and/or `after` a time since the last entry."""
+    """How often a customer may enter: `never` (once ever), or `per` a thing and/or `after` a time since the last entry.
+
+    `per: occurrence` lets occurrences stand side by side, such as several products that run out in the same week.
+    """
 
     never: bool = False
-    per: Literal["cart", "order", "product", "year"] | None = None
+    per: Literal["cart", "order", "product", "year", "occurrence"] | None = None
     after: Duration | None = None
 
 

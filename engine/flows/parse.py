@@ -30,7 +30,7 @@ FLOW_KEYS = (
     "holdout", "steps", "sender", "policy", "max_lateness",
 )  # fmt: skip
 POLICY_KEYS = ("quiet_hours", "caps", "max_lateness", "when_capped")
-PER = ("cart", "order", "product", "year")
+PER = ("cart", "order", "product", "year", "occurrence")
 GIVES = ("percent", "amount", "free_shipping", "buy_one_get_one", "gift", "early_access")
 CODES = ("code", "pool", "pattern")
 OFFER_KEYS = (*GIVES, *CODES, "valid_for", "once_per", "when_empty")

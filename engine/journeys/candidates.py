@@ -54,6 +54,8 @@ class Candidate:
 
     def scope_key(self, per: str | None) -> str | None:
         """Return the value of the thing that re-entry counts by, or None where the trigger has none."""
+        if per == "occurrence":
+            return self.occurrence
         if per == "year":
             return str(self.trigger.get("year") or self.entered_at.year)
         return {"cart": self.cart_id, "order": self.order_id, "product": self.sku}.get(per or "")

@@ -438,7 +438,7 @@ def per_what(look: Look) -> Iterator[Finding]:
         re_entry: {per: order}
     """
     per = look.flow.re_entry.per
-    if per in (None, "year"):
+    if per in (None, "year", "occurrence"):
         return
     for trigger in look.flow.triggers:
         told_things = _things_of(trigger)
