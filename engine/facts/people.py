@@ -222,7 +222,7 @@ class People:
         return self._merge(by_id, by_email)
 
     def _merge(self, one: Person, other: Person) -> Person:
-        stays, gone = sorted((one, other), key=lambda person: (person.id is None, person.id or 0))
+        stays, gone = sorted((one, other), key=self._age)
         assert stays.record is not None
         assert gone.record is not None
         stays.record.merge(gone.record)
@@ -238,6 +238,10 @@ class People:
                 self.by_email.pop(address, None)
         stays.email = kept
         return stays
+
+    def _age(self, person: Person) -> tuple[bool, int]:
+        """Return what orders people by how long they are known."""
+        return (person.id is None, self.everyone.index(person) if person.id is None else person.id)
 
     def settle(self, received: datetime) -> None:
         """Write the customers: merge rows, then insert and update; afterwards every person has an id."""

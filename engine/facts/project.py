@@ -114,12 +114,14 @@ class _Chunk:
             fact, at, received = self.told[index]
             customer_id = self.id_of(index)
             assert customer_id is not None
-            key = f"customer:{customer_id}:created"
+            # By the name that was told, hashed: two who turn out to be one were both created.
+            told = short_hash(fact.key)
+            key = f"customer:{told}:created"
             occurred = at
             if first:
                 occurred = min(fact.fields.get("created_at") or at, at)
             else:
-                key = f"customer:{customer_id}:updated:{to_micros(at)}:{short_hash(fact.content)}"
+                key = f"customer:{told}:updated:{to_micros(at)}:{short_hash(fact.content)}"
             self.raised.append(
                 Raised(index, key, customer_id, "customer_created" if first else "customer_updated", occurred, received,
                        {**fact.document, "updated_at": iso(at)}, backfill=fact.backfill)

@@ -207,6 +207,13 @@ def detect_kind(path: Path, columns: Sequence[str]) -> Kind:
 def csv_rows(stream: io.BufferedReader, name: str) -> Iterator[Row | BadRow]:
     """Yield the rows of a CSV file with a header; commas, semicolons or tabs; UTF-8 or UTF-16."""
     lines = _text(stream)
+    try:
+        yield from _table_rows(lines, name)
+    finally:
+        lines.detach()  # the stream is its opener's to close
+
+
+def _table_rows(lines: io.TextIOWrapper, name: str) -> Iterator[Row | BadRow]:
     head = lines.readline()
     delimiter = max(",;\t", key=head.count)
     reader = csv.reader(_chain(head, lines), delimiter=delimiter)
@@ -252,7 +259,8 @@ def _text(stream: io.BufferedReader) -> io.TextIOWrapper:
 
 def _chain(head: str, rest: Iterable[str]) -> Iterator[str]:
     yield head
-    yield from rest
+    for line in rest:  # noqa: UP028 - yield from would close the file where the reader stops early
+        yield line
 
 
 def _mended_row(number: int, raw: Mapping[str, str]) -> Row | BadRow:

@@ -43,6 +43,9 @@ class Record:
             if value is not None or time is not None:
                 record.values[name] = value
                 record.times[name] = _NEVER if time is None else time
+        for name in told.keys() - record.times.keys():
+            if (time := told[name]) is not None:  # told to be nothing: a row has no place for that
+                record.values[name], record.times[name] = None, time
         return record
 
     def tell(self, fields: Mapping[str, Any], properties: Mapping[str, Any], at: int) -> bool:
