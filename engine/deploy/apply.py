@@ -85,22 +85,40 @@ def apply(
     if has_errors(findings):
         raise FindingsError([finding for finding in findings if finding.is_error])
     with database.write() as connection:
-        meta.secret(connection)
         changes = tuple(_changes(connection, planned.project, planned.templates))
-        _store_sources(connection, settings.root, planned.templates)
-        for change in changes:
-            _apply_one(connection, planned.project, change, settings, now, allow_audience)
-        at = Round(now, settings)
-        live = live_flows(connection)
-        for change in changes:
-            if change.change in ("new", "behaviour"):
-                arm_everyone(connection, live[change.flow], settings.shop.timezone, now, placing=backfill)
-                remember_members(connection, live[change.flow], at)
-                if backfill and change.change == "new":
-                    _place_past(connection, live[change.flow].flow, now)
+        put_live(
+            connection, planned.project, planned.templates, changes, settings, now, allow_audience, backfill=backfill
+        )
         _record(connection, changes, who, now)
         insert_new(connection, marks, [{"name": NIGHTLY, "at": now}])  # nights count from the first apply
     return Planned(planned.project, planned.templates, changes, tuple(findings))
+
+
+def put_live(
+    connection: Connection,
+    project: Project,
+    templates: Mapping[str, str] | None,
+    changes: Sequence[FlowChange],
+    settings: Settings,
+    now: datetime,
+    allowance: int | None,
+    *,
+    backfill: bool = False,
+) -> None:
+    """Make these changes what the daemon runs, in the caller's transaction; `templates` None leaves the applied ones."""
+    meta.secret(connection)
+    if templates is not None:
+        _store_sources(connection, settings.root, templates)
+    for change in changes:
+        _apply_one(connection, project, change, settings, now, allowance)
+    at = Round(now, settings)
+    live = live_flows(connection)
+    for change in changes:
+        if change.change in ("new", "behaviour"):
+            arm_everyone(connection, live[change.flow], settings.shop.timezone, now, placing=backfill)
+            remember_members(connection, live[change.flow], at)
+            if backfill and change.change == "new":
+                _place_past(connection, live[change.flow].flow, now)
 
 
 # ── comparing ────────────────────────────────────────────────────────────────────────────────────────────────────────

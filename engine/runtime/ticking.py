@@ -63,19 +63,21 @@ def drive(
     *,
     every: timedelta | None = None,
     beat: timedelta | None = None,
+    nights: bool = True,
     progress: Progress | None = None,
 ) -> PassReport:
     """Move the virtual clock from `start` to `until`, stopping wherever something arrives or is due.
 
     `every` adds further stops; with `beat` the clock stops at multiples of it only, like a daemon that ticks that often.
+    Without `nights` the night's work is left out.
     """
     total = PassReport()
     moment = start
-    night = nightly.due_at(engine.database, engine.settings.shop.timezone, start)
+    night = nightly.due_at(engine.database, engine.settings.shop.timezone, start) if nights else None
     while True:
         with engine.database.write() as connection:
             meta.set_virtual_now(connection, moment)
-        if night <= moment:
+        if night is not None and night <= moment:
             total.entered += nightly.run_nightly(engine, moment)
             night = nightly.due_at(engine.database, engine.settings.shop.timezone, moment)
         total.add(run_pass(engine, moment))
@@ -84,8 +86,8 @@ def drive(
         if moment >= until:
             return total
         following = _next_moment(engine, moment)
-        stops = [until, night, *([following] if following is not None else []), *([moment + every] if every else [])]
-        moment = max(min(stops), moment + timedelta(microseconds=1))
+        stops = (until, night, following, moment + every if every else None)
+        moment = max(min(stop for stop in stops if stop is not None), moment + timedelta(microseconds=1))
         if beat is not None:
             moment = min(until, start + -(-(moment - start) // beat) * beat)
 
