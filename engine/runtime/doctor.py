@@ -104,7 +104,7 @@ def _database(
         found += _stopped(connection, machine_now)
         if not virtual:
             found += _beats(connection, machine_now)
-        found += _invariants(connection, machine_now)
+        found += invariants(connection, machine_now)
     looked_at += ["clock", "beats", "data"]
     if settings.delivery.mode == "live" and (reason := why_sandbox(settings, database)) is not None:
         found.append(problems.still_sandbox(reason))
@@ -200,7 +200,8 @@ def _stopped(connection: Connection, machine_now: datetime) -> Iterator[Finding]
 # ── what must hold ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _invariants(connection: Connection, machine_now: datetime) -> Iterator[Finding]:
+def invariants(connection: Connection, machine_now: datetime) -> Iterator[Finding]:
+    """Yield a finding for each thing in the data that does not hold and always must, with how many there are."""
     for what, query in {
         **_of_enrollments(machine_now),
         **_of_messages(),

@@ -1,0 +1,48 @@
+"""Log lines of the daemon: one a line, for people or machines, without addresses and keys."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from engine.runtime.log_lines import LogLine
+
+
+def record(message: str, **told: object) -> logging.LogRecord:
+    """Return a record as the daemon makes them."""
+    made = logging.LogRecord("homing.daemon", logging.INFO, "", 0, message, None, None)
+    made.created = 1772355600.125
+    made.told = told
+    return made
+
+
+def test_for_people() -> None:
+    """Time, level, message, and `key=value` for the rest, quoted where a space would mislead."""
+    line = LogLine(as_json=False).format(record("tick", entered=3, reason="the database failed: gone"))
+    assert line == '2026-03-01T09:00:00.125Z INFO tick entered=3 reason="the database failed: gone"'
+
+
+def test_for_machines() -> None:
+    """The same as one JSON object."""
+    line = LogLine(as_json=True).format(record("tick", entered=3))
+    assert json.loads(line) == {
+        "at": "2026-03-01T09:00:00.125Z",
+        "level": "info",
+        "message": "tick",
+        "entered": 3,
+    }
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_address_that_slipped_in_is_taken_out(as_json: bool) -> None:
+    """Neither message nor fields show an address or a provider's key, and a line break makes no second line."""
+    line = LogLine(as_json=as_json).format(
+        record(
+            "failed for ann@example.test\nERROR forged", reason="key SG.abcdefgh.12345678 of bob@example.test"
+        )
+    )
+    assert "example.test" not in line
+    assert "SG.abc" not in line
+    assert "\n" not in line
