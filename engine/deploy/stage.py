@@ -17,15 +17,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-
 from engine.calendar import Duration, QuietHours
 from engine.clock import machine_now
 from engine.delivery.dispatch import Exits, Worker
 from engine.delivery.mailroom import WebhookCall
 from engine.delivery.outcome import Accepted, Outcome
 from engine.deploy.apply import FlowChange, put_live
-from engine.flows.fingerprint import fingerprint
+from engine.flows.fingerprint import version_hash
 from engine.flows.load import Project, load_project
 from engine.flows.model import Flow
 from engine.flows.parse import flow_from_definition
@@ -37,7 +35,6 @@ from engine.settings import Cap, Policy, Settings, percent
 from engine.store import meta
 from engine.store.database import Database, connect
 from engine.store.migrate import upgrade
-from engine.store.tables import flow_versions, flows
 
 OFF = Policy(quiet_hours=None, caps=())
 
@@ -75,6 +72,7 @@ class Theatre:
     project: Project
     templates: Mapping[str, str]
     _image: bytes | None = None
+    _database: Database | None = None
 
     @classmethod
     def of(cls, root: Path, settings: Settings) -> Theatre:
@@ -82,8 +80,13 @@ class Theatre:
         return cls(load_project(root, settings), read_folder(root / "templates"))
 
     def stage(self, scenario: Scenario, start: datetime) -> Stage:
-        """Return a fresh stage on which the scenario's flow is not applied yet; its clock stands at `start`."""
-        database = connect("sqlite://")
+        """Return a fresh stage on which the scenario's flow is not applied yet; its clock stands at `start`.
+
+        There is one stage at a time: they share a connection, whose statements are compiled once.
+        """
+        if self._database is None:
+            self._database = connect("sqlite://")
+        database = self._database
         _restore(database, self._empty_image())
         with database.write() as connection:
             meta.set_virtual_now(connection, start)
@@ -92,6 +95,12 @@ class Theatre:
             settings = replace(settings, soft_opt_in=frozenset(scenario.policy["soft_opt_in"]))
         settings = replace(settings, delivery=replace(settings.delivery, mode="sandbox", allow=()))
         return Stage(scenario, replace(self.project, settings=settings), self.templates, settings, database, Tray())
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
     def _empty_image(self) -> bytes:
         """Return a migrated database that holds the project's templates and offers, as bytes; made once."""
@@ -146,15 +155,9 @@ class Stage:
             self.project,
             definitions=replace(known, flows={flow.name: flow}, raw={flow.name: definition}),
         )
-        change = FlowChange(flow.name, "new", None, fingerprint(flow).version)
+        change = FlowChange(flow.name, "new", None, version_hash(flow))
         with self.database.write() as connection:
             put_live(connection, self.project, None, (change,), self.settings, now, None)
-
-    def played(self) -> Flow:
-        """Return the flow as the database holds it."""
-        with self.database.read() as connection:
-            query = select(flow_versions.c.definition).join(flows, flows.c.version == flow_versions.c.hash)
-            return flow_from_definition(connection.execute(query).scalar_one())
 
 
 # ── what a scenario changes ──────────────────────────────────────────────────────────────────────────────────────────

@@ -18,11 +18,12 @@ from engine.diagnostics import Finding, Span, did_you_mean
 from engine.flows import problems
 from engine.flows.conditions import clause_text
 from engine.flows.manual import page
-from engine.flows.model import Definitions, Experiment, Flow, Send
+from engine.flows.model import Definitions, Experiment, Flow, Send, Webhook
 from engine.flows.nodes import Entry, Items, Node, Scalar, Table, exact
 from engine.flows.read_triggers import optional
 from engine.flows.reading import Reader, describe
 from engine.flows.yaml_source import read_file
+from engine.settings import FILE as SETTINGS
 from engine.settings import Cap, percent
 
 FOLDER = "tests"
@@ -219,8 +220,10 @@ def load_scenarios(root: Path, findings: list[Finding], paths: list[Path] | None
 
 
 def scenario_files(root: Path) -> list[Path]:
-    """Return the YAML files under `tests/`."""
-    return sorted((root / FOLDER).rglob("*.yaml"))
+    """Return the YAML files under `tests/`, but for those of another project that lies in there."""
+    inner = [path.parent for path in (root / FOLDER).rglob(SETTINGS)]
+    found = sorted((root / FOLDER).rglob("*.yaml"))
+    return [path for path in found if not any(path.is_relative_to(folder) for folder in inner)]
 
 
 def _nodes(root: Path, path: Path, findings: list[Finding]) -> Iterator[Node]:
@@ -255,8 +258,9 @@ def check_folder(root: Path, definitions: Definitions) -> list[Finding]:
 
 
 def _against(scenario: Scenario, flow: Flow) -> Iterator[Finding]:
-    sends = [step for step in flow.all_steps() if isinstance(step, Send)]
-    known = list(dict.fromkeys([name for step in sends for name in (*step.templates, step.id)]))
+    sends = [step for step in flow.all_steps() if isinstance(step, Send | Webhook)]
+    names = [(*step.templates, step.id) if isinstance(step, Send) else (step.id,) for step in sends]
+    known = list(dict.fromkeys(name for several in names for name in several))
     arms = {
         step.id: [arm.name for arm in step.arms] for step in flow.all_steps() if isinstance(step, Experiment)
     }

@@ -1,0 +1,179 @@
+"""What a scenario expects, held against what happened.
+
+Comes in: expectations and a story. Goes out: one `Line` for each expectation and for each mail that nobody expected.
+A mail that is expected takes the first mail of that name that is not taken yet; times count to the minute.
+`after` counts from the fact that let the customer in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from engine.calendar import add
+from engine.deploy.happened import Deed, Story, aware, clock
+from engine.flows.scenario import Exits, Expectation, NothingMore, Sends, SendsNot, Takes, WaitsUntil, When
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An expectation in words (empty: nobody expected it) beside what happened; `why` says what decided otherwise."""
+
+    expected: str
+    actual: str
+    holds: bool
+    at: datetime | None = None
+    why: str = ""
+
+
+def hold_against(expected: Sequence[Expectation], story: Story, zone: str) -> Iterator[Line]:
+    """Yield a line for each expectation, then one for each mail that should not be there."""
+    taken: set[int] = set()
+    for each in expected:
+        if isinstance(each, Sends):
+            yield _sends(each, story, zone, taken)
+        elif isinstance(each, Exits):
+            yield _exits(each, story, zone)
+        elif isinstance(each, WaitsUntil):
+            yield _waits(each, story, zone)
+        elif isinstance(each, Takes):
+            yield _takes(each, story, zone)
+    left = [deed for deed in story.of("sent") if id(deed) not in taken]
+    for each in expected:
+        if isinstance(each, SendsNot):
+            yield _sends_not(each, story, left, zone)
+    if any(isinstance(each, NothingMore) for each in expected):
+        for deed in left:
+            yield Line("", deed.text(zone), holds=False, at=deed.at)
+        if not left:
+            yield Line("nothing more", "", holds=True)
+
+
+def _minute(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
+
+
+def _moment(when: When | None, since: datetime | None, zone: str) -> datetime | None:
+    if when is None:
+        return None
+    if when.at is not None:
+        return aware(when.at, zone)
+    return add(since, when.after, zone) if since is not None and when.after is not None else None
+
+
+def _in_words(when: When | None, zone: str, said: str) -> str:
+    if when is None:
+        return said
+    return f"{clock(aware(when.at, zone), zone)} {said}" if when.at is not None else f"after {when.after} {said}"
+
+
+# ── mails ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _sends(expected: Sends, story: Story, zone: str, taken: set[int]) -> Line:
+    said = _in_words(expected.when, zone, f"sends {expected.template}")
+    said += f' "…{expected.subject}…"' if expected.subject else ""
+    said += f" with {expected.offer}" if expected.offer else ""
+    fitting = [d for d in story.of("sent") if expected.template in d.names and id(d) not in taken]
+    chosen = next((deed for deed in fitting if not _wrong(expected, deed, zone)), None)
+    if chosen is None and fitting:
+        chosen = fitting[0]
+        taken.add(id(chosen))
+        return Line(said, _beside(chosen, zone), holds=False, at=chosen.at, why=_wrong(expected, chosen, zone))
+    if chosen is None:
+        return Line(said, "", holds=False, why=decided(story, expected.template, zone))
+    taken.add(id(chosen))
+    return Line(said, _beside(chosen, zone), holds=True, at=chosen.at)
+
+
+def _beside(deed: Deed, zone: str) -> str:
+    return f"{clock(deed.at, zone)} {deed.text(zone)}"
+
+
+def _wrong(expected: Sends, deed: Deed, zone: str) -> str:
+    """Return what is wrong with this mail, or nothing."""
+    moment = _moment(expected.when, deed.since, zone)
+    if moment is not None and _minute(moment) != _minute(deed.at):
+        return f"expected at {clock(moment, zone)}"
+    if expected.subject and expected.subject not in deed.subject:
+        return f'the subject is "{deed.subject}"'
+    if expected.offer and expected.offer != deed.offer:
+        return f"the offer is {deed.offer or 'none'}"
+    return ""
+
+
+def _sends_not(expected: SendsNot, story: Story, left: Sequence[Deed], zone: str) -> Line:
+    said = f"does not send {expected.template}" + (f": {expected.because}" if expected.because else "")
+    sent = next((deed for deed in left if expected.template in deed.names), None)
+    if sent is not None:
+        return Line(said, _beside(sent, zone), holds=False, at=sent.at)
+    if not expected.because:
+        return Line(said, "", holds=True)
+    reasons = _reasons(story, expected.template)
+    found = next((deed for deed in reasons if deed.reason.startswith(expected.because)), None)
+    if found is not None:
+        return Line(said, _beside(found, zone), holds=True, at=found.at)
+    return Line(said, "", holds=False, why=decided(story, expected.template, zone))
+
+
+def _reasons(story: Story, template: str) -> list[Deed]:
+    """Return what may have kept this mail from going: its own skips first, else what ended or refused the whole."""
+    own = [deed for deed in story.of("skipped", "dropped", "deferred", "failed") if template in deed.names]
+    return [*own, *story.of("refused", "exited", "held_out")]
+
+
+def decided(story: Story, template: str, zone: str) -> str:
+    """Return in words why a mail that was expected did not go."""
+    reasons = _reasons(story, template)
+    if not reasons:
+        entered = story.of("entered")
+        return "the customer never entered" if not entered else f"{template} was never reached"
+    deed = reasons[0]
+    false = [str(clause["clause"]) for clause in deed.clauses if not clause.get("holds")]
+    beside = f" (false: {'; '.join(false)})" if false and deed.word != "exited" else ""
+    return f"{_beside(deed, zone)}{beside}"
+
+
+# ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _exits(expected: Exits, story: Story, zone: str) -> Line:
+    said = _in_words(expected.when, zone, f"exits: {expected.reason}")
+    ends = story.of("exited", "refused")
+    ends = [deed for deed in ends if deed.reason]
+    for deed in ends:
+        moment = _moment(expected.when, deed.since or story.start, zone)
+        if _is_reason(expected.reason, deed) and (moment is None or _minute(moment) == _minute(deed.at)):
+            return Line(said, _beside(deed, zone), holds=True, at=deed.at)
+    near = next((deed for deed in ends if _is_reason(expected.reason, deed)), ends[0] if ends else None)
+    if near is not None:
+        return Line(said, _beside(near, zone), holds=False, at=near.at)
+    last = next(iter(reversed(story.of("entered", "completed", "waiting", "held_out"))), None)
+    return Line(said, "", holds=False, why=_beside(last, zone) if last is not None else "the customer never entered")
+
+
+def _is_reason(expected: str, deed: Deed) -> bool:
+    """Return whether a reason is the expected one, or the expected clause with more behind it (`same: order_id`)."""
+    plain = deed.reason.removeprefix("exited: ")
+    return expected.removeprefix("exited: ") == plain or plain.startswith(f"{expected.removeprefix('exited: ')}, ")
+
+
+def _waits(expected: WaitsUntil, story: Story, zone: str) -> Line:
+    moment = aware(expected.at, zone)
+    said = f"waits until {clock(moment, zone)}"
+    waits = [deed for deed in story.of("waiting", "deferred") if deed.until is not None]
+    for deed in waits:
+        if deed.until is not None and _minute(deed.until) == _minute(moment):
+            return Line(said, _beside(deed, zone), holds=True, at=deed.at)
+    return Line(said, _beside(waits[0], zone) if waits else "", holds=False, why="" if waits else "no wait was reached")
+
+
+def _takes(expected: Takes, story: Story, zone: str) -> Line:
+    said = f"takes {expected.experiment}: {expected.arm}"
+    taken = [deed for deed in story.of("took") if deed.step == expected.experiment]
+    for deed in taken:
+        if deed.name == expected.arm:
+            return Line(said, _beside(deed, zone), holds=True, at=deed.at)
+    why = "" if taken else f"{expected.experiment} was never reached"
+    return Line(said, _beside(taken[0], zone) if taken else "", holds=False, why=why)
