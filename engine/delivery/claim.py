@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 
 from engine.store.dialect import among
-from engine.store.tables import attempts, enrollments, messages
+from engine.store.tables import attempts, customers, enrollments, messages
 
 LEASE = timedelta(seconds=60)
 
@@ -94,7 +94,7 @@ def claim(
     if closed:
         due.append(table.flow.not_in(sorted(closed)))
     first = select(table.customer_id).where(*due).order_by(table.try_at, table.id).limit(limit)
-    customer_ids = sorted(set(connection.scalars(first)))
+    customer_ids = _own_customers(connection, sorted(set(connection.scalars(first))))
     if not customer_ids:
         return []
     query = select(table.id).where(*due, among(connection, table.customer_id, customer_ids))
@@ -106,6 +106,14 @@ def claim(
         .returning(table.id)
     )
     return _read(connection, sorted(connection.scalars(statement)))
+
+
+def _own_customers(connection: Connection, customer_ids: Sequence[int]) -> list[int]:
+    """Lock the customers that no other worker is claiming for, so that all of one customer's mail is in one hand."""
+    if not customer_ids:
+        return []
+    query = select(customers.c.id).where(among(connection, customers.c.id, customer_ids)).order_by(customers.c.id)
+    return list(connection.scalars(query.with_for_update(skip_locked=True)))
 
 
 def _read(connection: Connection, ids: Sequence[int]) -> list[Claimed]:
