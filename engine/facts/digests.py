@@ -13,8 +13,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from engine.facts.bulk import upsert_rows
 from engine.facts.fact import Fact
+from engine.store.bulk import upsert_rows
 from engine.store.dialect import among
 from engine.store.tables import fact_digests
 

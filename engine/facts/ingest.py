@@ -16,7 +16,6 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
 
-from engine.facts.bulk import insert_rows
 from engine.facts.digests import Digests
 from engine.facts.fact import BadRow, Fact, Kind, Row
 from engine.facts.fields import Reading
@@ -27,6 +26,7 @@ from engine.facts.raised import Told
 from engine.facts.readers import open_source
 from engine.settings import Settings
 from engine.store import meta
+from engine.store.bulk import insert_rows
 from engine.store.database import Database
 from engine.store.dialect import among
 from engine.store.tables import staged_facts

@@ -16,13 +16,13 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, select
 
-from engine.facts.bulk import insert_rows, upsert_rows
 from engine.facts.fact import Line, iso, plain_lines, plain_number
 from engine.facts.fields import Reading, any_amount
 from engine.facts.normalise import lines_value
 from engine.facts.people import customer_names
 from engine.facts.raised import Raised, Told
 from engine.facts.record import Record
+from engine.store.bulk import insert_rows, upsert_rows
 from engine.store.dialect import among
 from engine.store.tables import order_lines, orders
 from engine.store.types import from_micros, to_micros

@@ -15,12 +15,12 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select, update
 
 from engine.calendar import ONE_ZONE_COUNTRIES
-from engine.facts.bulk import insert_rows, update_rows
 from engine.facts.fact import Fact
 from engine.facts.fields import normal_email
 from engine.facts.merging import merge_customers
 from engine.facts.record import Record
 from engine.store import meta
+from engine.store.bulk import insert_rows, update_rows
 from engine.store.dialect import among, insert_new
 from engine.store.tables import customer_ids, customers, erased, suppressions
 from engine.store.types import from_micros, to_micros

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from engine.facts.bulk import insert_rows
 from engine.facts.fact import Fact
 from engine.facts.people import next_ids
+from engine.store.bulk import insert_rows
 from engine.store.dialect import among
 from engine.store.tables import events, fact_inbox, flows
 

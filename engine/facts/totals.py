@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, bindparam, or_, select, type_coerce, update
 
-from engine.facts.bulk import update_rows
+from engine.store.bulk import update_rows
 from engine.store.dialect import among
 from engine.store.tables import customers, orders
 from engine.store.types import MONEY_SCALE

@@ -1,0 +1,176 @@
+"""Many rows into one table by one statement, without SQLAlchemy's work for each row.
+
+Comes in: rows that all have the same columns, in the same order. Goes out: one prepared statement for all of them on
+SQLite, one statement over a single JSON parameter on PostgreSQL. Names come from our own tables, values are bound, and
+the columns' own types bring them into the database. For the caller's write transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import JSON, Connection, CursorResult, Dialect, LargeBinary, Table
+
+from engine.store.database import to_json
+from engine.store.types import Instant, Money, aware, money_units
+
+Row = Mapping[str, Any]
+_RECORDS = "FROM json_to_recordset(%s::json) AS new"
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert rows; a row that a unique key forbids is an error."""
+    if rows:
+        _insert(connection, table, rows, "")
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> list[int | None]:
+    """Insert the rows that no unique key has already; return each row's new id, None where it was left out."""
+    if not rows:
+        return []
+    ids = _reserve(connection, table, len(rows))
+    numbered = [{"id": identity, **row} for identity, row in zip(ids, rows, strict=True)]
+    if _insert(connection, table, numbered, " ON CONFLICT DO NOTHING") == len(rows):
+        return list(ids)
+    told = f'SELECT "id" FROM "{table.name}" WHERE "id" BETWEEN {min(ids)} AND {max(ids)}'  # noqa: S608 - our own numbers
+    there = set(connection.exec_driver_sql(told).scalars())
+    return [identity if identity in there else None for identity in ids]
+
+
+def upsert_rows(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Row],
+    *,
+    keys: Sequence[str] = (),
+    newest_by: str | None = None,
+) -> None:
+    """Insert rows; where the key (default: the primary key) is there already, take all of the new row.
+
+    With `newest_by` a row stays where its value of that column is greater than the new row's.
+    """
+    if not rows:
+        return
+    known = list(keys) or [column.name for column in table.primary_key]
+    told = ", ".join(f'"{name}" = excluded."{name}"' for name in rows[0] if name not in known)
+    if newest_by is not None:
+        told += f' WHERE excluded."{newest_by}" >= "{table.name}"."{newest_by}"'
+    _insert(connection, table, rows, f" ON CONFLICT ({_listed(known)}) DO UPDATE SET {told}")
+
+
+def update_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Set columns of rows by their `id`; all have the same columns, the id last."""
+    if rows:
+        columns = tuple(rows[0])
+        _send(connection, _update(connection.dialect.name, table, columns), table, columns, rows)
+
+
+# ── spelling ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Row], ending: str) -> int:
+    columns = tuple(rows[0])
+    statement = _insertion(connection.dialect.name, table, columns) + ending
+    return _send(connection, statement, table, columns, rows).rowcount
+
+
+@lru_cache(maxsize=256)
+def _insertion(dialect: str, table: Table, columns: tuple[str, ...]) -> str:
+    into = f'INSERT INTO "{table.name}" ({_listed(columns)})'
+    if dialect == "sqlite":
+        return f"{into} VALUES ({', '.join('?' * len(columns))})"
+    # "WHERE true" ends the query before ON CONFLICT.
+    return f"{into} SELECT {_listed(columns)} {_RECORDS}({_typed(table, columns)}) WHERE true"
+
+
+@lru_cache(maxsize=256)
+def _update(dialect: str, table: Table, columns: tuple[str, ...]) -> str:
+    names = [name for name in columns if name != "id"]
+    if dialect == "sqlite":
+        told = ", ".join(f'"{name}" = ?' for name in names)
+        return f'UPDATE "{table.name}" SET {told} WHERE "id" = ?'  # noqa: S608 - our own names
+    told = ", ".join(f'"{name}" = new."{name}"' for name in names)
+    return f'UPDATE "{table.name}" SET {told} {_RECORDS}({_typed(table, columns)}) WHERE "{table.name}"."id" = new."id"'  # noqa: S608
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _typed(table: Table, columns: Sequence[str]) -> str:
+    return ", ".join(f'"{name}" {_postgres_type(table.c[name].type)}' for name in columns)
+
+
+def _postgres_type(kind: Any) -> str:
+    if isinstance(kind, Instant):
+        return "timestamptz"
+    if isinstance(kind, JSON):
+        return "jsonb"
+    if isinstance(kind, Money):
+        return "bigint"
+    return {"INTEGER": "integer", "BIGINT": "bigint", "BOOLEAN": "boolean", "FLOAT": "float8", "BLOB": "bytea"}.get(
+        str(kind), "text"
+    )
+
+
+# ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _send(
+    connection: Connection, statement: str, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
+) -> CursorResult[Any]:
+    bound = _bound(connection.dialect, table, columns, rows)
+    if connection.dialect.name == "sqlite":
+        return connection.exec_driver_sql(statement, bound)
+    return connection.exec_driver_sql(statement, (to_json([dict(zip(columns, row, strict=True)) for row in bound]),))
+
+
+def _bound(dialect: Dialect, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    """Return the rows' values as the database takes them, column by column: most columns need nothing done."""
+    places = [[row[name] for row in rows] for name in columns]
+    for place, process in _processors(dialect.name, dialect, table, columns):
+        places[place] = [None if value is None else process(value) for value in places[place]]
+    return list(zip(*places, strict=True))
+
+
+@lru_cache(maxsize=256)
+def _processors(
+    name: str, dialect: Dialect, table: Table, columns: tuple[str, ...]
+) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
+    """Return the places of the columns whose values change on their way into the database, with what changes them."""
+    found = []
+    for place, column in enumerate(columns):
+        kind = table.c[column].type
+        process = kind.dialect_impl(dialect).bind_processor(dialect) if name == "sqlite" else _as_json(kind)
+        if process is not None:
+            found.append((place, process))
+    return tuple(found)
+
+
+def _as_json(kind: Any) -> Callable[[Any], Any] | None:
+    """Return what makes a value stand in the JSON parameter as its column understands it."""
+    if isinstance(kind, Instant):
+        return _stated
+    if isinstance(kind, Money):
+        return money_units
+    return _hexadecimal if isinstance(kind, LargeBinary) else None
+
+
+def _stated(moment: datetime) -> str:
+    return aware(moment).isoformat()
+
+
+def _hexadecimal(value: bytes) -> str:
+    return f"\\x{value.hex()}"
+
+
+def _reserve(connection: Connection, table: Table, count: int) -> Sequence[int]:
+    """Return ids that no row has and no other writer gets."""
+    if connection.dialect.name == "sqlite":  # whose writer is alone
+        last = connection.exec_driver_sql(f'SELECT max("id") FROM "{table.name}"').scalar() or 0  # noqa: S608 - our own name
+        return range(last + 1, last + 1 + count)
+    told = f"SELECT nextval(pg_get_serial_sequence('{table.name}', 'id')) FROM generate_series(1, {count})"
+    return list(connection.exec_driver_sql(told).scalars())
