@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types test-pg test-slow bench docs migration lock
+.PHONY: help setup demo test check fmt lint types test-pg test-slow test-crash bench docs migration lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-pg: $(READY)  ## the tests that need PostgreSQL
 
 test-slow: $(READY)  ## the tests that take minutes, with their full shares
 	HOMING_TEST_SHARE=full $(PYTEST) -m slow $(ARGS)
+
+test-crash: $(READY)  ## SIGKILL at 100 random moments on each database and way out (about 45 minutes)
+	HOMING_CRASH_KILLS=100 $(PYTEST) tests/integration/test_crash.py $(ARGS)
 
 check: lint types  ## everything that can be said without running
 
