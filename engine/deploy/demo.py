@@ -7,6 +7,7 @@ a summary by flow. The same seed gives the same mails.
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,9 +24,10 @@ from engine.facts.fact import Row
 from engine.facts.ingest import ingest_rows
 from engine.project import init_project
 from engine.recommend.rebuild import rebuild
-from engine.runtime.opening import open_engine, place_clock
+from engine.runtime.opening import MAILBOX, open_engine, place_clock
 from engine.runtime.passes import PassReport, settle
 from engine.runtime.ticking import drive
+from engine.store import meta
 from engine.store.database import Database, connect
 from engine.store.migrate import ensure_current
 from engine.store.tables import customers, enrollments, journal, messages
@@ -77,7 +79,7 @@ def run_demo(
         init_project(folder)
     settings = settings_module.load(folder)
     if (folder / "homing.db").exists():
-        raise UsageError(f"{folder} has a database already; choose another folder for the demo")
+        raise UsageError(f"{folder} has a database already; choose another folder, or start over with --again")
     database = connect(settings.database_url, settings.root)
     ensure_current(database)
     try:
@@ -86,6 +88,23 @@ def run_demo(
             return _summary(connection, folder, start, start + timedelta(days=days), customers)
     finally:
         database.close()
+
+
+def clear(folder: Path) -> None:
+    """Remove the database and the mailbox of an earlier demo; raise UsageError where they are not of a virtual shop."""
+    if not (folder / "homing.db").exists():
+        return
+    database = connect(f"sqlite:///{folder / 'homing.db'}", folder)
+    try:
+        with database.read() as connection:
+            virtual = meta.virtual_now(connection)
+    finally:
+        database.close()
+    if virtual is None:
+        raise UsageError(f"the database in {folder} lives on real time and is no demo's; choose another folder")
+    for path in folder.glob("homing.db*"):
+        path.unlink()
+    shutil.rmtree(folder / MAILBOX, ignore_errors=True)
 
 
 def _play(

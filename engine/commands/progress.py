@@ -1,0 +1,30 @@
+"""Progress of long work: a bar on a terminal, nothing in a pipe.
+
+Comes in: the session. Goes out: a function that is told what is being done and the share that is done. Promises that
+nothing is written with `--quiet`, with `--json`, or where stderr is no terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from engine.commands.session import Session
+
+Tell = Callable[[str, float], None]
+
+
+@contextmanager
+def progress(session: Session, title: str) -> Iterator[Tell]:
+    """Give a function that shows what is being done and the share done (0 to 1)."""
+    if session.as_json or session.verbosity < 0 or not sys.stderr.isatty():
+        yield lambda _what, _share: None
+        return
+    columns = (TextColumn("{task.fields[title]}"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        line = bar.add_task("", total=1.0, title=title)
+        yield lambda what, share: bar.update(line, description=what, completed=share)

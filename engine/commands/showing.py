@@ -1,0 +1,203 @@
+"""Commands that show what Homing does: preview, demo."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import webbrowser
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.commands.progress import progress
+from engine.commands.session import Session, command
+from engine.deploy.demo import DemoSummary, clear, run_demo
+from engine.deploy.preview import CLIPPED_AT, Shot, open_studio, preview_customer, preview_sample
+from engine.deploy.preview_page import page
+from engine.deploy.preview_send import send_previews
+from engine.errors import UsageError
+from engine.facts.customers import need_customer
+from engine.flows.report import render_text
+
+DEMO_START = datetime(2026, 3, 2, tzinfo=UTC)  # the same days for everybody: what is printed can be compared
+
+
+def register(group: click.Group) -> None:
+    """Add these commands to `homing`."""
+    _register_preview(group)
+    _register_demo(group)
+
+
+def _register_preview(group: click.Group) -> None:
+    @command(group, "preview")
+    @click.argument("target", metavar="TEMPLATE|FLOW[:STEP]")
+    @click.option("--customer", help="As this customer would see it now (email or external id).")
+    @click.option("--sample", is_flag=True, help="As a sample customer would see it; needs no database (the default).")
+    @click.option("--locale", help="In this language, such as ja or zh-TW.")
+    @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write the mails and index.html here.")
+    @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
+    @click.option("--text", "as_text", is_flag=True, help="Print the plain text only.")
+    @click.option("--send-to", metavar="ADDRESS", help="Send the mails there, through the provider in the settings.")
+    def preview(
+        session: Session, target: str, customer: str | None, sample: bool, locale: str | None, out: Path | None,  # noqa: FBT001
+        show: bool, as_text: bool, send_to: str | None,  # noqa: FBT001
+    ) -> int:  # fmt: skip
+        """Show a mail as it would go out: HTML, text, headers, size, findings; for a flow all its mails, as one page."""
+        if customer is not None and sample:
+            raise UsageError("--customer and --sample exclude each other")
+        shots, who = _shots(session, target, customer, locale)
+        folder = out or (Path(tempfile.mkdtemp(prefix="homing-preview-")) if show else None)
+        files = _write(folder, shots, title=target, shop=session.settings.shop.name, who=who) if folder else []
+        sent = send_previews(session.settings, [shot.mail for shot in shots if shot.mail], send_to, os.environ) if send_to else []
+        if session.as_json:
+            session.document({"target": target, "for": who, "mails": _told(shots, files), "out": str(out) if out else None, "sent": sent})
+        else:
+            _print(session, shots, folder, sent, as_text=as_text)
+        if show and folder is not None:
+            webbrowser.open((folder / "index.html").resolve().as_uri())
+        return 1 if any(shot.failed for shot in shots) else 0
+
+
+def _shots(session: Session, target: str, customer: str | None, locale: str | None) -> tuple[list[Shot], str]:
+    studio = open_studio(session.settings)
+    if customer is None:
+        shots = preview_sample(studio, target, locale)
+        return shots, "a sample customer" + (f" who speaks {locale}" if locale else "")
+    now = session.now(writing=False)
+    with session.database.read() as connection:
+        who = need_customer(connection, customer)
+        return preview_customer(connection, studio, target, who, now, locale), customer
+
+
+def _names(shots: Sequence[Shot]) -> list[str]:
+    return [f"{shot.slot.number:02}-{shot.slot.step}" for shot in shots]
+
+
+def _write(folder: Path, shots: Sequence[Shot], **words: str) -> list[str]:
+    """Write `NN-STEP.html`, `NN-STEP.txt` and `index.html`; return the names of the HTML files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, shot in zip(_names(shots), shots, strict=True):
+        if shot.mail is not None:
+            (folder / f"{name}.html").write_text(shot.mail.html, encoding="utf-8")
+            (folder / f"{name}.txt").write_text(shot.mail.text, encoding="utf-8")
+    files = [f"{name}.html" if shot.mail else "" for name, shot in zip(_names(shots), shots, strict=True)]
+    (folder / "index.html").write_text(page(shots, files=files, **words), encoding="utf-8")
+    return files
+
+
+def _told(shots: Sequence[Shot], files: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "number": shot.slot.number, "step": shot.slot.step, "template": shot.slot.template,
+            "flow": shot.slot.flow.name if shot.slot.flow else None, "before": shot.slot.before,
+            "subject": shot.mail.subject if shot.mail else None, "preheader": shot.mail.preheader if shot.mail else None,
+            "locale": shot.locale, "size": shot.size, "headers": dict(shot.headers), "error": shot.error or None,
+            "note": shot.note or None, "file": files[place] if files else None,
+            "findings": [{"code": each.code, "severity": each.severity, "place": str(each.span), "message": each.message} for each in shot.findings],
+            "html": shot.mail.html if shot.mail else None, "text": shot.mail.text if shot.mail else None,
+        }
+        for place, shot in enumerate(shots)
+    ]  # fmt: skip
+
+
+def _print(session: Session, shots: Sequence[Shot], folder: Path | None, sent: Sequence[Mapping[str, str]], *, as_text: bool) -> None:
+    for shot in shots:
+        if shot.mail is not None and as_text:
+            session.say(shot.mail.text)
+            continue
+        for words in shot.slot.before:
+            session.say(f"     {words}")
+        session.say(f"{shot.slot.number:>3}  {shot.slot.step}: {shot.mail.subject if shot.mail else 'cannot be made'}")
+        if shot.mail is not None and folder is None and len(shots) == 1:
+            _print_whole(session, shot)
+        elif shot.mail is not None:
+            session.say(f"     {shot.mail.preheader}\n     {_size(shot)}")
+        if shot.error:
+            session.note(f"     error: {shot.error}")
+        if shot.note:
+            session.note(f"     note: {shot.note}")
+    findings = [finding for shot in shots for finding in shot.findings]
+    if findings:
+        session.note(render_text(findings, root=session.settings.root))
+    for each in sent:
+        session.say(f"{each['subject']}: {each['outcome']}")
+    if folder is not None:
+        session.say(f"open {folder / 'index.html'}")
+
+
+def _print_whole(session: Session, shot: Shot) -> None:
+    assert shot.mail is not None
+    for name, value in shot.headers:
+        session.say(f"     {name}: {value}")
+    session.say(f"     {_size(shot)}\n\n{shot.mail.text}")
+
+
+def _size(shot: Shot) -> str:
+    return f"{shot.size / 1000:,.1f} KB of HTML (Gmail cuts off at {CLIPPED_AT / 1000:.0f} KB), {shot.locale}"
+
+
+# ── demo ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _register_demo(group: click.Group) -> None:
+    @command(group, "demo")
+    @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="demo")
+    @click.option("--days", type=click.IntRange(1, 365), default=60, show_default=True, help="Virtual days to play.")
+    @click.option("--customers", type=click.IntRange(10, 100_000), default=2_000, show_default=True)
+    @click.option("--again", is_flag=True, help="Start over where a demo was played before.")
+    def demo(session: Session, folder: Path, days: int, customers: int, again: bool) -> None:  # noqa: FBT001
+        """Play a shop with a year of history for sixty virtual days, and show what came of it."""
+        start = _start(session)
+        if again:
+            clear(folder)
+        with progress(session, "demo") as tell:
+            found = run_demo(folder, start, days=days, customers=customers, progress=tell)
+        if session.as_json:
+            session.document(_as_data(found))
+        else:
+            _tell(session, found)
+
+
+def _start(session: Session) -> datetime:
+    if session.now_text is None:
+        return DEMO_START
+    try:
+        told = datetime.fromisoformat(session.now_text)
+    except ValueError as error:
+        raise UsageError(f'"{session.now_text}" is not a time such as 2026-03-01T09:00+01:00') from error
+    return told if told.tzinfo else told.replace(tzinfo=UTC)
+
+
+def _as_data(found: DemoSummary) -> dict[str, Any]:
+    flows = [
+        {"flow": flow.flow, "entered": flow.entered, "mails": flow.mails, "not_sent": flow.not_sent} for flow in found.flows
+    ]
+    return {
+        "folder": str(found.folder), "start": found.start, "end": found.end, "customers": found.customers,
+        "mails": found.mails, "flows": flows, "example": found.example,
+    }  # fmt: skip
+
+
+def _tell(session: Session, found: DemoSummary) -> None:
+    span = f"{found.start:%d %b %Y} to {found.end:%d %b %Y}"
+    session.say(f"{found.customers:,} customers, {span}: {found.mails:,} mails in {found.folder / 'mailbox'}\n")
+    for flow in found.flows:
+        mails = sum(flow.mails.values())
+        session.say(f"{flow.flow}: {flow.entered:,} entered, {mails:,} mails")
+        for step, count in flow.mails.items():
+            session.say(f"  {count:>7,}  {step}")
+        if flow.not_sent:
+            session.say("  not sent:")
+        for reason, count in sorted(flow.not_sent.items(), key=lambda item: -item[1]):
+            session.say(f"  {count:>7,}  {reason}")
+    session.say("\nWhat to look at next:")
+    session.say(f"  cd {found.folder}")
+    session.say("  homing status")
+    if found.example is not None:
+        session.say(f"  homing why {found.example}")
+        session.say(f"  homing preview cart-recovery --customer {found.example} --out mails")
+    session.say("  homing preview win-back --sample --out mails     # then open mails/index.html")
+    session.say("  homing recommend rebuild")

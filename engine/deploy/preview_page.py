@@ -1,0 +1,97 @@
+"""The page of a preview: every mail in order, on a phone and on a desktop, light and dark, in one file.
+
+Comes in: shots. Goes out: one HTML document that needs nothing else and asks nobody for anything but the pictures of the
+mails; those on hosts that cannot exist (`.test`, `.example`) are drawn in their place, so that it works offline. Mails
+stand in sandboxed frames in which nothing runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from jinja2 import Environment, StrictUndefined, Template
+
+from engine.deploy.preview import CLIPPED_AT, Shot
+from engine.render.locales import direction
+
+_PAGE = Path(__file__).with_name("preview_page.html")
+_IMAGE = re.compile(r"<img\b[^>]*>")
+_ATTRIBUTE = re.compile(r'\b(src|alt|width|height)="([^"]*)"')
+_NOWHERE = (".test", ".example", ".invalid", ".localhost")
+_TINTS = (
+    ("#dfe8df", "#4f6f58"), ("#efe3d3", "#8a6a3c"), ("#e3e4ee", "#565b86"), ("#f0dedd", "#8d504c"),
+    ("#dcebee", "#3f7480"), ("#ece6d8", "#77693f"),
+)  # fmt: skip
+
+
+def page(shots: Sequence[Shot], *, title: str, shop: str, who: str, files: Sequence[str] = ()) -> str:
+    """Return the page; `files` are the names of the mails' own HTML files beside it, in order."""
+    mails = [_told(shot, files[place] if place < len(files) else "") for place, shot in enumerate(shots)]
+    return _template().render(mails=mails, title=title, shop=shop, who=who, clipped_at=CLIPPED_AT)
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_PAGE.read_text(encoding="utf-8"))
+
+
+def _told(shot: Shot, file: str) -> dict[str, Any]:
+    mail, slot = shot.mail, shot.slot
+    return {
+        "number": slot.number, "step": slot.step, "template": slot.template, "before": list(slot.before), "file": file,
+        "error": shot.error, "note": shot.note, "size": shot.size, "locale": shot.locale,
+        "direction": direction(shot.locale or "en"), "subject": mail.subject if mail else "",
+        "preheader": mail.preheader if mail else "", "text": mail.text if mail else "",
+        "sender": (mail.sender.name or mail.sender.email) if mail else "", "headers": shot.headers,
+        "html": offline(mail.html) if mail else "",
+        "findings": [
+            {"severity": finding.severity, "code": finding.code, "place": str(finding.span), "message": finding.message,
+             "effect": finding.effect, "help": finding.help}
+            for finding in shot.findings
+        ],
+    }  # fmt: skip
+
+
+def offline(document: str) -> str:
+    """Return a mail whose pictures on hosts that cannot exist are drawn instead, by their alternative texts.
+
+    >>> "data:image" in offline('<img src="https://shop.test/a.jpg" alt="Tea">')
+    True
+    >>> offline('<img src="https://shop.example.com/a.jpg">')
+    '<img src="https://shop.example.com/a.jpg">'
+    """
+    return _IMAGE.sub(lambda match: _drawn(match[0]), document)
+
+
+def _drawn(tag: str) -> str:
+    told = dict(_ATTRIBUTE.findall(tag))
+    source = html.unescape(told.get("src", ""))
+    host = urlsplit(source).hostname or ""
+    if not host.endswith(_NOWHERE):
+        return tag
+    width, height = (int(told[name]) if told.get(name, "").isdigit() else 0 for name in ("width", "height"))
+    ratio = height / width if width and height else 1.0
+    return tag.replace(told["src"], picture(source, html.unescape(told.get("alt", "")), ratio))
+
+
+def picture(name: str, words: str, ratio: float = 1.0) -> str:
+    """Return a plain picture as a data URL: always the same for the same name."""
+    soft, strong = _TINTS[hashlib.sha256(name.encode()).digest()[0] % len(_TINTS)]
+    height = round(400 * ratio)
+    letter = next((char for char in words if char.isalnum()), "·").upper()
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 {height}">'
+        f'<rect width="400" height="{height}" fill="{soft}"/>'
+        f'<circle cx="200" cy="{height / 2}" r="{min(height, 400) * 0.29:.0f}" fill="#fff" opacity=".55"/>'
+        f'<text x="200" y="{height / 2}" dy=".36em" text-anchor="middle" font-family="Georgia,serif" '
+        f'font-size="{min(height, 400) * 0.27:.0f}" fill="{strong}">{html.escape(letter)}</text></svg>'
+    )
+    return f"data:image/svg+xml,{quote(svg, safe='')}"
