@@ -277,7 +277,7 @@ _OFFERS: SearchStrategy[Condition] = st.builds(
     used=st.sampled_from([None, True, False]),
 )
 _OF_FIELDS: SearchStrategy[Condition] = st.sampled_from(sorted(_FIELDS)).flatmap(
-    lambda scope: st.builds(Of, st.just(scope), fields=_few(_FIELDS[scope], 2))  # type: ignore[arg-type]
+    lambda scope: st.builds(Of, st.just(scope), fields=_few(_FIELDS[scope], 2))
 )
 _OF_LINES: SearchStrategy[Condition] = st.builds(
     Of,
@@ -308,7 +308,7 @@ EVERYTHING: list[Condition] = [
     *(
         Of(scope, (), (Lines("any", ()),))
         for scope in ("customer", "trigger", "product", "cart", "order", "answer")
-    ),  # type: ignore[arg-type]
+    ),
     Did("order_placed", where=(FieldTest("lines.sku", ()),)),
     Did("cart_updated", where=(FieldTest("lines.sku", ()),)),
     OfferIs("ten"),
