@@ -34,11 +34,10 @@ class Cart:
         self.changed = self.fresh_lines = False
         self.record = Record()
         if row is not None:
-            told = row["told_at"] or {}
-            # An empty cart's lines have a time of their own; without one, no line means that none was ever told.
-            known = lines if lines or "lines" in told else None
-            values = {name: row[name] for name in FIELDS} | {"lines": known}
-            self.record = Record.stored(values, row["properties"], to_micros(row["updated_at"]), told)
+            values = {name: row[name] for name in FIELDS} | {"lines": lines or None}
+            self.record = Record.stored(
+                values, row["properties"], to_micros(row["updated_at"]), row["told_at"]
+            )
 
     def tell(self, told: Told, customer_id: int | None) -> str:
         """Take a fact; return `new`, `unchanged` or `stale`."""
@@ -64,10 +63,7 @@ class Cart:
         record = self.record
         row: dict[str, Any] = {name: record.values.get(name) for name in FIELDS}
         assert record.updated is not None
-        told = record.told() or {}
-        if record.values.get("lines") == ():
-            told["lines"] = record.times["lines"]
-        row |= {"cart_id": self.id, "properties": record.properties(), "told_at": told or None}
+        row |= {"cart_id": self.id, "properties": record.properties(), "told_at": record.told()}
         row["updated_at"] = from_micros(record.updated)
         return row
 
@@ -96,10 +92,10 @@ def project_carts(
     for index, item, customer_id in told:
         cart = known.setdefault(item.fact.key, Cart(item.fact.key))
         outcomes[index] = cart.tell(item, customer_id)
-        owner = cart.record.values.get("customer_id")
+        owner = customer_id if customer_id is not None else cart.record.values.get("customer_id")
         if owner is not None:
             raised.append(_event(index, item, owner))
-    _write(connection, [cart for cart in known.values() if cart.changed])
+    _write(connection, [cart for cart in known.values() if cart.changed or cart.record.moved])
     return outcomes, raised
 
 

@@ -87,8 +87,9 @@ class Order:
         )
         changed = self.record.tell(fields, fact.properties, to_micros(at)) or new
         self.fresh_lines = self.fresh_lines or self.record.values.get("lines") != before
-        self.placed = at if self.placed is None else min(self.placed, at)
-        self._imply_placing(fields.get("status"), at, new=new)
+        if self.placed is None or at < self.placed:
+            self.placed, self.record.moved = at, True
+        changed = self._imply_placing(fields.get("status"), at, new=new) or changed
         changed = self._reach(fields.get("status"), fields.get("refunds"), at) or changed
         self.changed = self.changed or changed
         for status in ("placed", *EVENTS):
@@ -108,13 +109,15 @@ class Order:
                 changed = True
         return changed
 
-    def _imply_placing(self, status: str | None, at: datetime, *, new: bool) -> None:
+    def _imply_placing(self, status: str | None, at: datetime, *, new: bool) -> bool:
         """Take the earliest sign of life as the placing, until the placing itself is told."""
         if status not in ("placed", "paid") and not (new and status is None):
-            return
+            return False
         values, times = self.record.values, self.record.times
-        if values.get("placed_at") is None or (times["placed_at"] == 0 and at < values["placed_at"]):
-            values["placed_at"], times["placed_at"] = at, 0
+        if values.get("placed_at") is not None and (times["placed_at"] != 0 or at >= values["placed_at"]):
+            return False
+        values["placed_at"], times["placed_at"] = at, 0
+        return True
 
     @property
     def customer_id(self) -> int | None:
@@ -227,8 +230,9 @@ def project_orders(
         if order is None:
             order = known[item.fact.key] = Order(item.fact.key)
         outcomes[index] = order.tell(index, item, customer_id)
-    changed = [(order, order.row()) for order in known.values() if order.changed]
-    _write(connection, changed)
+    moved = [(order, order.row()) for order in known.values() if order.changed or order.record.moved]
+    _write(connection, moved)
+    changed = [(order, row) for order, row in moved if order.changed]
     touched = {
         customer
         for order, _ in changed

@@ -135,7 +135,7 @@ def project_products(connection: Connection, told: Sequence[tuple[int, Told]]) -
         waking += [not item.fact.backfill] * len(changed)
         if price is not None:
             prices[price["sku"], price["since"]] = price
-    written = [product.row() for product in known.values() if product.changed]
+    written = [product.row() for product in known.values() if product.changed or product.record.moved]
     if written:
         upsert(connection, products, written, update=[name for name in written[0] if name != "sku"])
     upsert(connection, product_prices, list(prices.values()), update=["price"])

@@ -117,12 +117,17 @@ def open_binary(path: Path) -> Iterator[tuple[io.BufferedReader, Callable[[], in
         file = path.open("rb")
     except OSError as error:
         raise OutsideError(f"{path} cannot be read: {_plain(error)}") from error
+    size = path.stat().st_size
+
+    def position() -> int:
+        return size if file.closed else file.tell()
+
     with file:
         if file.peek(2)[:2] != b"\x1f\x8b":
-            yield file, file.tell
+            yield file, position
             return
         with gzip.GzipFile(fileobj=file) as unzipped:
-            yield io.BufferedReader(unzipped, 1 << 18), file.tell
+            yield io.BufferedReader(unzipped, 1 << 18), position
 
 
 def open_source(

@@ -15,14 +15,18 @@ _NEVER = 0  # every fact is younger
 
 
 class Record:
-    """What is known of one customer, product, order or cart: values, and when each was told."""
+    """What is known of one customer, product, order or cart: values, and when each was told.
 
-    __slots__ = ("times", "updated", "values")
+    `moved` says that something must be stored: a value, or only that it was told again later.
+    """
+
+    __slots__ = ("moved", "times", "updated", "values")
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.times: dict[str, int] = {}
         self.updated: int | None = None
+        self.moved = False
 
     @classmethod
     def stored(
@@ -53,6 +57,7 @@ class Record:
         changed = self.note(fields, at, properties)
         if self.updated is None or at > self.updated:
             self.updated = at
+            self.moved = True
         return changed
 
     def note(self, fields: Mapping[str, Any], at: int, properties: Mapping[str, Any] | None = None) -> bool:
@@ -61,10 +66,12 @@ class Record:
         values, times = self.values, self.times
         for name, value in _flat(fields, properties):
             if at >= times.get(name, _NEVER):
+                self.moved = self.moved or times.get(name) != at
                 times[name] = at
                 if name not in values or values[name] != value:
                     changed = changed or value is not None or values.get(name) is not None
                     values[name] = value
+        self.moved = self.moved or changed
         return changed
 
     def is_older(self, at: int) -> bool:
@@ -92,7 +99,9 @@ class Record:
         """Return what `stored` needs beside the values: times that differ, None for the fields in `derived`."""
         updated = self.updated
         odd: dict[str, int | None] = {
-            name: time for name, time in self.times.items() if time != updated or self.values[name] is None
+            name: time
+            for name, time in self.times.items()
+            if time != updated or self.values[name] is None or self.values[name] == ()
         }
         odd |= dict.fromkeys(derived)
         return odd or None
