@@ -249,12 +249,19 @@ class _Judge:
     def _shares(self, row: Row, name: str) -> bool:
         if name in ("order_id", "cart_id", "sku"):
             own = trigger_id(self.subject, name)
-            return own is not None and bool(row[name] == own)
+            named = name == "sku" and self._names_product(row, own)
+            return own is not None and (bool(row[name] == own) or named)
         found = resolve("event", name)
         if found.kind not in ("text", "any"):
             return False
         mine, told = self._value("trigger", name, None), self._value("event", name, row)
         return type(mine) is type(told) and isinstance(mine, str | float) and mine == told
+
+    def _names_product(self, row: Row, sku: str | None) -> bool:
+        """Return whether one of the lines that a fact told names the product."""
+        told = self._value("event", "lines", row)
+        lines = told if isinstance(told, list) else []
+        return any(isinstance(line, Mapping) and line.get("sku") == sku for line in lines)
 
     def _units(self, row: Row, path: str) -> int:
         """Return what a fact adds to a sum, in ten-thousandths."""

@@ -74,6 +74,7 @@ from engine.store.tables import (
 )
 from engine.store.types import MONEY_SCALE
 
+LineTest = Callable[[Callable[[Field], Value]], Truth]
 GroundName = Literal["event_id", "entered_at", "since_at", "order_id", "cart_id", "sku", "trigger", "answers"]
 _NOW = When()
 # What a scope is about: its table, joined by this part of the ground.
@@ -220,14 +221,27 @@ class Compiler:
         return where
 
     def _same(self, fact: NamedFromClause, name: str) -> Truth | None:
-        """Return whether a fact shares that id with the subject; other names compare text or numbers with the trigger's."""
+        """Return whether a fact shares that id with the subject; other names compare text or numbers with the trigger's.
+
+        A fact with lines (an order, a cart) shares a product that one of them names.
+        """
         if name in ("order_id", "cart_id", "sku"):
             own = self._ground(typing_cast(GroundName, name))
-            return None if own is None else func.coalesce(fact.c[name] == own, false())
+            if own is None:
+                return None
+            itself = func.coalesce(fact.c[name] == own, false())
+            return itself if name != "sku" else or_(itself, self._names_product(fact, own))
         mine, told = self._value("trigger", name, fact), self._value("event", name, fact)
         if isinstance(mine, Missing):
             return None
         return _shared(told, mine)
+
+    def _names_product(self, fact: NamedFromClause, sku: Expression) -> Truth:
+        def test(value: Callable[[Field], Value]) -> Truth:
+            told = value(resolve("line", "sku"))
+            return func.coalesce(told.text == sku, false()) if isinstance(told, Json) else false()
+
+        return self._told_lines_exist("event", test, fact)
 
     def _sum(self, fact: NamedFromClause, path: str, where: Sequence[Truth]) -> Expression:
         units = _units(self._value("event", path, fact))
@@ -302,15 +316,16 @@ class Compiler:
             return self._stored_line_exists(scope, test)
         if scope not in ("trigger", "answer", "event"):
             return false()
+        return self._told_lines_exist(scope, test, row)
+
+    def _told_lines_exist(self, scope: FieldScope, test: LineTest, row: NamedFromClause | None) -> Truth:
         place = self._value(scope, "lines", row)
         if isinstance(place, FirstOf):
             first, other = typing_cast(Json, place.first), typing_cast(Json, place.other)
             return case((place.decides, _told_line_exists(first, test)), else_=_told_line_exists(other, test))
         return _told_line_exists(place, test) if isinstance(place, Json) else false()
 
-    def _stored_line_exists(
-        self, scope: FieldScope, test: Callable[[Callable[[Field], Value]], Truth]
-    ) -> Truth:
+    def _stored_line_exists(self, scope: FieldScope, test: LineTest) -> Truth:
         table, key, _ = _LINES[scope]
         own = self._ground(typing_cast(GroundName, key))
         if own is None:

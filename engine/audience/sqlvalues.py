@@ -22,6 +22,7 @@ from sqlalchemy import (
     ColumnElement,
     Float,
     Integer,
+    Join,
     Numeric,
     Text,
     and_,
@@ -37,6 +38,7 @@ from sqlalchemy import (
     literal_column,
     not_,
     or_,
+    select,
     true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -276,7 +278,9 @@ class Json:
             items = func.jsonb_array_elements(array).table_valued(column("value", JSONB())).render_derived()
             item = Json(items.c.value, items.c.value, items.c.value)
         join, passes = of(item)
-        return exists().select_from(join(items) if join else items).where(passes)
+        rows = join(items) if join else items
+        own = (rows.left, rows.right) if isinstance(rows, Join) else (rows,)
+        return exists(select(literal_column("1")).select_from(rows).where(passes).correlate_except(*own))
 
     def inside(self, keys: Sequence[str]) -> Json:
         """Return the place below this one, where this one is an object."""

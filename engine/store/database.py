@@ -89,7 +89,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # We begin transactions ourselves: the driver's own notion of when to begin loses writes.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536", "temp_store=MEMORY"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536", "temp_store=MEMORY", "mmap_size=1073741824"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
