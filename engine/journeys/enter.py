@@ -27,7 +27,8 @@ from engine.journeys.program import segment_clause
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow
 from engine.outbox import own_facts
-from engine.store.dialect import among, insert
+from engine.store.bulk import insert_new
+from engine.store.dialect import among
 from engine.store.tables import enrollments, orders
 
 LIVE = ("active", "waiting")
@@ -107,12 +108,22 @@ def _where_ask(flow: Flow, candidate: Candidate) -> Ask | None:
     """Return the trigger's `where` as a clause: on the fact, or for products on the product as it is now."""
     trigger = flow.triggers[candidate.trigger_no]
     tests: tuple[FieldTest, ...] = ()
+    if candidate.gathered:
+        return None  # each of them was asked before it was gathered
     if isinstance(trigger, EventTrigger | LapsedTrigger | ProductTrigger | ReplenishTrigger):
         tests = trigger.where
     if not tests:
         return None
     scope: Scope = "product" if isinstance(trigger, ProductTrigger | ReplenishTrigger) else "trigger"
     return Ask(Clause(Of(scope, tests), "where"))
+
+
+def fitting(connection: Connection, flow: Flow, candidates: Sequence[Candidate], at: Round) -> list[Candidate]:
+    """Return the candidates that pass their trigger's `where`, for those that are gathered before they enter."""
+    wheres = [_where_ask(flow, candidate) for candidate in candidates]
+    asks = [(where,) if where is not None else () for where in wheres]
+    truth = _truths(connection, flow, candidates, asks, at)
+    return [c for c, where, own in zip(candidates, wheres, truth, strict=True) if where is None or own[where]]
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -227,28 +238,23 @@ def _enrollment(live: LiveFlow, candidate: Candidate, state: str, scope: str | N
 
 
 def _insert(connection: Connection, live: LiveFlow, rows: Sequence[Mapping[str, Any]], at: Round) -> int:
-    if not rows:
-        return 0
-    table = enrollments.c
-    statement = insert(connection, enrollments).on_conflict_do_nothing().returning(
-        table.id, table.customer_id, table.occurrence, table.state, table.entered_at
-    )
-    made = connection.execute(statement, list(rows)).all()
     entries, facts = [], []
-    for row in made:
-        held = row.state == "held_out"
+    for row, identity in zip(rows, insert_new(connection, enrollments, rows), strict=True):
+        if identity is None:
+            continue
+        held, customer_id = row["state"] == "held_out", row["customer_id"]
         entries.append(
             journal.entry(
-                at.now, live.flow.name, row.customer_id, "held_out" if held else "entered", "holdout" if held else None,
-                enrollment_id=row.id, detail={"version": live.program.version, "entered_at": row.entered_at.isoformat()},
+                at.now, live.flow.name, customer_id, "held_out" if held else "entered", "holdout" if held else None,
+                enrollment_id=identity, detail={"version": live.program.version, "entered_at": row["entered_at"].isoformat()},
             )
         )  # fmt: skip
         facts.append(
-            own_facts.fact(f"flow_entered:{row.id}", row.customer_id, "flow_entered", at.now, {"flow": live.flow.name})
+            own_facts.fact(f"flow_entered:{identity}", customer_id, "flow_entered", at.now, {"flow": live.flow.name})
         )
     journal.write(connection, entries)
     own_facts.record(connection, facts, at.listened)
-    return len(made)
+    return len(entries)
 
 
 def _refusal(

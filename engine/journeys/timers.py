@@ -15,14 +15,15 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, bindparam, delete, select, tuple_
 
 from engine.calendar import Duration, add
-from engine.flows.model import AnniversaryTrigger, DateTrigger, EventTrigger, LapsedTrigger, ReplenishTrigger
+from engine.flows.model import AnniversaryTrigger, DateTrigger, EventTrigger, LapsedTrigger, ReplenishTrigger, Trigger
 from engine.insights.gaps import shop_median_gap_days, usual_gaps
 from engine.journeys.candidates import ArrivedEvent, Candidate
 from engine.journeys.moments import Due, date_due, next_anniversary
 from engine.journeys.versions import LiveFlow
 from engine.recommend.supply import Line, run_out_days
-from engine.store.dialect import insert
-from engine.store.tables import customers, events, timers
+from engine.store.bulk import upsert_rows
+from engine.store.dialect import among
+from engine.store.tables import customers, events, orders, timers
 
 CHUNK = 5_000
 PLACED_BACK = timedelta(days=400)
@@ -139,16 +140,36 @@ def _arm_replenish(
             rows.append(_replenish_row(live, number, trigger, event, {"sku": event.sku}, days))
     rows = [row for row in rows if row["due_at"] > live.applied_at]
     _upsert(connection, rows)
-    for event in batch:
-        if event.name == "order_cancelled" and event.order_id is not None:
-            connection.execute(
-                delete(timers).where(
-                    timers.c.flow == live.flow.name,
-                    timers.c.trigger_no == number,
-                    timers.c.customer_id == event.customer_id,
-                    timers.c.occurrence.startswith(f"{event.order_id}:", autoescape=True),
-                )
+    cancelled = [event for event in batch if event.name == "order_cancelled" and event.order_id is not None]
+    for event in cancelled:
+        connection.execute(
+            delete(timers).where(
+                timers.c.flow == live.flow.name,
+                timers.c.trigger_no == number,
+                timers.c.customer_id == event.customer_id,
+                timers.c.occurrence.startswith(f"{event.order_id}:", autoescape=True),
             )
+        )
+    if cancelled:
+        _arm_replenish(connection, live, number, trigger, _bought_before(connection, cancelled), now)
+
+
+def _bought_before(connection: Connection, cancelled: Sequence[ArrivedEvent]) -> list[ArrivedEvent]:
+    """Return the newest purchase that still counts of each product in these cancelled orders, with that line alone."""
+    skus = {(event.customer_id, str(line["sku"])) for event in cancelled for line in _lines(event)}
+    ids = sorted({event.customer_id for event in cancelled})
+    standing = select(orders.c.order_id).where(among(connection, orders.c.customer_id, ids), orders.c.cancelled_at.is_(None))
+    query = (
+        event_rows()
+        .where(among(connection, events.c.customer_id, ids), events.c.name == "order_placed", events.c.order_id.in_(standing))
+        .order_by(events.c.occurred_at, events.c.id)
+    )
+    newest: dict[tuple[int, str], tuple[ArrivedEvent, Mapping[str, Any]]] = {}
+    for event in read_events(connection, query, "UTC"):
+        for line in _lines(event):
+            newest[event.customer_id, str(line["sku"])] = (event, line)
+    found = [newest[key] for key in sorted(skus) if key in newest]
+    return [replace(event, properties={**event.properties, "lines": [line]}) for event, line in found]
 
 
 def _replenish_row(
@@ -385,13 +406,14 @@ def fire(connection: Connection, live: LiveFlow, shop_zone: str, now: datetime, 
     if not due:
         return []
     facts = _events_by_id(connection, [row.event_id for row in due if row.event_id is not None], shop_zone)
+    overtaken = _overtaken(connection, live, due, facts)
     candidates: list[Candidate] = []
     spent: list[int] = []
     again: list[Row] = []
     for row in due:
         trigger = live.flow.triggers[row.trigger_no] if row.trigger_no < len(live.flow.triggers) else None
-        if trigger is not None and row.key != GATHER:
-            candidates.append(_candidate(row, facts.get(row.event_id)))
+        if trigger is not None and row.key != GATHER and row.id not in overtaken:
+            candidates.append(_candidate(row, facts.get(row.event_id), trigger))
         elif row.key == GATHER:
             candidates.append(_gathered(row))
         upcoming = _next_year(live, row.trigger_no, trigger, row) if isinstance(trigger, AnniversaryTrigger) else None
@@ -425,13 +447,46 @@ def _events_by_id(connection: Connection, ids: Iterable[int], shop_zone: str) ->
     return found
 
 
-def _candidate(row: Any, event: ArrivedEvent | None) -> Candidate:
+def _overtaken(
+    connection: Connection, live: LiveFlow, due: Sequence[Any], facts: Mapping[int | None, ArrivedEvent]
+) -> set[int]:
+    """Return the timers whose fact is not the newest after all: an older fact that was told late may have set one."""
+    asked: dict[int, tuple[Any, ArrivedEvent, set[str]]] = {}
+    for row in due:
+        trigger = live.flow.triggers[row.trigger_no] if row.trigger_no < len(live.flow.triggers) else None
+        event = facts.get(row.event_id)
+        if event is None or row.key == GATHER:
+            continue
+        if isinstance(trigger, LapsedTrigger):
+            asked[row.id] = (row, event, {trigger.event})
+        elif isinstance(trigger, EventTrigger):
+            emptied = {"cart_emptied"} if trigger.event == "cart_updated" else set()
+            asked[row.id] = (row, event, {trigger.event} | emptied)
+    if not asked:
+        return set()
+    newest: dict[tuple[int, str], datetime] = {}
+    query = event_rows().where(
+        among(connection, events.c.customer_id, sorted({row.customer_id for row, _, _ in asked.values()})),
+        events.c.name.in_(sorted({name for _, _, names in asked.values() for name in names})),
+        events.c.occurred_at > min(event.occurred_at for _, event, _ in asked.values()),
+    )
+    for other in read_events(connection, query, "UTC"):
+        for key in {other.group_key if not other.backfill else "", ""}:
+            known = newest.get((other.customer_id, f"{other.name}/{key}"))
+            newest[other.customer_id, f"{other.name}/{key}"] = max(other.occurred_at, known or other.occurred_at)
+    return {
+        which
+        for which, (row, event, names) in asked.items()
+        if any(newest.get((row.customer_id, f"{name}/{row.key}"), event.occurred_at) > event.occurred_at for name in names)
+    }
+
+
+def _candidate(row: Any, event: ArrivedEvent | None, trigger_of: Trigger) -> Candidate:
     payload: Mapping[str, Any] = row.payload or {}
     if event is None:
         return Candidate(row.trigger_no, row.customer_id, row.occurrence, row.due_at, row.due_at, payload)
     trigger = {**event.properties, **payload}
-    quiet = row.key == event.group_key and not payload and row.occurrence == f"e{event.id}"
-    since = event.occurred_at if quiet else row.due_at
+    since = event.occurred_at if isinstance(trigger_of, EventTrigger) else row.due_at
     sku = payload.get("sku") or event.sku
     return Candidate(
         row.trigger_no, row.customer_id, row.occurrence, row.due_at, since, trigger, event.id, event.name,
@@ -533,16 +588,8 @@ def _upsert(connection: Connection, rows: Sequence[Row]) -> None:
         key = (row["flow"], row["trigger_no"], row["customer_id"], row["key"])
         if key not in newest or row["armed_at"] >= newest[key]["armed_at"]:
             newest[key] = row
-    if not newest:
-        return
-    statement = insert(connection, timers)
-    changed = ("armed_at", "due_at", "until", "occurrence", "event_id", "payload")
-    statement = statement.on_conflict_do_update(
-        index_elements=["flow", "trigger_no", "customer_id", "key"],
-        set_={name: statement.excluded[name] for name in changed},
-        where=statement.excluded.armed_at >= timers.c.armed_at,
-    )
-    connection.execute(statement, list(newest.values()))
+    keys = ("flow", "trigger_no", "customer_id", "key")
+    upsert_rows(connection, timers, list(newest.values()), keys=keys, newest_by="armed_at")
 
 
 def _timers_of(statement: Any, live: LiveFlow, number: int, customer_ids: Sequence[int]) -> Any:

@@ -32,7 +32,7 @@ from engine.flows.model import (
 from engine.journeys.advance import advance
 from engine.journeys.candidates import ArrivedEvent, Candidate, candidate_of
 from engine.journeys.catalogue import CatalogueChange, product_candidates, read_changes
-from engine.journeys.enter import enter
+from engine.journeys.enter import enter, fitting
 from engine.journeys.membership import next_schedule, schedule_candidates, segment_candidates
 from engine.journeys.react import react
 from engine.journeys.round import Round
@@ -364,7 +364,7 @@ def admit_all(connection: Connection, live: LiveFlow, found: Sequence[Candidate]
     joining = [c for c in found if not c.gathered and live.flow.triggers[c.trigger_no].gather is not None]
     if joining:
         zones = _zones(connection, joining, at)
-        gather(connection, live, joining, zones)
+        gather(connection, live, fitting(connection, live.flow, joining, at), zones)
     ready = sorted((c for c in found if c not in joining), key=lambda c: c.entered_at)
     reason = rails.brake_on_entries(connection, live, len(ready), at)
     if reason is not None:
@@ -381,7 +381,7 @@ def _zones(connection: Connection, candidates: Sequence[Candidate], at: Round) -
 # ── failing flows ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Braked(Exception):  # noqa: N818 - it is no error: the flow is stopped in time
+class Braked(Exception):
     """A flow would take in far more customers than usual."""
 
 
