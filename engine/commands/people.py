@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from engine.commands.session import Session, command
+from engine.commands.session import Session, command, the_customer
 from engine.diagnostics import did_you_mean
 from engine.errors import UsageError
 from engine.facts import customers as rights
@@ -38,7 +38,7 @@ def _register_reading(group: click.Group) -> None:
         """Show what is known of a customer: fields, counts, events, consents."""
         session.now(writing=False)
         with session.database.read() as connection:
-            record = rights.customer_record(connection, rights.need_customer(connection, customer))
+            record = rights.customer_record(connection, the_customer(connection, customer))
         if session.as_json:
             session.document(record)
         else:
@@ -50,7 +50,7 @@ def _register_reading(group: click.Group) -> None:
         """Print everything that is kept about a customer, as one JSON document."""
         session.now(writing=False)
         with session.database.read() as connection:
-            session.document(rights.export(connection, rights.need_customer(connection, customer)))
+            session.document(rights.export(connection, the_customer(connection, customer)))
 
 
 def _register_rights(group: click.Group) -> None:
@@ -60,11 +60,11 @@ def _register_rights(group: click.Group) -> None:
     def erase(session: Session, customer: str, yes: bool) -> None:  # noqa: FBT001
         """Forget a person; later files that name them change nothing and mail nobody."""
         with session.database.read() as connection:
-            rights.need_customer(connection, customer)
+            the_customer(connection, customer)
         _confirm(session, "Everything personal goes, for good. Erase?", yes=yes)
         now = session.now(writing=True)
         with session.database.write() as connection:
-            rights.erase(connection, rights.need_customer(connection, customer), now=now)
+            rights.erase(connection, the_customer(connection, customer), now=now)
         _told(session, {"erased": True, "at": now}, "erased; orders stay as sales to nobody")
 
     @command(group, "suppress")
@@ -75,7 +75,7 @@ def _register_rights(group: click.Group) -> None:
         """Never mail a customer again: nothing at all, or no marketing."""
         now = session.now(writing=True)
         with session.database.write() as connection:
-            who = rights.need_customer(connection, customer)
+            who = the_customer(connection, customer)
             rights.suppress(connection, who, now=now, scope=scope, reason=reason)
         _told(session, {"suppressed": scope, "at": now}, f"suppressed: {scope}")
 
@@ -92,7 +92,7 @@ def _register_rights(group: click.Group) -> None:
         if told["state"] is not None:
             _record(session, customer, told)
         with session.database.read() as connection:
-            record = rights.customer_record(connection, rights.need_customer(connection, customer))
+            record = rights.customer_record(connection, the_customer(connection, customer))
         if session.as_json:
             session.document({name: record[name] for name in ("topics", "consents", "suppressed")})
             return
@@ -110,7 +110,7 @@ def _record(session: Session, customer: str, told: dict[str, Any]) -> None:
     now = session.now(writing=True)
     at: datetime | None = session.moment(told["at_text"])
     with session.database.write() as connection:
-        who = rights.need_customer(connection, customer)
+        who = the_customer(connection, customer)
         rights.record_consent(
             connection, who, told["topic"], told["state"], now=now, at=at, basis=told["basis"], source=told["source"],
             wording=told["wording"],
@@ -135,7 +135,7 @@ def _register_recommend(group: click.Group) -> None:
             return
         now = session.now(writing=False)
         with session.database.read() as connection:
-            who = rights.need_customer(connection, customer)
+            who = the_customer(connection, customer)
             picks = shown_to(connection, who, chain or USUAL_CHAIN, count, skus, now)
         if session.as_json:
             session.document({"chain": list(chain or USUAL_CHAIN), "picks": picks})

@@ -26,15 +26,17 @@ def register(group: click.Group) -> None:
     @click.option("--every", "every_text", help="Also stop this often, such as 5m.")
     def tick_(session: Session, until_text: str | None, every_text: str | None) -> None:
         """Do everything that is new or due: enter, advance, dispatch."""
+        until, every = session.moment(until_text), _every(every_text)
+        if every is not None and until is None:
+            raise UsageError("--every adds stops on the way to --until; say both")
         now = session.now(writing=True)
         engine = open_engine(session.settings, session.database)
-        until = session.moment(until_text)
         if until is None:
             report = drive(engine, now, now) if on_virtual_clock(session.database) else tick(engine, now, SystemClock().now)
         else:
             if not on_virtual_clock(session.database):
                 raise UsageError("--until drives a virtual clock; this database lives on real time")
-            report = drive(engine, now, max(until, now), every=_every(every_text))
+            report = drive(engine, now, max(until, now), every=every)
         _print(session, report)
 
     @command(group, "pause")

@@ -13,17 +13,19 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from engine import settings as settings_module
-from engine.calendar import at_wall, zone
+from engine.calendar import at_wall
 from engine.clock import SystemClock
 from engine.errors import FindingsError, HomingError, UsageError
+from engine.facts.customers import find_customer, likely_customer
 from engine.flows.report import render_text
 from engine.runtime.opening import effective_settings, place_clock
 from engine.settings import Settings
@@ -31,6 +33,7 @@ from engine.store.database import Database, connect, outside, to_json
 from engine.store.migrate import ensure_current
 
 F = TypeVar("F", bound=Callable[..., Any])
+_EARLIEST, _LATEST = 1970, 9000  # a calendar needs some room on both sides
 
 
 @dataclass(slots=True)
@@ -68,11 +71,14 @@ class Session:
             return None
         try:
             read = datetime.fromisoformat(text.strip())
-        except ValueError as error:
+            if read.tzinfo is None:
+                read = at_wall(read.date(), read.time(), self.settings.shop.timezone)
+            moment = read.astimezone(UTC)
+        except (ValueError, OverflowError) as error:
             raise UsageError(f'"{text}" is not a time such as 2026-03-01T09:00+01:00') from error
-        if read.tzinfo is None:
-            return at_wall(read.date(), read.time(), self.settings.shop.timezone)
-        return read.astimezone(zone("UTC"))
+        if not _EARLIEST <= moment.year <= _LATEST:
+            raise UsageError(f'"{text}" is not a time between the years {_EARLIEST} and {_LATEST}')
+        return moment
 
     def now(self, *, writing: bool) -> datetime:
         """Return the moment that this command works at; a writing one moves a virtual clock forward."""
@@ -163,10 +169,20 @@ def _guarded(session: Session, call: Callable[[], int | None]) -> int:
         return 3
     except (click.ClickException, click.exceptions.Exit):
         raise
-    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback for users
+    except Exception as error:  # the last line of defence: no traceback for users
         logging.getLogger("homing").debug("bug", exc_info=True)
         click.echo(f"error[B001]: this is a bug of ours: {type(error).__name__}: {error}", err=True)
         click.echo("  please report it with the command that you ran; -vv shows where it happened", err=True)
         return 3
     finally:
         session.close()
+
+
+def the_customer(connection: Connection, reference: str) -> int:
+    """Return the customer that somebody at the command line means; raise UsageError with the likely one."""
+    found = find_customer(connection, reference)
+    if found is None:
+        likely = likely_customer(connection, reference)
+        hint = f'did you mean "{likely}"?' if likely else "an email or an external id says who is meant"
+        raise UsageError(f"no customer has that id or address; {hint}")
+    return found

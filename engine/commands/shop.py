@@ -10,7 +10,7 @@ import click
 
 from engine.commands.session import Session, command
 from engine.deploy.apply import FlowChange, apply
-from engine.diagnostics import has_errors
+from engine.diagnostics import did_you_mean, has_errors
 from engine.errors import UsageError
 from engine.flows import report, rules, schema
 from engine.flows.validate import fixes, validate
@@ -31,7 +31,7 @@ def register(group: click.Group) -> None:
         if session.as_json:
             session.document({"project": str(folder), "files": [str(path) for path in written]})
         session.say(f"made {folder} with {len(written)} files")
-        session.say(f"next: cd {folder} && homing validate && homing demo")
+        session.say(f"next: cd {folder} && homing validate && homing preview cart-recovery --sample --out mails")
 
     @command(group, "validate")
     @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
@@ -54,10 +54,11 @@ def register(group: click.Group) -> None:
     @click.argument("code")
     def explain(session: Session, code: str) -> None:
         """Show the rule behind a finding."""
+        code = code.upper()
         text = rules.explain(code)
         if text is None:
-            known = ", ".join(sorted(rule.code for rule in rules.all_rules()))
-            raise UsageError(f"there is no rule {code}; known: {known}")
+            known = sorted(rule.code for rule in rules.all_rules())
+            raise UsageError(f"there is no rule {code}; {did_you_mean(code, known)} known: {', '.join(known)}")
         if session.as_json:
             session.document({"code": code, "text": text})
         else:

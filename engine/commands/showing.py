@@ -13,13 +13,12 @@ from typing import Any
 import click
 
 from engine.commands.progress import progress
-from engine.commands.session import Session, command
+from engine.commands.session import Session, command, the_customer
 from engine.deploy.demo import DemoSummary, clear, run_demo
 from engine.deploy.preview import CLIPPED_AT, Shot, open_studio, preview_customer, preview_sample
 from engine.deploy.preview_page import page
 from engine.deploy.preview_send import send_previews
 from engine.errors import UsageError
-from engine.facts.customers import need_customer
 from engine.flows.report import render_text
 
 DEMO_START = datetime(2026, 3, 2, tzinfo=UTC)  # the same days for everybody: what is printed can be compared
@@ -68,7 +67,7 @@ def _shots(session: Session, target: str, customer: str | None, locale: str | No
         return shots, "a sample customer" + (f" who speaks {locale}" if locale else "")
     now = session.now(writing=False)
     with session.database.read() as connection:
-        who = need_customer(connection, customer)
+        who = the_customer(connection, customer)
         return preview_customer(connection, studio, target, who, now, locale), customer
 
 

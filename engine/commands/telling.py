@@ -171,11 +171,11 @@ def _as_data(path: Path, report: IngestReport, aside: Path) -> dict[str, Any]:
 
 def _say(session: Session, path: Path, report: IngestReport, aside: Path) -> None:
     words = {
-        "new": "new", "unchanged": "told before", "stale": "older than what is known",
+        "new": "new facts", "unchanged": "told before", "stale": "older than what is known",
         "staged": "waiting for the virtual clock", "erased": "about erased customers",
     }  # fmt: skip
     parts = [f"{getattr(report, name):,} {word}" for name, word in words.items() if getattr(report, name)]
-    session.say(f"{path.name}: {report.read:,} rows; {', '.join(parts) or 'nothing new'}")
+    session.say(f"{path.name}: {report.read:,} rows: {', '.join(parts) or 'nothing new'}")
     for warning in report.warnings:
         session.note(f"  warning: {warning}")
     if not report.quarantined:

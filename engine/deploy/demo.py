@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, func, select
 
@@ -20,7 +19,7 @@ from engine import settings as settings_module
 from engine.deploy.apply import apply
 from engine.deploy.demo_shop import demo_facts
 from engine.errors import UsageError
-from engine.facts.fact import Row
+from engine.facts.fact import KINDS, Kind, Row
 from engine.facts.ingest import ingest_rows
 from engine.project import init_project
 from engine.recommend.rebuild import rebuild
@@ -35,6 +34,7 @@ from engine.store.tables import customers, enrollments, journal, messages
 DAYS = 60
 BEAT = timedelta(minutes=30)  # the demo's daemon ticks this often; the real one every few seconds
 SEED = 7
+_KINDS: Mapping[str, Kind] = {kind: kind for kind in KINDS}
 Progress = Callable[[str, float], None]
 
 
@@ -119,7 +119,7 @@ def _play(
 ) -> None:
     place_clock(database, start, start, writing=True)
     facts = demo_facts(seed, start, days, customers, products)
-    rows = (Row(number, row, kind=kind) for number, (kind, row) in enumerate(facts, 1))
+    rows = (Row(number, row, kind=_KINDS[kind]) for number, (kind, row) in enumerate(facts, 1))
     ingest_rows(
         database, "events", rows, settings=settings, now=start, progress=lambda done: progress(f"{done:,} facts", 0.0)
     )
@@ -137,7 +137,7 @@ def _play(
 
 
 def _summary(connection: Connection, folder: Path, start: datetime, end: datetime, people: int) -> DemoSummary:
-    entered = dict(
+    entered: dict[str, int] = dict(
         connection.execute(select(enrollments.c.flow, func.count()).group_by(enrollments.c.flow)).tuples().all()
     )
     mails: dict[str, dict[str, int]] = {}
@@ -168,11 +168,12 @@ def not_sent(connection: Connection) -> dict[str, dict[str, int]]:
 
 def _example(connection: Connection) -> str | None:
     """Return the address of a customer who got a cart mail and then bought."""
-    query: Any = (
+    query = (
         select(customers.c.email)
         .join(enrollments, enrollments.c.customer_id == customers.c.id)
         .where(enrollments.c.flow == "cart-recovery", enrollments.c.left_reason == "exited: did: order_placed")
         .order_by(enrollments.c.id.desc())
         .limit(1)
     )
-    return connection.scalar(query)
+    found: str | None = connection.scalar(query)
+    return found

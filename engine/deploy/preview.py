@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from email.header import decode_header, make_header
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -73,7 +74,7 @@ class Slot:
 class Shot:
     """One mail as it would go out, or the `error` that keeps it from being made.
 
-    `size` is the HTML in bytes; `note` tells why this customer would not get it now; `headers` are those of the bytes.
+    `size` is the HTML in bytes; `note` tells why this customer would not get it now; `headers` are those of the bytes, in readable form.
     """
 
     slot: Slot
@@ -374,7 +375,12 @@ def _envelope(
 def _headers(mail: Mail) -> tuple[tuple[str, str], ...]:
     head = to_bytes(mail, metadata_headers=True).split(b"\r\n\r\n", 1)[0].decode("utf-8", "replace")
     lines = head.replace("\r\n ", " ").split("\r\n")
-    return tuple((name, value.strip()) for name, _, value in (line.partition(":") for line in lines))
+    return tuple((name, _readable(value.strip())) for name, _, value in (line.partition(":") for line in lines))
+
+
+def _readable(value: str) -> str:
+    """Return a header's value with its encoded words decoded."""
+    return str(make_header(decode_header(value))) if "=?" in value else value
 
 
 _NOTHING = Material({}, {}, {}, {}, {}, {})

@@ -86,12 +86,17 @@ def picture(name: str, words: str, ratio: float = 1.0) -> str:
     """Return a plain picture as a data URL: always the same for the same name."""
     soft, strong = _TINTS[hashlib.sha256(name.encode()).digest()[0] % len(_TINTS)]
     height = round(400 * ratio)
-    letter = next((char for char in words if char.isalnum()), "·").upper()
+    across, letter = min(height, 400), next((char for char in words if char.isalnum()), "")
+    sign = (
+        f'<text x="200" y="{height / 2}" dy=".36em" text-anchor="middle" font-family="Georgia,serif" '
+        f'font-size="{across * 0.27:.0f}" fill="{strong}">{html.escape(letter.upper())}</text>'
+        if letter
+        else f'<path transform="translate(200 {height / 2}) scale({across / 400})" fill="{strong}" opacity=".8" '
+        'd="M-52 52C-66-22-14-62 60-58 62 14 26 66-40 44l-16 22z"/>'
+    )
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 {height}">'
         f'<rect width="400" height="{height}" fill="{soft}"/>'
-        f'<circle cx="200" cy="{height / 2}" r="{min(height, 400) * 0.29:.0f}" fill="#fff" opacity=".55"/>'
-        f'<text x="200" y="{height / 2}" dy=".36em" text-anchor="middle" font-family="Georgia,serif" '
-        f'font-size="{min(height, 400) * 0.27:.0f}" fill="{strong}">{html.escape(letter)}</text></svg>'
+        f'<circle cx="200" cy="{height / 2}" r="{across * 0.3:.0f}" fill="#fff" opacity=".55"/>{sign}</svg>'
     )
     return f"data:image/svg+xml,{quote(svg, safe='')}"

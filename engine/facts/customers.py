@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Table, delete, or_, select, update
+from sqlalchemy import Connection, Table, delete, func, or_, select, update
 
 from engine.errors import UsageError
 from engine.facts.fact import BadRow, iso, plain_number
@@ -76,6 +77,16 @@ def find_customer(connection: Connection, reference: str) -> int | None:
     if found is None and (address := normal_email(reference)) is not None:
         found = connection.scalar(select(customers.c.id).where(customers.c.email == address))
     return found
+
+
+def likely_customer(connection: Connection, reference: str) -> str | None:
+    """Return the id or address that somebody probably meant; only for those who may see all customers."""
+    start = reference.strip()[:3].lower()
+    found: list[str] = []
+    for column in (customers.c.email, customer_ids.c.external_id):
+        found += connection.scalars(select(column).where(func.lower(column).startswith(start, autoescape=True)).limit(500))
+    matches = get_close_matches(reference.lower(), found, n=1, cutoff=0.75) if start else []
+    return matches[0] if matches else None
 
 
 def need_customer(connection: Connection, reference: str) -> int:

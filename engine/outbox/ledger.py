@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, or_, select, update
 
+from engine.store.bulk import insert_numbered, insert_rows
 from engine.store.dialect import among
 from engine.store.tables import journal, messages
 
@@ -21,10 +22,8 @@ COUNTED = ("handing_over", "accepted", "delivered", "bounced", "unknown")
 
 def make(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Write messages as pending and return their ids by key."""
-    if not rows:
-        return {}
-    statement = insert(messages).returning(messages.c.id, messages.c.key)
-    return {key: message_id for message_id, key in connection.execute(statement, list(rows))}
+    ids = insert_numbered(connection, messages, rows)
+    return {row["key"]: identity for row, identity in zip(rows, ids, strict=True)}
 
 
 def drop_pending(connection: Connection, reasons: Mapping[int, str], now: datetime) -> int:
@@ -46,6 +45,22 @@ def _waiting(connection: Connection, enrollment_ids: Sequence[int]) -> Any:
     return select(table.id, table.enrollment_id, table.flow, table.customer_id, table.step, table.due_at).where(
         among(connection, table.enrollment_id, enrollment_ids), table.state.in_(OPEN)
     )
+
+
+def settle_by_hand(connection: Connection, message_id: int, outcome: str, now: datetime) -> bool:
+    """Settle an `unknown` message as `accepted`, or put it back (`retry`); return whether there was such a one."""
+    table = messages.c
+    query = select(table.flow, table.customer_id, table.enrollment_id, table.step)
+    row = connection.execute(query.where(table.id == message_id, table.state == "unknown")).first()
+    if row is None:
+        return False
+    values: dict[str, Any] = {"state": "accepted", "accepted_at": now, "settled_at": now}
+    if outcome == "retry":
+        values = {"state": "pending", "try_at": now, "counted_at": None, "settled_at": None, "lease_until": None}
+    connection.execute(update(messages).where(table.id == message_id).values(reason="settled by hand", **values))
+    told = {"decision": "sent" if outcome == "accepted" else "retry", "reason": "settled by hand", "detail": None}
+    connection.execute(insert(journal), [{"at": now, "message_id": message_id, **row._mapping, **told}])
+    return True
 
 
 def drop(connection: Connection, dropped: Sequence[tuple[Row[Any] | Any, str]], now: datetime) -> int:
@@ -72,5 +87,5 @@ def drop(connection: Connection, dropped: Sequence[tuple[Row[Any] | Any, str]], 
         }
         for row, reason in dropped
     ]
-    connection.execute(insert(journal), entries)
+    insert_rows(connection, journal, entries)
     return len(dropped)

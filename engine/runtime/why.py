@@ -1,7 +1,8 @@
-"""Why: a customer's story in the flows, read from the journal; nothing is guessed afterwards.
+"""Why: a customer's story in the flows, read from the journal; what was decided is never guessed afterwards.
 
-For each flow: whether and when the customer entered, every decision with its clauses, and what comes next. Where the
-journal holds no refusal (the trigger never came), the entry clauses are asked now and labelled so.
+For each flow: whether and when the customer entered, every decision with its clauses, and what comes next. The values
+behind clauses are looked up again as of the decision, and labelled so (`engine.runtime.found`). Where the customer never
+entered, the entry clauses are asked now, and labelled so too.
 """
 
 from __future__ import annotations
@@ -13,25 +14,35 @@ from sqlalchemy import Connection, Row, select
 
 from engine.audience.memory import explain
 from engine.audience.subjects import Ask, ClauseTruth, Subject
-from engine.errors import UsageError
 from engine.diagnostics import did_you_mean
+from engine.errors import UsageError
 from engine.journeys.enter import entry_clauses
 from engine.journeys.program import Program
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows, programs
 from engine.policy.consent import granted_topics, suppressed_kinds
-from engine.store.tables import enrollments, journal, messages, timers
+from engine.runtime.found import Looking
+from engine.store.tables import enrollments, flows, journal, messages, timers
 
 LIVE = ("active", "waiting")
 
 
 def why(connection: Connection, customer_id: int, flow: str | None, at: Round) -> list[dict[str, Any]]:
     """Return the customer's story in one flow or in all that are applied, as plain data."""
+    if flow is not None:
+        known_flow(connection, flow)
     live = live_flows(connection)
-    if flow is not None and flow not in live:
-        raise UsageError(f'no flow "{flow}" is applied; {did_you_mean(flow, live)}'.rstrip("; "))
     names = [flow] if flow is not None else sorted(live)
     return [_story(connection, customer_id, live[name], at) for name in names]
+
+
+def known_flow(connection: Connection, flow: str) -> None:
+    """Raise UsageError with the likely name where no flow of that name was ever applied."""
+    known = sorted(connection.scalars(select(flows.c.flow)))
+    if flow in known:
+        return
+    hint = did_you_mean(flow, known) or ("`homing apply` makes flows live" if not known else f"applied: {', '.join(known)}")
+    raise UsageError(f'no flow "{flow}" is applied; {hint}')
 
 
 def _story(connection: Connection, customer_id: int, live: LiveFlow, at: Round) -> dict[str, Any]:
@@ -42,11 +53,12 @@ def _story(connection: Connection, customer_id: int, live: LiveFlow, at: Round) 
     rows = connection.execute(
         select(journal).where(own.customer_id == customer_id, own.flow == name).order_by(own.id)
     ).all()
+    looking = Looking(connection, live.flow, {row.id: row for row in inside}, at)
     story: dict[str, Any] = {
         "flow": name,
         "entered": any(row.state != "held_out" for row in inside),
         "enrollments": [_enrollment(row) for row in inside],
-        "decisions": [_decision(row) for row in rows],
+        "decisions": [_decision(row, looking) for row in rows],
         "messages": _messages(connection, customer_id, name),
         "next": _next(connection, customer_id, live, inside),
     }
@@ -63,11 +75,10 @@ def _enrollment(row: Row[Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _decision(row: Row[Any]) -> dict[str, Any]:
-    detail = dict(row.detail or {})
-    clauses = [{"found": None, **clause} for clause in detail.pop("clauses", [])]
+def _decision(row: Row[Any], looking: Looking) -> dict[str, Any]:
+    detail = {name: value for name, value in (row.detail or {}).items() if name != "clauses"}
     return {
-        "at": row.at, "step": row.step, "decision": row.decision, "reason": row.reason, "clauses": clauses,
+        "at": row.at, "step": row.step, "decision": row.decision, "reason": row.reason, "clauses": looking.clauses(row),
         "message": row.message_id, "enrollment": row.enrollment_id, **detail,
     }  # fmt: skip
 

@@ -1,0 +1,127 @@
+"""A customer's story as plain sentences.
+
+Comes in: what `engine.runtime.why` returns for one flow. Goes out: lines of text. Times stand on the shop's clock; each
+decision is one sentence, with the clauses it rested on and the values found under it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from engine.calendar import local
+
+_SENTENCES: Mapping[str, str] = {
+    "entered": "entered the flow",
+    "held_out": "belongs to the holdout: gets nothing, and is compared with the others",
+    "refused": "was not let in, because {reason}",
+    "due": "{step} fell due",
+    "sent": "{step} was handed over and accepted",
+    "skipped": "{step} was skipped, because {reason}",
+    "dropped": "{step} was not sent, because {reason}",
+    "deferred": "{step} was put off until {until}, because {reason}",
+    "waiting": "waits until {until}",
+    "took": "took the arm {arm} of {step}",
+    "heard": "what {step} waited for came",
+    "not_heard": "what {step} waited for did not come in time",
+    "set": "{step} changed the customer's record: {fields}",
+    "exited": "left the flow, because {reason}",
+    "completed": "reached the end of the flow",
+    "failed": "{step} was refused for good: {reason}",
+    "retry": "{step} could not be handed over yet: {reason}",
+    "unknown": "{step} may or may not have arrived: {reason}; `homing messages resolve` settles it",
+}
+_REASONS: Mapping[str, str] = {
+    "capped": "a frequency cap had no room for it",
+    "quiet_hours": "it is night on the customer's clock",
+    "no_consent": "no consent for the topic is recorded",
+    "suppressed": "the customer is suppressed, or has no address",
+    "holdout": "the customer belongs to the holdout",
+    "too_late": "it was later than max_lateness allows",
+    "superseded": "a newer mail of the same flow fell due",
+    "template_error": "the template failed; see `homing quarantine list`",
+    "nothing_to_recommend": "there was nothing to recommend",
+    "no_offer": "no offer code was left",
+    "outranked": "another mail came first and took the cap's room",
+    "paused": "the flow was paused",
+    "frozen": "the flow was frozen",
+    "quarantined": "the customer is in quarantine",
+    "sandboxed": "the sandbox lets it reach nobody",
+}
+_PREFIXES: Mapping[str, str] = {
+    "condition_false": "this does not hold: {rest}",
+    "exited": "this came true: {rest}",
+    "re_entry": "its re_entry rule forbids it: {rest}",
+}
+_TELLING = ("entered", "held_out", "refused", "skipped", "exited", "took", "dropped")
+
+
+def sentences(story: Mapping[str, Any], zone: str) -> Iterator[str]:
+    """Yield the lines of one flow's story; `zone` is the shop's."""
+    yield story["flow"]
+    if not story["decisions"]:
+        yield "  never came to the door: nothing that this flow waits for has happened since it was applied"
+    for decision in story["decisions"]:
+        yield f"  {_when(decision['at'], zone)}  {_sentence(decision, zone)}"
+        if decision["decision"] in _TELLING:
+            yield from (_clause(clause) for clause in decision["clauses"])
+    yield from _now(story.get("now"))
+    if story["next"]:
+        yield f"  next: {_next(story['next'], zone)}"
+    elif story["decisions"]:
+        yield "  next: nothing; the next fact that the flow waits for begins a new story"
+
+
+def _sentence(decision: Mapping[str, Any], zone: str) -> str:
+    words = {name: value for name, value in decision.items() if isinstance(value, str | int)}
+    words["step"] = decision.get("step") or "a mail"
+    words["reason"] = reason_words(decision.get("reason"))
+    words["until"] = _when(decision["until"], zone) if decision.get("until") else "the awaited fact"
+    words["fields"] = ", ".join(decision.get("fields") or ()) or "nothing"
+    words["arm"] = decision.get("arm") or "none"
+    return _SENTENCES.get(str(decision["decision"]), str(decision["decision"])).format_map(words)
+
+
+def reason_words(reason: str | None) -> str:
+    """Return a reason of the journal as a part of a sentence.
+
+    >>> reason_words("condition_false: customer: {orders: {gte: 3}}")
+    'this does not hold: customer: {orders: {gte: 3}}'
+    """
+    if reason is None:
+        return "of no recorded reason"
+    head, _, rest = reason.partition(": ")
+    if head in _PREFIXES and rest:
+        return _PREFIXES[head].format(rest=_REASONS.get(rest, rest))
+    return _REASONS.get(reason, reason)
+
+
+def _clause(clause: Mapping[str, Any]) -> str:
+    found = f"  (found: {clause['found']})" if clause.get("found") not in (None, "", "not kept") else ""
+    return f"      {'yes' if clause['holds'] else 'no '}  {clause['clause']}{found}"
+
+
+def _now(now: Mapping[str, Any] | None) -> Iterator[str]:
+    if now is None:
+        return
+    yield "  if it were asked at this moment:"
+    yield f"      {'yes' if now['consent'] else 'no '}  consent for the topic"
+    if now["suppressed"]:
+        yield "      no   the customer may be mailed  (found: suppressed)"
+    yield from (_clause(clause) for clause in now["clauses"])
+
+
+def _next(following: Mapping[str, Any], zone: str) -> str:
+    when = f" at {_when(following['at'], zone)}" if following["at"] is not None else ""
+    step = following["step"]
+    if following["what"] == "entry":
+        return f"may enter{when}, if nothing newer comes before"
+    if following["what"] == "message":
+        return f"{step} is sent{when}, if the gate lets it"
+    return f"{step}{when}" if step else f"the end of the flow{when}"
+
+
+def _when(moment: Any, zone: str) -> str:
+    there = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return f"{local(there, zone):%a %d %b %Y %H:%M}"
