@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select
 
 from engine.audience.sql import truths
 from engine.audience.subjects import Ask, Subject
@@ -45,6 +45,7 @@ from engine.journeys.round import Round
 from engine.journeys.versions import programs
 from engine.outbox import own_facts
 from engine.outbox.ledger import drop_pending
+from engine.store.bulk import update_rows
 from engine.store.tables import enrollments
 
 BATCH = 2_000
@@ -298,21 +299,12 @@ def _write(connection: Connection, effects: Effects, at: Round) -> bool:
     return bool(effects.changes)
 
 
-_SAVED = ("state", "position", "anchor_at", "next_at", "visit", "left_at", "left_reason")
+_SAVED = ("state", "position", "anchor_at", "next_at", "visit", "left_at", "left_reason", "id")
 
 
 def _save(connection: Connection, walkers: Sequence[Walker], at: Round) -> None:
-    statement = (
-        update(enrollments)
-        .where(enrollments.c.id == bindparam("which"))
-        .values({name: bindparam(f"new_{name}") for name in _SAVED})
-    )
-    rows = [{"which": w.id} | {f"new_{name}": getattr(w, name) for name in _SAVED} for w in walkers]
-    connection.execute(statement, rows)
-    answered = [{"which": w.id, "new_context": w.context} for w in walkers if w.answered]
-    if answered:
-        changed = update(enrollments).where(enrollments.c.id == bindparam("which"))
-        connection.execute(changed.values(context=bindparam("new_context")), answered)
+    update_rows(connection, enrollments, [{name: getattr(w, name) for name in _SAVED} for w in walkers])
+    update_rows(connection, enrollments, [{"context": w.context, "id": w.id} for w in walkers if w.answered])
     ended = [w for w in walkers if w.state not in ("active", "waiting")]
     own_facts.record(
         connection,

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from engine.audience.subjects import Ask
+from engine.store.bulk import insert_rows
 from engine.store.tables import journal
 
 Entry = dict[str, Any]
@@ -47,5 +48,4 @@ def clauses(asks: Iterable[Ask], truth: Mapping[Ask, bool]) -> list[Mapping[str,
 
 def write(connection: Connection, entries: Sequence[Entry]) -> None:
     """Append rows to the journal."""
-    if entries:
-        connection.execute(insert(journal), list(entries))
+    insert_rows(connection, journal, entries)

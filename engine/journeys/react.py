@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, select
 
 from engine.audience.sql import truths
 from engine.audience.subjects import Ask, Subject
@@ -28,6 +28,7 @@ from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, programs
 from engine.outbox import own_facts
 from engine.outbox.ledger import drop_pending
+from engine.store.bulk import update_rows
 from engine.store.dialect import among
 from engine.store.tables import enrollments
 
@@ -113,12 +114,10 @@ def _write_exits(
 ) -> None:
     if not left:
         return
-    statement = (
-        update(enrollments)
-        .where(enrollments.c.id == bindparam("which"))
-        .values(state="exited", position=None, next_at=None, left_at=at.now, left_reason=bindparam("why"))
+    exited = {"state": "exited", "position": None, "next_at": None, "left_at": at.now}
+    update_rows(
+        connection, enrollments, [{**exited, "left_reason": why, "id": row_id} for row_id, (_, why, _) in left.items()]
     )
-    connection.execute(statement, [{"which": row_id, "why": reason} for row_id, (_, reason, _) in left.items()])
     entries = [
         journal.entry(
             at.now, row.flow, row.customer_id, "exited", reason,
@@ -142,9 +141,7 @@ def _wake(connection: Connection, rows: Sequence[Row[Any]], names: Mapping[int, 
     """Let enrollments that wait for a fact look again in this pass."""
     found = programs(connection, [row.version for row in rows])
     woken = [row.id for row in rows if _listens(found[row.version], row.position, names[row.customer_id])]
-    if woken:
-        statement = update(enrollments).where(enrollments.c.id == bindparam("which")).values(next_at=at.now)
-        connection.execute(statement, [{"which": each} for each in woken])
+    update_rows(connection, enrollments, [{"next_at": at.now, "id": each} for each in woken])
 
 
 def _listens(program: Program, position: str | None, names: set[str]) -> bool:
@@ -188,7 +185,5 @@ def reach_goals(
         ask = Ask(flow.goal.clause, after_entry=True)
         subjects = [subject_of(row) for row in rows]
         held = truths(connection, [ask], subjects, now=at.now, segments=flow.segments, shop_zone=at.shop_zone)
-        reached += [{"which": r.id, "moment": moments[r.customer_id]} for r, (holds,) in zip(rows, held, strict=True) if holds]
-    if reached:
-        statement = update(enrollments).where(enrollments.c.id == bindparam("which")).values(goal_at=bindparam("moment"))
-        connection.execute(statement, reached)
+        reached += [{"goal_at": moments[r.customer_id], "id": r.id} for r, (holds,) in zip(rows, held, strict=True) if holds]
+    update_rows(connection, enrollments, reached)

@@ -11,9 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy import insert as plain_insert
 
-from engine.store.dialect import insert
+from engine.store.bulk import insert_new, insert_rows
 from engine.store.tables import events, fact_inbox
 
 NAMES = ("mail_sent", "mail_opened", "mail_clicked", "flow_entered", "flow_left", "offer_issued", "offer_used")
@@ -35,12 +34,10 @@ def record(connection: Connection, facts: Sequence[Mapping[str, Any]], listened:
     """Append events; told twice, they are there once. Those in `listened` wait in the inbox for the next pass."""
     if not facts:
         return
-    statement = insert(connection, events).on_conflict_do_nothing(index_elements=["key"])
-    heard = [each for each in facts if each["name"] in listened]
-    unheard = [each for each in facts if each["name"] not in listened]
-    if unheard:
-        connection.execute(statement, unheard)
-    if heard:
-        ids = connection.execute(statement.returning(events.c.id), heard).scalars().all()
-        if ids:
-            connection.execute(plain_insert(fact_inbox), [{"event_id": event_id} for event_id in ids])
+    ids = insert_new(connection, events, facts)
+    heard = [
+        {"event_id": event_id}
+        for each, event_id in zip(facts, ids, strict=True)
+        if event_id is not None and each["name"] in listened
+    ]
+    insert_rows(connection, fact_inbox, heard)

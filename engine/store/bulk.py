@@ -27,6 +27,13 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> No
         _insert(connection, table, rows, "")
 
 
+def insert_numbered(connection: Connection, table: Table, rows: Sequence[Row]) -> Sequence[int]:
+    """Insert rows and return their new ids in order; a row that a unique key forbids is an error."""
+    ids = _reserve(connection, table, len(rows)) if rows else ()
+    insert_rows(connection, table, [{"id": identity, **row} for identity, row in zip(ids, rows, strict=True)])
+    return ids
+
+
 def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> list[int | None]:
     """Insert the rows that no unique key has already; return each row's new id, None where it was left out."""
     if not rows:
@@ -172,5 +179,5 @@ def _reserve(connection: Connection, table: Table, count: int) -> Sequence[int]:
     if connection.dialect.name == "sqlite":  # whose writer is alone
         last = connection.exec_driver_sql(f'SELECT max("id") FROM "{table.name}"').scalar() or 0  # noqa: S608 - our own name
         return range(last + 1, last + 1 + count)
-    told = f"SELECT nextval(pg_get_serial_sequence('{table.name}', 'id')) FROM generate_series(1, {count})"
+    told = f"SELECT nextval(pg_get_serial_sequence('{table.name}', 'id')) FROM generate_series(1, {count})"  # noqa: S608
     return list(connection.exec_driver_sql(told).scalars())

@@ -6,8 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, any_, bindparam, func, select
+from sqlalchemy import BindParameter, Boolean, ColumnElement, Connection, Dialect, Table, Text, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import InternalTraversal
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 def insert(connection: Connection, table: Table) -> Any:
@@ -38,12 +42,65 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
         connection.execute(insert(connection, table).on_conflict_do_nothing(), list(rows))
 
 
-def among(connection: Connection, column: ColumnElement[Any], values: Iterable[int] | Iterable[str]) -> ColumnElement[bool]:
+def among(_connection: Connection, column: ColumnElement[Any], values: Iterable[int] | Iterable[str]) -> ColumnElement[bool]:
     """Return the test that `column` is one of many values, with all of them in a single bound parameter.
 
     Unlike `in_` it has no limit on their number, and the statement's text does not change with it.
     """
-    listed = list(values)
-    if connection.dialect.name == "postgresql":
-        return column == any_(bindparam(None, listed, type_=postgresql.ARRAY(column.type)))
-    return column.in_(select(func.json_each(json.dumps(listed)).table_valued("value").c.value))
+    return Among(column, bindparam(None, list(values), type_=Listed(column.type)))
+
+
+def within(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
+    """Return the same test with the values in a named parameter, for statements that are built once."""
+    return Among(column, bindparam(parameter, type_=Listed(column.type), required=True))
+
+
+class Listed(TypeDecorator[Any]):
+    """Many values of one type as one parameter: an array on PostgreSQL, a JSON document on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, item: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.item = item
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the type that the parameter travels in."""
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else postgresql.ARRAY(self.item))
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Write the list down for SQLite."""
+        return json.dumps(list(value)) if dialect.name == "sqlite" else list(value)
+
+
+class Among(ColumnElement[bool]):
+    """`column` is one of the values in a parameter of type `Listed`."""
+
+    __visit_name__ = "among"
+    inherit_cache = True
+    type = Boolean()
+    _traverse_internals = [  # noqa: RUF012 - SQLAlchemy's protocol
+        ("column", InternalTraversal.dp_clauseelement),
+        ("values", InternalTraversal.dp_clauseelement),
+    ]
+
+    def __init__(self, column: ColumnElement[Any], values: BindParameter[Any]) -> None:
+        self.column = column
+        self.values = values
+
+    def self_group(self, against: Any = None) -> Among:
+        """Stand as it is: SQLAlchemy would write `= 1` behind it for SQLite, which then looks up no index."""
+        return self
+
+    @property
+    def _from_objects(self) -> Any:
+        return self.column._from_objects  # noqa: SLF001 - SQLAlchemy's protocol
+
+
+@compiles(Among)
+def _compile_among(element: Among, compiler: SQLCompiler, **options: Any) -> str:
+    column, values = compiler.process(element.column, **options), compiler.process(element.values, **options)
+    if compiler.dialect.name == "sqlite":
+        return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - compiled parts
+    return f"{column} = ANY ({values})"
