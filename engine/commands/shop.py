@@ -66,7 +66,7 @@ def register(group: click.Group) -> None:
 
     @command(group, "schema")
     @click.argument("what", type=click.Choice(["flow", "segments", "scenario", "settings"]), default="flow")
-    def schema_(session: Session, what: str) -> None:
+    def schema_(_session: Session, what: str) -> None:
         """Print the JSON Schema for editors."""
         click.echo(json.dumps(schema.schema(what), indent=2, ensure_ascii=False))
 

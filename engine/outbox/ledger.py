@@ -59,7 +59,7 @@ def settle_by_hand(connection: Connection, message_id: int, outcome: str, now: d
         values = {"state": "pending", "try_at": now, "counted_at": None, "settled_at": None, "lease_until": None}
     connection.execute(update(messages).where(table.id == message_id).values(reason="settled by hand", **values))
     told = {"decision": "sent" if outcome == "accepted" else "retry", "reason": "settled by hand", "detail": None}
-    connection.execute(insert(journal), [{"at": now, "message_id": message_id, **row._mapping, **told}])
+    insert_rows(connection, journal, [{"at": now, "message_id": message_id, **row._mapping, **told}])
     return True
 
 
