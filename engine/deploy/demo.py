@@ -137,9 +137,8 @@ def _play(
 
 
 def _summary(connection: Connection, folder: Path, start: datetime, end: datetime, people: int) -> DemoSummary:
-    entered: dict[str, int] = dict(
-        connection.execute(select(enrollments.c.flow, func.count()).group_by(enrollments.c.flow)).tuples().all()
-    )
+    counted = select(enrollments.c.flow, func.count()).group_by(enrollments.c.flow)
+    entered = {row[0]: int(row[1]) for row in connection.execute(counted)}
     mails: dict[str, dict[str, int]] = {}
     query = select(messages.c.flow, messages.c.step, func.count()).where(messages.c.state == "accepted")
     for flow, step, count in connection.execute(query.group_by(messages.c.flow, messages.c.step)):

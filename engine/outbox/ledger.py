@@ -7,16 +7,17 @@ or claimed, with the reason. Dropping takes only messages that no hand-over has 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, or_, select, update
 
 from engine.store.bulk import insert_numbered, insert_rows
 from engine.store.dialect import among
-from engine.store.tables import journal, messages
+from engine.store.tables import journal, messages, offer_codes
 
 OPEN = ("pending", "claimed")
+LOOK_BACK = timedelta(days=60)
 COUNTED = ("handing_over", "accepted", "delivered", "bounced", "unknown")
 
 
@@ -51,7 +52,7 @@ def settle_by_hand(connection: Connection, message_id: int, outcome: str, now: d
     """Settle an `unknown` message as `accepted`, or put it back (`retry`); return whether there was such a one."""
     table = messages.c
     query = select(table.flow, table.customer_id, table.enrollment_id, table.step)
-    row = connection.execute(query.where(table.id == message_id, table.state == "unknown")).first()
+    row = connection.execute(query.where(table.id == message_id, table.state == "unknown")).mappings().first()
     if row is None:
         return False
     values: dict[str, Any] = {"state": "accepted", "accepted_at": now, "settled_at": now}
@@ -59,7 +60,7 @@ def settle_by_hand(connection: Connection, message_id: int, outcome: str, now: d
         values = {"state": "pending", "try_at": now, "counted_at": None, "settled_at": None, "lease_until": None}
     connection.execute(update(messages).where(table.id == message_id).values(reason="settled by hand", **values))
     told = {"decision": "sent" if outcome == "accepted" else "retry", "reason": "settled by hand", "detail": None}
-    insert_rows(connection, journal, [{"at": now, "message_id": message_id, **row._mapping, **told}])
+    insert_rows(connection, journal, [{"at": now, "message_id": message_id, **dict(row), **told}])
     return True
 
 
@@ -88,4 +89,26 @@ def drop(connection: Connection, dropped: Sequence[tuple[Row[Any] | Any, str]], 
         for row, reason in dropped
     ]
     insert_rows(connection, journal, entries)
+    _release_codes(connection, [row.id for row, _ in dropped])
     return len(dropped)
+
+
+def _release_codes(connection: Connection, message_ids: Sequence[int]) -> None:
+    """Give back the codes of messages that never went, unless another mail shows the same one."""
+    table = offer_codes.c
+    query = select(table.id, table.offer, table.code, table.customer_id, table.issued_at).where(
+        among(connection, table.message_id, message_ids)
+    )
+    codes = connection.execute(query).all()
+    if not codes:
+        return
+    shown = select(messages.c.customer_id, messages.c.content).where(
+        among(connection, messages.c.customer_id, sorted({code.customer_id for code in codes})),
+        messages.c.state != "dropped",
+        messages.c.due_at >= min(code.issued_at for code in codes) - LOOK_BACK,
+    )
+    kept = {(row.customer_id, ((row.content or {}).get("offer") or {}).get("code")) for row in connection.execute(shown)}
+    gone = [code.id for code in codes if (code.customer_id, code.code) not in kept]
+    if gone:
+        blank = {"customer_id": None, "message_id": None, "issued_at": None, "expires_at": None}
+        connection.execute(update(offer_codes).where(among(connection, table.id, gone)).values(**blank))

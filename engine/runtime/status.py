@@ -49,7 +49,7 @@ def _count(connection: Connection, table: Any) -> int:
 
 def _by_state(connection: Connection) -> dict[str, int]:
     query = select(messages.c.state, func.count()).group_by(messages.c.state).order_by(messages.c.state)
-    return dict(connection.execute(query).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _flows(connection: Connection) -> list[dict[str, Any]]:
@@ -104,7 +104,7 @@ def _queue(connection: Connection, now: datetime) -> dict[str, Any]:
 
 def _quarantine(connection: Connection) -> dict[str, int]:
     query = select(quarantine.c.kind, func.count()).where(quarantine.c.resolved_at.is_(None)).group_by(quarantine.c.kind)
-    return dict(connection.execute(query).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _daemon(connection: Connection, now: datetime) -> dict[str, Any]:
