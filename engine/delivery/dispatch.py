@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,8 +21,10 @@ from engine.delivery.mailroom import Made, WebhookCall, make_mails
 from engine.delivery.outcome import Accepted, Failed, Outcome, Unknown
 from engine.delivery.provider import Provider
 from engine.journeys import journal
+from engine.journeys.post import AWAITED, Carrying, give_offers
 from engine.journeys.round import Round
 from engine.journeys.versions import programs
+from engine.offers.issue import Wanted
 from engine.outbox import own_facts
 from engine.outbox.ledger import drop
 from engine.policy.gate import Allow, Defer, Drop, Verdict
@@ -119,6 +121,7 @@ def dispatch(
         claimed = claim(
             connection, worker.name, due_by or at.now, worker.machine_now(), closed, limit or worker.most
         )
+        claimed = _with_awaited_offers(connection, claimed, at)
     if not claimed:
         return tally
     tally.claimed = len(claimed)
@@ -136,6 +139,20 @@ def dispatch(
             break
         _hand_over_group(database, group, at, exits, worker, tally)
     return tally
+
+
+def _with_awaited_offers(connection: Connection, claimed: Sequence[Claimed], at: Round) -> list[Claimed]:
+    """Try again for the messages whose pool of codes was empty; those that still get none are left out."""
+    awaiting = [each for each in claimed if AWAITED in each.content]
+    if not awaiting:
+        return list(claimed)
+    carrying = [
+        Carrying(Wanted(each.content[AWAITED], each.customer_id, each.id, at.shop_zone), each.content, each.expires_at)
+        for each in awaiting
+    ]
+    going = give_offers(connection, carrying, at)
+    left_out = {each.id for each in awaiting} - going.keys()
+    return [replace(each, content=going.get(each.id, each.content)) for each in claimed if each.id not in left_out]
 
 
 # ── what cannot be made ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -323,6 +340,8 @@ def record(
         )  # fmt: skip
         if isinstance(outcome, Accepted) and made.mail is not None:
             facts.append(_mail_sent(message, at.now))
+            if (message.content.get("offer") or {}).get("fresh"):
+                facts.append(_offer_issued(message, at.now))
     _write_states(connection, rows, tried)
     journal.write(connection, entries)
     own_facts.record(connection, facts, at.listened)
@@ -388,6 +407,12 @@ def _mail_sent(message: Claimed, now: datetime) -> dict[str, Any]:
         "message": message.key,
     }  # fmt: skip
     return own_facts.fact(f"mail_sent:{message.id}", message.customer_id, "mail_sent", now, told)
+
+
+def _offer_issued(message: Claimed, now: datetime) -> dict[str, Any]:
+    offer = message.content["offer"]
+    told = {"flow": message.flow, "step": message.step, "offer": offer["name"], "message": message.key}
+    return own_facts.fact(f"offer_issued:{message.id}", message.customer_id, "offer_issued", now, told)
 
 
 def _suppress_bad_addresses(

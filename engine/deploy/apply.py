@@ -28,6 +28,7 @@ from engine.journeys.membership import remember_members
 from engine.journeys.round import Round
 from engine.journeys.timers import arm_everyone
 from engine.journeys.versions import live_flows
+from engine.offers.pools import load_pools
 from engine.render.library import read_folder
 from engine.runtime.applied import OFFERS, STAMP, TEMPLATES
 from engine.runtime.nightly import MARK as NIGHTLY
@@ -109,6 +110,7 @@ def put_live(
     meta.secret(connection)
     if templates is not None:
         _store_sources(connection, settings.root, templates)
+        load_pools(connection, settings.root, project.definitions.offers)
     for change in changes:
         _apply_one(connection, project, change, settings, now, allowance)
     at = Round(now, settings)

@@ -53,9 +53,8 @@ class Deed:
         """Return the deed in words; moments are on the customer's clock."""
         what = self.name or self.step
         if self.word in ("waiting", "deferred"):
-            assert self.until is not None
             because = f" ({self.reason})" if self.reason else ""
-            return f"waits until {clock(self.until, zone)}{because}"
+            return f"waits until {clock(self.until, zone) if self.until else 'something happens'}{because}"
         if self.word == "sent":
             with_offer = f" with {self.offer}" if self.offer else ""
             subject = f' "{self.subject}"' if self.subject else ""

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 
 from engine.facts.carts import project_carts
 from engine.facts.consents import project_consents
+from engine.facts.coupons import use_codes
 from engine.facts.fact import Fact, iso, short_hash
 from engine.facts.fields import MOST_MONEY
 from engine.facts.orders import project_orders
@@ -142,6 +143,7 @@ class _Chunk:
             self.outcomes |= outcomes
             self.raised += raised
             self.touched |= touched
+            self.raised += self._used_codes(told["orders"])
         for kind, project_kind in (("carts", project_carts), ("consents", project_consents)):
             if kind in told:
                 outcomes, raised = project_kind(self.connection, told[kind])
@@ -150,6 +152,15 @@ class _Chunk:
         self.raised += [
             _event(index, item, customer_id) for index, item, customer_id in told.get("events", ())
         ]
+
+    def _used_codes(self, told: Sequence[tuple[int, Told, int | None]]) -> list[Raised]:
+        """Let the coupons of orders use the codes that flows gave away."""
+        carrying = {
+            item.fact.key: (index, item.fact.backfill, item.received)
+            for index, item, _ in told
+            if item.fact.fields.get("coupon")
+        }
+        return use_codes(self.connection, carrying) if carrying else []
 
     def _names(self) -> dict[int, str]:
         """Return what documents call the customers of this chunk."""

@@ -296,7 +296,8 @@ def _write(connection: Connection, effects: Effects, at: Round) -> bool:
     post_messages(connection, effects.posts, at)
     apply_changes(connection, effects.changes, at)
     journal.write(connection, effects.entries)
-    return bool(effects.changes)
+    offered = any(isinstance(post.step, Send) and post.step.offer for post in effects.posts)
+    return bool(effects.changes) or offered  # a wait may ask for the end of an offer
 
 
 _SAVED = ("state", "position", "anchor_at", "next_at", "visit", "left_at", "left_reason", "id")

@@ -13,12 +13,12 @@ from engine.flows.model import Flow, Send, Webhook
 from engine.journeys.journal import Entry
 from engine.journeys.round import Round
 from engine.offers.issue import Issued, Wanted, issue
-from engine.outbox import own_facts
 from engine.outbox.ledger import drop, make, supersede
 from engine.store import meta
 from engine.store.tables import messages
 
 EMPTY_POOL_RETRY = timedelta(hours=1)
+AWAITED = "offer_awaited"  # in the content of a message whose pool of codes was empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,36 +90,61 @@ def _row(post: Posting, at: Round) -> dict[str, Any]:
 
 
 def _give_offers(connection: Connection, posts: Sequence[Posting], ids: Mapping[str, int], at: Round) -> None:
-    secret = meta.secret(connection)
-    wanted = [
-        Wanted(post.step.offer, post.customer_id, ids[post.key], post.zone)
+    carrying = [
+        Carrying(
+            Wanted(post.step.offer, post.customer_id, ids[post.key], post.zone), _row(post, at)["content"], post.expires_at
+        )
         for post in posts
         if isinstance(post.step, Send) and post.step.offer
     ]
-    issued = issue(connection, wanted, at.offers, at.now, secret)
-    bound, refused, waiting, facts = [], [], [], []
-    for post, got in zip(posts, issued, strict=True):
-        message_id = ids[post.key]
-        if got.offer is not None and got.reason is None:
-            bound.append({"which": message_id, "content": _row(post, at)["content"] | {"offer": _told(got)}})
-            if got.fresh:
-                told = {"offer": got.offer, "flow": post.flow_name}
-                facts.append(own_facts.fact(f"offer_issued:{message_id}", post.customer_id, "offer_issued", at.now, told))
-        elif got.wait:
-            waiting.append({"which": message_id, "later": at.now + EMPTY_POOL_RETRY})
-        elif got.reason is not None:
-            refused.append(message_id)
-    if bound:
-        statement = update(messages).where(messages.c.id == bindparam("which")).values(content=bindparam("content"))
-        connection.execute(statement, bound)
+    give_offers(connection, carrying, at)
+
+
+@dataclass(frozen=True, slots=True)
+class Carrying:
+    """A message that is to carry an offer: what it wants, what it holds already, and until when it makes sense."""
+
+    wanted: Wanted
+    content: Mapping[str, Any]
+    expires_at: datetime
+
+
+def give_offers(connection: Connection, carrying: Sequence[Carrying], at: Round) -> dict[int, Mapping[str, Any]]:
+    """Give each message its code; return the new contents, by id, of those that may go.
+
+    Those whose pool is empty wait (an hour at a time, as long as they make sense); the others are dropped.
+    """
+    if not carrying:
+        return {}
+    issued = issue(connection, [each.wanted for each in carrying], at.offers, at.now, meta.secret(connection))
+    going: dict[int, Mapping[str, Any]] = {}
+    refused, waiting = [], []
+    for each, got in zip(carrying, issued, strict=True):
+        which = each.wanted.message_id
+        plain = {key: value for key, value in each.content.items() if key != AWAITED}
+        if got.reason is None:
+            going[which] = plain | ({"offer": _told(got)} if got.offer is not None else {})
+        elif got.wait and at.now < each.expires_at:
+            waiting.append(
+                {"which": which, "later": min(at.now + EMPTY_POOL_RETRY, each.expires_at), "held": {**plain, AWAITED: each.wanted.offer}}
+            )
+        else:
+            refused.append(which)
+    if going:
+        statement = update(messages).where(messages.c.id == bindparam("which")).values(content=bindparam("held"))
+        connection.execute(statement, [{"which": which, "held": held} for which, held in going.items()])
     if waiting:
-        statement = update(messages).where(messages.c.id == bindparam("which")).values(try_at=bindparam("later"))
+        statement = update(messages).where(messages.c.id == bindparam("which"))
+        statement = statement.values(
+            content=bindparam("held"), try_at=bindparam("later"), state="pending", claimed_by=None, lease_until=None
+        )
         connection.execute(statement, waiting)
     if refused:
         rows = connection.execute(select(messages).where(messages.c.id.in_(refused))).all()
         drop(connection, [(row, "no_offer") for row in rows], at.now)
-    own_facts.record(connection, facts, at.listened)
+    return going
 
 
 def _told(got: Issued) -> dict[str, Any]:
-    return {"name": got.offer, "code": got.code, "expires_at": got.expires_at.isoformat() if got.expires_at else None}
+    expires_at = got.expires_at.isoformat() if got.expires_at else None
+    return {"name": got.offer, "code": got.code, "expires_at": expires_at, "fresh": got.fresh}

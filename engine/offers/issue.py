@@ -2,7 +2,7 @@
 
 Comes in: a batch of messages that carry an offer. Goes out: for each either a code with its end, nothing (the mail goes
 `without`), or the reason why the mail may not go now. The same offer sent again to its holder shows the same code
-(`once_per: customer`); a code is never given to two messages; a pool that runs dry follows `when_empty`.
+(`once_per: customer`), and once that is used or past its end the customer gets no other; a code is never given to two messages; a pool that runs dry follows `when_empty`.
 """
 
 from __future__ import annotations
@@ -56,23 +56,35 @@ def issue(
     for want in wanted:
         issued = _one(connection, want, want.offer, offers, held, now, secret, frozenset())
         if issued.fresh and issued.offer is not None:
-            held[issued.offer, want.customer_id] = (issued.code, issued.expires_at)
+            held[issued.offer, want.customer_id] = _Code(issued.code, issued.expires_at)
         result.append(issued)
     return result
 
 
-_Held = dict[tuple[str, int], tuple[str | None, datetime | None]]
+@dataclass(frozen=True, slots=True)
+class _Code:
+    code: str | None
+    expires_at: datetime | None
+    over: bool = False  # used, or past its end
+
+
+_Held = dict[tuple[str, int], _Code]
 
 
 def _held(connection: Connection, wanted: Sequence[Wanted], now: datetime) -> _Held:
     ids = sorted({want.customer_id for want in wanted})
     query = (
-        select(offer_codes.c.offer, offer_codes.c.customer_id, offer_codes.c.code, offer_codes.c.expires_at)
-        .where(among(connection, offer_codes.c.customer_id, ids), offer_codes.c.used_at.is_(None))
-        .where((offer_codes.c.expires_at.is_(None)) | (offer_codes.c.expires_at > now))
-        .order_by(offer_codes.c.issued_at)
+        select(offer_codes.c.offer, offer_codes.c.customer_id, offer_codes.c.code, offer_codes.c.expires_at, offer_codes.c.used_at)
+        .where(among(connection, offer_codes.c.customer_id, ids), offer_codes.c.issued_at.is_not(None))
+        .order_by(offer_codes.c.issued_at, offer_codes.c.id)
     )
-    return {(row.offer, row.customer_id): (row.code, row.expires_at) for row in connection.execute(query)}
+    found: _Held = {}
+    for row in connection.execute(query):
+        over = row.used_at is not None or (row.expires_at is not None and row.expires_at <= now)
+        known = found.get((row.offer, row.customer_id))
+        if known is None or known.over or not over:
+            found[row.offer, row.customer_id] = _Code(row.code, row.expires_at, over)
+    return found
 
 
 def _one(
@@ -90,7 +102,7 @@ def _one(
         return Issued(None, reason="no_offer")
     known = held.get((name, want.customer_id))
     if offer.once_per == "customer" and known is not None:
-        return Issued(name, known[0], known[1])
+        return Issued(None, reason="no_offer") if known.over else Issued(name, known.code, known.expires_at)
     expires_at = add(now, offer.valid_for, want.zone) if offer.valid_for is not None else None
     code = _take(connection, offer, want, now, expires_at, secret)
     if code is not None:

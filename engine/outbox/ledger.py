@@ -89,17 +89,17 @@ def drop(connection: Connection, dropped: Sequence[tuple[Row[Any] | Any, str]], 
         for row, reason in dropped
     ]
     insert_rows(connection, journal, entries)
-    _release_codes(connection, [row.id for row, _ in dropped])
+    _release_codes(connection, {row.id: row.customer_id for row, _ in dropped})
     return len(dropped)
 
 
-def _release_codes(connection: Connection, message_ids: Sequence[int]) -> None:
-    """Give back the codes of messages that never went, unless another mail shows the same one."""
+def _release_codes(connection: Connection, dropped: Mapping[int, int]) -> None:
+    """Give back the codes of messages (id → customer) that never went, unless another mail shows the same one."""
     table = offer_codes.c
     query = select(table.id, table.offer, table.code, table.customer_id, table.issued_at).where(
-        among(connection, table.message_id, message_ids)
+        among(connection, table.customer_id, sorted(set(dropped.values()))), table.message_id.is_not(None)
     )
-    codes = connection.execute(query).all()
+    codes = [code for code in connection.execute(query.add_columns(table.message_id)) if code.message_id in dropped]
     if not codes:
         return
     shown = select(messages.c.customer_id, messages.c.content).where(

@@ -89,14 +89,15 @@ def judge(question: Question, now: datetime) -> Verdict:
 
 
 def _caps(question: Question, now: datetime) -> Verdict:
+    if any(cap.count == 0 for cap in question.caps):
+        return Drop("capped")
     room_at = now
     for cap in question.caps:
         since = subtract(now, cap.per, question.zone)
         inside = [mail for mail in question.handed if mail.at > since]
         if len(inside) >= cap.count:
-            freeing = inside[len(inside) - cap.count] if cap.count else inside[-1]
-            room_at = max(room_at, add(freeing.at, cap.per, question.zone))
-    if room_at == now and not any(cap.count == 0 for cap in question.caps):
+            room_at = max(room_at, add(inside[len(inside) - cap.count].at, cap.per, question.zone))
+    if room_at == now:
         return Allow()
     if question.when_capped == "wait" and room_at <= question.expires_at and room_at > now:
         return Defer(room_at, "capped")
