@@ -274,8 +274,7 @@ def _defer(connection: Connection, message: Claimed, verdict: Defer, at: Round) 
         .where(table.id == message.id, table.fence == message.fence)
         .values(
             state="pending", claimed_by=None, lease_until=None, try_at=verdict.until,
-            due_at=verdict.until if verdict.reason == "quiet_hours" else table.due_at,
-            expires_at=table.expires_at,
+            **_moved(message, verdict),
         )
     )  # fmt: skip
     following = programs(connection, [message.version])[message.version].nodes[message.step].next
@@ -295,6 +294,13 @@ def _defer(connection: Connection, message: Claimed, verdict: Defer, at: Round) 
             )
         ],
     )  # fmt: skip
+
+
+def _moved(message: Claimed, verdict: Defer) -> dict[str, datetime]:
+    """Return what a deferral moves: in quiet hours a message becomes due later; for a cap it grows late as it waits."""
+    if verdict.reason != "quiet_hours":
+        return {}
+    return {"due_at": verdict.until, "expires_at": verdict.until + (message.expires_at - message.due_at)}
 
 
 def _call(going: Sequence[tuple[Made, str]], exits: Exits) -> list[Outcome]:

@@ -20,6 +20,7 @@ from engine.errors import HomingError
 from engine.flows.conditions import FieldTest
 from engine.flows.model import Offer
 from engine.flows.read_conditions import field_tests_of
+from engine.journeys.references import names_of, resolved
 from engine.journeys.round import Round
 from engine.journeys.versions import programs
 from engine.recommend.serve import Pick, Request, recommend
@@ -80,18 +81,29 @@ def make_mails(
         version: program.flow.summary
         for version, program in programs(connection, [m.version for m in claimed]).items()
     }
+    called = [message.customer_id for message in claimed if message.channel == "webhook"]
+    people = _by_id(connection, customers, "id", sorted(set(called)))
     return [
-        _webhook(message)
+        _webhook(message, people.get(message.customer_id), at)
         if message.channel == "webhook"
         else _mail(message, material, at, library, secret, summaries)
         for message in claimed
     ]
 
 
-def _webhook(message: Claimed) -> Made:
+def _webhook(message: Claimed, person: Mapping[str, Any] | None, at: Round) -> Made:
+    if person is None or person.get("erased_at") is not None:
+        return Made(message, reason="suppressed")
     enrollment = message.enrollment
+    names = names_of(
+        enrollment.context,
+        customer=customer_fields(person, None, at.settings.shop.locale),
+        shop=shop_fields(at),
+        flow={"name": message.flow, "step": message.step},
+    )
     body = {
-        **message.content.get("body", {}),
+        **resolved(message.content.get("body", {}), names),
+        "customer": person.get("external_id") or person.get("email"),
         "message": message.key,
         "flow": message.flow,
         "step": message.step,

@@ -111,13 +111,16 @@ def put_live(
     if templates is not None:
         _store_sources(connection, settings.root, templates)
         load_pools(connection, settings.root, project.definitions.offers)
+    before = live_flows(connection)
     for change in changes:
         _apply_one(connection, project, change, settings, now, allowance)
     at = Round(now, settings)
     live = live_flows(connection)
     for change in changes:
         if change.change in ("new", "behaviour"):
-            arm_everyone(connection, live[change.flow], settings.shop.timezone, now, placing=backfill)
+            old = before[change.flow].flow.triggers if change.change == "behaviour" else ()
+            zone, placing = settings.shop.timezone, backfill and change.change == "new"
+            arm_everyone(connection, live[change.flow], zone, now, placing=placing, before=old)
             remember_members(connection, live[change.flow], at)
             if backfill and change.change == "new":
                 _place_past(connection, live[change.flow].flow, now)

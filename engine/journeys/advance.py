@@ -7,20 +7,20 @@ asked about together, in one statement.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from engine.audience.sql import truths
 from engine.audience.subjects import Ask, Subject
+from engine.calendar import add
 from engine.flows.model import Send, WaitUntil, Webhook
 from engine.journeys import journal
-from engine.journeys.answers import find_answers
+from engine.journeys.answers import heard_facts, held_since, note_answer
 from engine.journeys.changes import apply_changes
 from engine.journeys.decide import (
     Change,
@@ -41,6 +41,8 @@ from engine.journeys.decide import (
 from engine.journeys.people import read_people
 from engine.journeys.post import Posting, post_messages
 from engine.journeys.program import Program
+from engine.journeys.react import leave_by_law
+from engine.journeys.references import names_of, resolved
 from engine.journeys.round import Round
 from engine.journeys.versions import programs
 from engine.outbox import own_facts
@@ -97,7 +99,7 @@ class Effects:
     posts: list[Posting] = field(default_factory=list)
     changes: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
     left: list[Walker] = field(default_factory=list)
-    answered: list[tuple[Walker, WaitUntil]] = field(default_factory=list)
+    withdrawn: set[int] = field(default_factory=set)
 
 
 def advance(connection: Connection, at: Round, closed: Sequence[str], limit: int = BATCH) -> int:
@@ -109,20 +111,26 @@ def advance(connection: Connection, at: Round, closed: Sequence[str], limit: int
     flows = [program.flow for program in found.values()]
     people = read_people(connection, [walker.customer_id for walker in walkers], flows, at)
     moving = walkers
+    withdrawn: set[int] = set()
     while moving:
         effects = Effects()
         truth = _truths(connection, found, moving, at)
+        heard = _heard(connection, found, moving, truth, at)
         for walker, own in zip(moving, truth, strict=True):
             program = found[walker.version]
             decision = decide(
-                program, walker.standing, people[walker.customer_id], own, at.rules(program.flow), at.now
+                program, _standing(walker, program, heard), people[walker.customer_id], own, at.rules(program.flow), at.now
             )
+            if isinstance(decision, Heard) and decision.held:
+                _note_answer(walker, program, heard, people[walker.customer_id].zone)
             _take(walker, program, decision, people[walker.customer_id], own, at, effects)
         changed = _write(connection, effects, at)
+        withdrawn |= effects.withdrawn
         if changed:
             people = read_people(connection, [walker.customer_id for walker in walkers], flows, at)
         moving = [w for w in moving if w.state in ("active", "waiting") and w.next_at is not None and w.next_at <= at.now]
     _save(connection, walkers, at)
+    leave_by_law(connection, withdrawn, at)
     return len(walkers)
 
 
@@ -159,6 +167,40 @@ def _truths(
             for index, row in zip(indexes, rows, strict=True):
                 result[index] = dict(zip(asks, row, strict=True))
     return result
+
+
+def _heard(
+    connection: Connection,
+    found: Mapping[str, Program],
+    moving: Sequence[Walker],
+    truth: Sequence[Mapping[Ask, bool]],
+    at: Round,
+) -> Mapping[int, Sequence[Row[Any]]]:
+    """Return the facts that ended the waits which end now, by enrollment."""
+    ending = [
+        (walker, step)
+        for walker, own in zip(moving, truth, strict=True)
+        if (step := _awaiting(walker, found[walker.version])) is not None and own.get(Ask(step.until, after_entry=True))
+    ]
+    return heard_facts(connection, ending, at.now, at.shop_zone) if ending else {}
+
+
+def _awaiting(walker: Walker, program: Program) -> WaitUntil | None:
+    node = program.nodes.get(walker.position) if walker.position is not None else None
+    return node.step if node is not None and isinstance(node.step, WaitUntil) else None
+
+
+def _standing(walker: Walker, program: Program, heard: Mapping[int, Sequence[Row[Any]]]) -> Standing:
+    step = _awaiting(walker, program) if walker.id in heard else None
+    return walker.standing if step is None else replace(walker.standing, heard_at=held_since(step, heard[walker.id]))
+
+
+def _note_answer(
+    walker: Walker, program: Program, heard: Mapping[int, Sequence[Row[Any]]], zone: str
+) -> None:
+    step = _awaiting(walker, program)
+    if step is not None:
+        note_answer(walker, step, heard.get(walker.id, ()), add(walker.anchor_at, step.up_to, zone))
 
 
 # ── carrying a decision out on the walker ────────────────────────────────────────────────────────────────────────────
@@ -214,10 +256,8 @@ def _go_on(
     elif isinstance(decision, Heard):
         assert isinstance(step, WaitUntil)
         walker.anchor_at = decision.at
-        if decision.held and step.answer:
-            effects.answered.append((walker, step))
     elif isinstance(decision, Change):
-        values = {key: _resolved(value, walker.context) for key, value in decision.values.items()}
+        values = resolved(decision.values, names_of(walker.context))
         effects.changes.append((walker.customer_id, values))
     walker.next_at = walker.anchor_at
     _go(walker, decision.go_to, "active")
@@ -259,42 +299,16 @@ def _describe(decision: Decision) -> tuple[str, str | None, Mapping[str, Any]]:
             return "completed", None, {}
 
 
-_REFERENCE = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
-
-
-def _resolved(value: Any, context: Mapping[str, Any]) -> Any:
-    """Fill `{{ answer.score }}`-like references from the enrollment's context; a reference alone keeps its type."""
-    if isinstance(value, Mapping):
-        return {key: _resolved(each, context) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_resolved(each, context) for each in value]
-    if not isinstance(value, str):
-        return value
-    names = {"trigger": context.get("trigger", {}), "answer": context.get("answers", {}), **context.get("answers", {})}
-    alone = _REFERENCE.fullmatch(value.strip())
-    if alone:
-        return _dig(names, alone[1])
-    return _REFERENCE.sub(lambda match: str(_dig(names, match[1]) or ""), value)
-
-
-def _dig(names: Mapping[str, Any], path: str) -> Any:
-    value: Any = names
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _write(connection: Connection, effects: Effects, at: Round) -> bool:
     """Write messages, changes and the journal; return whether customers were changed."""
-    find_answers(connection, effects.answered, at.now, at.shop_zone)
     if effects.left:
         reasons = {walker.id: walker.left_reason or "exited" for walker in effects.left}
         drop_pending(connection, reasons, at.now)
     post_messages(connection, effects.posts, at)
-    apply_changes(connection, effects.changes, at)
+    effects.withdrawn |= apply_changes(connection, effects.changes, at)
     journal.write(connection, effects.entries)
     offered = any(isinstance(post.step, Send) and post.step.offer for post in effects.posts)
     return bool(effects.changes) or offered  # a wait may ask for the end of an offer

@@ -1,16 +1,19 @@
-"""The fact that ended a wait: named by `as`, for later conditions, `set`, webhooks and templates."""
+"""The facts that end a wait: the first says when it ended, the newest is named by `as`, for later conditions, `set`,
+webhooks and templates.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, select
 
+from engine.audience.meaning import trigger_id
 from engine.audience.sql import truths
 from engine.audience.subjects import Ask, Subject
-from engine.flows.conditions import Clause, Did, Of, walk
+from engine.flows.conditions import All, Any_, Clause, Condition, Did, Of
 from engine.flows.model import WaitUntil
 from engine.store.dialect import among
 from engine.store.tables import events
@@ -18,27 +21,52 @@ from engine.store.tables import events
 if TYPE_CHECKING:
     from engine.journeys.advance import Walker
 
-
-def find_answers(
-    connection: Connection, answered: Sequence[tuple[Walker, WaitUntil]], now: datetime, shop_zone: str
-) -> None:
-    """Put the newest matching fact of each ended wait into its enrollment's context, under the wait's `as`."""
-    for step in dict.fromkeys(step for _, step in answered):
-        walkers = [walker for walker, own in answered if own == step]
-        did = next((part for part in walk(step.until.condition) if isinstance(part, Did)), None)
-        if did is None or step.answer is None:
-            continue
-        newest = _newest(connection, walkers, did, now, shop_zone)
-        for walker in walkers:
-            fact = newest.get(walker.id)
-            if fact is not None:
-                answers = {**walker.context.get("answers", {}), step.answer: _told(fact)}
-                walker.context, walker.answered = {**walker.context, "answers": answers}, True
+Heard = Mapping[int, Sequence[Row[Any]]]
 
 
-def _newest(
+def heard_facts(
+    connection: Connection, waiting: Sequence[tuple[Walker, WaitUntil]], now: datetime, shop_zone: str
+) -> dict[int, Sequence[Row[Any]]]:
+    """Return for each walker (by id) the facts that its wait's condition names, oldest first."""
+    found: dict[int, Sequence[Row[Any]]] = {}
+    for step in dict.fromkeys(step for _, step in waiting):
+        walkers = [walker for walker, own in waiting if own == step]
+        did = next(dids_in(step.until.condition), None)
+        if did is not None:
+            found |= _matching(connection, walkers, did, now, shop_zone)
+    return found
+
+
+def dids_in(condition: Condition) -> Iterator[Did]:
+    """Yield what a condition asks to have happened; what must not have happened is no answer."""
+    if isinstance(condition, Did):
+        yield condition
+    elif isinstance(condition, All | Any_):
+        for item in condition.items:
+            yield from dids_in(item)
+
+
+def held_since(step: WaitUntil, facts: Sequence[Row[Any]]) -> datetime | None:
+    """Return since when the condition of a wait holds, where a single fact decides it; else None."""
+    condition = step.until.condition
+    if not isinstance(condition, Did) or condition.times or condition.sums or not facts:
+        return None
+    moment: datetime = facts[0].occurred_at
+    return moment
+
+
+def note_answer(walker: Walker, step: WaitUntil, facts: Sequence[Row[Any]], limit: datetime) -> None:
+    """Put the newest of the facts into the enrollment's context, under the wait's `as`."""
+    in_time = [fact for fact in facts if fact.occurred_at <= limit]
+    if step.answer is None or not in_time:
+        return
+    answers = {**walker.context.get("answers", {}), step.answer: _told(in_time[-1])}
+    walker.context, walker.answered = {**walker.context, "answers": answers}, True
+
+
+def _matching(
     connection: Connection, walkers: Sequence[Walker], did: Did, now: datetime, shop_zone: str
-) -> dict[int, Row[Any]]:
+) -> dict[int, Sequence[Row[Any]]]:
     since = min(walker.since_at for walker in walkers)
     query = (
         select(events)
@@ -56,12 +84,16 @@ def _newest(
         subjects = [Subject(r.customer_id, r.occurred_at, r.occurred_at, trigger=r.properties or {}) for r in rows]
         holds = truths(connection, [ask], subjects, now=now, segments={}, shop_zone=shop_zone)
         rows = [row for row, (held,) in zip(rows, holds, strict=True) if held]
-    found: dict[int, Row[Any]] = {}
-    for walker in walkers:
-        for row in rows:
-            if row.customer_id == walker.customer_id and row.occurred_at > walker.since_at:
-                found[walker.id] = row
-    return found
+    return {walker.id: [row for row in rows if _is_for(row, walker, did)] for walker in walkers}
+
+
+def _is_for(row: Row[Any], walker: Walker, did: Did) -> bool:
+    if row.customer_id != walker.customer_id or row.occurred_at <= walker.since_at or row.id == walker.event_id:
+        return False
+    if did.same is None:
+        return True
+    told = getattr(row, did.same, None) or (row.properties or {}).get(did.same)
+    return told is not None and str(told) == trigger_id(walker.subject, did.same)
 
 
 def _told(row: Row[Any]) -> dict[str, Any]:

@@ -15,10 +15,13 @@ from engine.store.tables import consent_state, consents, customers
 PLAIN = ("tier", "locale", "first_name", "last_name")
 
 
-def apply_changes(connection: Connection, changes: Sequence[tuple[int, Mapping[str, Any]]], at: Round) -> None:
-    """Apply (customer, values) in order: properties, plain fields, `tags: {add, remove}`, `consent: {topic: withdrawn}`."""
+def apply_changes(connection: Connection, changes: Sequence[tuple[int, Mapping[str, Any]]], at: Round) -> set[int]:
+    """Apply (customer, values) in order: properties, plain fields, `tags: {add, remove}`, `consent: {topic: withdrawn}`.
+
+    Return the customers who withdrew consent by it.
+    """
     if not changes:
-        return
+        return set()
     ids = sorted({customer_id for customer_id, _ in changes})
     query = select(customers.c.id, customers.c.tags, customers.c.properties, *(customers.c[name] for name in PLAIN))
     records = {
@@ -39,6 +42,7 @@ def apply_changes(connection: Connection, changes: Sequence[tuple[int, Mapping[s
                 record["properties"][field.removeprefix("properties.")] = value
     _save(connection, records)
     _withdraw(connection, withdrawn, at)
+    return {customer_id for customer_id, _ in withdrawn}
 
 
 def changed_tags(tags: Sequence[str], change: Any) -> list[str]:

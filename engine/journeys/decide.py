@@ -67,6 +67,7 @@ class Standing:
     position: str | None
     anchor_at: datetime
     trigger_no: int = 0
+    heard_at: datetime | None = None  # since when an awaited condition holds, where a single fact says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ def _at_step(
         until = wait_until(step, anchor, person)
         return Leave(f"exited: {missing_field(step)} is missing", drop_pending=False) if until is None else Sleep(until, node.next)
     if isinstance(step, WaitUntil):
-        return _listen(step, node, anchor, person, truth, now)
+        return _listen(step, node, standing, person, truth, now)
     if isinstance(step, Branch):
         return _branch(step, node, truth)
     if isinstance(step, Experiment):
@@ -245,10 +246,13 @@ def first_false(flow: Flow, step: Send | Webhook, trigger_no: int, rules: Rules,
     return None
 
 
-def _listen(step: WaitUntil, node: Node, anchor: datetime, person: Person, truth: Truth, now: datetime) -> Decision:
+def _listen(step: WaitUntil, node: Node, standing: Standing, person: Person, truth: Truth, now: datetime) -> Decision:
+    """Go on from when the awaited thing happened, however late we were told; what happened after the limit is too late."""
+    anchor = standing.anchor_at
     limit = add(anchor, step.up_to, person.zone)
-    if truth.get(Ask(step.until, after_entry=True), False) and now >= anchor:
-        return Heard(True, min(now, limit), node.next)
+    in_time = standing.heard_at is None or standing.heard_at <= limit
+    if truth.get(Ask(step.until, after_entry=True), False) and now >= anchor and in_time:
+        return Heard(True, min(max(standing.heard_at or now, anchor), limit), node.next)
     return Heard(False, limit, node.next) if now >= limit else Listen(limit)
 
 

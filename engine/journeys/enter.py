@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from engine.audience.sql import truths
-from engine.audience.subjects import Ask, Subject
+from engine.audience.subjects import Ask, Subject, told
 from engine.flows.conditions import Clause, FieldTest, Of, Scope
 from engine.flows.model import EventTrigger, Flow, LapsedTrigger, ProductTrigger, ReplenishTrigger
 from engine.journeys import journal
@@ -28,7 +28,7 @@ from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow
 from engine.outbox import own_facts
 from engine.store.bulk import insert_new
-from engine.store.dialect import among
+from engine.store.dialect import within
 from engine.store.tables import enrollments, orders
 
 LIVE = ("active", "waiting")
@@ -131,9 +131,9 @@ def fitting(connection: Connection, flow: Flow, candidates: Sequence[Candidate],
 
 def _truths(
     connection: Connection, flow: Flow, candidates: Sequence[Candidate], asks: Sequence[tuple[Ask, ...]], at: Round
-) -> list[dict[Ask, bool]]:
+) -> list[Mapping[Ask, bool]]:
     """Return the truth of each candidate's clauses: one statement for each trigger of the flow that has candidates."""
-    result: list[dict[Ask, bool]] = [{} for _ in candidates]
+    result: list[Mapping[Ask, bool]] = [{} for _ in candidates]
     groups: dict[tuple[Ask, ...], list[int]] = defaultdict(list)
     for index, own in enumerate(asks):
         groups[own].append(index)
@@ -143,8 +143,8 @@ def _truths(
             found = truths(
                 connection, own, subjects, now=at.now, segments=flow.segments, shop_zone=at.shop_zone
             )
-            for index, row in zip(indexes, found, strict=True):
-                result[index] = dict(zip(own, row, strict=True))
+            for index, held in zip(indexes, told(own, found), strict=True):
+                result[index] = held
     return result
 
 
@@ -156,22 +156,38 @@ def subject_of(candidate: Candidate) -> Subject:
     )  # fmt: skip
 
 
-def _history(connection: Connection, flow: str, ids: Sequence[int]) -> dict[int, list[PastEntry]]:
-    query = (
-        select(
-            enrollments.c.customer_id,
-            enrollments.c.occurrence,
-            enrollments.c.scope_key,
-            enrollments.c.entered_at,
-            enrollments.c.state,
-        )
-        .where(enrollments.c.flow == flow, among(connection, enrollments.c.customer_id, sorted(set(ids))))
-        .order_by(enrollments.c.entered_at, enrollments.c.id)
+_HISTORY = (
+    select(
+        enrollments.c.customer_id,
+        enrollments.c.occurrence,
+        enrollments.c.scope_key,
+        enrollments.c.entered_at,
+        enrollments.c.state,
     )
+    .where(enrollments.c.flow == bindparam("in_flow"), within(enrollments.c.customer_id, "ids"))
+    .order_by(enrollments.c.entered_at, enrollments.c.id)
+)
+
+
+def _history(connection: Connection, flow: str, ids: Sequence[int]) -> dict[int, list[PastEntry]]:
+    rows = connection.execute(_HISTORY, {"in_flow": flow, "ids": sorted(set(ids))})
     history: dict[int, list[PastEntry]] = defaultdict(list)
-    for customer_id, occurrence, scope_key, entered_at, state in connection.execute(query):
+    for customer_id, occurrence, scope_key, entered_at, state in rows:
         history[customer_id].append(PastEntry(occurrence, scope_key, entered_at, state in LIVE))
     return history
+
+
+_EARLIER = orders.alias("earlier")
+_ORDER_NUMBERS = (
+    select(orders.c.order_id, func.count(_EARLIER.c.order_id))
+    .join(_EARLIER, _EARLIER.c.customer_id == orders.c.customer_id)
+    .where(
+        within(orders.c.order_id, "orders"),
+        _EARLIER.c.placed_at <= orders.c.placed_at,
+        (_EARLIER.c.cancelled_at.is_(None)) | (_EARLIER.c.order_id == orders.c.order_id),
+    )
+    .group_by(orders.c.order_id)
+)
 
 
 def _with_order_numbers(connection: Connection, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -179,18 +195,7 @@ def _with_order_numbers(connection: Connection, candidates: Sequence[Candidate])
     order_ids = sorted({c.order_id for c in candidates if c.order_id is not None and "order_number" not in c.trigger})
     if not order_ids:
         return list(candidates)
-    earlier = orders.alias("earlier")
-    query = (
-        select(orders.c.order_id, func.count(earlier.c.order_id))
-        .join(earlier, earlier.c.customer_id == orders.c.customer_id)
-        .where(
-            among(connection, orders.c.order_id, order_ids),
-            earlier.c.placed_at <= orders.c.placed_at,
-            (earlier.c.cancelled_at.is_(None)) | (earlier.c.order_id == orders.c.order_id),
-        )
-        .group_by(orders.c.order_id)
-    )
-    numbers: dict[str, int] = {order_id: count for order_id, count in connection.execute(query)}
+    numbers: dict[str, int] = dict(connection.execute(_ORDER_NUMBERS, {"orders": order_ids}).tuples().all())
     return [_numbered(candidate, numbers.get(candidate.order_id or "")) for candidate in candidates]
 
 

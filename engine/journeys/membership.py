@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 from sqlalchemy import Connection, delete, select
@@ -19,6 +19,8 @@ from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow
 from engine.store.dialect import among, upsert
 from engine.store.tables import customers, marks, segment_members
+
+WIDEST = timedelta(hours=27)  # between the first and the last zone to see a wall time
 
 # ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -102,9 +104,11 @@ def _next_slots(
     """Return the next slot in each zone that has one, with the name of the mark that remembers it."""
     names = {f"schedule:{live.flow.name}:{number}:{zone}": zone for zone in zones_of(connection, trigger, at.shop_zone)}
     done = {row.name: row.at for row in connection.execute(select(marks).where(among(connection, marks.c.name, names)))}
+    # A zone that nobody lived in until now begins where the others stand, not where the flow was applied.
+    since = max([live.applied_at, *(moment - WIDEST for moment in done.values())])
     found = {}
     for mark, zone in names.items():
-        slot = next_slot(trigger, done.get(mark, live.applied_at), zone)
+        slot = next_slot(trigger, done.get(mark, since), zone)
         if slot is not None:
             found[zone] = (mark, slot)
     return found
@@ -152,6 +156,7 @@ def _everyone(
         if zone == at.shop_zone:
             own = own | customers.c.zone.is_(None)
         matching = matching.where(customers.c.id.in_(select(customers.c.id).where(own)))
+    matching = matching.where(customers.c.first_seen_at <= slot)
     # A once-only slot is one occurrence whatever the clock; a recurring one is named by its local time.
     stamp = local(slot, zone).replace(tzinfo=None).isoformat(timespec="minutes")
     for customer_id in list(connection.scalars(matching)):

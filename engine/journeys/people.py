@@ -14,9 +14,14 @@ from engine.journeys.moments import as_moment, yearly
 from engine.journeys.round import Round
 from engine.journeys.timers import dig
 from engine.policy.consent import granted_topics, suppressed_kinds
+from engine.store.dialect import among, within
 from engine.store.tables import customers, messages, offer_codes
 
 Moment = datetime | tuple[int, int] | None
+
+_PEOPLE = select(
+    customers.c.id, customers.c.zone, customers.c.external_id, customers.c.email, customers.c.erased_at
+).where(within(customers.c.id, "ids"))
 
 
 def read_people(
@@ -31,20 +36,18 @@ def read_people(
     suppressed = suppressed_kinds(connection, ids)
     sent = _sent_templates(connection, ids, flow_list)
     moments = _moments(connection, ids, flow_list, at)
-    query = select(
-        customers.c.id, customers.c.zone, customers.c.external_id, customers.c.email, customers.c.erased_at, customers.c.quarantined_at
-    ).where(customers.c.id.in_(ids))
+    nothing: frozenset[str] = frozenset()
     return {
-        row.id: Person(
-            zone=row.zone or at.shop_zone,
-            identity=row.external_id or row.email or str(row.id),
-            granted=granted.get(row.id, frozenset()),
-            suppressed=suppressed.get(row.id, frozenset()),
-            erased=row.erased_at is not None,
-            sent_templates=sent.get(row.id, frozenset()),
-            moments=moments.get(row.id, {}),
+        customer_id: Person(
+            zone=zone or at.shop_zone,
+            identity=external_id or email or str(customer_id),
+            granted=granted.get(customer_id, nothing),
+            suppressed=suppressed.get(customer_id, nothing),
+            erased=erased_at is not None,
+            sent_templates=sent.get(customer_id, nothing),
+            moments=moments.get(customer_id, {}),
         )
-        for row in connection.execute(query)
+        for customer_id, zone, external_id, email, erased_at in connection.execute(_PEOPLE, {"ids": ids})
     }
 
 
@@ -60,7 +63,7 @@ def _sent_templates(connection: Connection, ids: Sequence[int], flows: Sequence[
     if not choices:
         return {}
     query = select(messages.c.customer_id, messages.c.template).where(
-        messages.c.customer_id.in_(ids),
+        among(connection, messages.c.customer_id, ids),
         messages.c.template.in_(sorted(choices)),
         messages.c.state.not_in(("dropped", "failed")),
     )
@@ -78,7 +81,7 @@ def _moments(
     if not paths:
         return {}
     found: dict[int, dict[str, Moment]] = defaultdict(dict)
-    for row in connection.execute(select(customers).where(customers.c.id.in_(ids))).mappings():
+    for row in connection.execute(select(customers).where(among(connection, customers.c.id, ids))).mappings():
         zone = row["zone"] or at.shop_zone
         for path in paths:
             plain = path.removeprefix("customer.")
@@ -89,7 +92,7 @@ def _moments(
         parts = path.split(".")
         if len(parts) == 3 and parts[0] == "offer" and parts[2] == "expires_at":
             query = select(offer_codes.c.customer_id, offer_codes.c.expires_at).where(
-                offer_codes.c.offer == parts[1], offer_codes.c.customer_id.in_(ids), offer_codes.c.expires_at.is_not(None)
+                offer_codes.c.offer == parts[1], among(connection, offer_codes.c.customer_id, ids), offer_codes.c.expires_at.is_not(None)
             )
             for customer_id, expires_at in connection.execute(query.order_by(offer_codes.c.issued_at)):
                 found[customer_id][path] = expires_at

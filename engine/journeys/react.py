@@ -8,7 +8,7 @@ Exits happen for paused and frozen flows too.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -46,6 +46,14 @@ def react(connection: Connection, live: Mapping[str, LiveFlow], batch: Sequence[
     _wake(connection, [row for row in rows if row.id not in left], names, at)
     reach_goals(connection, live, batch, at)
     return len(left)
+
+
+def leave_by_law(connection: Connection, customer_ids: Collection[int], at: Round) -> int:
+    """End what these customers may not be in any more, their consent having been withdrawn without a fact."""
+    if not customer_ids:
+        return 0
+    rows = _inside(connection, list(customer_ids))
+    return len(_leave(connection, rows, dict.fromkeys(customer_ids, {"consent_withdrawn"}), at))
 
 
 def _inside(connection: Connection, customer_ids: Sequence[int]) -> Sequence[Row[Any]]:
@@ -152,31 +160,43 @@ def _listens(program: Program, position: str | None, names: set[str]) -> bool:
 # ── goals ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _goal_moment(flow: Flow, row: Row[Any], told: Sequence[ArrivedEvent], shop_zone: str) -> datetime | None:
+    """Return when the first of these facts came that may have reached an enrollment's goal in time."""
+    assert flow.goal is not None
+    limit = add(row.entered_at, flow.goal.within, shop_zone) if flow.goal.within is not None else None
+    fitting = [
+        event.occurred_at
+        for event in told
+        if event.occurred_at > row.since_at
+        and (limit is None or event.occurred_at <= limit)
+        and concerns([flow.goal.clause], {event.name})
+    ]
+    return min(fitting, default=None)
+
+
 def reach_goals(
     connection: Connection, live: Mapping[str, LiveFlow], batch: Sequence[ArrivedEvent], at: Round
 ) -> None:
     """Note the goals that these facts fulfil, for enrollments in any state, holdouts included."""
     with_goal = {name: each.flow for name, each in live.items() if each.flow.goal is not None}
-    moments: dict[int, datetime] = {}
-    names: dict[int, set[str]] = defaultdict(set)
+    told: dict[int, list[ArrivedEvent]] = defaultdict(list)
     for event in batch:
-        moments[event.customer_id] = max(event.occurred_at, moments.get(event.customer_id, event.occurred_at))
-        names[event.customer_id].add(event.name)
+        told[event.customer_id].append(event)
     all_names = {event.name for event in batch}
     with_goal = {n: f for n, f in with_goal.items() if f.goal is not None and concerns([f.goal.clause], all_names)}
     if not with_goal:
         return
     query = select(enrollments).where(
-        among(connection, enrollments.c.customer_id, sorted(moments)),
+        among(connection, enrollments.c.customer_id, sorted(told)),
         enrollments.c.flow.in_(sorted(with_goal)),
         enrollments.c.goal_at.is_(None),
     )
     by_flow: dict[str, list[Row[Any]]] = defaultdict(list)
+    moments: dict[int, datetime] = {}
     for row in connection.execute(query):
-        goal = with_goal[row.flow].goal
-        assert goal is not None
-        in_time = goal.within is None or moments[row.customer_id] <= add(row.entered_at, goal.within, at.shop_zone)
-        if in_time and concerns([goal.clause], names[row.customer_id]):
+        moment = _goal_moment(with_goal[row.flow], row, told[row.customer_id], at.shop_zone)
+        if moment is not None:
+            moments[row.id] = moment
             by_flow[row.flow].append(row)
     reached: list[dict[str, Any]] = []
     for name, rows in by_flow.items():
@@ -185,5 +205,5 @@ def reach_goals(
         ask = Ask(flow.goal.clause, after_entry=True)
         subjects = [subject_of(row) for row in rows]
         held = truths(connection, [ask], subjects, now=at.now, segments=flow.segments, shop_zone=at.shop_zone)
-        reached += [{"goal_at": moments[r.customer_id], "id": r.id} for r, (holds,) in zip(rows, held, strict=True) if holds]
+        reached += [{"goal_at": moments[r.id], "id": r.id} for r, (holds,) in zip(rows, held, strict=True) if holds]
     update_rows(connection, enrollments, reached)

@@ -15,7 +15,14 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, bindparam, delete, select, tuple_
 
 from engine.calendar import Duration, add
-from engine.flows.model import AnniversaryTrigger, DateTrigger, EventTrigger, LapsedTrigger, ReplenishTrigger, Trigger
+from engine.flows.model import (
+    AnniversaryTrigger,
+    DateTrigger,
+    EventTrigger,
+    LapsedTrigger,
+    ReplenishTrigger,
+    Trigger,
+)
 from engine.insights.gaps import shop_median_gap_days, usual_gaps
 from engine.journeys.candidates import ArrivedEvent, Candidate
 from engine.journeys.moments import Due, date_due, next_anniversary
@@ -64,7 +71,7 @@ def _arm_quiet(
     rows = [
         _row(live, number, e, e.group_key, add(e.occurred_at, trigger.quiet_for, e.zone), f"e{e.id}") for e in newest.values()
     ]
-    _upsert(connection, rows)
+    _upsert(connection, [row for row in rows if row["due_at"] > live.applied_at])
     for event in emptied:
         connection.execute(
             delete(timers).where(
@@ -296,27 +303,47 @@ def _date_row(
 
 
 def arm_everyone(
-    connection: Connection, live: LiveFlow, shop_zone: str, now: datetime, *, placing: bool = False
+    connection: Connection,
+    live: LiveFlow,
+    shop_zone: str,
+    now: datetime,
+    *,
+    placing: bool = False,
+    before: Sequence[Trigger] = (),
 ) -> None:
-    """Set the timers of a newly applied flow from what is known.
+    """Set the timers of a newly applied flow from what is known; triggers that were the same `before` keep theirs.
 
-    Moments before `applied_at` are gone, unless past customers are to be placed where they would stand now.
+    Moments before `now` are gone, unless past customers are to be placed where they would stand now.
     """
-    if placing:
-        live = replace(live, applied_at=now - PLACED_BACK)
     name = live.flow.name
     connection.execute(delete(timers).where(timers.c.flow == name, timers.c.trigger_no >= len(live.flow.triggers)))
+    live = replace(live, applied_at=now - PLACED_BACK if placing else now)
     for number, trigger in enumerate(live.flow.triggers):
-        if isinstance(trigger, AnniversaryTrigger | DateTrigger):
-            for part in _all_customers(connection):
-                _arm_dates(connection, live, number, trigger, part, shop_zone, now, known_before=True)
-        elif isinstance(trigger, LapsedTrigger):
-            for facts in _newest_facts(connection, trigger.event, shop_zone):
-                _upsert(connection, _lapsed_rows(connection, live, number, trigger, facts, now))
-        elif isinstance(trigger, ReplenishTrigger):
-            since = now - timedelta(days=400)
-            for facts in _facts_since(connection, ("order_placed", "order_cancelled", "refill_answered"), since, shop_zone):
-                _arm_replenish(connection, live, number, trigger, facts, now)
+        if not placing and number < len(before) and before[number] == trigger:
+            continue
+        standing = (timers.c.flow == name, timers.c.trigger_no == number, timers.c.key != GATHER)
+        connection.execute(delete(timers).where(*standing))
+        _arm_known(connection, live, number, trigger, shop_zone, now)
+
+
+def _arm_known(
+    connection: Connection, live: LiveFlow, number: int, trigger: Trigger, shop_zone: str, now: datetime
+) -> None:
+    """Set the timers of one trigger from everything that is known, for moments after `live.applied_at`."""
+    if isinstance(trigger, AnniversaryTrigger | DateTrigger):
+        for part in _all_customers(connection):
+            _arm_dates(connection, live, number, trigger, part, shop_zone, now, known_before=True)
+    elif isinstance(trigger, LapsedTrigger):
+        for facts in _newest_facts(connection, trigger.event, shop_zone):
+            _upsert(connection, _lapsed_rows(connection, live, number, trigger, facts, now))
+    elif isinstance(trigger, ReplenishTrigger):
+        names = ("order_placed", "order_cancelled", "refill_answered")
+        for facts in _facts_since(connection, names, now - PLACED_BACK, shop_zone):
+            _arm_replenish(connection, live, number, trigger, facts, now)
+    elif isinstance(trigger, EventTrigger) and trigger.quiet_for is not None:
+        since = live.applied_at - trigger.quiet_for.approximate - timedelta(days=3)
+        for facts in _facts_since(connection, (trigger.event, "cart_emptied"), since, shop_zone):
+            _arm_quiet(connection, live, number, trigger, facts)
 
 
 def _all_customers(connection: Connection) -> Iterator[list[int]]:
