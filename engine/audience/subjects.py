@@ -5,7 +5,7 @@ Entering, advancing, the gate and `why` all turn their rows into subjects and ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -42,6 +42,16 @@ class Ask:
 
     def __hash__(self) -> int:
         return hash((self.clause.text, self.after_entry))
+
+
+def told(asks: Sequence[Ask], rows: Iterable[tuple[bool, ...]]) -> Iterator[Mapping[Ask, bool]]:
+    """Yield each row of truths by its asks; equal rows share one mapping, which nobody may change."""
+    known: dict[tuple[bool, ...], Mapping[Ask, bool]] = {}
+    for row in rows:
+        found = known.get(row)
+        if found is None:
+            found = known[row] = dict(zip(asks, row, strict=True))
+        yield found
 
 
 @dataclass(frozen=True, slots=True)

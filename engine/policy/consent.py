@@ -14,9 +14,19 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
+from engine.store.dialect import within
 from engine.store.tables import consent_state, suppressions
 
 ALL = "all"
+
+_STATES = select(
+    consent_state.c.customer_id,
+    consent_state.c.topic,
+    consent_state.c.granted_at,
+    consent_state.c.soft_granted_at,
+    consent_state.c.withdrawn_at,
+).where(within(consent_state.c.customer_id, "ids"))
+_SUPPRESSED = select(suppressions.c.customer_id, suppressions.c.scope).where(within(suppressions.c.customer_id, "ids"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +60,7 @@ def granted_topics(
 ) -> dict[int, frozenset[str]]:
     """Return for each customer the topics among `topics` that may be mailed about."""
     states: Mapping[int, list[TopicState]] = defaultdict(list)
-    query = select(
-        consent_state.c.customer_id,
-        consent_state.c.topic,
-        consent_state.c.granted_at,
-        consent_state.c.soft_granted_at,
-        consent_state.c.withdrawn_at,
-    ).where(consent_state.c.customer_id.in_(customer_ids))
-    for customer_id, *state in connection.execute(query):
+    for customer_id, *state in connection.execute(_STATES, {"ids": customer_ids}):
         states[customer_id].append(TopicState(*state))
     wanted = list(topics)
     return {
@@ -68,9 +71,8 @@ def granted_topics(
 
 def suppressed_kinds(connection: Connection, customer_ids: Sequence[int]) -> dict[int, frozenset[str]]:
     """Return for each suppressed customer the kinds of mail that the suppression covers."""
-    query = select(suppressions.c.customer_id, suppressions.c.scope).where(suppressions.c.customer_id.in_(customer_ids))
     found: dict[int, frozenset[str]] = {}
-    for customer_id, scope in connection.execute(query):
+    for customer_id, scope in connection.execute(_SUPPRESSED, {"ids": customer_ids}):
         kinds = {"marketing", "transactional"} if scope == "all" else {"marketing"}
         found[customer_id] = found.get(customer_id, frozenset()) | kinds
     return found
