@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,17 +98,17 @@ class Session:
 
     def document(self, data: Any) -> None:
         """Print one JSON document on stdout."""
-        click.echo(json.dumps(json.loads(to_json(data)), ensure_ascii=False, indent=2, sort_keys=False))
+        click.echo(printable(json.dumps(json.loads(to_json(data)), ensure_ascii=False, indent=2, sort_keys=False)))
 
     def say(self, text: str = "") -> None:
         """Print a line for people; nothing with `--quiet` or `--json`."""
         if self.verbosity >= 0 and not self.as_json:
-            click.echo(text)
+            click.echo(printable(text))
 
     def note(self, text: str) -> None:
         """Print a line on stderr, so that a pipe stays clean."""
         if self.verbosity >= 0:
-            click.echo(text, err=True)
+            click.echo(printable(text), err=True)
 
     @property
     def colour(self) -> bool:
@@ -143,21 +143,30 @@ def command(group: click.Group, name: str, **settings: Any) -> Callable[[Callabl
             logging.basicConfig(
                 level=logging.WARNING - 10 * max(session.verbosity, 0), stream=sys.stderr, format="%(levelname)s %(message)s"
             )
-            sys.exit(_guarded(session, lambda: function(session, **arguments)))
+            typed = (database_url, now_text, *arguments.values())
+            sys.exit(_guarded(session, lambda: _readable(typed) or function(session, **arguments)))
 
         return group.command(name, **settings)(_common(run))
 
     return decorate
 
 
+def _readable(values: Iterable[Any]) -> None:
+    """Refuse words that are no text in this terminal's encoding: no database takes them."""
+    for value in values:
+        words = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(word, str) and any("\ud800" <= sign <= "\udfff" for sign in word) for word in words):
+            raise UsageError("something on this command line is no UTF-8 text")
+
+
 def _guarded(session: Session, call: Callable[[], int | None]) -> int:
     try:
         return call() or 0
     except FindingsError as error:
-        click.echo(render_text(error.findings, colour=False), err=True)
+        click.echo(printable(render_text(error.findings, colour=False)), err=True)
         return error.exit_code
     except HomingError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(printable(f"error: {error}"), err=True)
         return error.exit_code
     except DBAPIError as error:
         click.echo(f"error: {outside(error)}", err=True)
@@ -165,17 +174,22 @@ def _guarded(session: Session, call: Callable[[], int | None]) -> int:
     except (BrokenPipeError, KeyboardInterrupt):
         return 130
     except OSError as error:
-        click.echo(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), err=True)
+        click.echo(printable(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": ")), err=True)
         return 3
     except (click.ClickException, click.exceptions.Exit):
         raise
     except Exception as error:  # the last line of defence: no traceback for users
         logging.getLogger("homing").debug("bug", exc_info=True)
-        click.echo(f"error[B001]: this is a bug of ours: {type(error).__name__}: {error}", err=True)
+        click.echo(printable(f"error[B001]: this is a bug of ours: {type(error).__name__}: {error}"), err=True)
         click.echo("  please report it with the command that you ran; -vv shows where it happened", err=True)
         return 3
     finally:
         session.close()
+
+
+def printable(text: str) -> str:
+    """Return text that any terminal and pipe can take: bytes of a file that are no UTF-8 become a sign for that."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def the_customer(connection: Connection, reference: str) -> int:
