@@ -143,15 +143,18 @@ def command(group: click.Group, name: str, **settings: Any) -> Callable[[Callabl
             logging.basicConfig(
                 level=logging.WARNING - 10 * max(session.verbosity, 0), stream=sys.stderr, format="%(levelname)s %(message)s"
             )
-            typed = (database_url, now_text, *arguments.values())
-            sys.exit(_guarded(session, lambda: _readable(typed) or function(session, **arguments)))
+            def call() -> int | None:
+                _check_readable((database_url, now_text, *arguments.values()))
+                return function(session, **arguments)
+
+            sys.exit(_guarded(session, call))
 
         return group.command(name, **settings)(_common(run))
 
     return decorate
 
 
-def _readable(values: Iterable[Any]) -> None:
+def _check_readable(values: Iterable[Any]) -> None:
     """Refuse words that are no text in this terminal's encoding: no database takes them."""
     for value in values:
         words = value if isinstance(value, tuple) else (value,)
