@@ -64,7 +64,7 @@ def register(group: click.Group) -> None:
             session.say(f"{row['id']:>7}  {row['state']:<12} {row['flow']} / {row['step']}  {row['due_at']:%Y-%m-%d %H:%M} UTC{reason}")
 
     @command(messages_, "show")
-    @click.argument("message_id", type=int)
+    @click.argument("message_id", type=click.IntRange(1, 2**62))
     def show(session: Session, message_id: int) -> None:
         """Show one message with its attempts."""
         with session.database.read() as connection:
@@ -76,7 +76,7 @@ def register(group: click.Group) -> None:
         session.document({**_message(row), "key": row["key"], "content": row["content"], "attempts": tried})
 
     @command(messages_, "resolve")
-    @click.argument("message_id", type=int)
+    @click.argument("message_id", type=click.IntRange(1, 2**62))
     @click.argument("outcome", type=click.Choice(["accepted", "retry"]))
     def resolve(session: Session, message_id: int, outcome: str) -> None:
         """Settle an `unknown` message by hand: it was accepted, or try it again."""
