@@ -8,14 +8,14 @@ Exits happen for paused and frozen flows too.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
 from engine.audience.sql import truths
-from engine.audience.subjects import Ask, Subject
+from engine.audience.subjects import Ask, Subject, told
 from engine.calendar import add
 from engine.flows.conditions import Clause, Did, Not, walk
 from engine.flows.model import Flow, WaitUntil
@@ -29,19 +29,29 @@ from engine.journeys.versions import LiveFlow, programs
 from engine.outbox import own_facts
 from engine.outbox.ledger import drop_pending
 from engine.store.bulk import update_rows
-from engine.store.dialect import among
+from engine.store.dialect import within
 from engine.store.tables import enrollments
 
 LIVE = ("active", "waiting")
 LAWFUL = frozenset({"consent_withdrawn", "customer_suppressed", "customer_erased"})
 
+# Most facts concern nobody's exit or wait: what an enrollment remembers is read for those that they do.
+_INSIDE = select(
+    enrollments.c.id, enrollments.c.version, enrollments.c.customer_id, enrollments.c.position
+).where(within(enrollments.c.customer_id, "ids"), enrollments.c.state.in_(LIVE))
+_WHOLE = select(enrollments).where(within(enrollments.c.id, "ids"))
+_TO_REACH = select(enrollments).where(
+    within(enrollments.c.customer_id, "ids"), within(enrollments.c.flow, "flows"), enrollments.c.goal_at.is_(None)
+)
+
 
 def react(connection: Connection, live: Mapping[str, LiveFlow], batch: Sequence[ArrivedEvent], at: Round) -> int:
     """End, wake and fulfil what these facts end, wake and fulfil; return how many enrollments left."""
-    names: dict[int, set[str]] = defaultdict(set)
+    gathered: dict[int, set[str]] = defaultdict(set)
     for event in batch:
-        names[event.customer_id].add(event.name)
-    rows = _inside(connection, list(names))
+        gathered[event.customer_id].add(event.name)
+    names = {customer_id: frozenset(own) for customer_id, own in gathered.items()}
+    rows = connection.execute(_INSIDE, {"ids": sorted(names)}).all()
     left = _leave(connection, rows, names, at)
     _wake(connection, [row for row in rows if row.id not in left], names, at)
     reach_goals(connection, live, batch, at)
@@ -52,15 +62,8 @@ def leave_by_law(connection: Connection, customer_ids: Collection[int], at: Roun
     """End what these customers may not be in any more, their consent having been withdrawn without a fact."""
     if not customer_ids:
         return 0
-    rows = _inside(connection, list(customer_ids))
-    return len(_leave(connection, rows, dict.fromkeys(customer_ids, {"consent_withdrawn"}), at))
-
-
-def _inside(connection: Connection, customer_ids: Sequence[int]) -> Sequence[Row[Any]]:
-    query = select(enrollments).where(
-        among(connection, enrollments.c.customer_id, sorted(customer_ids)), enrollments.c.state.in_(LIVE)
-    )
-    return connection.execute(query).all()
+    rows = connection.execute(_INSIDE, {"ids": sorted(customer_ids)}).all()
+    return len(_leave(connection, rows, dict.fromkeys(customer_ids, frozenset({"consent_withdrawn"})), at))
 
 
 def subject_of(row: Any) -> Subject:
@@ -74,18 +77,27 @@ def subject_of(row: Any) -> Subject:
 # ── leaving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _leave(connection: Connection, rows: Sequence[Row[Any]], names: Mapping[int, set[str]], at: Round) -> set[int]:
+def _leave(
+    connection: Connection, rows: Sequence[Any], names: Mapping[int, frozenset[str]], at: Round
+) -> set[int]:
     """End the enrollments whose customers' facts end them; return their ids."""
-    by_version: dict[str, list[Row[Any]]] = defaultdict(list)
     found = programs(connection, [row.version for row in rows])
-    for row in rows:
-        if names[row.customer_id] & LAWFUL or concerns(found[row.version].flow.exit_when, names[row.customer_id]):
-            by_version[row.version].append(row)
+    known: dict[tuple[str, frozenset[str]], bool] = {}
+    concerned: list[int] = []
+    for row_id, version, customer_id, _ in rows:
+        own = names[customer_id]
+        if (version, own) not in known:
+            known[version, own] = bool(own & LAWFUL) or concerns(found[version].flow.exit_when, own)
+        if known[version, own]:
+            concerned.append(row_id)
+    by_version: dict[str, list[Row[Any]]] = defaultdict(list)
+    for row in connection.execute(_WHOLE, {"ids": concerned}) if concerned else ():
+        by_version[row.version].append(row)
     left: dict[int, tuple[Row[Any], str, list[Mapping[str, Any]]]] = {}
-    for version, own in by_version.items():
+    for version, leaving in by_version.items():
         flow = found[version].flow
-        people = read_people(connection, [row.customer_id for row in own], [flow], at)
-        for row, truth in zip(own, _exit_truths(connection, flow, own, at), strict=True):
+        people = read_people(connection, [row.customer_id for row in leaving], [flow], at)
+        for row, truth in zip(leaving, _exit_truths(connection, flow, leaving, at), strict=True):
             reason = leave_reason(flow, people[row.customer_id], truth)
             if reason is not None:
                 left[row.id] = (row, reason, journal.clauses(truth, truth))
@@ -93,17 +105,17 @@ def _leave(connection: Connection, rows: Sequence[Row[Any]], names: Mapping[int,
     return set(left)
 
 
-def _exit_truths(connection: Connection, flow: Flow, rows: Sequence[Row[Any]], at: Round) -> list[dict[Ask, bool]]:
+def _exit_truths(connection: Connection, flow: Flow, rows: Sequence[Row[Any]], at: Round) -> list[Mapping[Ask, bool]]:
     asks = tuple(Ask(clause, after_entry=True) for clause in flow.exit_when)
     if not asks:
         return [{} for _ in rows]
     found = truths(
         connection, asks, [subject_of(row) for row in rows], now=at.now, segments=flow.segments, shop_zone=at.shop_zone
     )
-    return [dict(zip(asks, row, strict=True)) for row in found]
+    return list(told(asks, found))
 
 
-def concerns(clauses: Sequence[Clause], names: set[str]) -> bool:
+def concerns(clauses: Sequence[Clause], names: Collection[str]) -> bool:
     """Return whether facts of these names can change the truth of any of the clauses.
 
     Only `did` of other names is sure not to change; everything else may depend on any fact.
@@ -145,14 +157,14 @@ def _write_exits(
 # ── waking ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _wake(connection: Connection, rows: Sequence[Row[Any]], names: Mapping[int, set[str]], at: Round) -> None:
+def _wake(connection: Connection, rows: Sequence[Any], names: Mapping[int, frozenset[str]], at: Round) -> None:
     """Let enrollments that wait for a fact look again in this pass."""
     found = programs(connection, [row.version for row in rows])
     woken = [row.id for row in rows if _listens(found[row.version], row.position, names[row.customer_id])]
     update_rows(connection, enrollments, [{"next_at": at.now, "id": each} for each in woken])
 
 
-def _listens(program: Program, position: str | None, names: set[str]) -> bool:
+def _listens(program: Program, position: str | None, names: frozenset[str]) -> bool:
     node = program.nodes.get(position) if position is not None else None
     return node is not None and isinstance(node.step, WaitUntil) and concerns([node.step.until], names)
 
@@ -160,18 +172,17 @@ def _listens(program: Program, position: str | None, names: set[str]) -> bool:
 # ── goals ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _goal_moment(flow: Flow, row: Row[Any], told: Sequence[ArrivedEvent], shop_zone: str) -> datetime | None:
-    """Return when the first of these facts came that may have reached an enrollment's goal in time."""
+def _goal_moment(flow: Flow, row: Row[Any], facts: Sequence[ArrivedEvent], shop_zone: str) -> datetime | None:
+    """Return when the first of these facts came in time for an enrollment's goal."""
     assert flow.goal is not None
     limit = add(row.entered_at, flow.goal.within, shop_zone) if flow.goal.within is not None else None
-    fitting = [
-        event.occurred_at
-        for event in told
-        if event.occurred_at > row.since_at
-        and (limit is None or event.occurred_at <= limit)
-        and concerns([flow.goal.clause], {event.name})
-    ]
-    return min(fitting, default=None)
+    moments = [event.occurred_at for event in facts if event.occurred_at > row.since_at]
+    return min((moment for moment in moments if limit is None or moment <= limit), default=None)
+
+
+def _fitting(flows: Iterable[Flow], name: str) -> set[str]:
+    """Return the flows whose goal a fact of this name may reach."""
+    return {flow.name for flow in flows if flow.goal is not None and concerns([flow.goal.clause], {name})}
 
 
 def reach_goals(
@@ -179,31 +190,28 @@ def reach_goals(
 ) -> None:
     """Note the goals that these facts fulfil, for enrollments in any state, holdouts included."""
     with_goal = {name: each.flow for name, each in live.items() if each.flow.goal is not None}
-    told: dict[int, list[ArrivedEvent]] = defaultdict(list)
+    fitting = {name: _fitting(with_goal.values(), name) for name in {event.name for event in batch}}
+    facts: dict[int, list[ArrivedEvent]] = defaultdict(list)
     for event in batch:
-        told[event.customer_id].append(event)
-    all_names = {event.name for event in batch}
-    with_goal = {n: f for n, f in with_goal.items() if f.goal is not None and concerns([f.goal.clause], all_names)}
-    if not with_goal:
+        if fitting[event.name]:
+            facts[event.customer_id].append(event)
+    if not facts:
         return
-    query = select(enrollments).where(
-        among(connection, enrollments.c.customer_id, sorted(told)),
-        enrollments.c.flow.in_(sorted(with_goal)),
-        enrollments.c.goal_at.is_(None),
-    )
+    rows = connection.execute(_TO_REACH, {"ids": sorted(facts), "flows": sorted(set().union(*fitting.values()))})
     by_flow: dict[str, list[Row[Any]]] = defaultdict(list)
     moments: dict[int, datetime] = {}
-    for row in connection.execute(query):
-        moment = _goal_moment(with_goal[row.flow], row, told[row.customer_id], at.shop_zone)
+    for row in rows:
+        own = [event for event in facts[row.customer_id] if row.flow in fitting[event.name]]
+        moment = _goal_moment(with_goal[row.flow], row, own, at.shop_zone)
         if moment is not None:
             moments[row.id] = moment
             by_flow[row.flow].append(row)
     reached: list[dict[str, Any]] = []
-    for name, rows in by_flow.items():
+    for name, reaching in by_flow.items():
         flow = with_goal[name]
         assert flow.goal is not None
         ask = Ask(flow.goal.clause, after_entry=True)
-        subjects = [subject_of(row) for row in rows]
+        subjects = [subject_of(row) for row in reaching]
         held = truths(connection, [ask], subjects, now=at.now, segments=flow.segments, shop_zone=at.shop_zone)
-        reached += [{"goal_at": moments[r.id], "id": r.id} for r, (holds,) in zip(rows, held, strict=True) if holds]
+        reached += [{"goal_at": moments[r.id], "id": r.id} for r, (holds,) in zip(reaching, held, strict=True) if holds]
     update_rows(connection, enrollments, reached)
