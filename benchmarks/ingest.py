@@ -43,9 +43,8 @@ def write_orders(path: Path, lines: int, people: int, rng: random.Random) -> Non
             placed = (NOW - timedelta(seconds=rng.randrange(3 * 365 * 86_400))).isoformat()
             customer = f"c{rng.randrange(people)}"
             for _ in range(rng.randint(1, 5)):
-                writer.writerow(
-                    (f"o{number}", customer, placed, "EUR", f"T{rng.randrange(5_000)}", rng.randint(1, 3), f"{rng.randint(100, 9_900) / 100:.2f}")
-                )
+                sku = rng.randrange(5_000)
+                writer.writerow((f"o{number}", customer, placed, "EUR", f"T{sku}", rng.randint(1, 3), f"{1 + sku % 97}.90"))
                 written += 1
 
 
@@ -70,6 +69,7 @@ def main() -> None:
             report = ingest_file(database, file, settings=settings, now=NOW)
             show(name, given.lines, time.perf_counter() - start, report)
         _count(database)
+        database.close()
         if given.staged and not given.database:
             _virtual(root, settings, given.staged, given.customers)
 

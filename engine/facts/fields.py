@@ -100,7 +100,7 @@ def number(value: Any, _reading: Reading | None = None) -> Decimal:
     return _bounded(value if isinstance(value, Decimal) else Decimal(str(value)))
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def _number_of_text(words: str) -> Decimal:
     if not _NUMBER.fullmatch(words.strip()):
         raise BadField("is no number")
@@ -170,7 +170,7 @@ def truth(value: Any, _reading: Reading) -> bool:
     raise BadField("is neither true nor false")
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def _moment(words: str, zone: str) -> datetime:
     try:
         # Shopify and others put a space before the offset.
@@ -363,7 +363,7 @@ def _line(place: int, item: Any, reading: Reading) -> Line:
     return _line_of_values(place, item, reading)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def _line_of_cells(sku: Any, pieces: Any, price: Any) -> Line:
     """Read a line whose fields are all texts: tables repeat the same few."""
     if not all(isinstance(cell, str) and cell for cell in (sku, pieces, price)):
