@@ -38,6 +38,7 @@ from engine.flows.scenario import (
     scenario_files,
 )
 from engine.journeys.versions import live_flows
+from engine.recommend.rebuild import rebuild
 from engine.runtime import nightly
 from engine.runtime.passes import Engine
 from engine.runtime.ticking import drive
@@ -171,6 +172,8 @@ def _play(
     order = sorted(range(len(moments)), key=lambda number: (moments[number], number))
     newly_created = scenario.timeline[order[0]].event == "customer_created"
     person = _times_of({"external_id": CUSTOMER, "email": ADDRESS, **plain_numbers(scenario.customer)}, zone)
+    if scenario.products:
+        rebuild(stage.database, start)  # what would be recommended is reckoned at night
     if not newly_created:
         problems += _tell(stage, "customers", [person], start)
     stage.apply(start)

@@ -560,7 +560,9 @@ def _scenario() -> Schema:
         "arms": arms,
     }  # fmt: skip
     assert set(known) == set(scenario.KEYS)
-    return {"title": "A scenario test", **_object(known, required=["scenario", "flow", "timeline", "expect"])}
+    one = _object(known, required=["scenario", "flow", "timeline", "expect"])
+    # A file holds one or a list; each keyword speaks about its own kind of value, so that messages stay exact.
+    return {"title": "A scenario test, or a list of them", **one, "type": ["object", "array"], "items": one}
 
 
 def _expectation(at: Schema) -> Schema:

@@ -195,7 +195,7 @@ def _with_order_numbers(connection: Connection, candidates: Sequence[Candidate])
     order_ids = sorted({c.order_id for c in candidates if c.order_id is not None and "order_number" not in c.trigger})
     if not order_ids:
         return list(candidates)
-    numbers: dict[str, int] = dict(connection.execute(_ORDER_NUMBERS, {"orders": order_ids}).tuples().all())
+    numbers = {order_id: count for order_id, count in connection.execute(_ORDER_NUMBERS, {"orders": order_ids})}
     return [_numbered(candidate, numbers.get(candidate.order_id or "")) for candidate in candidates]
 
 

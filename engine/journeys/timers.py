@@ -58,8 +58,14 @@ def arm(connection: Connection, live: LiveFlow, batch: Sequence[ArrivedEvent], s
 
 
 def _arm_quiet(
-    connection: Connection, live: LiveFlow, number: int, trigger: EventTrigger, batch: Sequence[ArrivedEvent]
+    connection: Connection,
+    live: LiveFlow,
+    number: int,
+    trigger: EventTrigger,
+    batch: Sequence[ArrivedEvent],
+    since: datetime | None = None,
 ) -> None:
+    """Set or move the timers of a quiet trigger; with `since`, for facts that were known before, only later moments."""
     assert trigger.quiet_for is not None
     emptied = [e for e in batch if trigger.event == "cart_updated" and e.name == "cart_emptied"]
     newest: dict[tuple[int, str], ArrivedEvent] = {}
@@ -71,7 +77,7 @@ def _arm_quiet(
     rows = [
         _row(live, number, e, e.group_key, add(e.occurred_at, trigger.quiet_for, e.zone), f"e{e.id}") for e in newest.values()
     ]
-    _upsert(connection, [row for row in rows if row["due_at"] > live.applied_at])
+    _upsert(connection, [row for row in rows if since is None or row["due_at"] > since])
     for event in emptied:
         connection.execute(
             delete(timers).where(
@@ -343,7 +349,7 @@ def _arm_known(
     elif isinstance(trigger, EventTrigger) and trigger.quiet_for is not None:
         since = live.applied_at - trigger.quiet_for.approximate - timedelta(days=3)
         for facts in _facts_since(connection, (trigger.event, "cart_emptied"), since, shop_zone):
-            _arm_quiet(connection, live, number, trigger, facts)
+            _arm_quiet(connection, live, number, trigger, facts, live.applied_at)
 
 
 def _all_customers(connection: Connection) -> Iterator[list[int]]:
