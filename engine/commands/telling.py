@@ -180,7 +180,8 @@ def _say(session: Session, path: Path, report: IngestReport, aside: Path) -> Non
         session.note(f"  warning: {warning}")
     if not report.quarantined:
         return
-    session.note(f"  {report.quarantined:,} rows were set aside, whole, in {aside}")
+    rows = "1 row was" if report.quarantined == 1 else f"{report.quarantined:,} rows were"
+    session.note(f"  {rows} set aside, whole, in {aside}")
     for row in report.bad_rows[:SHOWN_ROWS]:
         session.note(f"    row {row.number}: {f'{row.column} ' if row.column else ''}{row.reason}")
     session.note("  mend them there, then: homing quarantine retry")
