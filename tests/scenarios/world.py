@@ -166,6 +166,11 @@ class World:
         with self.database.read() as connection:
             return list(connection.execute(select(table).order_by(table.c.id)))
 
+    def rows_of(self, column: Any) -> list[Any]:
+        """All values of a column."""
+        with self.database.read() as connection:
+            return list(connection.scalars(select(column)))
+
     @property
     def inside(self) -> list[tuple[str, str, str | None]]:
         """Enrollments: flow, state and the reason for leaving."""

@@ -1,0 +1,413 @@
+"""What only time shows: outages, pauses, new versions, backfill, nights; played with the daemon's own code."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import select
+
+from engine.facts.customers import suppress
+from engine.store.tables import enrollments, fact_inbox, flow_versions, journal, timers
+from tests.scenarios.world import START, World
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+THREE = """
+flow: three
+topic: reminders
+max_lateness: 3d
+trigger: {event: checkout_started}
+re_entry: always
+exit_when: [{did: order_placed}]
+steps:
+  - send: letter
+    id: first
+  - wait: 1d
+  - send: letter
+    id: second
+  - wait: 1d
+  - send: letter
+    id: third
+"""
+
+
+def test_only_the_newest_of_several_sends_goes_after_an_outage(anywhere: World) -> None:
+    """Two days without the engine: of three sends that fell due meanwhile the newest goes, the others are superseded."""
+    here = anywhere
+    here.flow(THREE)
+    here.customer()
+    here.apply()
+    here.event("checkout_started")
+    here.sleep_to(START + 2 * DAY + HOUR)
+    here.go_on(hours=1)
+    assert here.steps() == ["third"]
+    assert here.ledger == [
+        ("first", "dropped", "superseded"), ("second", "dropped", "superseded"), ("third", "accepted", None),
+    ]  # fmt: skip
+
+
+def test_waits_count_from_when_steps_were_due_not_from_a_late_tick(here: World) -> None:
+    """After an outage of five hours the next mail still goes a day after the first was due."""
+    here.flow(THREE)
+    here.customer()
+    here.apply()
+    here.event("checkout_started")
+    here.sleep_to(START + 5 * HOUR)
+    here.go_to(START + 3 * DAY)
+    assert here.sent == [("03-01 14:00", "ann", "first"), ("03-02 09:00", "ann", "second"), ("03-03 09:00", "ann", "third")]
+
+
+def test_what_is_too_late_after_an_outage_is_not_sent(here: World) -> None:
+    """Ten days without the engine: everything is later than it may be, and nothing goes."""
+    here.flow(THREE)
+    here.customer()
+    here.apply()
+    here.event("checkout_started")
+    here.sleep_to(START + 10 * DAY)
+    here.go_on(hours=1)
+    assert here.sent == []
+    assert here.reasons("skipped") == ["too_late"] * 3
+    assert here.inside == [("three", "completed", None)]
+
+
+def test_a_purchase_during_the_outage_ends_the_flow_first(here: World) -> None:
+    """What happened while the engine was away counts before anything is sent."""
+    here.flow(THREE)
+    here.customer()
+    here.apply()
+    here.event("checkout_started")
+    here.go_on(hours=1)
+    here.sleep_to(START + DAY + HOUR)
+    here.event("order_placed", at=START + 20 * HOUR, order_id="o1")
+    here.go_on(hours=1)
+    assert here.steps() == ["first"]
+    assert here.inside == [("three", "exited", "exited: did: order_placed")]
+
+
+def test_an_awaited_fact_counts_from_when_it_happened(here: World) -> None:
+    """A delivery that is told two days late still starts the wait behind it at its own moment; one past the limit does not count."""
+    here.flow(
+        "flow: tips\ntopic: reminders\ntrigger: {event: order_placed}\nre_entry: {per: order}\nsteps:\n"
+        "  - wait: {until: {did: order_delivered, same: order_id}, up_to: 5d}\n  - wait: 3d\n  - send: letter\n"
+    )
+    here.customer()
+    here.apply()
+    here.event("order_placed", order_id="o1")
+    here.go_on(days=4)
+    here.tell("orders", {"order_id": "o1", "status": "delivered", "status_at": (START + 2 * DAY).isoformat()})
+    here.go_to(START + 30 * DAY)
+    assert here.sent == [("03-06 09:00", "ann", "letter")]
+
+
+def test_what_happened_after_the_limit_is_no_answer(here: World) -> None:
+    """The engine was away at the limit: a fact from later does not count as heard, and the flow goes on from the limit."""
+    here.flow(
+        "flow: asks\ntopic: reminders\nmax_lateness: 9d\ntrigger: {event: checkout_started}\nsteps:\n"
+        "  - wait: {until: {did: survey_answered}, up_to: 1d, as: answer}\n"
+        "  - branch:\n    - when: [{answer: {score: {exists: true}}}]\n      steps: [{send: letter, id: heard}]\n"
+        "    - otherwise: [{send: letter, id: unheard}]\n"
+    )
+    here.customer()
+    here.apply()
+    here.event("checkout_started")
+    here.go_on(hours=1)
+    here.sleep_to(START + 2 * DAY)
+    here.event("survey_answered", at=START + 30 * HOUR, score=9)
+    here.go_on(hours=1)
+    assert here.steps() == ["unheard"]
+    with here.database.read() as connection:
+        assert connection.scalar(select(enrollments.c.anchor_at)) == START + DAY
+
+
+# ── pause, freeze ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_pause_keeps_arrivals_and_stops_no_exit(anywhere: World) -> None:
+    """While a flow is paused nobody enters and nothing goes; who buys leaves; what arrived meets lateness afterwards."""
+    here = anywhere
+    here.flow(THREE)
+    for name in ("ann", "bob", "eve"):
+        here.customer(name)
+    here.apply()
+    here.event("checkout_started", "ann")
+    here.go_on(hours=1)
+    here.pause("three")
+    here.event("checkout_started", "bob")
+    here.go_on(hours=1)
+    here.event("order_placed", "ann", order_id="o1")
+    here.go_on(hours=2)
+    assert here.steps("bob") == []
+    assert here.inside == [("three", "exited", "exited: did: order_placed")]
+    here.resume("three")
+    here.go_on(hours=1)
+    assert here.sent[-1] == ("03-01 13:00", "bob", "first")
+
+
+def test_a_pause_of_everything_holds_every_flow(here: World) -> None:
+    """`pause` without a flow holds all of them, and a long one lets only the newest go."""
+    here.flow(THREE)
+    here.customer()
+    here.apply()
+    here.event("checkout_started")
+    here.go_on(hours=1)
+    here.pause()
+    here.go_on(days=3)
+    assert here.steps() == ["first"]
+    here.resume()
+    here.go_on(hours=1)
+    assert here.steps() == ["first", "third"]
+
+
+def test_time_triggers_wait_out_a_pause(here: World) -> None:
+    """A birthday that came during a pause enters afterwards, and is too late or not like any other mail."""
+    here.flow("flow: bday\ntopic: offers\nmax_lateness: 15h\ntrigger: {anniversary: birthday, at: '09:00'}\nsteps: [{send: letter}]\n")
+    here.customer("ann", birthday="1990-03-02")
+    here.customer("bob", birthday="1990-03-04")
+    here.apply()
+    here.pause("bday")
+    here.go_to(START + 3 * DAY + 2 * HOUR)
+    here.resume("bday")
+    here.go_on(hours=1)
+    assert here.sent == [("03-04 11:00", "bob", "letter")]
+    assert here.reasons("skipped") == ["too_late"]
+
+
+# ── applying ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_flow_takes_only_facts_that_arrive_from_then_on(here: World) -> None:
+    """What was known before `apply` triggers nothing, and a fact that arrives later does, however old."""
+    here.customer()
+    here.event("checkout_started")
+    here.flow(THREE)
+    here.go_on(hours=1)
+    here.apply()
+    here.go_on(hours=1)
+    assert here.sent == []
+    here.event("checkout_started", at=START + HOUR / 2, checkout_id="older")
+    here.go_on(hours=1)
+    assert here.steps() == ["first"]
+
+
+def test_a_time_trigger_is_new_when_its_moment_is(here: World) -> None:
+    """A purchase from long before `apply` lapses when its moment comes; one whose moment has passed does not."""
+    here.customer("ann")
+    here.customer("bob")
+    here.tell("orders", {"order_id": "o1", "customer": "ann", "placed_at": (START - 80 * DAY).isoformat(), "total": 10}, backfill=True)
+    here.tell("orders", {"order_id": "o2", "customer": "bob", "placed_at": (START - 95 * DAY).isoformat(), "total": 10}, backfill=True)
+    here.flow("flow: lapsed\ntopic: offers\ntrigger: {lapsed: {event: order_placed, after: 90d}}\nsteps: [{send: letter}]\n")
+    here.apply()
+    here.go_on(days=30)
+    assert here.sent == [("03-11 09:00", "ann", "letter")]
+
+
+def test_a_cart_touched_before_apply_is_quiet_at_its_own_moment(here: World) -> None:
+    """The quiet time of a cart that was touched two hours before `apply` ends two hours after it."""
+    here.customer()
+    here.tell("carts", {"cart_id": "c1", "customer": "ann", "updated_at": START.isoformat(), "value": 10})
+    here.tell("carts", {"cart_id": "c0", "customer": "ann", "updated_at": (START - 9 * HOUR).isoformat(), "value": 10})
+    here.flow("flow: cart\ntopic: reminders\nre_entry: {per: cart}\ntrigger: {event: cart_updated, quiet_for: 4h}\nsteps: [{send: letter}]\n")
+    here.go_on(hours=2)
+    here.apply()
+    here.go_on(days=1)
+    assert here.sent == [("03-01 13:00", "ann", "letter")]
+
+
+def test_backfill_places_past_customers_where_they_would_stand(here: World) -> None:
+    """With `--backfill` who started two days ago stands behind the second mail, and gets the third in time."""
+    here.customer("ann")
+    here.event("checkout_started", "ann")
+    here.go_on(hours=36)
+    here.flow(THREE.replace("max_lateness: 3d", "max_lateness: 4h"))
+    here.apply(backfill=True)
+    here.go_to(START + 5 * DAY)
+    assert here.sent == [("03-03 09:00", "ann", "third")]
+    assert here.reasons("skipped") == ["too_late", "too_late"]
+
+
+def test_backfilled_facts_trigger_no_event_but_count(here: World) -> None:
+    """A backfilled fact enters nobody by itself, and a condition sees it."""
+    here.flow("flow: on\ntopic: reminders\ntrigger: {event: checkout_started}\nonly_if: [{did: review_given}]\nsteps: [{send: letter}]\n")
+    here.flow("flow: review\ntopic: reminders\ntrigger: {event: review_given}\nsteps: [{send: other}]\n")
+    here.customer()
+    here.apply()
+    here.tell("events", {"event": "review_given", "customer": "ann", "sku": "T1", "at": (START - DAY).isoformat()}, backfill=True)
+    here.event("checkout_started")
+    here.go_on(hours=1)
+    assert here.steps() == ["letter"]
+
+
+def test_an_enrollment_stays_on_the_version_it_entered(anywhere: World) -> None:
+    """A changed flow holds for those who enter from then on; templates are the current ones for everybody."""
+    here = anywhere
+    here.flow(THREE)
+    here.customer("ann")
+    here.customer("bob")
+    here.apply()
+    here.event("checkout_started", "ann")
+    here.go_on(hours=1)
+    here.flow(THREE.replace("wait: 1d", "wait: 3d"))
+    here.write("templates/letter.mjml", here.root.joinpath("templates/letter.mjml").read_text().replace("letter for", "news for"))
+    assert [change.change for change in here.apply().changes] == ["behaviour"]
+    here.event("checkout_started", "bob")
+    here.go_to(START + 20 * DAY)
+    assert [entry for entry in here.sent if entry[1] == "ann"] == [
+        ("03-01 09:00", "ann", "first"), ("03-02 09:00", "ann", "second"), ("03-03 09:00", "ann", "third"),
+    ]  # fmt: skip
+    assert [entry for entry in here.sent if entry[1] == "bob"] == [
+        ("03-01 10:00", "bob", "first"), ("03-04 10:00", "bob", "second"), ("03-07 10:00", "bob", "third"),
+    ]  # fmt: skip
+    assert [mail.subject for mail in here.tray.mails][:2] == ["letter for you", "news for you"]
+    assert len(here.rows_of(flow_versions.c.hash)) == 2
+
+
+def test_a_changed_trigger_arms_anew(here: World) -> None:
+    """Another offset or quiet time holds for everybody who has not entered yet."""
+    flow = "flow: bday\ntopic: offers\nre_entry: {per: year}\ntrigger: {anniversary: birthday, offset: -7d, at: '09:00'}\nsteps: [{send: letter}]\n"
+    here.flow(flow)
+    here.customer(birthday="1990-03-20")
+    here.apply()
+    here.go_on(days=1)
+    here.flow(flow.replace("-7d", "-3d"))
+    here.apply()
+    here.go_on(days=30)
+    assert here.sent == [("03-17 09:00", "ann", "letter")]
+
+
+def test_an_unchanged_trigger_keeps_its_moments(here: World) -> None:
+    """Changing a step forgets no quiet cart and enters nobody twice."""
+    flow = "flow: cart\ntopic: reminders\nre_entry: {per: cart}\ntrigger: {event: cart_updated, quiet_for: 4h}\nsteps: [{send: letter}]\n"
+    here.flow(flow)
+    here.customer()
+    here.apply()
+    here.tell("carts", {"cart_id": "c1", "customer": "ann", "updated_at": here.now.isoformat(), "value": 10})
+    here.go_on(hours=1)
+    here.flow(flow.replace("{send: letter}", "{send: other}"))
+    here.apply()
+    here.go_on(days=1)
+    assert here.sent == [("03-01 13:00", "ann", "other")]
+
+
+def test_a_removed_flow_sends_nothing_more(here: World) -> None:
+    """A flow whose file is gone neither enters nor sends."""
+    here.flow(THREE)
+    here.customer()
+    here.apply()
+    here.event("checkout_started")
+    here.go_on(hours=1)
+    (here.root / "flows/three.yaml").unlink()
+    here.apply()
+    here.event("checkout_started", checkout_id="b")
+    here.go_on(days=5)
+    assert here.steps() == ["first"]
+
+
+# ── people ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_withdrawal_by_a_flow_ends_the_other_flows_at_once(here: World) -> None:
+    """`set: {consent: …}` raises no fact, and still nobody waits for a mail that may not come."""
+    here.flow(THREE)
+    here.flow("flow: sunset\ntopic: offers\ntrigger: {event: sunset_asked}\nsteps: [{set: {consent: {all: withdrawn}}}]\n")
+    here.customer()
+    here.apply()
+    here.event("checkout_started")
+    here.go_on(hours=1)
+    here.event("sunset_asked")
+    here.go_on(minutes=1)
+    assert ("three", "exited", "no_consent") in here.inside
+    assert here.rows_of(fact_inbox.c.id) == []
+
+
+def test_suppression_drops_what_waits_in_the_outbox(here: World) -> None:
+    """A message that waits for room under a cap is dropped with the suppression, not when its time comes."""
+    here.policy(caps=["1 per 16h"])
+    here.flow(
+        "flow: two\ntopic: reminders\npolicy: {when_capped: wait}\ntrigger: {event: checkout_started}\n"
+        "steps: [{send: letter, id: first}, {wait: 1h}, {send: letter, id: second}]\n"
+    )
+    here.customer()
+    here.apply()
+    here.event("checkout_started")
+    here.go_on(hours=2)
+    assert here.ledger[-1] == ("second", "pending", None)
+    with here.database.write() as connection:
+        suppress(connection, 1, now=here.now)
+    assert here.ledger[-1] == ("second", "dropped", "suppressed")
+    here.go_on(days=2)
+    assert here.steps() == ["first"]
+
+
+def test_the_shops_median_gap_stands_in_for_the_own(here: World) -> None:
+    """Who has bought once lapses after one and a half times what is usual in this shop."""
+    here.flow("flow: lapsed\ntopic: offers\ntrigger: {lapsed: {event: order_placed, after: 1.5x}}\nsteps: [{send: letter}]\n")
+    for number in range(3):
+        here.customer(f"old{number}", consent=None)
+        for day in (60, 40, 20):
+            here.tell("orders", {"order_id": f"{number}-{day}", "customer": f"old{number}", "placed_at": (START - day * DAY).isoformat(), "total": 5}, backfill=True)
+    here.customer("ann")
+    here.apply()
+    here.event("order_placed", "ann", order_id="a1")
+    here.go_on(days=60)
+    assert here.sent == [("03-31 09:00", "ann", "letter")]
+
+
+def test_a_zone_that_nobody_lived_in_begins_at_the_present(here: World) -> None:
+    """A schedule on customers' clocks that ran for months does not catch up for the first customer of another zone."""
+    here.flow("flow: news\ntopic: offers\nre_entry: always\ntrigger: {schedule: '0 9 * * mon', clock: customer}\nsteps: [{send: letter}]\n")
+    here.customer("ann")
+    here.apply()
+    here.go_to(datetime(2026, 4, 15, 12, tzinfo=UTC))
+    here.customer("kei", timezone="Asia/Tokyo")
+    here.go_to(datetime(2026, 4, 21, tzinfo=UTC))
+    assert [entry for entry in here.sent if entry[1] == "kei"] == [("04-20 00:00", "kei", "letter")]
+    assert here.reasons("refused") == []
+
+
+def test_everyone_of_a_segment_on_the_shops_clock(here: World) -> None:
+    """A schedule takes everyone in the segment once a slot, and those outside not at all."""
+    here.write("flows/segments.yaml", "germans: [{customer: {country: DE}}]\n")
+    here.flow("flow: news\ntopic: offers\nre_entry: always\ntrigger: {schedule: '2026-03-02 10:00', segment: germans}\nsteps: [{send: letter}]\n")
+    here.customer("ann", country="DE")
+    here.customer("kei", country="JP")
+    here.customer("bob", country="DE", consent=None)
+    here.apply()
+    here.go_on(days=5)
+    assert here.sent == [("03-02 09:00", "ann", "letter")]
+    assert here.reasons("refused") == ["no_consent"]
+
+
+def test_who_is_in_the_segment_already_does_not_come_into_it(here: World) -> None:
+    """Applying a flow with a segment trigger mails nobody who matched before."""
+    here.write("flows/segments.yaml", "germans: [{customer: {country: DE}}]\n")
+    here.flow("flow: hello\ntopic: offers\ntrigger: {segment: germans}\nsteps: [{send: letter}]\n")
+    here.customer("ann", country="DE")
+    here.apply()
+    here.customer("bob", country="DE")
+    here.go_on(days=3)
+    assert here.sent == [("03-01 09:00", "bob", "letter")]
+
+
+def test_timers_of_a_spent_trigger_are_gone(here: World) -> None:
+    """A quiet cart leaves no timer behind; a birthday leaves the next year's."""
+    here.flow("flow: cart\ntopic: reminders\ntrigger: {event: cart_updated, quiet_for: 4h}\nsteps: [{send: letter}]\n")
+    here.flow("flow: bday\ntopic: offers\ntrigger: {anniversary: birthday}\nsteps: [{send: letter}]\n")
+    here.customer(birthday="1990-03-02")
+    here.apply()
+    here.tell("carts", {"cart_id": "c1", "customer": "ann", "updated_at": here.now.isoformat(), "value": 10})
+    here.go_on(days=3)
+    assert here.rows_of(timers.c.due_at) == [datetime(2027, 3, 2, tzinfo=UTC)]
+
+
+def test_every_decision_has_its_clauses(here: World) -> None:
+    """A refusal says which clause was false."""
+    here.flow("flow: on\ntopic: reminders\ntrigger: {event: checkout_started}\nenter_if: [{customer: {country: DE}}]\nsteps: [{send: letter}]\n")
+    here.customer(country="JP")
+    here.apply()
+    here.event("checkout_started")
+    here.go_on(hours=1)
+    refused = [row for row in here.rows(journal) if row.decision == "refused"]
+    assert [(row.reason, row.detail["clauses"]) for row in refused] == [
+        ("condition_false: customer: {country: DE}", [{"clause": "customer: {country: DE}", "holds": False}])
+    ]
