@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from engine.delivery.claim import LEASE, Claimed, claim, recover, release
 from engine.delivery.gatekeeping import verdicts
@@ -31,8 +31,9 @@ from engine.policy.gate import Allow, Defer, Drop, Verdict
 from engine.render.library import TemplateLibrary
 from engine.render.mail import Mail
 from engine.store import meta
+from engine.store.bulk import insert_rows, update_rows
 from engine.store.database import Database
-from engine.store.dialect import insert_new
+from engine.store.dialect import insert_new, within
 from engine.store.tables import attempts, enrollments, messages, quarantine, suppressions
 
 GROUP = 10
@@ -229,16 +230,15 @@ def _commit_verdicts(
 ) -> list[tuple[Made, str]]:
     """Write what the gate said; return what may go, in hand-over state and with its attempt begun."""
     allowed_ones = [(m, r) for m, r, v in zip(group, routes, judged, strict=True) if isinstance(v, Allow)]
-    going = [(m, r) for m, r in allowed_ones if _begin(connection, m, r, at, worker)]
-    if going:
-        rows = [
-            {
-                "message_id": made.message.id, "number": made.message.tries + 1, "at": at.now, "worker": worker.name,
-                "fence": made.message.fence,
-            }
-            for made, _ in going
-        ]  # fmt: skip
-        connection.execute(insert(attempts), rows)
+    going = _begin(connection, allowed_ones, at, worker)
+    rows = [
+        {
+            "message_id": made.message.id, "number": made.message.tries + 1, "at": at.now, "worker": worker.name,
+            "fence": made.message.fence,
+        }
+        for made, _ in going
+    ]  # fmt: skip
+    insert_rows(connection, attempts, rows)
     dropped = [(m.message, v.reason) for m, v in zip(group, judged, strict=True) if isinstance(v, Drop)]
     drop(connection, dropped, at.now)
     for _, reason in dropped:
@@ -250,20 +250,30 @@ def _commit_verdicts(
     return going
 
 
-def _begin(connection: Connection, made: Made, route: str, at: Round, worker: Worker) -> bool:
-    """Move one message to `handing_over`; False where its fence has passed to another worker."""
-    message = made.message
-    content = dict(message.content) | ({"slots": made.slots} if made.slots else {})
-    statement = (
-        update(messages)
-        .where(messages.c.id == message.id, messages.c.state == "claimed", messages.c.fence == message.fence)
-        .values(
-            state="handing_over", counted_at=at.now, tries=message.tries + 1, provider=route, sandbox=at.sandbox,
-            lease_until=worker.machine_now() + LEASE, subject=made.mail.subject if made.mail else None,
-            locale=made.mail.locale if made.mail else None, content=content,
-        )
-    )  # fmt: skip
-    return connection.execute(statement).rowcount == 1
+def _begin(
+    connection: Connection, allowed_ones: Sequence[tuple[Made, str]], at: Round, worker: Worker
+) -> list[tuple[Made, str]]:
+    """Move messages to `handing_over`; return those whose fence has not passed to another worker."""
+    lease = worker.machine_now() + LEASE
+    rows = [
+        {
+            "state": "handing_over", "counted_at": at.now, "tries": made.message.tries + 1, "provider": route,
+            "sandbox": at.sandbox, "lease_until": lease, "subject": made.mail.subject if made.mail else None,
+            "locale": made.mail.locale if made.mail else None,
+            "content": dict(made.message.content) | ({"slots": made.slots} if made.slots else {}),
+            "id": made.message.id, "fence": made.message.fence,
+        }
+        for made, route in allowed_ones
+    ]  # fmt: skip
+    if update_rows(connection, messages, rows, keys=("id", "fence"), only={"state": "claimed"}) == len(rows):
+        return list(allowed_ones)
+    held = {row.id: row.fence for row in connection.execute(_HANDED_OVER, {"ids": [row["id"] for row in rows]})}
+    return [(made, route) for made, route in allowed_ones if held.get(made.message.id) == made.message.fence]
+
+
+_HANDED_OVER = select(messages.c.id, messages.c.fence).where(
+    within(messages.c.id, "ids"), messages.c.state == "handing_over"
+)
 
 
 def _defer(connection: Connection, message: Claimed, verdict: Defer, at: Round) -> None:
@@ -330,17 +340,17 @@ def record(
     for made, _route_name, outcome in results:
         message = made.message
         settled = _settled(message, outcome, at.now, worker.chance)
-        rows.append(settled | {"which": message.id, "held": message.fence})
+        rows.append(settled | {"id": message.id, "fence": message.fence})
         tried.append(
             {
-                "message": message.id, "held": message.fence, "moment": at.now,
-                "what": type(outcome).__name__.lower(), "why": getattr(outcome, "reason", None),
+                "outcome": type(outcome).__name__.lower(), "detail": getattr(outcome, "reason", None),
+                "finished_at": at.now, "message_id": message.id, "fence": message.fence,
             }
         )  # fmt: skip
-        what = {"accepted": "sent", "pending": "retry"}.get(settled["new_state"], settled["new_state"])
+        what = {"accepted": "sent", "pending": "retry"}.get(settled["state"], settled["state"])
         entries.append(
             journal.entry(
-                at.now, message.flow, message.customer_id, what, settled["new_reason"],
+                at.now, message.flow, message.customer_id, what, settled["reason"],
                 enrollment_id=message.enrollment_id, message_id=message.id, step=message.step,
             )
         )  # fmt: skip
@@ -356,18 +366,19 @@ def record(
 
 def _settled(message: Claimed, outcome: Outcome, now: datetime, chance: random.Random) -> dict[str, Any]:
     state: dict[str, Any] = {
-        "new_reason": None, "accepted": None, "settled": now, "provider_key": None, "next_try": now, "counted": now,
+        "state": "unknown", "reason": None, "accepted_at": None, "settled_at": now, "provider_id": None, "try_at": now,
+        "counted_at": now, "lease_until": None, "claimed_by": None,
     }  # fmt: skip
     if isinstance(outcome, Accepted):
-        return state | {"new_state": "accepted", "accepted": now, "provider_key": outcome.provider_id}
+        return state | {"state": "accepted", "accepted_at": now, "provider_id": outcome.provider_id}
     if isinstance(outcome, Unknown):
-        return state | {"new_state": "unknown", "new_reason": outcome.reason}
+        return state | {"reason": outcome.reason}
     if isinstance(outcome, Failed) or message.tries + 1 >= MOST_TRIES:
-        return state | {"new_state": "failed", "new_reason": outcome.reason, "counted": None}
+        return state | {"state": "failed", "reason": outcome.reason, "counted_at": None}
     wait = outcome.after_seconds if outcome.after_seconds is not None else backoff(message.tries, chance)
     return state | {
-        "new_state": "pending", "new_reason": outcome.reason, "settled": None, "counted": None,
-        "next_try": now + timedelta(seconds=wait),
+        "state": "pending", "reason": outcome.reason, "settled_at": None, "counted_at": None,
+        "try_at": now + timedelta(seconds=wait),
     }  # fmt: skip
 
 
@@ -381,30 +392,8 @@ def backoff(tries: int, chance: random.Random) -> float:
 
 
 def _write_states(connection: Connection, rows: Sequence[Mapping[str, Any]], tried: Sequence[Mapping[str, Any]]) -> None:
-    statement = (
-        update(messages)
-        .where(
-            messages.c.id == bindparam("which"),
-            messages.c.fence == bindparam("held"),
-            messages.c.state == "handing_over",
-        )
-        .values(
-            state=bindparam("new_state"), reason=bindparam("new_reason"), accepted_at=bindparam("accepted"),
-            settled_at=bindparam("settled"), provider_id=bindparam("provider_key"), try_at=bindparam("next_try"),
-            counted_at=bindparam("counted"), lease_until=None, claimed_by=None,
-        )
-    )  # fmt: skip
-    connection.execute(statement, list(rows))
-    connection.execute(
-        update(attempts)
-        .where(
-            attempts.c.message_id == bindparam("message"),
-            attempts.c.fence == bindparam("held"),
-            attempts.c.outcome.is_(None),
-        )
-        .values(outcome=bindparam("what"), detail=bindparam("why"), finished_at=bindparam("moment")),
-        list(tried),
-    )
+    update_rows(connection, messages, rows, keys=("id", "fence"), only={"state": "handing_over"})
+    update_rows(connection, attempts, tried, keys=("message_id", "fence"), only={"outcome": None})
 
 
 def _mail_sent(message: Claimed, now: datetime) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Boolean, Connection, bindparam, select
 
 from engine.audience.sql import truths
 from engine.audience.subjects import Ask
@@ -25,8 +25,29 @@ from engine.journeys.versions import programs
 from engine.outbox.ledger import COUNTED
 from engine.policy.consent import granted_topics, suppressed_kinds
 from engine.policy.gate import Allow, Handed, Question, Verdict, judge
-from engine.store.dialect import among
+from engine.store.dialect import within
 from engine.store.tables import customers, messages
+from engine.store.types import Instant
+
+# Always in this order, so that two workers never wait for each other.
+_LOCK = (
+    select(customers.c.id, customers.c.zone, customers.c.erased_at)
+    .where(within(customers.c.id, "ids"))
+    .order_by(customers.c.id)
+    .with_for_update()
+)
+_HANDED = (
+    select(messages.c.customer_id, messages.c.counted_at)
+    .where(
+        within(messages.c.customer_id, "ids"),
+        messages.c.counted_at > bindparam("longest", type_=Instant()),
+        messages.c.state.in_(COUNTED),
+        messages.c.kind == "marketing",
+        messages.c.channel == "email",
+        messages.c.sandbox == bindparam("in_sandbox", type_=Boolean()),
+    )
+    .order_by(messages.c.counted_at)
+)
 
 
 def verdicts(connection: Connection, group: Sequence[Claimed], at: Round) -> list[Verdict]:
@@ -64,13 +85,8 @@ def verdicts(connection: Connection, group: Sequence[Claimed], at: Round) -> lis
 
 
 def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str | None, bool]]:
-    query = (
-        select(customers.c.id, customers.c.zone, customers.c.erased_at)
-        .where(among(connection, customers.c.id, ids))
-        .order_by(customers.c.id)
-        .with_for_update()
-    )
-    return {row.id: (row.zone, row.erased_at is not None) for row in connection.execute(query)}
+    rows = connection.execute(_LOCK, {"ids": ids})
+    return {customer_id: (zone, erased_at is not None) for customer_id, zone, erased_at in rows}
 
 
 def _handed(
@@ -82,16 +98,8 @@ def _handed(
     if not caps:
         return found
     longest: datetime = min(at.now - cap.per.approximate - cap.per.approximate / 10 for cap in caps)
-    table = messages.c
-    query = select(table.customer_id, table.counted_at).where(
-        among(connection, table.customer_id, ids),
-        table.counted_at > longest,
-        table.state.in_(COUNTED),
-        table.kind == "marketing",
-        table.channel == "email",
-        table.sandbox == at.sandbox,
-    )
-    for customer_id, counted_at in connection.execute(query.order_by(table.counted_at)):
+    rows = connection.execute(_HANDED, {"ids": ids, "longest": longest, "in_sandbox": at.sandbox})
+    for customer_id, counted_at in rows:
         found[customer_id].append(Handed(counted_at))
     return found
 

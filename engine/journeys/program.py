@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from engine.audience.subjects import Ask
 from engine.flows.conditions import Clause, InSegment
@@ -32,12 +33,11 @@ class Program:
     version: str
     start: str | None
     nodes: Mapping[str, Node]
+    asked: Mapping[str | None, tuple[Ask, ...]]
 
     def asks(self, position: str | None) -> tuple[Ask, ...]:
         """Return every clause that deciding at this node may need: exits first, then the step's own."""
-        exits = tuple(Ask(clause, after_entry=True) for clause in self.flow.exit_when)
-        node = self.nodes.get(position) if position is not None else None
-        return exits + _step_asks(self.flow, node.step) if node else exits
+        return self.asked.get(position) or self.asked[None]
 
     def kept_while(self, trigger_no: int) -> tuple[Clause, ...]:
         """Return what must hold before every message: `only_if`, and for a segment trigger still being in it."""
@@ -49,8 +49,13 @@ def segment_clause(flow: Flow, trigger_no: int) -> tuple[Clause, ...]:
     if trigger_no < len(flow.triggers):
         trigger = flow.triggers[trigger_no]
         if isinstance(trigger, SegmentTrigger):
-            return (Clause(InSegment(trigger.segment), f"segment: {trigger.segment}"),)
+            return (_member(trigger.segment),)
     return ()
+
+
+@lru_cache(maxsize=256)
+def _member(segment: str) -> Clause:
+    return Clause(InSegment(segment), f"segment: {segment}")
 
 
 def message_clauses(flow: Flow, step: Send | Webhook) -> tuple[Clause, ...]:
@@ -73,7 +78,10 @@ def compile_program(flow: Flow, version: str) -> Program:
     """Lay a flow's steps out as nodes; the identities are unique, which the parser holds."""
     nodes: dict[str, Node] = {}
     start = _lay(flow.steps, None, nodes)
-    return Program(flow, version, start, nodes)
+    exits = tuple(Ask(clause, after_entry=True) for clause in flow.exit_when)
+    asked: dict[str | None, tuple[Ask, ...]] = {None: exits}
+    asked |= {position: exits + _step_asks(flow, node.step) for position, node in nodes.items()}
+    return Program(flow, version, start, nodes, asked)
 
 
 def _lay(steps: tuple[Step, ...], after: str | None, nodes: dict[str, Node]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from engine.audience.subjects import Ask
 from engine.calendar import QuietHours
@@ -40,9 +41,7 @@ class Round:
     @property
     def exclude(self) -> tuple[Clause, ...]:
         """The project's excluded segments as clauses that every marketing mail must pass."""
-        return tuple(
-            Clause(Not(InSegment(name)), f"not_segment: {name}") for name in self.settings.policy.exclude
-        )
+        return tuple(_no_member(name) for name in self.settings.policy.exclude)
 
     def exclusions(self, flow: Flow) -> tuple[Ask, ...]:
         """Return the excluded segments as what has to be asked for a message of this flow."""
@@ -62,3 +61,8 @@ class Round:
         """Return the frequency caps that hold for a flow's messages."""
         own = flow.policy.caps
         return self.settings.policy.caps if own is None else tuple(Cap.parse(cap) for cap in own)
+
+
+@lru_cache(maxsize=256)
+def _no_member(segment: str) -> Clause:
+    return Clause(Not(InSegment(segment)), f"not_segment: {segment}")

@@ -18,6 +18,7 @@ from engine.store.database import to_json
 from engine.store.types import Instant, Money, aware, money_units
 
 Row = Mapping[str, Any]
+NOTHING: Mapping[str, str | None] = {}
 _RECORDS = "FROM json_to_recordset(%s::json) AS new"
 
 
@@ -68,11 +69,23 @@ def upsert_rows(
     _insert(connection, table, rows, f" ON CONFLICT ({_listed(known)}) DO UPDATE SET {told}")
 
 
-def update_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Set columns of rows by their `id`; all have the same columns, the id last."""
-    if rows:
-        columns = tuple(rows[0])
-        _send(connection, _update(connection.dialect.name, table, columns), table, columns, rows)
+def update_rows(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Row],
+    *,
+    keys: Sequence[str] = ("id",),
+    only: Mapping[str, str | None] = NOTHING,
+) -> int:
+    """Set columns of the rows that have the same `keys`, which stand last in each; return how many rows were changed.
+
+    `only` leaves out what does not hold these values now, whatever they are set to.
+    """
+    if not rows:
+        return 0
+    columns = tuple(rows[0])
+    statement = _update(connection.dialect.name, table, columns, tuple(keys), tuple(only.items()))
+    return _send(connection, statement, table, columns, rows).rowcount
 
 
 # ── spelling ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -94,13 +107,20 @@ def _insertion(dialect: str, table: Table, columns: tuple[str, ...]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _update(dialect: str, table: Table, columns: tuple[str, ...]) -> str:
-    names = [name for name in columns if name != "id"]
-    if dialect == "sqlite":
-        told = ", ".join(f'"{name}" = ?' for name in names)
-        return f'UPDATE "{table.name}" SET {told} WHERE "id" = ?'  # noqa: S608 - our own names
-    told = ", ".join(f'"{name}" = new."{name}"' for name in names)
-    return f'UPDATE "{table.name}" SET {told} {_RECORDS}({_typed(table, columns)}) WHERE "{table.name}"."id" = new."id"'  # noqa: S608
+def _update(
+    dialect: str, table: Table, columns: tuple[str, ...], keys: tuple[str, ...], only: tuple[tuple[str, str | None], ...]
+) -> str:
+    new = "?" if dialect == "sqlite" else 'new."{}"'
+    told = ", ".join(f'"{name}" = {new.format(name)}' for name in columns if name not in keys)
+    same = [f'"{table.name}"."{name}" = {new.format(name)}' for name in columns if name in keys]
+    same += [f'"{table.name}"."{name}" {_is(value)}' for name, value in only]
+    source = "" if dialect == "sqlite" else f" {_RECORDS}({_typed(table, columns)})"
+    return f'UPDATE "{table.name}" SET {told}{source} WHERE {" AND ".join(same)}'  # noqa: S608 - our own names
+
+
+def _is(value: str | None) -> str:
+    """Return the test for one of our own words."""
+    return "IS NULL" if value is None else f"= '{value}'"
 
 
 def _listed(names: Sequence[str]) -> str:
