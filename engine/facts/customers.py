@@ -84,7 +84,9 @@ def likely_customer(connection: Connection, reference: str) -> str | None:
     start = reference.strip()[:3].lower()
     found: list[str] = []
     for column in (customers.c.email, customer_ids.c.external_id):
-        found += connection.scalars(select(column).where(func.lower(column).startswith(start, autoescape=True)).limit(500))
+        found += connection.scalars(
+            select(column).where(func.lower(column).startswith(start, autoescape=True)).limit(500)
+        )
     matches = get_close_matches(reference.lower(), found, n=1, cutoff=0.75) if start else []
     return matches[0] if matches else None
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 Kind = Literal["customers", "products", "orders", "carts", "events", "consents"]
@@ -20,11 +21,18 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of an order or a cart; `price` is of one piece."""
+    """One line of an order or a cart; `price` is of one piece, `plain` the line as it stands in documents."""
 
     sku: str
     quantity: Decimal = Decimal(1)
     price: Decimal | None = None
+    plain: Mapping[str, Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        plain: dict[str, Any] = {"sku": self.sku, "quantity": plain_number(self.quantity)}
+        if self.price is not None:
+            plain["price"] = plain_number(self.price)
+        object.__setattr__(self, "plain", plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,7 @@ class Row:
     numbers: tuple[int, ...] = ()
 
 
+@lru_cache(maxsize=4_096)
 def iso(moment: datetime) -> str:
     """Return the one normal form of a moment in documents: UTC, seconds, a fraction only where there is one.
 
@@ -101,11 +110,6 @@ def plain_number(value: Decimal) -> int | float:
     return whole if whole == value else float(value)
 
 
-def plain_lines(lines: tuple[Line, ...]) -> list[dict[str, Any]]:
+def plain_lines(lines: tuple[Line, ...]) -> list[Mapping[str, Any]]:
     """Return lines as they stand in a document; a price that is not known is left out."""
-    return [
-        {"sku": line.sku, "quantity": plain_number(line.quantity)}
-        if line.price is None
-        else {"sku": line.sku, "quantity": plain_number(line.quantity), "price": plain_number(line.price)}
-        for line in lines
-    ]
+    return [line.plain for line in lines]
