@@ -35,12 +35,13 @@ class CatalogueChange:
     old_price: Decimal | None
     new_price: Decimal | None
     new_stock: int | None
+    old_stock: int | None = None
 
 
 def read_changes(connection: Connection, ids: Sequence[int]) -> list[CatalogueChange]:
     """Return the changes of these ids, in order of their time."""
     table = product_changes.c
-    query = select(table.id, table.sku, table.change, table.at, table.old_price, table.new_price, table.new_stock)
+    query = select(table.id, table.sku, table.change, table.at, table.old_price, table.new_price, table.new_stock, table.old_stock)
     query = query.where(among(connection, table.id, ids)).order_by(table.at, table.id)
     return [CatalogueChange(*row) for row in connection.execute(query)]
 
@@ -67,9 +68,11 @@ def product_candidates(
 
 
 def _fits(trigger: ProductTrigger, change: CatalogueChange) -> bool:
+    """Return whether a change is one that the trigger asks for: low stock is told when it falls below, not on and on."""
     if trigger.change != "low_stock" or change.new_stock is None:
         return True
-    return change.new_stock < (5 if trigger.below is None else trigger.below)
+    below = 5 if trigger.below is None else trigger.below
+    return change.new_stock < below and (change.old_stock is None or change.old_stock >= below)
 
 
 def _dropped(trigger: ProductTrigger, change: CatalogueChange, seen: Decimal | None) -> bool:

@@ -78,7 +78,7 @@ class World:
 
     def flow(self, text: str) -> None:
         """Write a flow under its own name."""
-        name = text.split("flow:", 1)[1].split()[0]
+        name = text.split("flow:", 1)[1].split(maxsplit=1)[0]
         self.write(f"flows/{name}.yaml", text)
 
     def policy(self, **values: Any) -> None:

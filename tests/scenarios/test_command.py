@@ -1,0 +1,147 @@
+"""`homing test` as a person and a build server use it: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree.ElementTree import parse
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli import main
+from tests.scenarios.world import LETTER, TOML
+
+FLOW = """
+flow: cart
+topic: reminders
+trigger: {event: cart_updated, quiet_for: 4h}
+only_if: [{customer: {country: DE}}]
+exit_when: [{did: order_placed}]
+steps:
+  - send: letter
+  - branch:
+      - when: [{trigger: {value: {gte: 100}}}]
+        steps: [{send: letter, id: big}]
+      - otherwise: [{send: letter, id: small}]
+"""
+GOOD = """
+scenario: a small cart
+flow: cart
+customer: {timezone: UTC, country: DE, consent: [reminders]}
+timeline: [{at: 2026-03-02 10:00, event: cart_updated, cart_id: c1, value: 10}]
+expect: [{after: 4h, sends: letter}, {after: 4h, sends: small}, nothing_more]
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Give a project with one flow and one scenario that passes."""
+    files = {
+        "homing.toml": TOML, "flows/cart.yaml": FLOW, "templates/letter.mjml": LETTER.format(subject="A letter"),
+        "tests/good.yaml": GOOD,
+    }  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def run(project: Path, *arguments: str) -> Result:
+    """Run `homing test` in a project."""
+    return CliRunner().invoke(main, ["test", *arguments, "--project", str(project)])
+
+
+def write(project: Path, name: str, *replaced: tuple[str, str]) -> None:
+    """Write another scenario that differs from the good one."""
+    text = GOOD
+    for old, new in replaced:
+        assert old in text
+        text = text.replace(old, new)
+    (project / "tests" / name).write_text(text, encoding="utf-8")
+
+
+def test_a_pass(project: Path) -> None:
+    """Everything holds: exit 0, one line, no database left behind."""
+    done = run(project)
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("1 passed, 0 failed")
+    assert sorted(path.name for path in project.iterdir()) == ["flows", "homing.toml", "templates", "tests"]
+
+
+def test_a_failure_shows_both_timelines_and_the_clause(project: Path) -> None:
+    """Exit 1; expected stands beside actual, and what decided otherwise is named."""
+    write(project, "bad.yaml", ("country: DE", "country: JP"))
+    done = run(project)
+    assert done.exit_code == 1
+    assert "FAIL  a small cart" in done.output
+    assert "- after 4h sends letter" in done.output
+    assert "does not enter: condition_false: customer: {country: DE}" in done.output
+    assert done.output.splitlines()[-1].startswith("1 passed, 1 failed")
+
+
+@pytest.mark.parametrize(
+    ("replaced", "told"),
+    [
+        ((("after: 4h, sends: letter", "after: 5h, sends: letter"),), "expected at Mon 2026-03-02 15:00"),
+        ((("{after: 4h, sends: small}, ", ""),), 'sends letter "A letter"'),
+        ((("sends: letter}", "sends: letter, subject: Else}"),), 'the subject is "A letter"'),
+        ((("sends: letter}", "sends: letter, offer: ten}"),), "the offer is none"),
+        ((("nothing_more", "{does_not_send: small}"), ("{after: 4h, sends: small}, ", "")), "does not send small"),
+        ((("nothing_more", '{exits: "did: order_placed"}'),), "exits: did: order_placed"),
+        ((("nothing_more", "{waits_until: 2026-03-03 10:00}"),), "no wait was reached"),
+        ((("value: 10}", "value: ten}"),), "cannot be played"),
+    ],
+)
+def test_each_expectation_can_fail(project: Path, replaced: tuple[tuple[str, str], ...], told: str) -> None:
+    """What does not hold is told for what it is."""
+    write(project, "bad.yaml", *replaced)
+    done = run(project, str(project / "tests/bad.yaml"))
+    assert (done.exit_code, told in done.output) == (1, True), done.output
+
+
+def test_json_and_coverage(project: Path) -> None:
+    """One document with the counts, the share that is reached and what is not."""
+    done = run(project, "--json", "--coverage")
+    told = json.loads(done.output)
+    assert (told["passed"], told["failed"], told["coverage"]["percent"]) == (1, 0, 66.7)
+    assert told["coverage"]["flows"]["cart"]["missing"] == ["steps.2.branch: trigger: {value: {gte: 100}}", "big"]
+    write(project, "big.yaml", ("value: 10", "value: 100"), ("small", "big"), ("a big cart", "a small cart"))
+    assert json.loads(run(project, "--json", "--coverage").output)["coverage"]["percent"] == 100.0
+
+
+def test_junit(project: Path) -> None:
+    """A file that build servers read: one case a scenario, failures with what was expected."""
+    write(project, "bad.yaml", ("after: 4h, sends: letter", "after: 5h, sends: letter"))
+    assert run(project, "--junit", str(project / "out/junit.xml")).exit_code == 1
+    suite = parse(project / "out/junit.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    failures = [failure.text for case in suite for failure in case]
+    assert failures == ['expected: after 5h sends letter; came: Mon 2026-03-02 14:00 sends letter "A letter" (expected at Mon 2026-03-02 15:00)']
+
+
+def test_what_is_wrong_is_told_and_nothing_is_played(project: Path) -> None:
+    """A flow or scenario with errors is a finding, an unknown path wrong usage."""
+    write(project, "lost.yaml", ("flow: cart", "flow: carts"))
+    done = run(project)
+    assert done.exit_code == 1
+    assert "F501" in done.output
+    assert 'did you mean "cart"?' in done.output
+    assert run(project, "nowhere.yaml").exit_code == 2
+
+
+def test_paths_choose(project: Path) -> None:
+    """A folder, a file, or the name of a file."""
+    write(project, "bad.yaml", ("after: 4h, sends: letter", "after: 5h, sends: letter"))
+    assert run(project, str(project / "tests/good.yaml")).exit_code == 0
+    assert run(project, "good").exit_code == 0
+    assert run(project, str(project / "tests")).exit_code == 1
+
+
+def test_twenty_scenarios_a_second(project: Path) -> None:
+    """A hundred scenarios take seconds: the statements are compiled once for all of them (the time is told, not judged)."""
+    for number in range(20):
+        write(project, f"s{number}.yaml", ("c1", f"c{number}"))
+    done = run(project)
+    assert done.exit_code == 0
+    assert done.output.startswith("21 passed")
