@@ -1,0 +1,1 @@
+"""Measures what the README claims: how long a tick takes, and how long facts take to come in."""

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 
 from engine.store.dialect import among
-from engine.store.tables import attempts, customers, enrollments, messages
+from engine.store.tables import UNSETTLED, attempts, customers, enrollments, messages
 
 LEASE = timedelta(seconds=60)
 
@@ -48,7 +48,7 @@ class Claimed:
 def recover(connection: Connection, now: datetime, machine_now: datetime) -> int:
     """Take back what workers held whose lease has run out; return how many messages became `unknown`."""
     table = messages.c
-    gone = (table.state.in_(("claimed", "handing_over")), table.lease_until < machine_now)
+    gone = (UNSETTLED, table.state != "pending", table.lease_until < machine_now)
     lost = connection.execute(select(table.id, table.state).where(*gone)).all()
     if not lost:
         return 0
@@ -90,7 +90,7 @@ def claim(
     They come back in the order in which they are to be handed over: customer by customer, higher priority first.
     """
     table = messages.c
-    due = [table.state == "pending", table.try_at <= now]
+    due = [UNSETTLED, table.state == "pending", table.try_at <= now]
     if closed:
         due.append(table.flow.not_in(sorted(closed)))
     first = select(table.customer_id).where(*due).order_by(table.try_at, table.id).limit(limit)

@@ -48,7 +48,7 @@ from engine.journeys.versions import programs
 from engine.outbox import own_facts
 from engine.outbox.ledger import drop_pending
 from engine.store.bulk import update_rows
-from engine.store.tables import enrollments
+from engine.store.tables import INSIDE, enrollments
 
 BATCH = 2_000
 
@@ -139,7 +139,7 @@ def _due(connection: Connection, now: datetime, closed: Sequence[str], limit: in
     columns = [table[name] for name in Walker.__dataclass_fields__ if name != "answered"]
     query = (
         select(*columns)
-        .where(table.state.in_(("active", "waiting")), table.next_at <= now)
+        .where(INSIDE, table.next_at <= now)
         .order_by(table.next_at, table.id)
         .limit(limit)
     )
@@ -235,11 +235,11 @@ def _take(
         walker.anchor_at = walker.next_at = decision.until
         _go(walker, decision.go_to, "waiting" if decision.until > at.now else "active")
     else:
-        _go_on(walker, program, decision, person, at, effects)
+        _go_on(walker, program, decision, person, effects)
 
 
 def _go_on(
-    walker: Walker, program: Program, decision: Decision, person: Person, at: Round, effects: Effects
+    walker: Walker, program: Program, decision: Decision, person: Person, effects: Effects
 ) -> None:
     """Carry out a decision after which the next step is due at once."""
     assert isinstance(decision, Post | Skip | Heard | Take | Change)

@@ -14,10 +14,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, literal, null, select, type_coerce, union_all
 
-from engine.store.tables import arrivals, enrollments, fact_inbox, messages, staged_facts, timers
+from engine.store.tables import (
+    INSIDE,
+    UNSETTLED,
+    arrivals,
+    enrollments,
+    fact_inbox,
+    messages,
+    staged_facts,
+    timers,
+)
 from engine.store.types import Instant
 
-ANY = datetime.min
+ANY = datetime.min  # noqa: DTZ901 - it stands for a bound value, and is no moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +73,12 @@ def read_agenda(connection: Connection, open_flows: Sequence[str], closed: Seque
 
 @lru_cache(maxsize=64)
 def _statement(open_flows: tuple[str, ...], closed: tuple[str, ...]) -> Any:
-    live = enrollments.c.state.in_(("active", "waiting"))
-    waiting = messages.c.state == "pending"
-    inside, posted = select(enrollments.c.next_at).where(live), select(messages.c.try_at).where(waiting)
+    inside = select(enrollments.c.next_at).where(INSIDE)
+    posted = select(messages.c.try_at).where(UNSETTLED, messages.c.state == "pending")
     if closed:
         inside = inside.where(enrollments.c.flow.not_in(closed))
         posted = posted.where(messages.c.flow.not_in(closed))
-    held = select(messages.c.id).where(messages.c.state.in_(("claimed", "handing_over")))
+    held = select(messages.c.id).where(UNSETTLED, messages.c.state != "pending").order_by(messages.c.try_at, messages.c.id)
     parts = [
         _probe("unread", select(fact_inbox.c.id).limit(1)),
         _probe("staged", select(staged_facts.c.arrives_at).order_by(staged_facts.c.arrives_at, staged_facts.c.id).limit(1)),

@@ -46,7 +46,7 @@ from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database
 from engine.store.dialect import among
-from engine.store.tables import arrivals, customers, events, fact_inbox, messages, quarantine
+from engine.store.tables import UNSETTLED, arrivals, customers, events, fact_inbox, messages, quarantine
 
 log = logging.getLogger("homing.pass")
 INBOX = 2_000
@@ -467,7 +467,7 @@ def _braked_sends(connection: Connection, work: Work) -> list[str]:
     table = messages.c
     query = (
         select(table.flow, func.count())
-        .where(table.state == "pending", table.try_at <= work.at.now)
+        .where(UNSETTLED, table.state == "pending", table.try_at <= work.at.now)
         .group_by(table.flow)
     )
     frozen = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
     Float,
     ForeignKey,
     Index,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
     text,
 )
 
@@ -523,6 +525,17 @@ attempts = Table(
     Column("outcome", Text),  # accepted | retry | failed | unknown; NULL: begun
     Column("detail", Text),
 )
+
+# What is under way, in the words of the partial indexes above: SQLite takes such an index only where a statement says the
+# same with constants, never with bound values.
+
+
+def _one_of(column: Column[str], words: tuple[str, ...]) -> ColumnElement[bool]:
+    return column.in_([literal_column(f"'{word}'") for word in words])
+
+
+INSIDE = _one_of(enrollments.c.state, ("active", "waiting"))
+UNSETTLED = _one_of(messages.c.state, ("pending", "claimed", "handing_over"))
 
 # Codes handed out, and codes of a pool that wait to be.
 offer_codes = Table(
