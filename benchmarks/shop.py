@@ -10,6 +10,7 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import text
@@ -69,7 +70,7 @@ def _customer(number: int, rng: random.Random, made: dict[str, list[Sequence[Any
     identity = number + 1
     country, zone = ZONES[number % len(ZONES)]
     placed = sorted(NOW - timedelta(minutes=rng.randrange(60, 700 * 1440)) for _ in range(3))
-    gaps = [(b - a).total_seconds() / 86_400 for a, b in zip(placed, placed[1:], strict=False)]
+    gaps = [(b - a).total_seconds() / 86_400 for a, b in pairwise(placed)]
     born = datetime(1950 + rng.randrange(55), 1, 1, tzinfo=UTC) + timedelta(days=rng.randrange(365))
     totals = [rng.randrange(10, 200) * 10_000 for _ in placed]
     made["customers"].append(

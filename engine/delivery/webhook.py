@@ -7,7 +7,6 @@ The message key travels as `Idempotency-Key`, so that a receiver can tell a repe
 from __future__ import annotations
 
 import http.client
-import os
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,7 +29,7 @@ def to_folder(mailbox: Path) -> Callable[[WebhookCall], Outcome]:
         name = "".join(sign if sign.isalnum() else "-" for sign in call.key) + ".json"
         partial = folder / f".{name}"
         partial.write_text(to_json({"to": call.to, **call.body}), encoding="utf-8")
-        os.replace(partial, folder / name)
+        partial.replace(folder / name)
         return Accepted(name)
 
     return take

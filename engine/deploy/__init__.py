@@ -1,0 +1,1 @@
+"""The engine on other clocks and databases: apply, scenarios, the demo, previews."""

@@ -113,7 +113,7 @@ def put_live(
         load_pools(connection, settings.root, project.definitions.offers)
     before = live_flows(connection)
     for change in changes:
-        _apply_one(connection, project, change, settings, now, allowance)
+        _apply_one(connection, project, change, now, allowance)
     at = Round(now, settings)
     live = live_flows(connection)
     for change in changes:
@@ -200,7 +200,7 @@ def _store_sources(connection: Connection, root: Path, templates: Mapping[str, s
 
 
 def _apply_one(
-    connection: Connection, project: Project, change: FlowChange, settings: Settings, now: datetime, allowance: int | None
+    connection: Connection, project: Project, change: FlowChange, now: datetime, allowance: int | None
 ) -> None:
     if change.change == "removed":
         connection.execute(update(flows).where(flows.c.flow == change.flow).values(active=False))

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ from engine.store.database import Database, connect
 from engine.store.migrate import upgrade
 
 OFF = Policy(quiet_hours=None, caps=())
+
+
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)  # no flow is applied then, so that no moment counts from it
 
 
 @dataclass(slots=True)
@@ -108,7 +111,7 @@ class Theatre:
             database = connect("sqlite://")
             upgrade(database)
             with database.write() as connection:
-                put_live(connection, self.project, self.templates, (), self.project.settings, datetime.min, None)
+                put_live(connection, self.project, self.templates, (), self.project.settings, _LONG_AGO, None)
             with database.engine.connect() as connection:
                 raw: Any = connection.connection.dbapi_connection
                 self._image = bytes(raw.serialize())

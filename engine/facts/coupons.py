@@ -21,8 +21,9 @@ from engine.store.tables import messages, offer_codes, orders
 
 
 def use_codes(connection: Connection, told: Mapping[str, tuple[int, bool, datetime]]) -> list[Raised]:
-    """Mark the codes that these orders carry as used; `told` maps order ids to the fact's place, whether it is
-    backfilled, and when it was received.
+    """Mark the codes that these orders carry as used.
+
+    `told` maps order ids to the fact's place, whether it is backfilled, and when it was received.
     """
     carrying = _orders(connection, sorted(told))
     if not carrying:
@@ -31,7 +32,13 @@ def use_codes(connection: Connection, told: Mapping[str, tuple[int, bool, dateti
     query = (
         select(offer_codes, messages.c.flow)
         .outerjoin(messages, messages.c.id == offer_codes.c.message_id)
-        .where(among(connection, offer_codes.c.code, sorted({s for row in carrying for s in _spellings(row.coupon)})))
+        .where(
+            among(
+                connection,
+                offer_codes.c.code,
+                sorted({s for row in carrying for s in _spellings(row.coupon)}),
+            )
+        )
         .where(offer_codes.c.customer_id.is_not(None))
         .order_by(offer_codes.c.issued_at, offer_codes.c.id)
     )
@@ -39,9 +46,9 @@ def use_codes(connection: Connection, told: Mapping[str, tuple[int, bool, dateti
         held[_same(code.code)].append(code)
     used: dict[int, tuple[Row[Any], Row[Any]]] = {}
     for order in carrying:
-        code = _code_of(order, held[_same(order.coupon)])
-        if code is not None:
-            used.setdefault(code.id, (code, order))
+        carried = _code_of(order, held[_same(order.coupon)])
+        if carried is not None:
+            used.setdefault(carried.id, (carried, order))
     _mark(connection, used)
     return [_event(code, order, *told[order.order_id]) for code, order in used.values()]
 
@@ -51,7 +58,7 @@ def _orders(connection: Connection, ids: Sequence[str]) -> Sequence[Row[Any]]:
     query = select(table.order_id, table.customer_id, table.coupon, table.placed_at, table.total).where(
         among(connection, table.order_id, ids), table.coupon.is_not(None), table.cancelled_at.is_(None)
     )
-    return connection.execute(query.order_by(table.placed_at, table.order_id)).all()
+    return list(connection.execute(query.order_by(table.placed_at, table.order_id)))
 
 
 def _spellings(coupon: str) -> tuple[str, ...]:
@@ -79,7 +86,8 @@ def _mark(connection: Connection, used: Mapping[int, tuple[Row[Any], Row[Any]]])
     if used:
         statement = update(offer_codes).where(offer_codes.c.id == bindparam("which"))
         rows = [
-            {"which": which, "moment": order.placed_at, "order": order.order_id} for which, (_, order) in used.items()
+            {"which": which, "moment": order.placed_at, "order": order.order_id}
+            for which, (_, order) in used.items()
         ]
         connection.execute(
             statement.values(used_at=bindparam("moment"), used_order_id=bindparam("order")), rows

@@ -1,0 +1,1 @@
+"""What providers tell about mails that were handed over."""

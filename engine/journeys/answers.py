@@ -1,5 +1,6 @@
-"""The facts that end a wait: the first says when it ended, the newest is named by `as`, for later conditions, `set`,
-webhooks and templates.
+"""The facts that end a wait.
+
+The first says when it ended, the newest is named by `as`, for later conditions, `set`, webhooks and templates.
 """
 
 from __future__ import annotations

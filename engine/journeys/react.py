@@ -1,5 +1,6 @@
-"""Reacting to facts: the moment a fact is known, enrollments that it ends are ended, waits that it ends are woken,
-goals that it fulfils are noted.
+"""Reacting to facts.
+
+The moment a fact is known, enrollments that it ends are ended, waits that it ends are woken, goals that it fulfils noted.
 
 Comes in: the facts of one pass. Goes out: exits with their reasons and everything dropped that waited to be sent.
 Exits happen for paused and frozen flows too.

@@ -1,0 +1,1 @@
+"""The tables, and the two databases behind a few functions."""

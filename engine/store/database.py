@@ -40,8 +40,8 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection inside a write transaction; it commits at the end, or rolls back on an error."""
-        with self.engine.connect() as connection:
-            connection = connection.execution_options(homing_write=True)
+        with self.engine.connect() as opened:
+            connection = opened.execution_options(homing_write=True)
             with connection.begin():
                 yield connection
 

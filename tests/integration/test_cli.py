@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,6 @@ FILES = {
         "o1,c2,2026-03-02T20:00:00+09:00,placed,EUR,18,T3,1,18\n"
     ),
 }
-Homing = Callable[..., Result]
 
 
 class Shop:
@@ -78,14 +76,14 @@ def shop(tmp_path: Path) -> Shop:
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def played(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """Give a shop in which a week has passed; tests only read it."""
     shop = made_shop(tmp_path_factory.mktemp("played") / "shop")
     shop.run("ingest", shop.file("products.csv"), shop.file("customers.csv"), "--now", "2026-03-01", ends=1)
     shop.run("apply", "--yes", "--now", "2026-03-01")
     shop.run("ingest", shop.file("carts.jsonl"), shop.file("orders.csv"), "--now", "2026-03-01")
     shop.run("tick", "--now", "2026-03-01", "--until", "2026-03-08")
-    yield shop
+    return shop
 
 
 # ── a project ────────────────────────────────────────────────────────────────────────────────────────────────────────

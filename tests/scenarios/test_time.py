@@ -334,7 +334,7 @@ def test_suppression_drops_what_waits_in_the_outbox(here: World) -> None:
     assert here.ledger[-1] == ("second", "pending", None)
     with here.database.write() as connection:
         suppress(connection, 1, now=here.now)
-    assert here.ledger[-1] == ("second", "dropped", "suppressed")
+    assert here.ledger[-1:] == [("second", "dropped", "suppressed")]
     here.go_on(days=2)
     assert here.steps() == ["first"]
 
