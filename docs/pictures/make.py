@@ -67,7 +67,13 @@ def _phones(studio: Studio, scratch: Path) -> Path:
 def shoot(browser: str, document: Path, name: str, size: tuple[int, int]) -> None:
     """Take a picture of a page."""
     target = Path(__file__).with_name(name)
-    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--allow-file-access-from-files"]
+    options = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--allow-file-access-from-files",
+    ]
     subprocess.run(  # noqa: S603 - the browser of this machine, on a page of our own
         [browser, *options, f"--window-size={size[0]},{size[1]}", "--virtual-time-budget=4000",
          f"--screenshot={target}", document.as_uri()],

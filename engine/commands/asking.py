@@ -35,7 +35,9 @@ def register(group: click.Group) -> None:
             session.document(story)
         else:
             for place, each in enumerate(story):
-                click.echo(("\n" if place else "") + "\n".join(sentences(each, session.settings.shop.timezone)))
+                click.echo(
+                    ("\n" if place else "") + "\n".join(sentences(each, session.settings.shop.timezone))
+                )
             if not story:
                 session.say("no flow is applied; `homing apply` makes flows live")
 
@@ -61,7 +63,9 @@ def register(group: click.Group) -> None:
             return
         for row in rows:
             reason = f" ({row['reason']})" if row["reason"] else ""
-            session.say(f"{row['id']:>7}  {row['state']:<12} {row['flow']} / {row['step']}  {row['due_at']:%Y-%m-%d %H:%M} UTC{reason}")
+            session.say(
+                f"{row['id']:>7}  {row['state']:<12} {row['flow']} / {row['step']}  {row['due_at']:%Y-%m-%d %H:%M} UTC{reason}"
+            )
 
     @command(messages_, "show")
     @click.argument("message_id", type=click.IntRange(1, 2**62))
@@ -83,7 +87,9 @@ def register(group: click.Group) -> None:
         now = session.now(writing=True)
         with session.database.write() as connection:
             if not settle_by_hand(connection, message_id, outcome, now):
-                raise UsageError(f"message {message_id} is not unknown; `homing messages list --state unknown` lists those")
+                raise UsageError(
+                    f"message {message_id} is not unknown; `homing messages list --state unknown` lists those"
+                )
         if session.as_json:
             session.document({"message": message_id, "outcome": outcome})
         session.say(f"message {message_id}: {outcome}")

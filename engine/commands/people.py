@@ -83,7 +83,9 @@ def _register_rights(group: click.Group) -> None:
     @click.argument("customer")
     @click.option("--topic", default="all", show_default=True, help="A topic of homing.toml, or all.")
     @click.option("--state", type=click.Choice(["granted", "withdrawn", "pending"]), help="Without it: show.")
-    @click.option("--basis", type=click.Choice(["opt_in", "soft_opt_in"]), default="opt_in", show_default=True)
+    @click.option(
+        "--basis", type=click.Choice(["opt_in", "soft_opt_in"]), default="opt_in", show_default=True
+    )
     @click.option("--at", "at_text", help="When they said so (default: now).")
     @click.option("--source", default="homing customer consent", help="Where they said so.")
     @click.option("--wording", help="What they agreed to, word for word.")
@@ -120,10 +122,20 @@ def _record(session: Session, customer: str, told: dict[str, Any]) -> None:
 def _register_recommend(group: click.Group) -> None:
     @command(group, "recommend")
     @click.argument("customer", metavar="EMAIL|rebuild")
-    @click.option("--from", "chain", multiple=True, type=click.Choice(STRATEGIES), help="Strategies, first choice first.")
+    @click.option(
+        "--from",
+        "chain",
+        multiple=True,
+        type=click.Choice(STRATEGIES),
+        help="Strategies, first choice first.",
+    )
     @click.option("--count", type=click.IntRange(1, 24), default=4, show_default=True)
-    @click.option("--with", "skus", multiple=True, metavar="SKU", help="As if the mail were about these products.")
-    def recommend(session: Session, customer: str, chain: tuple[str, ...], count: int, skus: tuple[str, ...]) -> None:
+    @click.option(
+        "--with", "skus", multiple=True, metavar="SKU", help="As if the mail were about these products."
+    )
+    def recommend(
+        session: Session, customer: str, chain: tuple[str, ...], count: int, skus: tuple[str, ...]
+    ) -> None:
         """Show what a customer would be shown and why; `rebuild` brings the tables up to date first."""
         if customer == "rebuild":
             now = session.now(writing=True)
@@ -141,7 +153,9 @@ def _register_recommend(group: click.Group) -> None:
             session.document({"chain": list(chain or USUAL_CHAIN), "picks": picks})
             return
         for pick in picks:
-            session.say(f"{pick['sku']:<12} {pick['title'] or ''}\n             {pick['strategy']}: {pick['why']}")
+            session.say(
+                f"{pick['sku']:<12} {pick['title'] or ''}\n             {pick['strategy']}: {pick['why']}"
+            )
         if not picks:
             session.say("nothing to recommend; after new facts: homing recommend rebuild")
 

@@ -24,7 +24,12 @@ def progress(session: Session, title: str) -> Iterator[Tell]:
     if session.as_json or session.verbosity < 0 or not sys.stderr.isatty():
         yield lambda _what, _share: None
         return
-    columns = (TextColumn("{task.fields[title]}"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.fields[title]}"),
+        BarColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         line = bar.add_task("", total=1.0, title=title)
         yield lambda what, share: bar.update(line, description=what, completed=share)

@@ -32,7 +32,11 @@ def register(group: click.Group) -> None:
         now = session.now(writing=True)
         engine = open_engine(session.settings, session.database)
         if until is None:
-            report = drive(engine, now, now) if on_virtual_clock(session.database) else tick(engine, now, SystemClock().now)
+            report = (
+                drive(engine, now, now)
+                if on_virtual_clock(session.database)
+                else tick(engine, now, SystemClock().now)
+            )
         else:
             if not on_virtual_clock(session.database):
                 raise UsageError("--until drives a virtual clock; this database lives on real time")
@@ -74,7 +78,9 @@ def register(group: click.Group) -> None:
 
 def _show(session: Session, found: dict[str, Any]) -> None:
     stopped = " · PAUSED" if found["paused"] else ""
-    click.echo(f"{found['now']:%Y-%m-%d %H:%M %Z} · {found['mode']}{' · virtual clock' if found['virtual'] else ''}{stopped}")
+    click.echo(
+        f"{found['now']:%Y-%m-%d %H:%M %Z} · {found['mode']}{' · virtual clock' if found['virtual'] else ''}{stopped}"
+    )
     if session.settings.delivery.mode == "live" and found["sandbox_because"]:
         click.echo(f"still a sandbox: {found['sandbox_because']}")
     click.echo(f"{found['customers']:,} customers · messages: {_counts(found['messages'])}")
@@ -113,7 +119,9 @@ def _print(session: Session, report: PassReport) -> None:
              "messages": report.outcomes}
         )  # fmt: skip
         return
-    session.say(f"{report.facts:,} facts, {report.entered:,} entered, {report.left:,} left; {_counts(report.outcomes)}")
+    session.say(
+        f"{report.facts:,} facts, {report.entered:,} entered, {report.left:,} left; {_counts(report.outcomes)}"
+    )
 
 
 def _told(session: Session, what: str, flow: str | None) -> None:

@@ -52,7 +52,9 @@ class Session:
     def settings(self) -> Settings:
         """The project's settings, with `--database` over them."""
         if self._settings is None:
-            root = settings_module.find_project(Path.cwd()) if self.project is None else self.project.resolve()
+            root = (
+                settings_module.find_project(Path.cwd()) if self.project is None else self.project.resolve()
+            )
             loaded = settings_module.load(root)
             self._settings = replace(loaded, database_url=self.database_url or loaded.database_url)
         return self._settings
@@ -98,7 +100,9 @@ class Session:
 
     def document(self, data: Any) -> None:
         """Print one JSON document on stdout."""
-        click.echo(printable(json.dumps(json.loads(to_json(data)), ensure_ascii=False, indent=2, sort_keys=False)))
+        click.echo(
+            printable(json.dumps(json.loads(to_json(data)), ensure_ascii=False, indent=2, sort_keys=False))
+        )
 
     def say(self, text: str = "") -> None:
         """Print a line for people; nothing with `--quiet` or `--json`."""
@@ -118,7 +122,9 @@ class Session:
 
 def _common(function: F) -> F:
     options = (
-        click.option("--project", type=click.Path(path_type=Path, file_okay=False), help="The project's folder."),
+        click.option(
+            "--project", type=click.Path(path_type=Path, file_okay=False), help="The project's folder."
+        ),
         click.option("--database", "database_url", help="A database URL instead of the one in homing.toml."),
         click.option("--now", "now_text", help="Work at this virtual time (ISO 8601)."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
@@ -130,7 +136,9 @@ def _common(function: F) -> F:
     return function
 
 
-def command(group: click.Group, name: str, **settings: Any) -> Callable[[Callable[..., int | None]], click.Command]:
+def command(
+    group: click.Group, name: str, **settings: Any
+) -> Callable[[Callable[..., int | None]], click.Command]:
     """Add a command to a group: the function gets a Session first and returns its exit code (None is 0)."""
 
     def decorate(function: Callable[..., int | None]) -> click.Command:
@@ -141,8 +149,11 @@ def command(group: click.Group, name: str, **settings: Any) -> Callable[[Callabl
         ) -> None:  # fmt: skip
             session = Session(project, database_url, now_text, as_json, verbose - quiet)
             logging.basicConfig(
-                level=logging.WARNING - 10 * max(session.verbosity, 0), stream=sys.stderr, format="%(levelname)s %(message)s"
+                level=logging.WARNING - 10 * max(session.verbosity, 0),
+                stream=sys.stderr,
+                format="%(levelname)s %(message)s",
             )
+
             def call() -> int | None:
                 _check_readable((database_url, now_text, *arguments.values()))
                 return function(session, **arguments)
@@ -158,7 +169,9 @@ def _check_readable(values: Iterable[Any]) -> None:
     """Refuse words that are no text in this terminal's encoding: no database takes them."""
     for value in values:
         words = value if isinstance(value, tuple) else (value,)
-        if any(isinstance(word, str) and any("\ud800" <= sign <= "\udfff" for sign in word) for word in words):
+        if any(
+            isinstance(word, str) and any("\ud800" <= sign <= "\udfff" for sign in word) for word in words
+        ):
             raise UsageError("something on this command line is no UTF-8 text")
 
 
@@ -177,13 +190,17 @@ def _guarded(session: Session, call: Callable[[], int | None]) -> int:
     except (BrokenPipeError, KeyboardInterrupt):
         return 130
     except OSError as error:
-        click.echo(printable(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": ")), err=True)
+        click.echo(
+            printable(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": ")), err=True
+        )
         return 3
     except (click.ClickException, click.exceptions.Exit):
         raise
     except Exception as error:  # the last line of defence: no traceback for users
         logging.getLogger("homing").debug("bug", exc_info=True)
-        click.echo(printable(f"error[B001]: this is a bug of ours: {type(error).__name__}: {error}"), err=True)
+        click.echo(
+            printable(f"error[B001]: this is a bug of ours: {type(error).__name__}: {error}"), err=True
+        )
         click.echo("  please report it with the command that you ran; -vv shows where it happened", err=True)
         return 3
     finally:

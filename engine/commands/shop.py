@@ -31,7 +31,9 @@ def register(group: click.Group) -> None:
         if session.as_json:
             session.document({"project": str(folder), "files": [str(path) for path in written]})
         session.say(f"made {folder} with {len(written)} files")
-        session.say(f"next: cd {folder} && homing validate && homing preview cart-recovery --sample --out mails")
+        session.say(
+            f"next: cd {folder} && homing validate && homing preview cart-recovery --sample --out mails"
+        )
 
     @command(group, "validate")
     @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
@@ -58,7 +60,9 @@ def register(group: click.Group) -> None:
         text = rules.explain(code)
         if text is None:
             known = sorted(rule.code for rule in rules.all_rules())
-            raise UsageError(f"there is no rule {code}; {did_you_mean(code, known)} known: {', '.join(known)}")
+            raise UsageError(
+                f"there is no rule {code}; {did_you_mean(code, known)} known: {', '.join(known)}"
+            )
         if session.as_json:
             session.document({"code": code, "text": text})
         else:
@@ -82,7 +86,13 @@ def register(group: click.Group) -> None:
         if not yes and session.colour and not session.as_json:
             click.confirm(f"Apply the flows of {settings.root}?", abort=True)
         done = apply(
-            database, settings, now=now, who=_who(), backfill=backfill, allow_audience=allow_audience, lint=_lint
+            database,
+            settings,
+            now=now,
+            who=_who(),
+            backfill=backfill,
+            allow_audience=allow_audience,
+            lint=_lint,
         )
         if session.as_json:
             session.document({"applied_at": now, "flows": [_told(change) for change in done.changes]})

@@ -34,12 +34,18 @@ def _register_preview(group: click.Group) -> None:
     @command(group, "preview")
     @click.argument("target", metavar="TEMPLATE|FLOW[:STEP]")
     @click.option("--customer", help="As this customer would see it now (email or external id).")
-    @click.option("--sample", is_flag=True, help="As a sample customer would see it; needs no database (the default).")
+    @click.option(
+        "--sample", is_flag=True, help="As a sample customer would see it; needs no database (the default)."
+    )
     @click.option("--locale", help="In this language, such as ja or zh-TW.")
-    @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write the mails and index.html here.")
+    @click.option(
+        "--out", type=click.Path(path_type=Path, file_okay=False), help="Write the mails and index.html here."
+    )
     @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
     @click.option("--text", "as_text", is_flag=True, help="Print the plain text only.")
-    @click.option("--send-to", metavar="ADDRESS", help="Send the mails there, through the provider in the settings.")
+    @click.option(
+        "--send-to", metavar="ADDRESS", help="Send the mails there, through the provider in the settings."
+    )
     def preview(
         session: Session, target: str, customer: str | None, sample: bool, locale: str | None, out: Path | None,  # noqa: FBT001
         show: bool, as_text: bool, send_to: str | None,  # noqa: FBT001
@@ -49,10 +55,24 @@ def _register_preview(group: click.Group) -> None:
             raise UsageError("--customer and --sample exclude each other")
         shots, who = _shots(session, target, customer, locale)
         folder = out or (Path(tempfile.mkdtemp(prefix="homing-preview-")) if show else None)
-        files = _write(folder, shots, title=target, shop=session.settings.shop.name, who=who) if folder else []
-        sent = send_previews(session.settings, [shot.mail for shot in shots if shot.mail], send_to, os.environ) if send_to else []
+        files = (
+            _write(folder, shots, title=target, shop=session.settings.shop.name, who=who) if folder else []
+        )
+        sent = (
+            send_previews(session.settings, [shot.mail for shot in shots if shot.mail], send_to, os.environ)
+            if send_to
+            else []
+        )
         if session.as_json:
-            session.document({"target": target, "for": who, "mails": _told(shots, files), "out": str(out) if out else None, "sent": sent})
+            session.document(
+                {
+                    "target": target,
+                    "for": who,
+                    "mails": _told(shots, files),
+                    "out": str(out) if out else None,
+                    "sent": sent,
+                }
+            )
         else:
             _print(session, shots, folder, sent, as_text=as_text)
         if show and folder is not None:
@@ -102,14 +122,23 @@ def _told(shots: Sequence[Shot], files: Sequence[str]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _print(session: Session, shots: Sequence[Shot], folder: Path | None, sent: Sequence[Mapping[str, str]], *, as_text: bool) -> None:
+def _print(
+    session: Session,
+    shots: Sequence[Shot],
+    folder: Path | None,
+    sent: Sequence[Mapping[str, str]],
+    *,
+    as_text: bool,
+) -> None:
     for shot in shots:
         if shot.mail is not None and as_text:
             session.say(shot.mail.text)
             continue
         for words in shot.slot.before:
             session.say(f"     {words}")
-        session.say(f"{shot.slot.number:>3}  {shot.slot.step}: {shot.mail.subject if shot.mail else 'cannot be made'}")
+        session.say(
+            f"{shot.slot.number:>3}  {shot.slot.step}: {shot.mail.subject if shot.mail else 'cannot be made'}"
+        )
         if shot.mail is not None and folder is None and len(shots) == 1:
             _print_whole(session, shot)
         elif shot.mail is not None:
@@ -144,7 +173,9 @@ def _size(shot: Shot) -> str:
 def _register_demo(group: click.Group) -> None:
     @command(group, "demo")
     @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="demo")
-    @click.option("--days", type=click.IntRange(1, 365), default=60, show_default=True, help="Virtual days to play.")
+    @click.option(
+        "--days", type=click.IntRange(1, 365), default=60, show_default=True, help="Virtual days to play."
+    )
     @click.option("--customers", type=click.IntRange(10, 100_000), default=2_000, show_default=True)
     @click.option("--again", is_flag=True, help="Start over where a demo was played before.")
     def demo(session: Session, folder: Path, days: int, customers: int, again: bool) -> None:  # noqa: FBT001
@@ -172,7 +203,8 @@ def _start(session: Session) -> datetime:
 
 def _as_data(found: DemoSummary) -> dict[str, Any]:
     flows = [
-        {"flow": flow.flow, "entered": flow.entered, "mails": flow.mails, "not_sent": flow.not_sent} for flow in found.flows
+        {"flow": flow.flow, "entered": flow.entered, "mails": flow.mails, "not_sent": flow.not_sent}
+        for flow in found.flows
     ]
     return {
         "folder": str(found.folder), "start": found.start, "end": found.end, "customers": found.customers,
@@ -182,7 +214,9 @@ def _as_data(found: DemoSummary) -> dict[str, Any]:
 
 def _tell(session: Session, found: DemoSummary) -> None:
     span = f"{found.start:%d %b %Y} to {found.end:%d %b %Y}"
-    session.say(f"{found.customers:,} customers, {span}: {found.mails:,} mails in {found.folder / 'mailbox'}\n")
+    session.say(
+        f"{found.customers:,} customers, {span}: {found.mails:,} mails in {found.folder / 'mailbox'}\n"
+    )
     for flow in found.flows:
         mails = sum(flow.mails.values())
         session.say(f"{flow.flow}: {flow.entered:,} entered, {mails:,} mails")

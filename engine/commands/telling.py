@@ -19,9 +19,19 @@ from engine.runtime import waiting
 
 SHOWN_ROWS = 10
 _FILE_OPTIONS = (
-    click.option("--as", "kind", type=click.Choice(KINDS), help="What the files hold, where their names do not tell."),
-    click.option("--format", "form", type=click.Choice(FORMATS), help="How they hold it (default: by the name)."),
-    click.option("--map", "pairs", multiple=True, metavar="THEIRS=OURS", help="What one of their columns is called here."),
+    click.option(
+        "--as", "kind", type=click.Choice(KINDS), help="What the files hold, where their names do not tell."
+    ),
+    click.option(
+        "--format", "form", type=click.Choice(FORMATS), help="How they hold it (default: by the name)."
+    ),
+    click.option(
+        "--map",
+        "pairs",
+        multiple=True,
+        metavar="THEIRS=OURS",
+        help="What one of their columns is called here.",
+    ),
     click.option("--backfill", is_flag=True, help="Record without triggering any flow."),
 )
 
@@ -43,7 +53,12 @@ def _register_ingest(group: click.Group) -> None:
     @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
     @_file_options
     def ingest(
-        session: Session, files: tuple[Path, ...], kind: str | None, form: str | None, pairs: tuple[str, ...], backfill: bool  # noqa: FBT001
+        session: Session,
+        files: tuple[Path, ...],
+        kind: str | None,
+        form: str | None,
+        pairs: tuple[str, ...],
+        backfill: bool,  # noqa: FBT001
     ) -> int:
         """Take in facts: customers, products, orders, carts, events, consents (CSV, JSON Lines, parquet, .gz)."""
         return _read_all(session, files, kind, form, mapping_of(pairs), backfill=backfill)
@@ -76,7 +91,12 @@ def _register_quarantine(group: click.Group) -> None:
     @click.argument("which", nargs=-1)
     @_file_options
     def retry(
-        session: Session, which: tuple[str, ...], kind: str | None, form: str | None, pairs: tuple[str, ...], backfill: bool  # noqa: FBT001
+        session: Session,
+        which: tuple[str, ...],
+        kind: str | None,
+        form: str | None,
+        pairs: tuple[str, ...],
+        backfill: bool,  # noqa: FBT001
     ) -> int:
         """Try again: files that were mended in quarantine/, or entries by number (default: everything)."""
         now = session.now(writing=True)
@@ -101,7 +121,9 @@ def _register_quarantine(group: click.Group) -> None:
         """Let go of files in quarantine/, or of entries by number; `all` for everything."""
         now = session.now(writing=True)
         with session.database.write() as connection:
-            files, numbers = waiting.choose(connection, session.settings.root, () if which == ("all",) else which)
+            files, numbers = waiting.choose(
+                connection, session.settings.root, () if which == ("all",) else which
+            )
             waiting.resolve(connection, numbers, now)
         for path in files:
             path.unlink()

@@ -20,10 +20,17 @@ def register(group: click.Group) -> None:
 
     @command(group, "test")
     @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-    @click.option("--coverage", "with_coverage", is_flag=True, help="List steps and arms that no scenario reaches.")
-    @click.option("--junit", "junit_file", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML.")
+    @click.option(
+        "--coverage", "with_coverage", is_flag=True, help="List steps and arms that no scenario reaches."
+    )
+    @click.option(
+        "--junit", "junit_file", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML."
+    )
     def test(
-        session: Session, paths: tuple[Path, ...], with_coverage: bool, junit_file: Path | None  # noqa: FBT001
+        session: Session,
+        paths: tuple[Path, ...],
+        with_coverage: bool,
+        junit_file: Path | None,  # noqa: FBT001
     ) -> int:
         """Play the scenarios under tests/ in virtual time."""
         settings = session.settings

@@ -79,7 +79,9 @@ def run_demo(
         init_project(folder)
     settings = settings_module.load(folder)
     if (folder / "homing.db").exists():
-        raise UsageError(f"{folder} has a database already; choose another folder, or start over with --again")
+        raise UsageError(
+            f"{folder} has a database already; choose another folder, or start over with --again"
+        )
     database = connect(settings.database_url, settings.root)
     ensure_current(database)
     try:
@@ -101,7 +103,9 @@ def clear(folder: Path) -> None:
     finally:
         database.close()
     if virtual is None:
-        raise UsageError(f"the database in {folder} lives on real time and is no demo's; choose another folder")
+        raise UsageError(
+            f"the database in {folder} lives on real time and is no demo's; choose another folder"
+        )
     for path in folder.glob("homing.db*"):
         path.unlink()
     shutil.rmtree(folder / MAILBOX, ignore_errors=True)
@@ -121,7 +125,12 @@ def _play(
     facts = demo_facts(seed, start, days, customers, products)
     rows = (Row(number, row, kind=_KINDS[kind]) for number, (kind, row) in enumerate(facts, 1))
     ingest_rows(
-        database, "events", rows, settings=settings, now=start, progress=lambda done: progress(f"{done:,} facts", 0.0)
+        database,
+        "events",
+        rows,
+        settings=settings,
+        now=start,
+        progress=lambda done: progress(f"{done:,} facts", 0.0),
     )
     rebuild(database, start)
     engine = open_engine(settings, database, chance=random.Random(seed))  # noqa: S311 - a demo is repeatable
@@ -136,7 +145,9 @@ def _play(
     drive(engine, start, end, beat=BEAT, progress=tell)
 
 
-def _summary(connection: Connection, folder: Path, start: datetime, end: datetime, people: int) -> DemoSummary:
+def _summary(
+    connection: Connection, folder: Path, start: datetime, end: datetime, people: int
+) -> DemoSummary:
     counted = select(enrollments.c.flow, func.count()).group_by(enrollments.c.flow)
     entered = {row[0]: int(row[1]) for row in connection.execute(counted)}
     mails: dict[str, dict[str, int]] = {}
@@ -170,7 +181,9 @@ def _example(connection: Connection) -> str | None:
     query = (
         select(customers.c.email)
         .join(enrollments, enrollments.c.customer_id == customers.c.id)
-        .where(enrollments.c.flow == "cart-recovery", enrollments.c.left_reason == "exited: did: order_placed")
+        .where(
+            enrollments.c.flow == "cart-recovery", enrollments.c.left_reason == "exited: did: order_placed"
+        )
         .order_by(enrollments.c.id.desc())
         .limit(1)
     )

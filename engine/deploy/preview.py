@@ -115,7 +115,9 @@ def slots(studio: Studio, target: str) -> list[Slot]:
     name, colon, step = target.partition(":")
     if name in flows:
         found = list(_flow_slots(flows[name]))
-        return [slot for slot in found if slot.step == step] or _no_step(name, step, found) if colon else found
+        return (
+            [slot for slot in found if slot.step == step] or _no_step(name, step, found) if colon else found
+        )
     if not colon and name in studio.library.names():
         return [_template_slot(studio, name)]
     known = {*studio.library.names(), *flows}
@@ -199,8 +201,14 @@ def _sample(studio: Studio, slot: Slot, persona: Persona) -> RenderContext:
     flow, send, settings = slot.flow, slot.send, studio.settings
     at = Round(NOW, settings, offers=studio.offers)
     without = missing_names(flow, send) if flow is not None and send is not None else frozenset()
-    sender = settings.sender_named(send.sender or flow.sender if flow is not None and send is not None else None)
-    blocks = {block.name for path in studio.library.paths(slot.template) for block in studio.library.parse(path).recommend}
+    sender = settings.sender_named(
+        send.sender or flow.sender if flow is not None and send is not None else None
+    )
+    blocks = {
+        block.name
+        for path in studio.library.paths(slot.template)
+        for block in studio.library.parse(path).recommend
+    }
     context = sample_context(
         persona, shop=shop_fields(at), brand=settings.brand, flow=_flow_fields(studio, slot), recommend=sorted(blocks),
         sender={"email": sender.email, "name": sender.name, "reply_to": sender.reply_to}, without=without,
@@ -225,7 +233,11 @@ def _flow_fields(studio: Studio, slot: Slot) -> dict[str, Any]:
 def _sample_offer(studio: Studio, name: str, now: datetime) -> dict[str, Any]:
     offer = studio.offers.get(name)
     pattern = (offer.code or offer.pattern or "SAMPLE-####") if offer is not None else "SAMPLE-####"
-    until = add(now, offer.valid_for, "UTC") if offer is not None and offer.valid_for is not None else now + _OFFER_DAYS
+    until = (
+        add(now, offer.valid_for, "UTC")
+        if offer is not None and offer.valid_for is not None
+        else now + _OFFER_DAYS
+    )
     return {"name": name, "code": pattern.replace("#", "7"), "expires_at": until.isoformat()}
 
 
@@ -233,7 +245,12 @@ def _sample_offer(studio: Studio, name: str, now: datetime) -> dict[str, Any]:
 
 
 def preview_customer(
-    connection: Connection, studio: Studio, target: str, customer_id: int, now: datetime, locale: str | None = None
+    connection: Connection,
+    studio: Studio,
+    target: str,
+    customer_id: int,
+    now: datetime,
+    locale: str | None = None,
 ) -> list[Shot]:
     """Return the target's mails as this customer would see them at this moment."""
     at = Round(now, studio.settings, offers=studio.offers)
@@ -247,10 +264,18 @@ def preview_customer(
         blocks = _blocks(studio, slot, str(spoken))
         picks = {name: material.picks.get((message.id, name), ()) for name in blocks}
         empty = [name for name, otherwise in blocks.items() if otherwise == "skip" and not picks[name]]
-        links = SignedLinks(studio.settings.link_base, _no_secret(), message.key, customer_id, message.topic or "")
-        context = context_of(message, person, material, picks, links, at, slot.flow.summary if slot.flow else "")
+        links = SignedLinks(
+            studio.settings.link_base, _no_secret(), message.key, customer_id, message.topic or ""
+        )
+        context = context_of(
+            message, person, material, picks, links, at, slot.flow.summary if slot.flow else ""
+        )
         shot = _shot(studio, slot, context, now, locale or str(spoken), metadata_of(message, person))
-        shots.append(replace(shot, note="there is nothing to recommend now, so this mail would not go out") if empty else shot)
+        shots.append(
+            replace(shot, note="there is nothing to recommend now, so this mail would not go out")
+            if empty
+            else shot
+        )
     return shots
 
 
@@ -299,11 +324,25 @@ def _standing(connection: Connection, slot: Slot, customer_id: int) -> Any:
         if row is not None:
             return row
     without = missing_names(flow, slot.send) if flow is not None and slot.send is not None else frozenset()
-    cart = None if "cart" in without else _newest(connection, carts.c.cart_id, carts.c.updated_at, customer_id)
-    order = None if "order" in without else _newest(connection, orders.c.order_id, orders.c.placed_at, customer_id)
+    cart = (
+        None if "cart" in without else _newest(connection, carts.c.cart_id, carts.c.updated_at, customer_id)
+    )
+    order = (
+        None
+        if "order" in without
+        else _newest(connection, orders.c.order_id, orders.c.placed_at, customer_id)
+    )
     sku = None if "product" in without else _newest_sku(connection, customer_id)
-    trigger = {"order_number": connection.scalar(select(customers.c.orders).where(customers.c.id == customer_id)) or None}
-    return _Standing(cart, order, sku, {"event": getattr(flow.triggers[0], "event", None) if flow else None, "trigger": trigger})
+    trigger = {
+        "order_number": connection.scalar(select(customers.c.orders).where(customers.c.id == customer_id))
+        or None
+    }
+    return _Standing(
+        cart,
+        order,
+        sku,
+        {"event": getattr(flow.triggers[0], "event", None) if flow else None, "trigger": trigger},
+    )
 
 
 def _newest(connection: Connection, column: Any, at: Any, customer_id: int) -> Any:
@@ -313,7 +352,9 @@ def _newest(connection: Connection, column: Any, at: Any, customer_id: int) -> A
 
 def _newest_sku(connection: Connection, customer_id: int) -> str | None:
     query = select(events.c.sku).where(events.c.customer_id == customer_id, events.c.sku.is_not(None))
-    found: str | None = connection.scalar(query.order_by(events.c.occurred_at.desc(), events.c.id.desc()).limit(1))
+    found: str | None = connection.scalar(
+        query.order_by(events.c.occurred_at.desc(), events.c.id.desc()).limit(1)
+    )
     return found
 
 
@@ -336,7 +377,9 @@ def _shot(
         headers = _headers(mail)
     except HomingError as error:
         return Shot(slot, error=str(error), findings=findings)
-    return Shot(slot, mail, rendered.size, rendered.locale, findings=_of_copy(findings, rendered), headers=headers)
+    return Shot(
+        slot, mail, rendered.size, rendered.locale, findings=_of_copy(findings, rendered), headers=headers
+    )
 
 
 def _findings(studio: Studio, slot: Slot, context: RenderContext, locale: str | None) -> tuple[Finding, ...]:
@@ -351,7 +394,8 @@ def _of_copy(findings: Sequence[Finding], rendered: Rendered) -> tuple[Finding, 
     return tuple(
         finding
         for finding in findings
-        if not finding.span.file.endswith(f"/{name}") or finding.span.file == f"templates/{rendered.template_path}"
+        if not finding.span.file.endswith(f"/{name}")
+        or finding.span.file == f"templates/{rendered.template_path}"
     )
 
 
@@ -359,10 +403,18 @@ def _envelope(
     studio: Studio, slot: Slot, context: RenderContext, now: datetime, metadata: Mapping[str, str] | None
 ) -> Envelope:
     settings, flow, person = studio.settings, slot.flow, context.customer
-    sender = settings.sender_named(slot.send.sender or flow.sender if flow is not None and slot.send is not None else None)
+    sender = settings.sender_named(
+        slot.send.sender or flow.sender if flow is not None and slot.send is not None else None
+    )
     fields = _flow_fields(studio, slot)
     name = " ".join(str(person[key]) for key in ("first_name", "last_name") if person.get(key))
-    own = {"flow": fields["name"], "version": "preview", "step": slot.step, "message": "preview", "customer": "sample"}
+    own = {
+        "flow": fields["name"],
+        "version": "preview",
+        "step": slot.step,
+        "message": "preview",
+        "customer": "sample",
+    }
     return Envelope(
         key=f"preview:{slot.step}", to=Address(str(person.get("email") or "sample@example.test"), name),
         sender=Address(sender.email, sender.name or settings.shop.name), date=now,
@@ -375,7 +427,9 @@ def _envelope(
 def _headers(mail: Mail) -> tuple[tuple[str, str], ...]:
     head = to_bytes(mail, metadata_headers=True).split(b"\r\n\r\n", 1)[0].decode("utf-8", "replace")
     lines = head.replace("\r\n ", " ").split("\r\n")
-    return tuple((name, _readable(value.strip())) for name, _, value in (line.partition(":") for line in lines))
+    return tuple(
+        (name, _readable(value.strip())) for name, _, value in (line.partition(":") for line in lines)
+    )
 
 
 def _readable(value: str) -> str:

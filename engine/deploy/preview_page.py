@@ -39,7 +39,9 @@ def page(shots: Sequence[Shot], *, title: str, shop: str, who: str, files: Seque
 
 @lru_cache(maxsize=1)
 def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.from_string(_PAGE.read_text(encoding="utf-8"))
 
 

@@ -32,6 +32,10 @@ def send_previews(
         provider = exits.provider_for(own)
         (outcome,) = provider.hand_over([own])
         if not isinstance(outcome, Accepted):
-            raise OutsideError(f"{provider.name} did not take the mail: {getattr(outcome, 'reason', type(outcome).__name__.lower())}")
-        done.append({"subject": own.subject, "provider": provider.name, "outcome": f"handed over to {provider.name}"})
+            raise OutsideError(
+                f"{provider.name} did not take the mail: {getattr(outcome, 'reason', type(outcome).__name__.lower())}"
+            )
+        done.append(
+            {"subject": own.subject, "provider": provider.name, "outcome": f"handed over to {provider.name}"}
+        )
     return done

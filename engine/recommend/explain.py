@@ -30,7 +30,12 @@ _WHY = {
 
 
 def shown_to(
-    connection: Connection, customer_id: int, chain: Sequence[str], count: int, about: Sequence[str], now: datetime
+    connection: Connection,
+    customer_id: int,
+    chain: Sequence[str],
+    count: int,
+    about: Sequence[str],
+    now: datetime,
 ) -> list[dict[str, Any]]:
     """Return the picks of a chain for one customer: sku, title, category, price, strategy, score, why."""
     request = Request(customer_id, tuple(about), tuple(chain), count)

@@ -39,11 +39,17 @@ class Looking:
     def clauses(self, row: Row[Any]) -> list[dict[str, Any]]:
         """Return the clauses of one decision with what was found; those of an entry held, or it would not be one."""
         inside = self.enrollments.get(row.enrollment_id) if row.enrollment_id is not None else None
-        flow = programs(self.connection, [inside.version])[inside.version].flow if inside is not None else self.live
+        flow = (
+            programs(self.connection, [inside.version])[inside.version].flow
+            if inside is not None
+            else self.live
+        )
         told = list((row.detail or {}).get("clauses", []))
         if not told and row.decision in ("entered", "held_out"):
             trigger = inside.context.get("trigger_no", 0) if inside is not None else 0
-            told = [{"clause": clause.text, "holds": True} for clause in entry_clauses(flow, trigger, self.at)]
+            told = [
+                {"clause": clause.text, "holds": True} for clause in entry_clauses(flow, trigger, self.at)
+            ]
         asks = _known_asks(flow, self.at, exits=row.decision == "exited")
         wanted = [asks[clause["clause"]] for clause in told if clause["clause"] in asks]
         held = {clause["clause"]: bool(clause["holds"]) for clause in told}
@@ -51,14 +57,21 @@ class Looking:
         return [_with_found(clause, found.get(clause["clause"])) for clause in told]
 
     def _found(
-        self, asks: Sequence[Ask], held: Mapping[str, bool], inside: Row[Any] | None, row: Row[Any], flow: Flow
+        self,
+        asks: Sequence[Ask],
+        held: Mapping[str, bool],
+        inside: Row[Any] | None,
+        row: Row[Any],
+        flow: Flow,
     ) -> dict[str, ClauseTruth]:
         subject = subject_of(inside) if inside is not None else _at_the_door(row, flow)
         try:
             truths = {truth.clause: truth for truth in self._truths(asks, subject, row.at, flow)}
             doubtful = [ask for ask in asks if truths[ask.clause.text].holds != held[ask.clause.text]]
             # What the decision itself brought about, such as an offer's code, carries its very moment.
-            before = self._truths(doubtful, subject, row.at - timedelta(microseconds=1), flow) if doubtful else []
+            before = (
+                self._truths(doubtful, subject, row.at - timedelta(microseconds=1), flow) if doubtful else []
+            )
         except HomingError:  # a version of long ago may ask for what there is no more
             return {}
         return truths | {truth.clause: truth for truth in before if truth.holds == held[truth.clause]}
@@ -73,7 +86,11 @@ def _at_the_door(row: Row[Any], flow: Flow) -> Subject:
     """Return whom a refused entry was asked about: with `quiet_for` exits counted from the fact, not from the entry."""
     told = (row.detail or {}).get("entered_at")
     entered = datetime.fromisoformat(told) if told else row.at
-    quiet = [trigger.quiet_for for trigger in flow.triggers if isinstance(trigger, EventTrigger) and trigger.quiet_for]
+    quiet = [
+        trigger.quiet_for
+        for trigger in flow.triggers
+        if isinstance(trigger, EventTrigger) and trigger.quiet_for
+    ]
     since = entered - max((each.approximate for each in quiet), default=timedelta(0))
     return Subject(row.customer_id, entered, since)
 
@@ -81,7 +98,12 @@ def _at_the_door(row: Row[Any], flow: Flow) -> Subject:
 def _with_found(clause: Mapping[str, Any], truth: ClauseTruth | None) -> dict[str, Any]:
     holds = bool(clause["holds"])
     if truth is None:
-        return {"clause": clause["clause"], "holds": holds, "found": clause.get("found") or "not kept", "recomputed": False}
+        return {
+            "clause": clause["clause"],
+            "holds": holds,
+            "found": clause.get("found") or "not kept",
+            "recomputed": False,
+        }
     words = truth.found + ("" if truth.holds == holds else CHANGED)
     return {"clause": clause["clause"], "holds": holds, "found": words, "recomputed": True}
 

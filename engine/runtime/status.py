@@ -26,7 +26,9 @@ from engine.store.tables import (
 )
 
 
-def status(connection: Connection, now: datetime, *, sandbox: bool, why_sandbox: str | None = None) -> dict[str, Any]:
+def status(
+    connection: Connection, now: datetime, *, sandbox: bool, why_sandbox: str | None = None
+) -> dict[str, Any]:
     """Return the state of the installation as plain data; `why_sandbox` says why it is not live."""
     return {
         "now": now,
@@ -66,7 +68,9 @@ def _flows(connection: Connection) -> list[dict[str, Any]]:
             at_step = steps.setdefault(flow, {})
             at_step[position or "end"] = at_step.get(position or "end", 0) + count
     sent: dict[str, dict[str, int]] = {}
-    counts = select(messages.c.flow, messages.c.state, func.count()).group_by(messages.c.flow, messages.c.state)
+    counts = select(messages.c.flow, messages.c.state, func.count()).group_by(
+        messages.c.flow, messages.c.state
+    )
     for flow, state, count in connection.execute(counts):
         sent.setdefault(flow, {})[state] = count
     return [
@@ -103,7 +107,11 @@ def _queue(connection: Connection, now: datetime) -> dict[str, Any]:
 
 
 def _quarantine(connection: Connection) -> dict[str, int]:
-    query = select(quarantine.c.kind, func.count()).where(quarantine.c.resolved_at.is_(None)).group_by(quarantine.c.kind)
+    query = (
+        select(quarantine.c.kind, func.count())
+        .where(quarantine.c.resolved_at.is_(None))
+        .group_by(quarantine.c.kind)
+    )
     return {row[0]: row[1] for row in connection.execute(query)}
 
 

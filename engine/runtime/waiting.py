@@ -28,10 +28,18 @@ def everything(connection: Connection, root: Path) -> dict[str, Any]:
     """Return what waits: `facts` [{file, row, column, reason, raw}], `entries` [{id, kind, subject, reason, tries, at}]."""
     rows = islice(set_aside(root), MOST_ROWS)
     facts = [
-        {"file": row.file, "row": row.row, "column": row.column, "reason": row.reason, "raw": dict(row.raw)} for row in rows
+        {"file": row.file, "row": row.row, "column": row.column, "reason": row.reason, "raw": dict(row.raw)}
+        for row in rows
     ]
     entries = [
-        {"id": row.id, "kind": row.kind, "subject": row.subject, "reason": row.reason, "tries": row.tries, "at": row.at}
+        {
+            "id": row.id,
+            "kind": row.kind,
+            "subject": row.subject,
+            "reason": row.reason,
+            "tries": row.tries,
+            "at": row.at,
+        }
         for row in _open(connection)
     ]
     return {"facts": facts, "entries": entries}
@@ -71,7 +79,9 @@ def resolve(connection: Connection, numbers: Sequence[int], now: datetime) -> No
 
 def _open(connection: Connection, numbers: Sequence[int] | None = None) -> Sequence[Row[Any]]:
     query = select(quarantine).where(quarantine.c.resolved_at.is_(None)).order_by(quarantine.c.id)
-    return connection.execute(query if numbers is None else query.where(quarantine.c.id.in_(list(numbers)))).all()
+    return connection.execute(
+        query if numbers is None else query.where(quarantine.c.id.in_(list(numbers)))
+    ).all()
 
 
 def _mail_again(connection: Connection, row: Row[Any], now: datetime) -> str:

@@ -41,7 +41,9 @@ def known_flow(connection: Connection, flow: str) -> None:
     known = sorted(connection.scalars(select(flows.c.flow)))
     if flow in known:
         return
-    hint = did_you_mean(flow, known) or ("`homing apply` makes flows live" if not known else f"applied: {', '.join(known)}")
+    hint = did_you_mean(flow, known) or (
+        "`homing apply` makes flows live" if not known else f"applied: {', '.join(known)}"
+    )
     raise UsageError(f'no flow "{flow}" is applied; {hint}')
 
 
@@ -128,7 +130,9 @@ def _asked_now(connection: Connection, customer_id: int, live: LiveFlow, at: Rou
     asks = [Ask(clause) for clause in entry_clauses(flow, 0, at)]
     subject = Subject(customer_id, at.now, at.now)
     found = explain(connection, asks, subject, now=at.now, segments=flow.segments, shop_zone=at.shop_zone)
-    topics = granted_topics(connection, [customer_id], [flow.topic] if flow.topic else [], at.settings.soft_opt_in)
+    topics = granted_topics(
+        connection, [customer_id], [flow.topic] if flow.topic else [], at.settings.soft_opt_in
+    )
     suppressed = suppressed_kinds(connection, [customer_id]).get(customer_id, frozenset())
     return {
         "asked_at": at.now,

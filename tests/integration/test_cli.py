@@ -137,7 +137,11 @@ def test_preview_needs_no_database(shop: Shop) -> None:
 
 @pytest.mark.parametrize(
     ("target", "likely"),
-    [("cart-recovry", "cart-recovery"), ("cart-remindr", "cart-reminder"), ("cart-recovery:cart-ofer", "cart-offer")],
+    [
+        ("cart-recovry", "cart-recovery"),
+        ("cart-remindr", "cart-reminder"),
+        ("cart-recovery:cart-ofer", "cart-offer"),
+    ],
 )
 def test_preview_names_the_likely_target(shop: Shop, target: str, likely: str) -> None:
     """An unknown flow, template or step ends with 2 and names the likely one."""
@@ -375,15 +379,23 @@ def test_an_installation_is_examined_and_backed_up(shop: Shop) -> None:
 def test_the_demo_plays_and_says_what_comes_next(tmp_path: Path) -> None:
     """A small demo fills a mailbox, sums up by flow, and every command that it names works as printed."""
     folder = tmp_path / "demo"
-    done = CliRunner().invoke(main, ["demo", str(folder), "--days", "12", "--customers", "60"], catch_exceptions=False)
+    done = CliRunner().invoke(
+        main, ["demo", str(folder), "--days", "12", "--customers", "60"], catch_exceptions=False
+    )
     assert done.exit_code == 0, done.output
     assert any((folder / "mailbox" / "new").iterdir())
-    typed = [line.strip().split("#")[0].split() for line in done.output.splitlines() if line.startswith("  homing ")]
+    typed = [
+        line.strip().split("#")[0].split()
+        for line in done.output.splitlines()
+        if line.startswith("  homing ")
+    ]
     assert len(typed) >= 3
     for words in typed:
         Shop(folder).run(*(str(folder / word) if word == "mails" else word for word in words[1:]))
     refused = CliRunner().invoke(main, ["demo", str(folder), "--days", "1", "--customers", "10"])
     assert refused.exit_code == 2
-    again = CliRunner().invoke(main, ["demo", str(folder), "--days", "2", "--customers", "10", "--again", "--json"])
+    again = CliRunner().invoke(
+        main, ["demo", str(folder), "--days", "2", "--customers", "10", "--again", "--json"]
+    )
     assert again.exit_code == 0, again.output
     assert json.loads(again.stdout)["customers"] == 10

@@ -72,7 +72,9 @@ def ended_well(arguments: list[str]) -> None:
     """Type it; fail on anything but a plain ending."""
     result = CliRunner().invoke(main, arguments, input="")
     told = f"{arguments}\n{result.output}"
-    assert result.exception is None or isinstance(result.exception, SystemExit), f"{told}\n{result.exception!r}"
+    assert result.exception is None or isinstance(result.exception, SystemExit), (
+        f"{told}\n{result.exception!r}"
+    )
     assert result.exit_code in (0, 1, 2, 3), told
     assert "Traceback" not in result.output, told
     assert "B001" not in result.output, told
