@@ -43,7 +43,7 @@ def _register_running(group: click.Group) -> None:
         "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads that send."
     )
     @click.option("--dev", is_flag=True, help="Apply on save (sandbox only).")
-    def run(session: Session, workers: int, dev: bool) -> None:  # noqa: FBT001
+    def run(session: Session, workers: int, dev: bool) -> None:
         """Run the daemon until SIGTERM, which finishes what is claimed; log lines on stderr (--json: JSON lines)."""
         _refuse_now(session)
         if dev and session.held_settings.delivery.mode == "live":

@@ -57,7 +57,7 @@ def _register_rights(group: click.Group) -> None:
     @command(group, "erase")
     @click.argument("customer")
     @click.option("--yes", is_flag=True, help="Do not ask.")
-    def erase(session: Session, customer: str, yes: bool) -> None:  # noqa: FBT001
+    def erase(session: Session, customer: str, yes: bool) -> None:
         """Forget a person; later files that name them change nothing and mail nobody."""
         with session.database.read() as connection:
             the_customer(connection, customer)

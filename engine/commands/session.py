@@ -144,7 +144,7 @@ def command(
     def decorate(function: Callable[..., int | None]) -> click.Command:
         @functools.wraps(function)
         def run(
-            project: Path | None, database_url: str | None, now_text: str | None, as_json: bool, quiet: int,  # noqa: FBT001
+            project: Path | None, database_url: str | None, now_text: str | None, as_json: bool, quiet: int,
             verbose: int, **arguments: Any,
         ) -> None:  # fmt: skip
             session = Session(project, database_url, now_text, as_json, verbose - quiet)

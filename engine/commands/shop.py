@@ -39,7 +39,7 @@ def register(group: click.Group) -> None:
     @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
     @click.option("--format", "form", type=click.Choice(["text", "json", "github", "sarif"]), default="text")
     @click.option("--fix", is_flag=True, help="Mend what can be mended safely.")
-    def validate_(session: Session, paths: tuple[Path, ...], form: str, fix: bool) -> int:  # noqa: FBT001
+    def validate_(session: Session, paths: tuple[Path, ...], form: str, fix: bool) -> int:
         """Check everything that can be known without customers."""
         settings = session.settings
         findings = validate(settings.root, settings, paths or None, lint=lint_project)
@@ -78,7 +78,7 @@ def register(group: click.Group) -> None:
     @click.option("--yes", is_flag=True, help="Do not ask.")
     @click.option("--backfill", is_flag=True, help="Place past customers where they would stand now.")
     @click.option("--allow-audience", type=int, help="Let this many customers through the brake.")
-    def apply_(session: Session, yes: bool, backfill: bool, allow_audience: int | None) -> None:  # noqa: FBT001
+    def apply_(session: Session, yes: bool, backfill: bool, allow_audience: int | None) -> None:
         """Make the folder's flows, templates and offers live."""
         settings, database = session.settings, session.database
         now = session.now(writing=True)

@@ -47,8 +47,8 @@ def _register_preview(group: click.Group) -> None:
         "--send-to", metavar="ADDRESS", help="Send the mails there, through the provider in the settings."
     )
     def preview(
-        session: Session, target: str, customer: str | None, sample: bool, locale: str | None, out: Path | None,  # noqa: FBT001
-        show: bool, as_text: bool, send_to: str | None,  # noqa: FBT001
+        session: Session, target: str, customer: str | None, sample: bool, locale: str | None, out: Path | None,
+        show: bool, as_text: bool, send_to: str | None,
     ) -> int:  # fmt: skip
         """Show a mail as it would go out: HTML, text, headers, size, findings; for a flow all its mails, as one page."""
         if customer is not None and sample:
@@ -178,7 +178,7 @@ def _register_demo(group: click.Group) -> None:
     )
     @click.option("--customers", type=click.IntRange(10, 100_000), default=2_000, show_default=True)
     @click.option("--again", is_flag=True, help="Start over where a demo was played before.")
-    def demo(session: Session, folder: Path, days: int, customers: int, again: bool) -> None:  # noqa: FBT001
+    def demo(session: Session, folder: Path, days: int, customers: int, again: bool) -> None:
         """Play a shop with a year of history for sixty virtual days, and show what came of it."""
         start = _start(session)
         if again:

@@ -58,7 +58,7 @@ def _register_ingest(group: click.Group) -> None:
         kind: str | None,
         form: str | None,
         pairs: tuple[str, ...],
-        backfill: bool,  # noqa: FBT001
+        backfill: bool,
     ) -> int:
         """Take in facts: customers, products, orders, carts, events, consents (CSV, JSON Lines, parquet, .gz)."""
         return _read_all(session, files, kind, form, mapping_of(pairs), backfill=backfill)
@@ -96,7 +96,7 @@ def _register_quarantine(group: click.Group) -> None:
         kind: str | None,
         form: str | None,
         pairs: tuple[str, ...],
-        backfill: bool,  # noqa: FBT001
+        backfill: bool,
     ) -> int:
         """Try again: files that were mended in quarantine/, or entries by number (default: everything)."""
         now = session.now(writing=True)

@@ -30,7 +30,7 @@ def register(group: click.Group) -> None:
         session: Session,
         paths: tuple[Path, ...],
         with_coverage: bool,
-        junit_file: Path | None,  # noqa: FBT001
+        junit_file: Path | None,
     ) -> int:
         """Play the scenarios under tests/ in virtual time."""
         settings = session.settings

@@ -41,7 +41,7 @@ from engine.journeys.versions import live_flows
 from engine.recommend.rebuild import rebuild
 from engine.runtime import nightly
 from engine.runtime.passes import Engine
-from engine.runtime.ticking import drive
+from engine.runtime.ticking import drive, next_moment
 from engine.settings import Settings
 
 CUSTOMER = "customer"
@@ -181,14 +181,26 @@ def _play(
     clock = start
     for number in order:
         line, moment = scenario.timeline[number], moments[number]
-        if moment - MOMENT > clock:
-            drive(engine, clock, moment - MOMENT, nights=nights)
+        _go_on(engine, clock, moment, nights=nights)
         first = newly_created and number == order[0]
         problems += _happen(stage, line, moment, zone, person if first else {"external_id": person["external_id"]})
         drive(engine, moment, moment, nights=nights)
         clock = moment
     _finish(engine, stage, clock, last_named(scenario, moments, zone), moments[0], nights=nights)
     return problems
+
+
+def _go_on(engine: Engine, clock: datetime, before: datetime, *, nights: bool) -> None:
+    """Let everything happen that is due before a moment, stopping at nothing else."""
+    if nights:
+        if before - MOMENT > clock:
+            drive(engine, clock, before - MOMENT)
+        return
+    while (upcoming := next_moment(engine, clock)) is not None:
+        clock = max(upcoming, clock + MOMENT)
+        if clock >= before:
+            return
+        drive(engine, clock, clock, nights=False)
 
 
 def _needs_nights(stage: Stage) -> bool:
@@ -213,8 +225,7 @@ def _finish(
         until = named + AFTERWARDS * 3
     else:
         until = named + LONGEST
-    if until > clock:
-        drive(engine, clock, until, nights=nights)
+    _go_on(engine, clock, until + MOMENT, nights=nights)
 
 
 def last_named(scenario: Scenario, moments: Sequence[datetime], zone: str) -> datetime:
