@@ -85,14 +85,14 @@ def drive(
             progress(moment, total)
         if moment >= until:
             return total
-        following = _next_moment(engine, moment)
+        following = next_moment(engine, moment)
         stops = (until, night, following, moment + every if every else None)
         moment = max(min(stop for stop in stops if stop is not None), moment + timedelta(microseconds=1))
         if beat is not None:
             moment = min(until, start + -(-(moment - start) // beat) * beat)
 
 
-def _next_moment(engine: Engine, now: datetime) -> datetime | None:
+def next_moment(engine: Engine, now: datetime) -> datetime | None:
     """Return the next moment at which a fact arrives or something of an open flow is due."""
     with engine.database.read() as connection:
         work = look(connection, engine.settings, now)
