@@ -1,35 +1,39 @@
-"""Measures ticks: at rest and with 1,000 new facts, the six starter flows together, on SQLite and PostgreSQL.
+"""Measures a pass on a shop of any size: at rest, with 1,000 new facts, and dispatch, the six starter flows together.
 
-Beside them, on the same facts, the loop that others run: load each customer through an ORM and evaluate in Python.
-Run: `python -m benchmarks.ticks --customers 100000 [--postgres URL]`. Prints ratios with the data's size.
+Comes in: an empty database and a number of customers. Goes out: seconds and rates. Wall time, the median of several
+passes; beside it the CPU time of this process, which a busy machine distorts less.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import shutil
 import statistics
-import sys
-import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
-
+from typing import Any, TypeVar
 
 from benchmarks import shop
+from benchmarks.facts import a_day_of_facts
+from benchmarks.loop import due_in_python
 from engine import settings as settings_module
+from engine.delivery import dispatch
+from engine.delivery.mailroom import Made
 from engine.delivery.outcome import Accepted
 from engine.deploy.apply import apply
-from engine.facts.ingest import ingest_rows
 from engine.project import init_project
-from engine.runtime import passes
 from engine.runtime.opening import open_engine
-from engine.store.database import Database, connect
+from engine.runtime.passes import Engine, run_pass
+from engine.settings import Settings
+from engine.store.database import Database
 from engine.store.migrate import ensure_current
+
+FACTS = 1_000
+ROUNDS = 7
+LOOPED = 20_000  # customers that the loop is measured on; it costs the same for each
+T = TypeVar("T")
 
 
 class Nothing:
@@ -37,111 +41,104 @@ class Nothing:
 
     name = "nothing"
 
-    def hand_over(self, mails: Any) -> list[Any]:
+    def hand_over(self, mails: Sequence[Any]) -> list[Any]:
+        """Accept everything."""
         return [Accepted(mail.key) for mail in mails]
 
     def check(self) -> list[str]:
+        """Find nothing wrong."""
         return []
 
     def close(self) -> None:
-        return None
+        """Have nothing to close."""
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    result = call()
-    return time.perf_counter() - start, result
+@dataclass(slots=True)
+class Timing:
+    """Wall and CPU seconds of something done several times."""
+
+    wall: list[float]
+    cpu: list[float]
+
+    @classmethod
+    def none(cls) -> Timing:
+        """Return a timing of nothing yet."""
+        return cls([], [])
+
+    def of(self, call: Callable[[], T]) -> T:
+        """Do it once more."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = call()
+        self.wall.append(time.perf_counter() - wall)
+        self.cpu.append(time.process_time() - cpu)
+        return result
+
+    def told(self) -> str:
+        """Return the medians, in milliseconds."""
+        wall, cpu = statistics.median(self.wall) * 1000, statistics.median(self.cpu) * 1000
+        return f"{wall:10,.1f} ms ({cpu:,.1f} ms of this process's CPU)"
 
 
-def new_facts(database: Database, settings: Any, round_no: int, count: int, customers: int) -> None:
-    """Ingest `count` facts of a mixed day: orders, carts, views."""
-    now = shop.NOW + timedelta(minutes=round_no)
-    orders, carts, views = [], [], []
-    for number in range(count):
-        customer = f"c{(number * 7919 + round_no * 104_729) % customers + 1}"
-        sku, at = f"P{number % shop.PRODUCTS}", now.isoformat()
-        if number % 10 < 3:
-            orders.append({"order_id": f"n{round_no}-{number}", "customer": customer, "placed_at": at, "total": 40,
-                           "lines": [{"sku": sku, "quantity": 1, "price": 40}]})  # fmt: skip
-        elif number % 10 < 7:
-            carts.append({"cart_id": f"k{round_no}-{number}", "customer": customer, "updated_at": at, "value": 60,
-                          "lines": [{"sku": sku, "quantity": 1, "price": 60}]})  # fmt: skip
-        else:
-            views.append({"id": f"v{round_no}-{number}", "event": "product_viewed", "customer": customer, "at": at, "sku": sku})
-    for kind, rows in (("orders", orders), ("carts", carts), ("events", views)):
-        ingest_rows(database, kind, rows, settings=settings, now=now)  # type: ignore[arg-type]
-
-
-def measure(database: Database, settings: Any, customers: int) -> dict[str, Any]:
-    seconds: dict[str, Any] = {}
-    ensure_current(database)
-    seconds["build"], _ = timed(lambda: shop.build(database, customers))
-    seconds["apply"], _ = timed(lambda: apply(database, settings, now=shop.NOW, who="bench"))
-    engine = open_engine(settings, database)
-    engine = replace(engine, exits=replace(engine.exits, mailbox=Nothing()))
-    seconds["first tick"], _ = timed(lambda: passes.run_pass(engine, shop.NOW))
-    rest = [timed(lambda: passes.run_pass(engine, shop.NOW))[0] for _ in range(20)]
-    seconds["at rest"] = statistics.median(rest)
-    with_facts, dispatched = [], []
-    for round_no in range(1, 6):
-        new_facts(database, settings, round_no, 1_000, customers)
-        now = shop.NOW + timedelta(minutes=round_no)
-        with Undispatched():
-            with_facts.append(timed(lambda now=now: passes.run_pass(engine, now))[0])
-        taken, report = timed(lambda now=now: passes.run_pass(engine, now))
-        handed = sum(report.outcomes.values())
-        dispatched.append((handed, taken))
-    seconds["1,000 facts"] = statistics.median(with_facts)
-    total = sum(count for count, _ in dispatched)
-    seconds["render, gate and hand over, messages/s"] = total / max(sum(taken for _, taken in dispatched), 1e-9)
-    return seconds
-
-
-class Undispatched:
-    """Leaves dispatch out of a pass, to measure entering and advancing alone."""
-
-    def __enter__(self) -> None:
-        self.kept = passes._dispatch_all
-        passes._dispatch_all = lambda *_: None  # type: ignore[assignment]
-
-    def __exit__(self, *_: object) -> None:
-        passes._dispatch_all = self.kept
-
-
-def project(folder: Path) -> Any:
+def open_shop(database: Database, folder: Path, customers: int) -> Engine:
+    """Build the shop, apply the starter flows, and return an engine whose provider does nothing."""
     init_project(folder)
-    return settings_module.load(folder)
+    settings: Settings = settings_module.load(folder)
+    ensure_current(database)
+    shop.build(database, customers)
+    timing = Timing.none()
+    timing.of(lambda: apply(database, settings, now=shop.NOW, who="bench"))
+    print(f"  {'apply the six flows':<34}{timing.told()}")
+    engine = open_engine(settings, database)
+    worker = replace(engine.worker, wait_for_rate=lambda _count: None)
+    return replace(engine, exits=replace(engine.exits, mailbox=Nothing()), worker=worker)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--customers", type=int, default=100_000)
-    parser.add_argument("--postgres", help="URL of an empty PostgreSQL database")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="homing-bench-"))
+def measure(database: Database, folder: Path, customers: int) -> None:
+    """Print the figures of one database with so many customers."""
+    kind = "SQLite" if database.is_sqlite else "PostgreSQL"
+    print(f"{kind}: {customers:,} customers, {3 * customers:,} orders, {10 * customers:,} events", flush=True)
+    engine = open_shop(database, folder, customers)
+    first, rest, ticks = Timing.none(), Timing.none(), Timing.none()
+    first.of(lambda: run_pass(engine, shop.NOW))
+    for _ in range(50):
+        rest.of(lambda: run_pass(engine, shop.NOW))
+    mails, handed = Timing.none(), 0
+    with rendered(engine):
+        for number in range(1, ROUNDS + 1):
+            now = shop.NOW + timedelta(minutes=number)
+            a_day_of_facts(database, engine.settings, now, FACTS, customers, name=f"round{number}")
+            ticks.of(lambda now=now: run_pass(engine, now, sending=False))  # type: ignore[misc]
+            handed += sum(mails.of(lambda now=now: run_pass(engine, now)).outcomes.values())  # type: ignore[misc]
+    print(f"  {'first tick':<34}{first.told()}")
+    print(f"  {'tick at rest':<34}{rest.told()}")
+    print(f"  {'tick with 1,000 new facts':<34}{ticks.told()}")
+    wall, cpu = handed / sum(mails.wall), handed / sum(mails.cpu)
+    print(f"  {'gated dispatch, groups of 10':<34}{wall:10,.0f} mails/s ({cpu:,.0f} a second of CPU)")
+    _loop(database, customers, statistics.median(ticks.cpu))
+
+
+def _loop(database: Database, customers: int, tick: float) -> None:
+    looped, most = Timing.none(), min(LOOPED, customers)
+    looped.of(lambda: due_in_python(database, shop.NOW, shop.NOW - timedelta(minutes=1), most))
+    whole = looped.cpu[0] * customers / most
+    print(
+        f"  {'the loop over everybody, ORM':<34}{whole:10,.1f} s of CPU (from {most:,} customers), {whole / tick:,.0f} ticks",
+        flush=True,
+    )
+
+
+@contextmanager
+def rendered(engine: Engine) -> Iterator[None]:
+    """Hand every message the same finished mail, so that the gate, the hand-over and the records are measured alone."""
+    make, known = dispatch.make_mails, []
+
+    def made(connection: Any, claimed: Sequence[Any], *rest: Any) -> list[Made]:
+        if not known:
+            known.append(make(connection, claimed[:1], *rest)[0].mail)
+        return [Made(message, mail=known[0]) for message in claimed]
+
+    dispatch.make_mails = made
     try:
-        settings = project(folder / "shop")
-        found = {}
-        places = [("sqlite", "sqlite:///bench.db")] + ([("postgresql", arguments.postgres)] if arguments.postgres else [])
-        for name, url in places:
-            database = connect(url, folder)
-            found[name] = measure(database, settings, arguments.customers)
-            print_one(name, arguments.customers, found[name], sys.stderr)
-            database.close()
-        if arguments.json:
-            print(json.dumps(found, indent=2))
+        yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def print_one(name: str, customers: int, seconds: dict[str, Any], out: Any) -> None:
-    print(f"{name}: {customers:,} customers, {3 * customers:,} orders, {10 * customers:,} events", file=out)
-    for what, value in seconds.items():
-        shown = f"{value:,.0f}" if what.endswith("/s") else f"{value * 1000:,.1f} ms"
-        print(f"  {what:<42} {shown:>14}", file=out)
-
-
-if __name__ == "__main__":
-    main()
-
+        dispatch.make_mails = make

@@ -32,7 +32,7 @@ from engine.store.migrate import ensure_current
 from engine.store.tables import customers, enrollments, journal, messages
 
 DAYS = 60
-BEAT = timedelta(minutes=30)  # the demo's daemon ticks this often; the real one every few seconds
+BEAT = timedelta(hours=1)  # the demo's daemon ticks this often; the real one every few seconds
 SEED = 7
 _KINDS: Mapping[str, Kind] = {kind: kind for kind in KINDS}
 Progress = Callable[[str, float], None]

@@ -155,7 +155,7 @@ def _is_table(name: str) -> bool:
 
 def _postgres_scans(connection: Connection, statement: str, parameters: Any) -> Iterator[str]:
     told = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar()
-    plan = json.loads(told) if isinstance(told, str) else told
+    plan: Any = json.loads(told) if isinstance(told, str) else told
     yield from _whole(plan[0]["Plan"], limited=False)
 
 

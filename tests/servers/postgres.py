@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +26,7 @@ import psycopg
 from sqlalchemy import URL, make_url
 
 ENVIRONMENT = "HOMING_TEST_POSTGRES"
-_NOT_DURABLE = (
+NOT_DURABLE = (
     "fsync=off",
     "full_page_writes=off",
     "shared_buffers=64MB",
@@ -43,8 +43,14 @@ class ServerMissing(Exception):
 class Postgres:
     """A running server: makes databases, and can be stopped and started by tests that want to see it fail."""
 
-    def __init__(self, url: URL, folder: Path | None = None, binaries: Path | None = None) -> None:
-        self._admin, self._folder, self._binaries = url, folder, binaries
+    def __init__(
+        self,
+        url: URL,
+        folder: Path | None = None,
+        binaries: Path | None = None,
+        settings: Sequence[str] = NOT_DURABLE,
+    ) -> None:
+        self._admin, self._folder, self._binaries, self._settings = url, folder, binaries, settings
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
         self._prefix = f"homing_test_{os.getpid()}"
@@ -73,7 +79,7 @@ class Postgres:
         if self._folder is None or self._binaries is None:
             return
         log = (self._folder / "log").open("ab")
-        settings = [part for setting in _NOT_DURABLE for part in ("-c", setting)]
+        settings = [part for setting in self._settings for part in ("-c", setting)]
         command: list[str | Path] = [
             self._binaries / "postgres",
             "-D",
@@ -116,8 +122,8 @@ class Postgres:
 
 
 @contextmanager
-def postgres_server() -> Iterator[Postgres]:
-    """Give a server for the length of the block; raise ServerMissing where none can be had."""
+def postgres_server(settings: Sequence[str] = NOT_DURABLE) -> Iterator[Postgres]:
+    """Give a server with these settings for the length of the block; raise ServerMissing where none can be had."""
     given = os.environ.get(ENVIRONMENT)
     if given:
         url = make_url(given).set(drivername="postgresql+psycopg")
@@ -132,6 +138,7 @@ def postgres_server() -> Iterator[Postgres]:
             URL.create("postgresql+psycopg", "postgres", database="postgres", query={"host": str(folder)}),
             folder,
             binaries,
+            settings,
         )
         server.start()
         try:
