@@ -224,7 +224,7 @@ def suppress(
 
 
 def _leave(
-    connection: Connection, customer_id: int, now: datetime, scope: Scope, reason: str = "exited: suppressed"
+    connection: Connection, customer_id: int, now: datetime, scope: Scope, reason: str = "suppressed"
 ) -> None:
     live = live_enrollments(connection, customer_id)
     versions = select(flow_versions.c.hash, flow_versions.c.definition).where(
@@ -248,7 +248,7 @@ def erase(connection: Connection, customer_id: int, *, now: datetime) -> None:
     insert_new(
         connection, erased, [{"hash": meta.keyed_hash(key, name), "at": now} for name in sorted(names)]
     )
-    _leave(connection, customer_id, now, "all", "exited: erased")
+    _leave(connection, customer_id, now, "all")
     _forget_facts(connection, customer_id, names)
     _forget_story(connection, customer_id)
     blank = {column.name: None for column in customers.c if column.nullable}
