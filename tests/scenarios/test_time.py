@@ -289,18 +289,20 @@ def test_an_unchanged_trigger_keeps_its_moments(here: World) -> None:
     assert here.sent == [("03-01 13:00", "ann", "other")]
 
 
-def test_a_removed_flow_sends_nothing_more(here: World) -> None:
-    """A flow whose file is gone neither enters nor sends."""
+def test_nobody_enters_a_removed_flow(here: World) -> None:
+    """A flow whose file is gone lets nobody in any more."""
     here.flow(THREE)
-    here.customer()
+    here.customer("ann")
+    here.customer("bob")
     here.apply()
-    here.event("checkout_started")
+    here.event("checkout_started", "ann")
     here.go_on(hours=1)
     (here.root / "flows/three.yaml").unlink()
     here.apply()
-    here.event("checkout_started", checkout_id="b")
+    here.event("checkout_started", "bob")
     here.go_on(days=5)
-    assert here.steps() == ["first"]
+    assert here.steps("bob") == []
+    assert len(here.inside) == 1
 
 
 # ── people ───────────────────────────────────────────────────────────────────────────────────────────────────────────
