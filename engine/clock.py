@@ -51,3 +51,8 @@ def machine_seconds() -> float:
 def machine_now() -> datetime:
     """Return the machine's wall time in UTC whatever clock decisions use: for leases that other processes read."""
     return datetime.now(UTC)
+
+
+def sleep(seconds: float) -> None:
+    """Let that much machine time pass."""
+    time.sleep(seconds)

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -273,6 +274,14 @@ class _Reader:
             self.add("S105", f'"{values["timezone"]}" is not an IANA time zone', "shop", "timezone", help="for example Europe/Berlin")
             values["timezone"] = "UTC"
         extra = {key: value for key, value in self.table("shop").items() if key not in known}
+        for key in sorted(set(extra) - set(SECTIONS["shop"])):
+            # Any key may stand in [shop], for templates; one that nearly is a known one hardly was meant so.
+            near = get_close_matches(key, SECTIONS["shop"], n=1, cutoff=0.8)
+            if near:
+                effect = f"templates find it as shop.{key}; {near[0]} keeps its default"
+                hint = f'did you mean "{near[0]}"?'
+                self.add("S104", f'"{key}" is no key of [shop] that Homing uses', "shop", key, severity="warning",
+                         effect=effect, help=hint)  # fmt: skip
         return Shop(**values, extra=extra)
 
     def _delivery(self) -> Delivery:

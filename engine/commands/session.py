@@ -26,7 +26,7 @@ from engine.calendar import at_wall
 from engine.clock import SystemClock
 from engine.errors import FindingsError, HomingError, UsageError
 from engine.facts.customers import find_customer, likely_customer
-from engine.flows.report import render_text
+from engine.flows.report import as_data, render_text
 from engine.runtime.opening import effective_settings, place_clock
 from engine.settings import Settings
 from engine.store.database import Database, connect, outside, to_json
@@ -179,9 +179,14 @@ def _guarded(session: Session, call: Callable[[], int | None]) -> int:
     try:
         return call() or 0
     except FindingsError as error:
-        click.echo(printable(render_text(error.findings, colour=False)), err=True)
+        if session.as_json:
+            session.document(as_data(error.findings))
+        else:
+            click.echo(printable(render_text(error.findings, colour=False)), err=True)
         return error.exit_code
     except HomingError as error:
+        if session.as_json:
+            session.document({"error": str(error)})
         click.echo(printable(f"error: {error}"), err=True)
         return error.exit_code
     except DBAPIError as error:

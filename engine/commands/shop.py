@@ -41,6 +41,7 @@ def register(group: click.Group) -> None:
     @click.option("--fix", is_flag=True, help="Mend what can be mended safely.")
     def validate_(session: Session, paths: tuple[Path, ...], form: str, fix: bool) -> int:
         """Check everything that can be known without customers."""
+        session.as_json = session.as_json or form == "json"
         settings = session.settings
         findings = validate(settings.root, settings, paths or None, lint=lint_project)
         if fix:

@@ -15,6 +15,7 @@ from engine.calendar import local
 _SENTENCES: Mapping[str, str] = {
     "entered": "entered the flow",
     "held_out": "belongs to the holdout: gets nothing, and is compared with the others",
+    "turned_away": "came to the door, but the trigger's `where` did not hold",
     "refused": "was not let in, because {reason}",
     "due": "{step} fell due",
     "sent": "{step} was handed over and accepted",
@@ -54,7 +55,7 @@ _PREFIXES: Mapping[str, str] = {
     "exited": "this came true: {rest}",
     "re_entry": "its re_entry rule forbids it: {rest}",
 }
-_TELLING = ("entered", "held_out", "refused", "skipped", "exited", "took", "dropped")
+_TELLING = ("turned_away", "entered", "held_out", "refused", "skipped", "exited", "took", "dropped")
 
 
 def sentences(story: Mapping[str, Any], zone: str) -> Iterator[str]:

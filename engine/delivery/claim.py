@@ -7,7 +7,7 @@ are of machine time and last at most 60 s. What a dead worker held comes back: c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -45,11 +45,20 @@ class Claimed:
     enrollment: Any
 
 
-def recover(connection: Connection, now: datetime, machine_now: datetime) -> int:
-    """Take back what workers held whose lease has run out; return how many messages became `unknown`."""
+def recover(
+    connection: Connection, now: datetime, machine_now: datetime, is_gone: Callable[[str], bool] = lambda _: False
+) -> int:
+    """Take back what workers held whose lease has run out, or who are known to be gone (`is_gone` of their name).
+
+    Return how many messages became `unknown`.
+    """
     table = messages.c
-    gone = (UNSETTLED, table.state != "pending", table.lease_until < machine_now)
-    lost = connection.execute(select(table.id, table.state).where(*gone)).all()
+    held = select(table.id, table.state, table.claimed_by, table.lease_until).where(UNSETTLED, table.state != "pending")
+    lost = [
+        row
+        for row in connection.execute(held)
+        if row.lease_until is None or row.lease_until < machine_now or is_gone(row.claimed_by or "")
+    ]
     if not lost:
         return 0
     back = [row.id for row in lost if row.state == "claimed"]

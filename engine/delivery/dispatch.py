@@ -88,7 +88,7 @@ class Worker:
 
     `may_go_on` is asked before each group with the flows that were closed when the messages were claimed: False as soon
     as another one is paused, or the program is to end (`stopping`). `wait_for_rate` returns when that many mails may
-    leave by a real provider. `most` is how many messages are claimed at once.
+    leave by a real provider. `is_gone` tells that a worker of that name has died. `most` is how many messages are claimed at once.
     """
 
     name: str
@@ -97,6 +97,7 @@ class Worker:
     may_go_on: Callable[[Collection[str]], bool] = lambda _closed: True
     wait_for_rate: Callable[[int], None] = lambda _count: None
     stopping: Callable[[], bool] = lambda: False
+    is_gone: Callable[[str], bool] = lambda _name: False
     most: int = CLAIM
 
 
@@ -118,7 +119,7 @@ def dispatch(
     """
     tally = Tally()
     with database.write() as connection:
-        recover(connection, at.now, worker.machine_now())
+        recover(connection, at.now, worker.machine_now(), worker.is_gone)
         claimed = claim(
             connection, worker.name, due_by or at.now, worker.machine_now(), closed, limit or worker.most
         )

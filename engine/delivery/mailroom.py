@@ -274,7 +274,7 @@ def metadata_of(message: Claimed, person: Mapping[str, Any]) -> dict[str, str]:
     """Return what a mail carries about itself, for people and for the provider's events: no address."""
     return {
         "flow": message.flow,
-        "version": message.version[:12],
+        "version": message.version,
         "step": message.step,
         "message": message.key,
         "customer": person.get("external_id") or str(message.customer_id),

@@ -117,13 +117,15 @@ def put_live(
     at = Round(now, settings)
     live = live_flows(connection)
     for change in changes:
-        if change.change in ("new", "behaviour"):
+        anew = change.change in ("new", "behaviour")
+        if anew or (backfill and change.change != "removed"):
             old = before[change.flow].flow.triggers if change.change == "behaviour" else ()
-            zone, placing = settings.shop.timezone, backfill and change.change == "new"
-            arm_everyone(connection, live[change.flow], zone, now, placing=placing, before=old)
+            zone = settings.shop.timezone
+            arm_everyone(connection, live[change.flow], zone, now, placing=backfill, before=old)
+        if anew:
             remember_members(connection, live[change.flow], at)
-            if backfill and change.change == "new":
-                _place_past(connection, live[change.flow].flow, now)
+        if backfill and change.change != "removed":
+            _place_past(connection, live[change.flow].flow, now)
 
 
 # ── comparing ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select
@@ -50,13 +51,13 @@ def enter(connection: Connection, live: LiveFlow, candidates: Sequence[Candidate
     ids = [candidate.customer_id for candidate in candidates]
     people = read_people(connection, ids, [live.flow], at)
     history = _history(connection, live.flow.name, ids)
-    asks = [_asks(live.flow, candidate, at) for candidate in candidates]
-    truth = _truths(connection, live.flow, candidates, asks, at)
+    doors = _doors(live.flow, candidates, at)
+    truth = _truths(connection, live.flow, candidates, [door.asks for door in doors], at)
     rows, refusals = [], []
-    for candidate, own_asks, own_truth in zip(candidates, asks, truth, strict=True):
+    for candidate, door, own_truth in zip(candidates, doors, truth, strict=True):
         person = people[candidate.customer_id]
         past = history[candidate.customer_id]
-        admission = admit(live.flow, candidate, person, past, own_truth, at)
+        admission = admit(live.flow, door, candidate, person, past, own_truth, at)
         if admission is None:
             continue
         if admission.state is not None:
@@ -64,7 +65,7 @@ def enter(connection: Connection, live: LiveFlow, candidates: Sequence[Candidate
             past.append(PastEntry(candidate.occurrence, scope, candidate.entered_at, admission.state in LIVE))
             rows.append(_enrollment(live, candidate, admission.state, scope))
         elif admission.reason != ALREADY:
-            refusals.append(_refusal(live.flow, candidate, admission, own_asks, own_truth, at))
+            refusals.append(_refusal(live.flow, candidate, admission, door.asks, own_truth, at))
     journal.write(connection, refusals)
     return _insert(connection, live, rows, at)
 
@@ -72,12 +73,27 @@ def enter(connection: Connection, live: LiveFlow, candidates: Sequence[Candidate
 # ── the pure part ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What is asked of everybody who comes by one trigger: its `where`, what would end it at once, what must hold."""
+
+    where: Ask | None
+    exits: tuple[Ask, ...]
+    entry: tuple[Ask, ...]
+    asks: tuple[Ask, ...]
+
+
 def admit(
-    flow: Flow, candidate: Candidate, person: Person, past: Sequence[PastEntry], truth: Mapping[Ask, bool], at: Round
+    flow: Flow,
+    door: Door,
+    candidate: Candidate,
+    person: Person,
+    past: Sequence[PastEntry],
+    truth: Mapping[Ask, bool],
+    at: Round,
 ) -> Admission | None:
     """Return what becomes of a candidate; None: the trigger's `where` does not hold, so nothing happened at all."""
-    where = _where_ask(flow, candidate)
-    if where is not None and not truth[where]:
+    if door.where is not None and not truth[door.where]:
         return None
     refused = refused_by_re_entry(flow.re_entry, candidate, past, person.zone)
     if refused is not None:
@@ -85,9 +101,9 @@ def admit(
     leaving = leave_reason(flow, person, truth)
     if leaving is not None:
         return Admission(None, leaving)
-    for clause in entry_clauses(flow, candidate.trigger_no, at):
-        if not truth[Ask(clause)]:
-            return Admission(None, f"condition_false: {clause.text}")
+    for ask in door.entry:
+        if not truth[ask]:
+            return Admission(None, f"condition_false: {ask.clause.text}")
     if held_out(flow, person.identity, at.settings.policy.global_holdout):
         return Admission("held_out", "holdout")
     return Admission("active")
@@ -98,10 +114,17 @@ def entry_clauses(flow: Flow, trigger_no: int, at: Round) -> tuple[Clause, ...]:
     return (*at.rules(flow).exclude, *flow.enter_if, *flow.only_if, *segment_clause(flow, trigger_no))
 
 
-def _asks(flow: Flow, candidate: Candidate, at: Round) -> tuple[Ask, ...]:
-    where = _where_ask(flow, candidate)
-    exits = tuple(Ask(clause, after_entry=True) for clause in flow.exit_when)
-    return (*((where,) if where else ()), *exits, *(Ask(c) for c in entry_clauses(flow, candidate.trigger_no, at)))
+def _doors(flow: Flow, candidates: Sequence[Candidate], at: Round) -> list[Door]:
+    """Return each candidate's door; those who come by the same trigger share one."""
+    known: dict[tuple[int, bool], Door] = {}
+    for candidate in candidates:
+        key = (candidate.trigger_no, bool(candidate.gathered))
+        if key not in known:
+            where = _where_ask(flow, candidate)
+            exits = tuple(Ask(clause, after_entry=True) for clause in flow.exit_when)
+            entry = tuple(Ask(clause) for clause in entry_clauses(flow, candidate.trigger_no, at))
+            known[key] = Door(where, exits, entry, (*((where,) if where else ()), *exits, *entry))
+    return [known[candidate.trigger_no, bool(candidate.gathered)] for candidate in candidates]
 
 
 def _where_ask(flow: Flow, candidate: Candidate) -> Ask | None:
@@ -115,12 +138,17 @@ def _where_ask(flow: Flow, candidate: Candidate) -> Ask | None:
     if not tests:
         return None
     scope: Scope = "product" if isinstance(trigger, ProductTrigger | ReplenishTrigger) else "trigger"
-    return Ask(Clause(Of(scope, tests), "where"))
+    return Ask(_where_clause(scope, tests))
+
+
+@lru_cache(maxsize=256)
+def _where_clause(scope: Scope, tests: tuple[FieldTest, ...]) -> Clause:
+    return Clause(Of(scope, tests), "where")
 
 
 def fitting(connection: Connection, flow: Flow, candidates: Sequence[Candidate], at: Round) -> list[Candidate]:
     """Return the candidates that pass their trigger's `where`, for those that are gathered before they enter."""
-    wheres = [_where_ask(flow, candidate) for candidate in candidates]
+    wheres = [door.where for door in _doors(flow, candidates, at)]
     asks = [(where,) if where is not None else () for where in wheres]
     truth = _truths(connection, flow, candidates, asks, at)
     return [c for c, where, own in zip(candidates, wheres, truth, strict=True) if where is None or own[where]]
@@ -134,10 +162,11 @@ def _truths(
 ) -> list[Mapping[Ask, bool]]:
     """Return the truth of each candidate's clauses: one statement for each trigger of the flow that has candidates."""
     result: list[Mapping[Ask, bool]] = [{} for _ in candidates]
-    groups: dict[tuple[Ask, ...], list[int]] = defaultdict(list)
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for index, own in enumerate(asks):
-        groups[own].append(index)
-    for own, indexes in groups.items():
+        groups[tuple(map(id, own))].append(index)
+    for indexes in groups.values():
+        own = asks[indexes[0]]
         if own:
             subjects = [subject_of(candidates[index]) for index in indexes]
             found = truths(
@@ -262,12 +291,21 @@ def _insert(connection: Connection, live: LiveFlow, rows: Sequence[Mapping[str, 
     return len(entries)
 
 
+def _remembered(candidate: Candidate) -> dict[str, Any]:
+    """Return what the conditions of a refused entry were asked about, for `why`."""
+    return {
+        "since_at": candidate.since_at.isoformat(), "event_id": candidate.event_id, "order_id": candidate.order_id,
+        "cart_id": candidate.cart_id, "sku": candidate.sku, "trigger": dict(candidate.trigger),
+    }  # fmt: skip
+
+
 def _refusal(
     flow: Flow, candidate: Candidate, admission: Admission, asks: Sequence[Ask], truth: Mapping[Ask, bool], at: Round
 ) -> journal.Entry:
     detail = {
         "occurrence": candidate.occurrence,
         "entered_at": candidate.entered_at.isoformat(),
+        "asked_about": _remembered(candidate),
         "clauses": journal.clauses(asks, truth),
     }
     return journal.entry(at.now, flow.name, candidate.customer_id, "refused", admission.reason, detail=detail)

@@ -39,8 +39,13 @@ class LiveFlow:
 
     @property
     def open(self) -> bool:
-        """Whether customers may enter and mails may go."""
-        return self.active and not self.paused and not self.frozen
+        """Whether customers may enter; those inside a flow that was removed finish it."""
+        return self.active and not self.stopped
+
+    @property
+    def stopped(self) -> bool:
+        """Whether neither entries nor mails may go on until somebody resumes the flow."""
+        return self.paused or self.frozen
 
 
 def live_flows(connection: Connection, *, paused_all: bool = False) -> dict[str, LiveFlow]:

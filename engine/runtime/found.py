@@ -64,7 +64,7 @@ class Looking:
         row: Row[Any],
         flow: Flow,
     ) -> dict[str, ClauseTruth]:
-        subject = subject_of(inside) if inside is not None else _at_the_door(row, flow)
+        subject = subject_of(inside) if inside is not None else _at_the_door(row)
         try:
             truths = {truth.clause: truth for truth in self._truths(asks, subject, row.at, flow)}
             doubtful = [ask for ask in asks if truths[ask.clause.text].holds != held[ask.clause.text]]
@@ -82,17 +82,16 @@ class Looking:
         )
 
 
-def _at_the_door(row: Row[Any], flow: Flow) -> Subject:
-    """Return whom a refused entry was asked about: with `quiet_for` exits counted from the fact, not from the entry."""
-    told = (row.detail or {}).get("entered_at")
-    entered = datetime.fromisoformat(told) if told else row.at
-    quiet = [
-        trigger.quiet_for
-        for trigger in flow.triggers
-        if isinstance(trigger, EventTrigger) and trigger.quiet_for
-    ]
-    since = entered - max((each.approximate for each in quiet), default=timedelta(0))
-    return Subject(row.customer_id, entered, since)
+def _at_the_door(row: Row[Any]) -> Subject:
+    """Return whom a refused entry was asked about, as the journal remembers it."""
+    detail = row.detail or {}
+    entered = datetime.fromisoformat(detail["entered_at"]) if detail.get("entered_at") else row.at
+    about = detail.get("asked_about") or {}
+    since = datetime.fromisoformat(about["since_at"]) if about.get("since_at") else entered
+    return Subject(
+        row.customer_id, entered, since, about.get("event_id"), about.get("order_id"), about.get("cart_id"),
+        about.get("sku"), about.get("trigger") or {},
+    )  # fmt: skip
 
 
 def _with_found(clause: Mapping[str, Any], truth: ClauseTruth | None) -> dict[str, Any]:

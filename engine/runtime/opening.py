@@ -133,14 +133,37 @@ def open_engine(
         switch.may_go_on,
         pace.wait,
         switch.stopping,
+        is_gone,
         pace.most_claimed if held.delivery.provider != MAILBOX else CLAIM,
     )
     return Engine(held, database, open_exits(held, environ), worker)
 
 
 def own_name() -> str:
-    """Return the name of this program among the workers: machine and process."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """Return the name of this program among the workers: machine, process, and the space that its number counts in."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_process_space()}"
+
+
+def is_gone(name: str) -> bool:
+    """Return whether the program of that name ran on this machine and does not any more; False where nobody can say."""
+    parts = name.split(":")
+    if len(parts) < 3 or parts[0] != socket.gethostname() or parts[2] != _process_space() or parts[2] == "?":
+        return False
+    try:
+        os.kill(int(parts[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def _process_space() -> str:
+    """Return what tells containers apart whose process numbers have nothing to do with each other."""
+    try:
+        return str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:
+        return "?"
 
 
 def mailbox_of(settings: Settings) -> Path:

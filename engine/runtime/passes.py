@@ -181,7 +181,7 @@ def look(connection: Connection, settings: Settings, now: datetime) -> Work:
     live = live_flows(connection, paused_all=known.get(rails.PAUSED_ALL) is not None)
     applied = applied_sources(connection, known.get(STAMP))
     at = Round(now, settings, listened_names(live.values()), applied.offers)
-    closed = tuple(name for name, each in live.items() if not each.open)
+    closed = tuple(name for name, each in live.items() if each.stopped)
     agenda = read_agenda(connection, [name for name, each in live.items() if each.open], closed)
     return Work(at, live, closed, applied.library, bytes.fromhex(known.get(meta.SECRET) or ""), agenda)
 
@@ -473,7 +473,7 @@ def _braked_sends(connection: Connection, work: Work) -> list[str]:
     frozen = []
     for flow, due in connection.execute(query).all():
         live = work.live.get(flow)
-        reason = rails.brake_on_sends(connection, live, due, work.at) if live is not None and live.open else None
+        reason = rails.brake_on_sends(connection, live, due, work.at) if live is not None and not live.stopped else None
         if reason is not None:
             rails.freeze(connection, flow, reason, work.at.now)
             log.error("flow %s is frozen: it %s", flow, reason)

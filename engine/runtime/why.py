@@ -21,6 +21,7 @@ from engine.journeys.program import Program
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows, programs
 from engine.policy.consent import granted_topics, suppressed_kinds
+from engine.runtime.doorstep import turned_away
 from engine.runtime.found import Looking
 from engine.store.tables import enrollments, flows, journal, messages, timers
 
@@ -60,7 +61,10 @@ def _story(connection: Connection, customer_id: int, live: LiveFlow, at: Round) 
         "flow": name,
         "entered": any(row.state != "held_out" for row in inside),
         "enrollments": [_enrollment(row) for row in inside],
-        "decisions": [_decision(row, looking) for row in rows],
+        "decisions": sorted(
+            [*(_decision(row, looking) for row in rows), *turned_away(connection, customer_id, live, at)],
+            key=lambda decision: decision["at"],
+        ),
         "messages": _messages(connection, customer_id, name),
         "next": _next(connection, customer_id, live, inside),
     }
