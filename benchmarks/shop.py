@@ -13,14 +13,21 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import func, literal_column, select, text
+from sqlalchemy import table as sql_table
 
 from engine.store.database import Database
 from engine.store.types import to_micros
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 PRODUCTS = 1_000
-ZONES = (("DE", "Europe/Berlin"), ("JP", "Asia/Tokyo"), ("US", "America/New_York"), ("GB", "Europe/London"), ("TW", "Asia/Taipei"))
+ZONES = (
+    ("DE", "Europe/Berlin"),
+    ("JP", "Asia/Tokyo"),
+    ("US", "America/New_York"),
+    ("GB", "Europe/London"),
+    ("TW", "Asia/Taipei"),
+)
 CHUNK = 20_000
 
 COLUMNS = {
@@ -51,7 +58,17 @@ def build(database: Database, customers: int, seed: int = 1) -> None:
     _settle(database)
 
 
-_PRODUCT_COLUMNS = ("sku", "title", "category", "price", "currency", "url", "image_url", "days_of_supply", "first_seen_at")
+_PRODUCT_COLUMNS = (
+    "sku",
+    "title",
+    "category",
+    "price",
+    "currency",
+    "url",
+    "image_url",
+    "days_of_supply",
+    "first_seen_at",
+)
 
 
 def _products(database: Database) -> Iterator[Sequence[Any]]:
@@ -89,7 +106,11 @@ def _customer(number: int, rng: random.Random, made: dict[str, list[Sequence[Any
         stamp = _time(moment, sqlite)
         made["orders"].append((order_id, identity, stamp, "placed", stamp, total, 0, stamp))
         made["order_lines"].append((order_id, 1, sku, 1.0, total))
-        told = {"order_id": order_id, "value": total / 10_000, "lines": [{"sku": sku, "quantity": 1, "price": total / 10_000}]}
+        told = {
+            "order_id": order_id,
+            "value": total / 10_000,
+            "lines": [{"sku": sku, "quantity": 1, "price": total / 10_000}],
+        }
         made["events"].append(
             (base + place + 1, f"order:{order_id}:placed", identity, "order_placed", stamp, stamp, total, order_id, None, None,
              json.dumps(told), False)
@@ -122,7 +143,9 @@ def _settle(database: Database) -> None:
     with database.write() as connection:
         if not database.is_sqlite:
             for table in ("customers", "events"):
-                connection.execute(
-                    text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))")  # noqa: S608
+                sequence = func.pg_get_serial_sequence(table, "id")
+                highest = (
+                    select(func.max(literal_column("id"))).select_from(sql_table(table)).scalar_subquery()
                 )
+                connection.execute(select(func.setval(sequence, highest)))
         connection.execute(text("ANALYZE"))

@@ -16,7 +16,16 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _DURATION = re.compile(r"(-?)(\d{1,6}(?:\.\d{1,3})?)\s*(s|sec|min|h|d|w|mo|y)")
-_UNITS = {"s": "seconds", "sec": "seconds", "min": "minutes", "h": "hours", "d": "days", "w": "weeks", "mo": "months", "y": "years"}
+_UNITS = {
+    "s": "seconds",
+    "sec": "seconds",
+    "min": "minutes",
+    "h": "hours",
+    "d": "days",
+    "w": "weeks",
+    "mo": "months",
+    "y": "years",
+}
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 ALL_DAYS = frozenset(range(7))
 
@@ -198,7 +207,11 @@ class QuietHours:
         """Return when the quiet stretch that holds `moment` is over, or None where it is not quiet."""
         here = local(moment, zone_name)
         clock = here.time()
-        quiet = self.start <= clock < self.end if self.start < self.end else clock >= self.start or clock < self.end
+        quiet = (
+            self.start <= clock < self.end
+            if self.start < self.end
+            else clock >= self.start or clock < self.end
+        )
         if not quiet:
             return None
         day = here.date()

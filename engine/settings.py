@@ -157,7 +157,9 @@ def _broken_toml(error: Exception) -> Finding:
     where = re.search(r"line (\d+), column (\d+)", str(error))
     span = Span(FILE, int(where[1]), int(where[2])) if where else Span(FILE, 1, 1)
     message = re.sub(r"\s*\(at .*\)", "", str(error))
-    return Finding("S101", "error", f"this file is no TOML: {message}", span, help="mend the line; text stands in quotes")
+    return Finding(
+        "S101", "error", f"this file is no TOML: {message}", span, help="mend the line; text stands in quotes"
+    )
 
 
 def _with_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -168,7 +170,11 @@ def _with_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[s
             if value is not None:
                 table = merged.setdefault(section, {})
                 if isinstance(table, dict):
-                    table[key] = [part.strip() for part in value.split(",") if part.strip()] if key in _LISTS else value
+                    table[key] = (
+                        [part.strip() for part in value.split(",") if part.strip()]
+                        if key in _LISTS
+                        else value
+                    )
     return merged
 
 
@@ -241,7 +247,9 @@ class _Reader:
             root=root,
             shop=shop,
             sender=Sender(
-                self.text("sender", "email", ""), self.text("sender", "name", shop.name), self.text("sender", "reply_to", "")
+                self.text("sender", "email", ""),
+                self.text("sender", "name", shop.name),
+                self.text("sender", "reply_to", ""),
             ),
             senders=senders,
             brand=self.table("brand"),
@@ -259,7 +267,12 @@ class _Reader:
     def _unknown_keys(self) -> None:
         for section, value in self.raw.items():
             if section not in SECTIONS:
-                self.add("S104", f"[{section}] is no section that Homing knows", section, help=did_you_mean(section, SECTIONS))
+                self.add(
+                    "S104",
+                    f"[{section}] is no section that Homing knows",
+                    section,
+                    help=did_you_mean(section, SECTIONS),
+                )
             elif SECTIONS[section] and isinstance(value, dict) and section != "shop":
                 for key in value:
                     if key not in SECTIONS[section]:
@@ -271,7 +284,13 @@ class _Reader:
         default = Shop()
         values = {key: self.text("shop", key, getattr(default, key)) for key in sorted(known)}
         if not is_zone(values["timezone"]):
-            self.add("S105", f'"{values["timezone"]}" is not an IANA time zone', "shop", "timezone", help="for example Europe/Berlin")
+            self.add(
+                "S105",
+                f'"{values["timezone"]}" is not an IANA time zone',
+                "shop",
+                "timezone",
+                help="for example Europe/Berlin",
+            )
             values["timezone"] = "UTC"
         extra = {key: value for key, value in self.table("shop").items() if key not in known}
         for key in sorted(set(extra) - set(SECTIONS["shop"])):
@@ -287,7 +306,13 @@ class _Reader:
     def _delivery(self) -> Delivery:
         mode = self.text("delivery", "mode", "sandbox")
         if mode not in ("sandbox", "live"):
-            self.add("S106", f'mode is "sandbox" or "live", not "{mode}"', "delivery", "mode", help=did_you_mean(mode, ["sandbox", "live"]))
+            self.add(
+                "S106",
+                f'mode is "sandbox" or "live", not "{mode}"',
+                "delivery",
+                "mode",
+                help=did_you_mean(mode, ["sandbox", "live"]),
+            )
         provider = self.text("delivery", "provider", "mailbox")
         options = self.table("delivery").get(provider, {})
         rate = self.text("delivery", "rate", "20/s")
@@ -300,7 +325,9 @@ class _Reader:
         default = Policy()
         return Policy(
             quiet_hours=self.parsed("policy", "quiet_hours", QuietHours.parse, default.quiet_hours),
-            caps=self.parsed("policy", "caps", lambda caps: tuple(Cap.parse(cap) for cap in caps), default.caps),
+            caps=self.parsed(
+                "policy", "caps", lambda caps: tuple(Cap.parse(cap) for cap in caps), default.caps
+            ),
             max_lateness=self.parsed("policy", "max_lateness", Duration.parse, default.max_lateness),
             global_holdout=self.parsed("policy", "global_holdout", percent, default.global_holdout),
             exclude=self.texts("policy", "exclude", ()),

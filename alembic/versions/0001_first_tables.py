@@ -284,7 +284,12 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("at", types.Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_suppressions")),
-        sa.UniqueConstraint("address_hash", "scope", "customer_id", name=op.f("uq_suppressions_address_hash_scope_customer_id")),
+        sa.UniqueConstraint(
+            "address_hash",
+            "scope",
+            "customer_id",
+            name=op.f("uq_suppressions_address_hash_scope_customer_id"),
+        ),
     )
     with op.batch_alter_table("suppressions", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_suppressions_customer_id"), ["customer_id"], unique=False)

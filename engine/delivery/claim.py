@@ -46,14 +46,19 @@ class Claimed:
 
 
 def recover(
-    connection: Connection, now: datetime, machine_now: datetime, is_gone: Callable[[str], bool] = lambda _: False
+    connection: Connection,
+    now: datetime,
+    machine_now: datetime,
+    is_gone: Callable[[str], bool] = lambda _: False,
 ) -> int:
     """Take back what workers held whose lease has run out, or who are known to be gone (`is_gone` of their name).
 
     Return how many messages became `unknown`.
     """
     table = messages.c
-    held = select(table.id, table.state, table.claimed_by, table.lease_until).where(UNSETTLED, table.state != "pending")
+    held = select(table.id, table.state, table.claimed_by, table.lease_until).where(
+        UNSETTLED, table.state != "pending"
+    )
     lost = [
         row
         for row in connection.execute(held)
@@ -121,7 +126,9 @@ def _own_customers(connection: Connection, customer_ids: Sequence[int]) -> list[
     """Lock the customers that no other worker is claiming for, so that all of one customer's mail is in one hand."""
     if not customer_ids:
         return []
-    query = select(customers.c.id).where(among(connection, customers.c.id, customer_ids)).order_by(customers.c.id)
+    query = (
+        select(customers.c.id).where(among(connection, customers.c.id, customer_ids)).order_by(customers.c.id)
+    )
     return list(connection.scalars(query.with_for_update(skip_locked=True)))
 
 

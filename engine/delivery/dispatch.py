@@ -67,7 +67,9 @@ def allowed(address: str, allow: Collection[str]) -> bool:
     (True, False)
     """
     plain = address.strip().lower()
-    return any(plain == entry.lower() or (entry.startswith("@") and plain.endswith(entry.lower())) for entry in allow)
+    return any(
+        plain == entry.lower() or (entry.startswith("@") and plain.endswith(entry.lower())) for entry in allow
+    )
 
 
 @dataclass(slots=True)
@@ -149,12 +151,18 @@ def _with_awaited_offers(connection: Connection, claimed: Sequence[Claimed], at:
     if not awaiting:
         return list(claimed)
     carrying = [
-        Carrying(Wanted(each.content[AWAITED], each.customer_id, each.id, at.shop_zone), each.content, each.expires_at)
+        Carrying(
+            Wanted(each.content[AWAITED], each.customer_id, each.id, at.shop_zone),
+            each.content,
+            each.expires_at,
+        )
         for each in awaiting
     ]
     going = give_offers(connection, carrying, at)
     left_out = {each.id for each in awaiting} - going.keys()
-    return [replace(each, content=going.get(each.id, each.content)) for each in claimed if each.id not in left_out]
+    return [
+        replace(each, content=going.get(each.id, each.content)) for each in claimed if each.id not in left_out
+    ]
 
 
 # ── what cannot be made ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -165,10 +173,16 @@ def _refuse(database: Database, refused: Sequence[Made], at: Round, tally: Tally
     if not refused:
         return
     with database.write() as connection:
-        given_up = [made for made in refused if made.error is not None and made.message.tries + 1 >= RENDER_TRIES]
+        given_up = [
+            made for made in refused if made.error is not None and made.message.tries + 1 >= RENDER_TRIES
+        ]
         again = [made for made in refused if made.error is not None and made not in given_up]
         dropped = [(made.message, made.reason) for made in refused if made.reason is not None]
-        drop(connection, [*((m, r) for m, r in dropped if r), *((made.message, "template_error") for made in given_up)], at.now)
+        drop(
+            connection,
+            [*((m, r) for m, r in dropped if r), *((made.message, "template_error") for made in given_up)],
+            at.now,
+        )
         for made in given_up:
             _set_aside(connection, made, at.now)
             tally.count("template_error")
@@ -211,7 +225,12 @@ def _hand_over_group(
         return
     outcomes = _call(going, exits)
     with database.write() as connection:
-        record(connection, [(made, route, outcome) for (made, route), outcome in zip(going, outcomes, strict=True)], at, worker)
+        record(
+            connection,
+            [(made, route, outcome) for (made, route), outcome in zip(going, outcomes, strict=True)],
+            at,
+            worker,
+        )
     for outcome in outcomes:
         tally.count(type(outcome).__name__.lower())
 
@@ -268,7 +287,9 @@ def _begin(
     ]  # fmt: skip
     if update_rows(connection, messages, rows, keys=("id", "fence"), only={"state": "claimed"}) == len(rows):
         return list(allowed_ones)
-    held = {row.id: row.fence for row in connection.execute(_HANDED_OVER, {"ids": [row["id"] for row in rows]})}
+    held = {
+        row.id: row.fence for row in connection.execute(_HANDED_OVER, {"ids": [row["id"] for row in rows]})
+    }
     return [(made, route) for made, route in allowed_ones if held.get(made.message.id) == made.message.fence]
 
 
@@ -318,15 +339,23 @@ def _call(going: Sequence[tuple[Made, str]], exits: Exits) -> list[Outcome]:
     """Hand everything over, mails together by provider; the outcomes are in order."""
     outcomes: list[Outcome | None] = [None] * len(going)
     for provider in {id(p): p for p in (exits.mailbox, exits.real) if p is not None}.values():
-        indexes = [i for i, (made, _) in enumerate(going) if made.mail is not None and exits.provider_for(made.mail) is provider]
+        indexes = [
+            i
+            for i, (made, _) in enumerate(going)
+            if made.mail is not None and exits.provider_for(made.mail) is provider
+        ]
         mails = [made.mail for made, _ in (going[i] for i in indexes) if made.mail is not None]
         if mails:
             for index, outcome in zip(indexes, provider.hand_over(mails), strict=True):
                 outcomes[index] = outcome
     for index, (made, _) in enumerate(going):
         if made.call is not None:
-            outcomes[index] = exits.call(made.call) if exits.call is not None else Failed("no webhook is set up")
-    return [outcome if outcome is not None else Unknown("the provider gave no answer") for outcome in outcomes]
+            outcomes[index] = (
+                exits.call(made.call) if exits.call is not None else Failed("no webhook is set up")
+            )
+    return [
+        outcome if outcome is not None else Unknown("the provider gave no answer") for outcome in outcomes
+    ]
 
 
 # ── recording ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -392,7 +421,9 @@ def backoff(tries: int, chance: random.Random) -> float:
     return float(min(30.0 * 2**tries, 3600.0) * (0.5 + chance.random() / 2))
 
 
-def _write_states(connection: Connection, rows: Sequence[Mapping[str, Any]], tried: Sequence[Mapping[str, Any]]) -> None:
+def _write_states(
+    connection: Connection, rows: Sequence[Mapping[str, Any]], tried: Sequence[Mapping[str, Any]]
+) -> None:
     update_rows(connection, messages, rows, keys=("id", "fence"), only={"state": "handing_over"})
     update_rows(connection, attempts, tried, keys=("message_id", "fence"), only={"outcome": None})
 
@@ -415,7 +446,9 @@ def _suppress_bad_addresses(
     connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round
 ) -> None:
     """Never mail an address again that the provider says does not exist."""
-    bad = [made for made, _, outcome in results if isinstance(outcome, Failed) and outcome.suppress and made.mail]
+    bad = [
+        made for made, _, outcome in results if isinstance(outcome, Failed) and outcome.suppress and made.mail
+    ]
     if bad:
         key = meta.secret(connection)
         rows = [

@@ -94,7 +94,11 @@ def _handed(
 ) -> dict[int, list[Handed]]:
     """Return the marketing mails that caps count, oldest first, as far back as the longest cap looks."""
     found: dict[int, list[Handed]] = defaultdict(list)
-    caps = {cap for program in programs(connection, [m.version for m in group]).values() for cap in at.caps(program.flow)}
+    caps = {
+        cap
+        for program in programs(connection, [m.version for m in group]).values()
+        for cap in at.caps(program.flow)
+    }
     if not caps:
         return found
     longest: datetime = min(at.now - cap.per.approximate - cap.per.approximate / 10 for cap in caps)

@@ -161,7 +161,9 @@ def _by_id(
 def _with_lines(
     connection: Connection, table: Table, line_table: Table, key: str, ids: set[str]
 ) -> Mapping[Any, Mapping[str, Any]]:
-    things: dict[Any, dict[str, Any]] = {name: {**row, "lines": []} for name, row in _by_id(connection, table, key, sorted(ids)).items()}
+    things: dict[Any, dict[str, Any]] = {
+        name: {**row, "lines": []} for name, row in _by_id(connection, table, key, sorted(ids)).items()
+    }
     if things:
         query = select(line_table).where(among(connection, line_table.c[key], sorted(things)))
         for row in connection.execute(query.order_by(line_table.c[key], line_table.c.line_no)).mappings():

@@ -64,7 +64,9 @@ def _post(url: str, call: WebhookCall) -> Outcome:
         connection.close()
         return Retry(f"no connection: {type(error).__name__}")
     try:
-        connection.request("POST", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, headers)
+        connection.request(
+            "POST", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, headers
+        )
         response = connection.getresponse()
         response.read(65_536)
         return _outcome(response.status, response.getheader("Retry-After"))

@@ -88,7 +88,14 @@ def apply(
     with database.write() as connection:
         changes = tuple(_changes(connection, planned.project, planned.templates))
         put_live(
-            connection, planned.project, planned.templates, changes, settings, now, allow_audience, backfill=backfill
+            connection,
+            planned.project,
+            planned.templates,
+            changes,
+            settings,
+            now,
+            allow_audience,
+            backfill=backfill,
         )
         _record(connection, changes, who, now)
         insert_new(connection, marks, [{"name": NIGHTLY, "at": now}])  # nights count from the first apply
@@ -149,8 +156,14 @@ def _changes(connection: Connection, project: Project, templates: Mapping[str, s
     for name, flow in sorted(project.definitions.flows.items()):
         new = _fingerprint(with_excluded(flow, project), templates)
         row = known.get(name)
-        old = _fingerprint(flow_from_definition(row.definition), stored) if row is not None and row.active else None
-        result.append(FlowChange(name, change_between(old, new), row.version if row is not None else None, new.version))
+        old = (
+            _fingerprint(flow_from_definition(row.definition), stored)
+            if row is not None and row.active
+            else None
+        )
+        result.append(
+            FlowChange(name, change_between(old, new), row.version if row is not None else None, new.version)
+        )
     for name, row in sorted(known.items()):
         if row.active and name not in project.definitions.flows:
             result.append(FlowChange(name, "removed", row.version, None))
@@ -171,7 +184,11 @@ def with_excluded(flow: Flow, project: Project) -> Flow:
     """Return the flow with the project's excluded segments among its own, so that a version can ask about them."""
     if flow.kind != "marketing" or not project.settings.policy.exclude:
         return flow
-    wanted = {name: project.definitions.segments[name] for name in project.settings.policy.exclude if name in project.definitions.segments}
+    wanted = {
+        name: project.definitions.segments[name]
+        for name in project.settings.policy.exclude
+        if name in project.definitions.segments
+    }
     more = dict(flow.segments)
     for name, clauses in wanted.items():
         more[name] = clauses
@@ -194,10 +211,13 @@ def _store_sources(connection: Connection, root: Path, templates: Mapping[str, s
         content[OFFERS] = offers.read_text(encoding="utf-8")
     connection.execute(delete(sources).where(sources.c.path.not_in(sorted(content) or [""])))
     rows = [
-        {"path": path, "content": text, "hash": hashlib.sha256(text.encode()).hexdigest()} for path, text in content.items()
+        {"path": path, "content": text, "hash": hashlib.sha256(text.encode()).hexdigest()}
+        for path, text in content.items()
     ]
     upsert(connection, sources, rows, update=["content", "hash"])
-    together = "".join(f"{path}:{hashlib.sha256(text.encode()).hexdigest()};" for path, text in sorted(content.items()))
+    together = "".join(
+        f"{path}:{hashlib.sha256(text.encode()).hexdigest()};" for path, text in sorted(content.items())
+    )
     meta.put(connection, STAMP, hashlib.sha256(together.encode()).hexdigest())
 
 
@@ -238,12 +258,20 @@ def _apply_one(
 
 def _raw_segments(project: Project, flow: Flow) -> dict[str, Any]:
     table = project.segments_node
-    return {entry.key: plain(entry.value) for entry in table if entry.key in flow.segments} if table is not None else {}
+    return (
+        {entry.key: plain(entry.value) for entry in table if entry.key in flow.segments}
+        if table is not None
+        else {}
+    )
 
 
 def _place_past(connection: Connection, flow: Flow, now: datetime) -> None:
     """Let the flow meet the facts that its event triggers would have taken, oldest first; late mails are skipped."""
-    names = {trigger.event for trigger in flow.triggers if isinstance(trigger, EventTrigger) and trigger.quiet_for is None}
+    names = {
+        trigger.event
+        for trigger in flow.triggers
+        if isinstance(trigger, EventTrigger) and trigger.quiet_for is None
+    }
     if not names:
         return
     since = now - timedelta(days=BACKFILL_DAYS)

@@ -99,7 +99,9 @@ def read_story(connection: Connection, flow: Flow, timeline: Sequence[tuple[date
     deeds = [Deed(moment, "told", name=line.event) for moment, line in timeline]
     deeds += [_deed(row, mails.get(row.message_id), owned) for row in rows if row.decision not in SILENT]
     reached = frozenset(name for row in rows for name in _reached(row))
-    errors = tuple(f"{row.kind} {row.subject}: {row.reason}" for row in connection.execute(select(quarantine)))
+    errors = tuple(
+        f"{row.kind} {row.subject}: {row.reason}" for row in connection.execute(select(quarantine))
+    )
     deeds.sort(key=lambda deed: (deed.at, deed.word != "told"))
     return Story(tuple(deeds), reached, errors, timeline[0][0])
 
@@ -108,7 +110,9 @@ def _enrollments(connection: Connection) -> dict[int, datetime]:
     """Return for each enrollment when the fact happened that let the customer in."""
     query = select(enrollments.c.id, enrollments.c.entered_at, events.c.occurred_at)
     joined = enrollments.outerjoin(events, events.c.id == enrollments.c.event_id)
-    return {row.id: row.occurred_at or row.entered_at for row in connection.execute(query.select_from(joined))}
+    return {
+        row.id: row.occurred_at or row.entered_at for row in connection.execute(query.select_from(joined))
+    }
 
 
 def _deed(row: Row[Any], mail: Row[Any] | None, owned: Mapping[int, datetime]) -> Deed:

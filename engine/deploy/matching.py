@@ -65,7 +65,9 @@ def _moment(when: When | None, since: datetime | None, zone: str) -> datetime | 
 def _in_words(when: When | None, zone: str, said: str) -> str:
     if when is None:
         return said
-    return f"{clock(aware(when.at, zone), zone)} {said}" if when.at is not None else f"after {when.after} {said}"
+    return (
+        f"{clock(aware(when.at, zone), zone)} {said}" if when.at is not None else f"after {when.after} {said}"
+    )
 
 
 # ── mails ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -80,7 +82,9 @@ def _sends(expected: Sends, story: Story, zone: str, taken: set[int]) -> Line:
     if chosen is None and fitting:
         chosen = fitting[0]
         taken.add(id(chosen))
-        return Line(said, _beside(chosen, zone), holds=False, at=chosen.at, why=_wrong(expected, chosen, zone))
+        return Line(
+            said, _beside(chosen, zone), holds=False, at=chosen.at, why=_wrong(expected, chosen, zone)
+        )
     if chosen is None:
         return Line(said, "", holds=False, why=decided(story, expected.template, zone))
     taken.add(id(chosen))
@@ -150,13 +154,17 @@ def _exits(expected: Exits, story: Story, zone: str) -> Line:
     if near is not None:
         return Line(said, _beside(near, zone), holds=False, at=near.at)
     last = next(iter(reversed(story.of("entered", "completed", "waiting", "held_out"))), None)
-    return Line(said, "", holds=False, why=_beside(last, zone) if last is not None else "the customer never entered")
+    return Line(
+        said, "", holds=False, why=_beside(last, zone) if last is not None else "the customer never entered"
+    )
 
 
 def _is_reason(expected: str, deed: Deed) -> bool:
     """Return whether a reason is the expected one, or the expected clause with more behind it (`same: order_id`)."""
     plain = deed.reason.removeprefix("exited: ")
-    return expected.removeprefix("exited: ") == plain or plain.startswith(f"{expected.removeprefix('exited: ')}, ")
+    return expected.removeprefix("exited: ") == plain or plain.startswith(
+        f"{expected.removeprefix('exited: ')}, "
+    )
 
 
 def _waits(expected: WaitsUntil, story: Story, zone: str) -> Line:
@@ -166,7 +174,12 @@ def _waits(expected: WaitsUntil, story: Story, zone: str) -> Line:
     for deed in waits:
         if deed.until is not None and _minute(deed.until) == _minute(moment):
             return Line(said, _beside(deed, zone), holds=True, at=deed.at)
-    return Line(said, _beside(waits[0], zone) if waits else "", holds=False, why="" if waits else "no wait was reached")
+    return Line(
+        said,
+        _beside(waits[0], zone) if waits else "",
+        holds=False,
+        why="" if waits else "no wait was reached",
+    )
 
 
 def _takes(expected: Takes, story: Story, zone: str) -> Line:

@@ -26,7 +26,10 @@ def verdict_text(verdict: Verdict, zone: str) -> str:
     lines = [f"FAIL  {scenario.name}", f"      {scenario.span} · {scenario.flow} · times in {zone}"]
     lines += [f"      cannot be played: {problem}" for problem in verdict.problems]
     lines += [f"    {_padded('expected')}   actual", *_sides(verdict)]
-    lines += ["    what happened:", *(f"      {clock(deed.at, zone)}  {deed.text(zone)}" for deed in _shown(verdict))]
+    lines += [
+        "    what happened:",
+        *(f"      {clock(deed.at, zone)}  {deed.text(zone)}" for deed in _shown(verdict)),
+    ]
     return "\n".join(lines)
 
 
@@ -55,7 +58,8 @@ def failure_text(verdict: Verdict) -> str:
         if not line.holds:
             came = line.actual or "nothing"
             told.append(
-                f"expected: {line.expected or 'nothing'}; came: {came}" + (f" ({line.why})" if line.why else "")
+                f"expected: {line.expected or 'nothing'}; came: {came}"
+                + (f" ({line.why})" if line.why else "")
             )
     return "\n".join(told)
 
@@ -69,7 +73,10 @@ def coverage_of(performance: Performance) -> dict[str, Covered]:
     for verdict in performance.verdicts:
         flow = verdict.scenario.flow
         reached[flow] = reached.get(flow, frozenset()) | verdict.story.reached
-    return {name: covered(flow, reached.get(name, frozenset())) for name, flow in sorted(performance.flows.items())}
+    return {
+        name: covered(flow, reached.get(name, frozenset()))
+        for name, flow in sorted(performance.flows.items())
+    }
 
 
 def coverage_text(found: dict[str, Covered]) -> str:

@@ -141,7 +141,9 @@ def play(theatre: Theatre, scenario: Scenario) -> Verdict:
     problems = _play(stage, scenario, moments, start, zone)
     with stage.database.read() as connection:
         story = read_story(connection, stage.flow, tuple(zip(moments, scenario.timeline, strict=True)))
-    return Verdict(scenario, story, tuple(hold_against(scenario.expect, story, zone)), (*problems, *story.errors))
+    return Verdict(
+        scenario, story, tuple(hold_against(scenario.expect, story, zone)), (*problems, *story.errors)
+    )
 
 
 def zone_of(scenario: Scenario, shop_zone: str) -> str:
@@ -183,7 +185,9 @@ def _play(
         line, moment = scenario.timeline[number], moments[number]
         _go_on(engine, clock, moment, nights=nights)
         first = newly_created and number == order[0]
-        problems += _happen(stage, line, moment, zone, person if first else {"external_id": person["external_id"]})
+        problems += _happen(
+            stage, line, moment, zone, person if first else {"external_id": person["external_id"]}
+        )
         drive(engine, moment, moment, nights=nights)
         clock = moment
     _finish(engine, stage, clock, last_named(scenario, moments, zone), moments[0], nights=nights)
@@ -207,7 +211,9 @@ def _needs_nights(stage: Stage) -> bool:
     """Return whether the night's work can change anything: segments compared, scores reckoned anew."""
     with stage.database.read() as connection:
         live = live_flows(connection)
-    has_segments = any(isinstance(trigger, SegmentTrigger) for each in live.values() for trigger in each.flow.triggers)
+    has_segments = any(
+        isinstance(trigger, SegmentTrigger) for each in live.values() for trigger in each.flow.triggers
+    )
     return has_segments or nightly.asks_for_scores(live.values())
 
 
@@ -215,7 +221,9 @@ def _finish(
     engine: Engine, stage: Stage, clock: datetime, named: datetime, first: datetime, *, nights: bool
 ) -> None:
     """Go on until nothing can happen any more, or long enough where something always can."""
-    endless = [trigger for trigger in stage.flow.triggers if isinstance(trigger, ScheduleTrigger) and trigger.cron]
+    endless = [
+        trigger for trigger in stage.flow.triggers if isinstance(trigger, ScheduleTrigger) and trigger.cron
+    ]
     yearly = any(isinstance(trigger, AnniversaryTrigger) for trigger in stage.flow.triggers)
     if endless:
         until = named if named > clock else clock + AFTERWARDS
@@ -252,7 +260,9 @@ OWN_TIMES = frozenset(
 )
 
 
-def _happen(stage: Stage, line: Happening, moment: datetime, zone: str, person: Mapping[str, Any]) -> list[str]:
+def _happen(
+    stage: Stage, line: Happening, moment: datetime, zone: str, person: Mapping[str, Any]
+) -> list[str]:
     """Let one line of the timeline arrive, as a fact of its kind."""
     fields = _times_of(plain_numbers(line.fields), zone)
     if line.event in PRODUCT_EVENTS:
@@ -285,7 +295,12 @@ def _take_back(stage: Stage, line: Happening, moment: datetime, customer: str) -
         if line.event == "customer_erased":
             erase(connection, found, now=moment)
         else:
-            suppress(connection, found, now=moment, scope="marketing" if line.fields.get("scope") == "marketing" else "all")
+            suppress(
+                connection,
+                found,
+                now=moment,
+                scope="marketing" if line.fields.get("scope") == "marketing" else "all",
+            )
     return []
 
 
@@ -303,7 +318,9 @@ def _aware_text(value: Any, zone: str) -> Any:
         return value  # the ingest says what is wrong with it
 
 
-def _tell(stage: Stage, kind: str, rows: Iterable[Mapping[str, Any]], now: datetime, where: str = "") -> list[str]:
+def _tell(
+    stage: Stage, kind: str, rows: Iterable[Mapping[str, Any]], now: datetime, where: str = ""
+) -> list[str]:
     chosen: Kind = kind  # type: ignore[assignment]
     told = list(rows)
     if not told:

@@ -97,7 +97,9 @@ class Theatre:
         if isinstance(scenario.policy, Mapping) and "soft_opt_in" in scenario.policy:
             settings = replace(settings, soft_opt_in=frozenset(scenario.policy["soft_opt_in"]))
         settings = replace(settings, delivery=replace(settings.delivery, mode="sandbox", allow=()))
-        return Stage(scenario, replace(self.project, settings=settings), self.templates, settings, database, Tray())
+        return Stage(
+            scenario, replace(self.project, settings=settings), self.templates, settings, database, Tray()
+        )
 
     def close(self) -> None:
         """Let go of the database."""
@@ -196,7 +198,9 @@ def as_played(definition: Mapping[str, Any], scenario: Scenario) -> dict[str, An
     elif scenario.policy != "project":
         changed.pop("holdout", None)
     if scenario.policy == "off" and isinstance(changed.get("policy"), dict):
-        changed["policy"] = {key: value for key, value in changed["policy"].items() if key not in ("quiet_hours", "caps")}
+        changed["policy"] = {
+            key: value for key, value in changed["policy"].items() if key not in ("quiet_hours", "caps")
+        }
     if scenario.arms:
         _force_arms(changed.get("steps"), scenario.arms)
     return changed

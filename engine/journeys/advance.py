@@ -88,7 +88,9 @@ class Walker:
     @property
     def standing(self) -> Standing:
         """Where it stands, for deciding."""
-        return Standing(self.id, self.customer_id, self.position, self.anchor_at, self.context.get("trigger_no", 0))
+        return Standing(
+            self.id, self.customer_id, self.position, self.anchor_at, self.context.get("trigger_no", 0)
+        )
 
 
 @dataclass(slots=True)
@@ -119,7 +121,12 @@ def advance(connection: Connection, at: Round, closed: Sequence[str], limit: int
         for walker, own in zip(moving, truth, strict=True):
             program = found[walker.version]
             decision = decide(
-                program, _standing(walker, program, heard), people[walker.customer_id], own, at.rules(program.flow), at.now
+                program,
+                _standing(walker, program, heard),
+                people[walker.customer_id],
+                own,
+                at.rules(program.flow),
+                at.now,
             )
             if isinstance(decision, Heard) and decision.held:
                 _note_answer(walker, program, heard, people[walker.customer_id].zone)
@@ -128,7 +135,11 @@ def advance(connection: Connection, at: Round, closed: Sequence[str], limit: int
         withdrawn |= effects.withdrawn
         if changed:
             people = read_people(connection, [walker.customer_id for walker in walkers], flows, at)
-        moving = [w for w in moving if w.state in ("active", "waiting") and w.next_at is not None and w.next_at <= at.now]
+        moving = [
+            w
+            for w in moving
+            if w.state in ("active", "waiting") and w.next_at is not None and w.next_at <= at.now
+        ]
     _save(connection, walkers, at)
     leave_by_law(connection, withdrawn, at)
     return len(walkers)
@@ -138,10 +149,7 @@ def _due(connection: Connection, now: datetime, closed: Sequence[str], limit: in
     table = enrollments.c
     columns = [table[name] for name in Walker.__dataclass_fields__ if name != "answered"]
     query = (
-        select(*columns)
-        .where(INSIDE, table.next_at <= now)
-        .order_by(table.next_at, table.id)
-        .limit(limit)
+        select(*columns).where(INSIDE, table.next_at <= now).order_by(table.next_at, table.id).limit(limit)
     )
     if closed:
         query = query.where(table.flow.not_in(sorted(closed)))
@@ -180,7 +188,8 @@ def _heard(
     ending = [
         (walker, step)
         for walker, own in zip(moving, truth, strict=True)
-        if (step := _awaiting(walker, found[walker.version])) is not None and own.get(Ask(step.until, after_entry=True))
+        if (step := _awaiting(walker, found[walker.version])) is not None
+        and own.get(Ask(step.until, after_entry=True))
     ]
     return heard_facts(connection, ending, at.now, at.shop_zone) if ending else {}
 
@@ -192,7 +201,11 @@ def _awaiting(walker: Walker, program: Program) -> WaitUntil | None:
 
 def _standing(walker: Walker, program: Program, heard: Mapping[int, Sequence[Row[Any]]]) -> Standing:
     step = _awaiting(walker, program) if walker.id in heard else None
-    return walker.standing if step is None else replace(walker.standing, heard_at=held_since(step, heard[walker.id]))
+    return (
+        walker.standing
+        if step is None
+        else replace(walker.standing, heard_at=held_since(step, heard[walker.id]))
+    )
 
 
 def _note_answer(
@@ -217,16 +230,30 @@ def _take(
 ) -> None:
     step = walker.position
     what, reason, detail = _describe(decision)
-    detail = dict(detail) | ({"clauses": journal.clauses(truth, truth)} if truth and what not in ("waiting",) else {})
+    detail = dict(detail) | (
+        {"clauses": journal.clauses(truth, truth)} if truth and what not in ("waiting",) else {}
+    )
     effects.entries.append(
         journal.entry(
-            at.now, walker.flow, walker.customer_id, what, reason, enrollment_id=walker.id, step=step, detail=detail
+            at.now,
+            walker.flow,
+            walker.customer_id,
+            what,
+            reason,
+            enrollment_id=walker.id,
+            step=step,
+            detail=detail,
         )
     )
     if isinstance(decision, Leave):
         _leave(walker, decision, at, effects)
     elif isinstance(decision, Complete):
-        walker.state, walker.position, walker.next_at, walker.left_at = "completed", None, None, walker.anchor_at
+        walker.state, walker.position, walker.next_at, walker.left_at = (
+            "completed",
+            None,
+            None,
+            walker.anchor_at,
+        )
     elif isinstance(decision, Defer):
         walker.state, walker.anchor_at, walker.next_at = "waiting", decision.until, decision.until
     elif isinstance(decision, Listen):
@@ -238,9 +265,7 @@ def _take(
         _go_on(walker, program, decision, person, effects)
 
 
-def _go_on(
-    walker: Walker, program: Program, decision: Decision, person: Person, effects: Effects
-) -> None:
+def _go_on(walker: Walker, program: Program, decision: Decision, person: Person, effects: Effects) -> None:
     """Carry out a decision after which the next step is due at once."""
     assert isinstance(decision, Post | Skip | Heard | Take | Change)
     step = program.nodes[walker.position or ""].step

@@ -82,14 +82,20 @@ def _matching(
     rows = connection.execute(query).all()
     if did.where and rows:
         ask = Ask(Clause(Of("trigger", did.where), "where"))
-        subjects = [Subject(r.customer_id, r.occurred_at, r.occurred_at, trigger=r.properties or {}) for r in rows]
+        subjects = [
+            Subject(r.customer_id, r.occurred_at, r.occurred_at, trigger=r.properties or {}) for r in rows
+        ]
         holds = truths(connection, [ask], subjects, now=now, segments={}, shop_zone=shop_zone)
         rows = [row for row, (held,) in zip(rows, holds, strict=True) if held]
     return {walker.id: [row for row in rows if _is_for(row, walker, did)] for walker in walkers}
 
 
 def _is_for(row: Row[Any], walker: Walker, did: Did) -> bool:
-    if row.customer_id != walker.customer_id or row.occurred_at <= walker.since_at or row.id == walker.event_id:
+    if (
+        row.customer_id != walker.customer_id
+        or row.occurred_at <= walker.since_at
+        or row.id == walker.event_id
+    ):
         return False
     if did.same is None:
         return True

@@ -41,13 +41,26 @@ class CatalogueChange:
 def read_changes(connection: Connection, ids: Sequence[int]) -> list[CatalogueChange]:
     """Return the changes of these ids, in order of their time."""
     table = product_changes.c
-    query = select(table.id, table.sku, table.change, table.at, table.old_price, table.new_price, table.new_stock, table.old_stock)
+    query = select(
+        table.id,
+        table.sku,
+        table.change,
+        table.at,
+        table.old_price,
+        table.new_price,
+        table.new_stock,
+        table.old_stock,
+    )
     query = query.where(among(connection, table.id, ids)).order_by(table.at, table.id)
     return [CatalogueChange(*row) for row in connection.execute(query)]
 
 
 def product_candidates(
-    connection: Connection, trigger: ProductTrigger, number: int, changes: Sequence[CatalogueChange], shop_zone: str
+    connection: Connection,
+    trigger: ProductTrigger,
+    number: int,
+    changes: Sequence[CatalogueChange],
+    shop_zone: str,
 ) -> Iterator[Candidate]:
     """Yield a candidate for each customer with an interest in a product that changed as the trigger asks."""
     fitting = [change for change in changes if change.change == trigger.change and _fits(trigger, change)]
@@ -81,7 +94,9 @@ def _dropped(trigger: ProductTrigger, change: CatalogueChange, seen: Decimal | N
     return change.new_price < seen and (seen - change.new_price) / seen >= trigger.by
 
 
-def _candidate(change: CatalogueChange, number: int, customer_id: int, seen_price: Decimal | None) -> Candidate:
+def _candidate(
+    change: CatalogueChange, number: int, customer_id: int, seen_price: Decimal | None
+) -> Candidate:
     trigger: dict[str, Any] = {"sku": change.sku, "change": change.change, "stock": change.new_stock}
     if change.new_price is not None:
         trigger |= {"price": change.new_price, "old_price": change.old_price, "seen_price": seen_price}
@@ -89,7 +104,9 @@ def _candidate(change: CatalogueChange, number: int, customer_id: int, seen_pric
     return Candidate(number, customer_id, occurrence, change.at, change.at, trigger, sku=change.sku)
 
 
-def _interest(connection: Connection, trigger: ProductTrigger, skus: Sequence[str], since: datetime) -> Interest:
+def _interest(
+    connection: Connection, trigger: ProductTrigger, skus: Sequence[str], since: datetime
+) -> Interest:
     """Return when each customer last showed interest in each product; what was taken off a wish list is none."""
     names = [EVENTS[kind] for kind in trigger.interest if kind in EVENTS]
     if trigger.change == "back_in_stock":
@@ -120,7 +137,11 @@ def _in_carts(connection: Connection, skus: Sequence[str], since: datetime) -> A
     return (
         select(cart_lines.c.sku, carts.c.customer_id, literal("cart"), carts.c.updated_at)
         .join(carts, carts.c.cart_id == cart_lines.c.cart_id)
-        .where(among(connection, cart_lines.c.sku, skus), carts.c.updated_at >= since, carts.c.customer_id.is_not(None))
+        .where(
+            among(connection, cart_lines.c.sku, skus),
+            carts.c.updated_at >= since,
+            carts.c.customer_id.is_not(None),
+        )
     )
 
 

@@ -15,7 +15,9 @@ from engine.store.tables import consent_state, consents, customers
 PLAIN = ("tier", "locale", "first_name", "last_name")
 
 
-def apply_changes(connection: Connection, changes: Sequence[tuple[int, Mapping[str, Any]]], at: Round) -> set[int]:
+def apply_changes(
+    connection: Connection, changes: Sequence[tuple[int, Mapping[str, Any]]], at: Round
+) -> set[int]:
     """Apply (customer, values) in order: properties, plain fields, `tags: {add, remove}`, `consent: {topic: withdrawn}`.
 
     Return the customers who withdrew consent by it.
@@ -23,7 +25,9 @@ def apply_changes(connection: Connection, changes: Sequence[tuple[int, Mapping[s
     if not changes:
         return set()
     ids = sorted({customer_id for customer_id, _ in changes})
-    query = select(customers.c.id, customers.c.tags, customers.c.properties, *(customers.c[name] for name in PLAIN))
+    query = select(
+        customers.c.id, customers.c.tags, customers.c.properties, *(customers.c[name] for name in PLAIN)
+    )
     records = {
         row["id"]: {**row, "tags": list(row["tags"] or []), "properties": dict(row["properties"] or {})}
         for row in connection.execute(query.where(customers.c.id.in_(ids))).mappings()
@@ -71,7 +75,8 @@ def _save(connection: Connection, records: Mapping[int, Mapping[str, Any]]) -> N
         .values({name: bindparam(f"new_{name}") for name in names})
     )
     rows = [
-        {"which": customer_id} | {f"new_{name}": record[name] for name in names} for customer_id, record in records.items()
+        {"which": customer_id} | {f"new_{name}": record[name] for name in names}
+        for customer_id, record in records.items()
     ]
     connection.execute(statement, rows)
 
@@ -96,5 +101,6 @@ def _withdraw(connection: Connection, withdrawn: Sequence[tuple[int, str]], at: 
         index_elements=["customer_id", "topic"], set_={"withdrawn_at": statement.excluded.withdrawn_at}
     )
     connection.execute(
-        statement, [{"customer_id": c, "topic": topic, "withdrawn_at": at.now} for c, topic in dict.fromkeys(withdrawn)]
+        statement,
+        [{"customer_id": c, "topic": topic, "withdrawn_at": at.now} for c, topic in dict.fromkeys(withdrawn)],
     )

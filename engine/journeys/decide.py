@@ -167,7 +167,9 @@ Truth = Mapping[Ask, bool]
 # ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def decide(program: Program, standing: Standing, person: Person, truth: Truth, rules: Rules, now: datetime) -> Decision:
+def decide(
+    program: Program, standing: Standing, person: Person, truth: Truth, rules: Rules, now: datetime
+) -> Decision:
     """Return what this enrollment does now at its step; `truth` answers `program.asks(standing.position)`."""
     leaving = leave_reason(program.flow, person, truth)
     if leaving is not None:
@@ -199,7 +201,11 @@ def _at_step(
         return _message(flow, node, step, standing, person, truth, rules, now)
     if isinstance(step, WaitFor | WaitClock | WaitField):
         until = wait_until(step, anchor, person)
-        return Leave(f"exited: {missing_field(step)} is missing", drop_pending=False) if until is None else Sleep(until, node.next)
+        return (
+            Leave(f"exited: {missing_field(step)} is missing", drop_pending=False)
+            if until is None
+            else Sleep(until, node.next)
+        )
     if isinstance(step, WaitUntil):
         return _listen(step, node, standing, person, truth, now)
     if isinstance(step, Branch):
@@ -213,7 +219,14 @@ def _at_step(
 
 
 def _message(
-    flow: Flow, node: Node, step: Send | Webhook, standing: Standing, person: Person, truth: Truth, rules: Rules, now: datetime
+    flow: Flow,
+    node: Node,
+    step: Send | Webhook,
+    standing: Standing,
+    person: Person,
+    truth: Truth,
+    rules: Rules,
+    now: datetime,
 ) -> Decision:
     expires_at = add(standing.anchor_at, rules.max_lateness, person.zone)
     if now > expires_at:
@@ -246,7 +259,9 @@ def first_false(flow: Flow, step: Send | Webhook, trigger_no: int, rules: Rules,
     return None
 
 
-def _listen(step: WaitUntil, node: Node, standing: Standing, person: Person, truth: Truth, now: datetime) -> Decision:
+def _listen(
+    step: WaitUntil, node: Node, standing: Standing, person: Person, truth: Truth, now: datetime
+) -> Decision:
     """Go on from when the awaited thing happened, however late we were told; what happened after the limit is too late."""
     anchor = standing.anchor_at
     limit = add(anchor, step.up_to, person.zone)

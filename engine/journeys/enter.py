@@ -146,7 +146,9 @@ def _where_clause(scope: Scope, tests: tuple[FieldTest, ...]) -> Clause:
     return Clause(Of(scope, tests), "where")
 
 
-def fitting(connection: Connection, flow: Flow, candidates: Sequence[Candidate], at: Round) -> list[Candidate]:
+def fitting(
+    connection: Connection, flow: Flow, candidates: Sequence[Candidate], at: Round
+) -> list[Candidate]:
     """Return the candidates that pass their trigger's `where`, for those that are gathered before they enter."""
     wheres = [door.where for door in _doors(flow, candidates, at)]
     asks = [(where,) if where is not None else () for where in wheres]
@@ -158,7 +160,11 @@ def fitting(connection: Connection, flow: Flow, candidates: Sequence[Candidate],
 
 
 def _truths(
-    connection: Connection, flow: Flow, candidates: Sequence[Candidate], asks: Sequence[tuple[Ask, ...]], at: Round
+    connection: Connection,
+    flow: Flow,
+    candidates: Sequence[Candidate],
+    asks: Sequence[tuple[Ask, ...]],
+    at: Round,
 ) -> list[Mapping[Ask, bool]]:
     """Return the truth of each candidate's clauses: one statement for each trigger of the flow that has candidates."""
     result: list[Mapping[Ask, bool]] = [{} for _ in candidates]
@@ -221,10 +227,14 @@ _ORDER_NUMBERS = (
 
 def _with_order_numbers(connection: Connection, candidates: Sequence[Candidate]) -> list[Candidate]:
     """Add `order_number` to triggers that belong to an order: how many of the customer's orders that one was."""
-    order_ids = sorted({c.order_id for c in candidates if c.order_id is not None and "order_number" not in c.trigger})
+    order_ids = sorted(
+        {c.order_id for c in candidates if c.order_id is not None and "order_number" not in c.trigger}
+    )
     if not order_ids:
         return list(candidates)
-    numbers = {order_id: count for order_id, count in connection.execute(_ORDER_NUMBERS, {"orders": order_ids})}
+    numbers = {
+        order_id: count for order_id, count in connection.execute(_ORDER_NUMBERS, {"orders": order_ids})
+    }
     return [_numbered(candidate, numbers.get(candidate.order_id or "")) for candidate in candidates]
 
 
@@ -284,7 +294,9 @@ def _insert(connection: Connection, live: LiveFlow, rows: Sequence[Mapping[str, 
             )
         )  # fmt: skip
         facts.append(
-            own_facts.fact(f"flow_entered:{identity}", customer_id, "flow_entered", at.now, {"flow": live.flow.name})
+            own_facts.fact(
+                f"flow_entered:{identity}", customer_id, "flow_entered", at.now, {"flow": live.flow.name}
+            )
         )
     journal.write(connection, entries)
     own_facts.record(connection, facts, at.listened)
@@ -300,7 +312,12 @@ def _remembered(candidate: Candidate) -> dict[str, Any]:
 
 
 def _refusal(
-    flow: Flow, candidate: Candidate, admission: Admission, asks: Sequence[Ask], truth: Mapping[Ask, bool], at: Round
+    flow: Flow,
+    candidate: Candidate,
+    admission: Admission,
+    asks: Sequence[Ask],
+    truth: Mapping[Ask, bool],
+    at: Round,
 ) -> journal.Entry:
     detail = {
         "occurrence": candidate.occurrence,

@@ -64,11 +64,16 @@ def _compare(
     if gone:
         connection.execute(
             delete(segment_members).where(
-                table.flow == live.flow.name, table.trigger_no == number, among(connection, table.customer_id, gone)
+                table.flow == live.flow.name,
+                table.trigger_no == number,
+                among(connection, table.customer_id, gone),
             )
         )
     if came:
-        rows = [{"flow": live.flow.name, "trigger_no": number, "customer_id": each, "since": at.now} for each in came]
+        rows = [
+            {"flow": live.flow.name, "trigger_no": number, "customer_id": each, "since": at.now}
+            for each in came
+        ]
         connection.execute(plain_insert(segment_members), rows)
     return came
 
@@ -102,8 +107,14 @@ def _next_slots(
     connection: Connection, live: LiveFlow, number: int, trigger: ScheduleTrigger, at: Round
 ) -> dict[str, tuple[str, datetime]]:
     """Return the next slot in each zone that has one, with the name of the mark that remembers it."""
-    names = {f"schedule:{live.flow.name}:{number}:{zone}": zone for zone in zones_of(connection, trigger, at.shop_zone)}
-    done = {row.name: row.at for row in connection.execute(select(marks).where(among(connection, marks.c.name, names)))}
+    names = {
+        f"schedule:{live.flow.name}:{number}:{zone}": zone
+        for zone in zones_of(connection, trigger, at.shop_zone)
+    }
+    done = {
+        row.name: row.at
+        for row in connection.execute(select(marks).where(among(connection, marks.c.name, names)))
+    }
     # A zone that nobody lived in until now begins where the others stand, not where the flow was applied.
     since = max([live.applied_at, *(moment - WIDEST for moment in done.values())])
     found = {}
@@ -136,7 +147,9 @@ def zones_of(connection: Connection, trigger: ScheduleTrigger, shop_zone: str) -
 
 def _customer_zones(connection: Connection) -> Iterator[str]:
     """Yield the zones of customers by hopping through the index, one probe a zone instead of one a customer."""
-    zone = connection.scalar(select(customers.c.zone).where(customers.c.zone > "").order_by(customers.c.zone).limit(1))
+    zone = connection.scalar(
+        select(customers.c.zone).where(customers.c.zone > "").order_by(customers.c.zone).limit(1)
+    )
     while zone is not None:
         yield zone
         zone = connection.scalar(
@@ -145,7 +158,13 @@ def _customer_zones(connection: Connection) -> Iterator[str]:
 
 
 def _everyone(
-    connection: Connection, live: LiveFlow, number: int, trigger: ScheduleTrigger, zone: str, slot: datetime, at: Round
+    connection: Connection,
+    live: LiveFlow,
+    number: int,
+    trigger: ScheduleTrigger,
+    zone: str,
+    slot: datetime,
+    at: Round,
 ) -> Iterator[Candidate]:
     clauses = [Clause(InSegment(trigger.segment), trigger.segment)] if trigger.segment else []
     matching = customers_matching(

@@ -72,7 +72,9 @@ def in_year(month: int, day: int, year: int) -> date:
         return date(year, 2, 28)
 
 
-def next_anniversary(trigger: AnniversaryTrigger, value: Any, zone: str, after: datetime, *, late: bool) -> Due | None:
+def next_anniversary(
+    trigger: AnniversaryTrigger, value: Any, zone: str, after: datetime, *, late: bool
+) -> Due | None:
     """Return the first anniversary due after a moment; with `late` also one that is due already but not yet over."""
     found = read_date(value, zone)
     if found is None:

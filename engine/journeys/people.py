@@ -31,7 +31,9 @@ def read_people(
     ids = sorted(set(customer_ids))
     flow_list = list(flows)
     topics = {flow.topic for flow in flow_list if flow.topic}
-    topics |= {step.topic for flow in flow_list for step in flow.all_steps() if isinstance(step, Send) and step.topic}
+    topics |= {
+        step.topic for flow in flow_list for step in flow.all_steps() if isinstance(step, Send) and step.topic
+    }
     granted = granted_topics(connection, ids, topics, at.settings.soft_opt_in)
     suppressed = suppressed_kinds(connection, ids)
     sent = _sent_templates(connection, ids, flow_list)
@@ -51,7 +53,9 @@ def read_people(
     }
 
 
-def _sent_templates(connection: Connection, ids: Sequence[int], flows: Sequence[Flow]) -> dict[int, frozenset[str]]:
+def _sent_templates(
+    connection: Connection, ids: Sequence[int], flows: Sequence[Flow]
+) -> dict[int, frozenset[str]]:
     """Return which templates each customer was sent, asked only where a step chooses among several."""
     choices = {
         name
@@ -86,13 +90,19 @@ def _moments(
         for path in paths:
             plain = path.removeprefix("customer.")
             column = customers.c.get(plain)
-            value = row[column] if column is not None else dig(row["properties"], plain.removeprefix("properties.").split("."))
+            value = (
+                row[column]
+                if column is not None
+                else dig(row["properties"], plain.removeprefix("properties.").split("."))
+            )
             found[row["id"]][path] = yearly(value, zone) if plain == "birthday" else as_moment(value, zone)
     for path in paths:
         parts = path.split(".")
         if len(parts) == 3 and parts[0] == "offer" and parts[2] == "expires_at":
             query = select(offer_codes.c.customer_id, offer_codes.c.expires_at).where(
-                offer_codes.c.offer == parts[1], among(connection, offer_codes.c.customer_id, ids), offer_codes.c.expires_at.is_not(None)
+                offer_codes.c.offer == parts[1],
+                among(connection, offer_codes.c.customer_id, ids),
+                offer_codes.c.expires_at.is_not(None),
             )
             for customer_id, expires_at in connection.execute(query.order_by(offer_codes.c.issued_at)):
                 found[customer_id][path] = expires_at

@@ -92,7 +92,9 @@ def _row(post: Posting, at: Round) -> dict[str, Any]:
 def _give_offers(connection: Connection, posts: Sequence[Posting], ids: Mapping[str, int], at: Round) -> None:
     carrying = [
         Carrying(
-            Wanted(post.step.offer, post.customer_id, ids[post.key], post.zone), _row(post, at)["content"], post.expires_at
+            Wanted(post.step.offer, post.customer_id, ids[post.key], post.zone),
+            _row(post, at)["content"],
+            post.expires_at,
         )
         for post in posts
         if isinstance(post.step, Send) and post.step.offer
@@ -109,7 +111,9 @@ class Carrying:
     expires_at: datetime
 
 
-def give_offers(connection: Connection, carrying: Sequence[Carrying], at: Round) -> dict[int, Mapping[str, Any]]:
+def give_offers(
+    connection: Connection, carrying: Sequence[Carrying], at: Round
+) -> dict[int, Mapping[str, Any]]:
     """Give each message its code; return the new contents, by id, of those that may go.
 
     Those whose pool is empty wait (an hour at a time, as long as they make sense); the others are dropped.
@@ -126,17 +130,27 @@ def give_offers(connection: Connection, carrying: Sequence[Carrying], at: Round)
             going[which] = plain | ({"offer": _told(got)} if got.offer is not None else {})
         elif got.wait and at.now < each.expires_at:
             waiting.append(
-                {"which": which, "later": min(at.now + EMPTY_POOL_RETRY, each.expires_at), "held": {**plain, AWAITED: each.wanted.offer}}
+                {
+                    "which": which,
+                    "later": min(at.now + EMPTY_POOL_RETRY, each.expires_at),
+                    "held": {**plain, AWAITED: each.wanted.offer},
+                }
             )
         else:
             refused.append(which)
     if going:
-        statement = update(messages).where(messages.c.id == bindparam("which")).values(content=bindparam("held"))
+        statement = (
+            update(messages).where(messages.c.id == bindparam("which")).values(content=bindparam("held"))
+        )
         connection.execute(statement, [{"which": which, "held": held} for which, held in going.items()])
     if waiting:
         statement = update(messages).where(messages.c.id == bindparam("which"))
         statement = statement.values(
-            content=bindparam("held"), try_at=bindparam("later"), state="pending", claimed_by=None, lease_until=None
+            content=bindparam("held"),
+            try_at=bindparam("later"),
+            state="pending",
+            claimed_by=None,
+            lease_until=None,
         )
         connection.execute(statement, waiting)
     if refused:

@@ -42,11 +42,15 @@ _INSIDE = select(
 ).where(within(enrollments.c.customer_id, "ids"), enrollments.c.state.in_(LIVE))
 _WHOLE = select(enrollments).where(within(enrollments.c.id, "ids"))
 _TO_REACH = select(enrollments).where(
-    within(enrollments.c.customer_id, "ids"), within(enrollments.c.flow, "flows"), enrollments.c.goal_at.is_(None)
+    within(enrollments.c.customer_id, "ids"),
+    within(enrollments.c.flow, "flows"),
+    enrollments.c.goal_at.is_(None),
 )
 
 
-def react(connection: Connection, live: Mapping[str, LiveFlow], batch: Sequence[ArrivedEvent], at: Round) -> int:
+def react(
+    connection: Connection, live: Mapping[str, LiveFlow], batch: Sequence[ArrivedEvent], at: Round
+) -> int:
     """End, wake and fulfil what these facts end, wake and fulfil; return how many enrollments left."""
     gathered: dict[int, set[str]] = defaultdict(set)
     for event in batch:
@@ -106,12 +110,19 @@ def _leave(
     return set(left)
 
 
-def _exit_truths(connection: Connection, flow: Flow, rows: Sequence[Row[Any]], at: Round) -> list[Mapping[Ask, bool]]:
+def _exit_truths(
+    connection: Connection, flow: Flow, rows: Sequence[Row[Any]], at: Round
+) -> list[Mapping[Ask, bool]]:
     asks = tuple(Ask(clause, after_entry=True) for clause in flow.exit_when)
     if not asks:
         return [{} for _ in rows]
     found = truths(
-        connection, asks, [subject_of(row) for row in rows], now=at.now, segments=flow.segments, shop_zone=at.shop_zone
+        connection,
+        asks,
+        [subject_of(row) for row in rows],
+        now=at.now,
+        segments=flow.segments,
+        shop_zone=at.shop_zone,
     )
     return list(told(asks, found))
 
@@ -137,7 +148,9 @@ def _write_exits(
         return
     exited = {"state": "exited", "position": None, "next_at": None, "left_at": at.now}
     update_rows(
-        connection, enrollments, [{**exited, "left_reason": why, "id": row_id} for row_id, (_, why, _) in left.items()]
+        connection,
+        enrollments,
+        [{**exited, "left_reason": why, "id": row_id} for row_id, (_, why, _) in left.items()],
     )
     entries = [
         journal.entry(
@@ -149,7 +162,9 @@ def _write_exits(
     journal.write(connection, entries)
     drop_pending(connection, {row_id: reason for row_id, (_, reason, _) in left.items()}, at.now)
     facts = [
-        own_facts.fact(f"flow_left:{row.id}", row.customer_id, "flow_left", at.now, {"flow": row.flow, "reason": reason})
+        own_facts.fact(
+            f"flow_left:{row.id}", row.customer_id, "flow_left", at.now, {"flow": row.flow, "reason": reason}
+        )
         for row, reason, _ in left.values()
     ]
     own_facts.record(connection, facts, at.listened)
@@ -158,7 +173,9 @@ def _write_exits(
 # ── waking ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _wake(connection: Connection, rows: Sequence[Any], names: Mapping[int, frozenset[str]], at: Round) -> None:
+def _wake(
+    connection: Connection, rows: Sequence[Any], names: Mapping[int, frozenset[str]], at: Round
+) -> None:
     """Let enrollments that wait for a fact look again in this pass."""
     found = programs(connection, [row.version for row in rows])
     woken = [row.id for row in rows if _listens(found[row.version], row.position, names[row.customer_id])]
@@ -198,7 +215,9 @@ def reach_goals(
             facts[event.customer_id].append(event)
     if not facts:
         return
-    rows = connection.execute(_TO_REACH, {"ids": sorted(facts), "flows": sorted(set().union(*fitting.values()))})
+    rows = connection.execute(
+        _TO_REACH, {"ids": sorted(facts), "flows": sorted(set().union(*fitting.values()))}
+    )
     by_flow: dict[str, list[Row[Any]]] = defaultdict(list)
     moments: dict[int, datetime] = {}
     for row in rows:
@@ -214,5 +233,9 @@ def reach_goals(
         ask = Ask(flow.goal.clause, after_entry=True)
         subjects = [subject_of(row) for row in reaching]
         held = truths(connection, [ask], subjects, now=at.now, segments=flow.segments, shop_zone=at.shop_zone)
-        reached += [{"goal_at": moments[r.id], "id": r.id} for r, (holds,) in zip(reaching, held, strict=True) if holds]
+        reached += [
+            {"goal_at": moments[r.id], "id": r.id}
+            for r, (holds,) in zip(reaching, held, strict=True)
+            if holds
+        ]
     update_rows(connection, enrollments, reached)

@@ -18,7 +18,11 @@ _REFERENCE = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
 def names_of(context: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """Return what may be referred to: `trigger`, `answer` (and each answer by its own name), and what the caller adds."""
     answers = answer_document(context.get("answers", {}))
-    told = {name: flat_fact(fact) for name, fact in context.get("answers", {}).items() if isinstance(fact, Mapping)}
+    told = {
+        name: flat_fact(fact)
+        for name, fact in context.get("answers", {}).items()
+        if isinstance(fact, Mapping)
+    }
     return {**told, "trigger": flat_fact(context.get("trigger", {})), "answer": answers, **more}
 
 

@@ -41,7 +41,9 @@ Row = dict[str, Any]
 # ── arming, when facts arrive ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def arm(connection: Connection, live: LiveFlow, batch: Sequence[ArrivedEvent], shop_zone: str, now: datetime) -> None:
+def arm(
+    connection: Connection, live: LiveFlow, batch: Sequence[ArrivedEvent], shop_zone: str, now: datetime
+) -> None:
     """Set or move the timers of one flow for newly arrived facts, backfilled ones included."""
     for number, trigger in enumerate(live.flow.triggers):
         if isinstance(trigger, EventTrigger) and trigger.quiet_for is not None:
@@ -75,7 +77,8 @@ def _arm_quiet(
             if standing is None or event.occurred_at >= standing.occurred_at:
                 newest[event.customer_id, event.group_key] = event
     rows = [
-        _row(live, number, e, e.group_key, add(e.occurred_at, trigger.quiet_for, e.zone), f"e{e.id}") for e in newest.values()
+        _row(live, number, e, e.group_key, add(e.occurred_at, trigger.quiet_for, e.zone), f"e{e.id}")
+        for e in newest.values()
     ]
     _upsert(connection, [row for row in rows if since is None or row["due_at"] > since])
     for event in emptied:
@@ -91,7 +94,12 @@ def _arm_quiet(
 
 
 def _lapsed_rows(
-    connection: Connection, live: LiveFlow, number: int, trigger: LapsedTrigger, batch: Sequence[ArrivedEvent], now: datetime
+    connection: Connection,
+    live: LiveFlow,
+    number: int,
+    trigger: LapsedTrigger,
+    batch: Sequence[ArrivedEvent],
+    now: datetime,
 ) -> list[Row]:
     newest: dict[int, ArrivedEvent] = {}
     for event in batch:
@@ -123,7 +131,9 @@ def _lapse_delays(
         median = shop_median_gap_days(connection, trigger.event, now)
         fallback = _bounded(trigger, float(trigger.factor) * median) if median is not None else None
     return {
-        customer_id: _bounded(trigger, float(trigger.factor) * own[customer_id]) if customer_id in own else fallback
+        customer_id: _bounded(trigger, float(trigger.factor) * own[customer_id])
+        if customer_id in own
+        else fallback
         for customer_id in customer_ids
     }
 
@@ -139,16 +149,28 @@ def _bounded(trigger: LapsedTrigger, days: float) -> Duration:
 
 
 def _arm_replenish(
-    connection: Connection, live: LiveFlow, number: int, trigger: ReplenishTrigger, batch: Sequence[ArrivedEvent], now: datetime
+    connection: Connection,
+    live: LiveFlow,
+    number: int,
+    trigger: ReplenishTrigger,
+    batch: Sequence[ArrivedEvent],
+    now: datetime,
 ) -> None:
     bought = [(event, line) for event in batch if event.name == "order_placed" for line in _lines(event)]
-    asked = [Line(e.customer_id, str(line["sku"]), float(line.get("quantity") or 1), e.occurred_at) for e, line in bought]
+    asked = [
+        Line(e.customer_id, str(line["sku"]), float(line.get("quantity") or 1), e.occurred_at)
+        for e, line in bought
+    ]
     rows = []
     for (event, line), days in zip(bought, run_out_days(connection, asked), strict=True):
         if days is not None:
             rows.append(_replenish_row(live, number, trigger, event, line, days))
     for event in batch:
-        if event.name == "refill_answered" and event.sku and _number(event.properties.get("days")) is not None:
+        if (
+            event.name == "refill_answered"
+            and event.sku
+            and _number(event.properties.get("days")) is not None
+        ):
             days = float(_number(event.properties.get("days")) or 0)
             rows.append(_replenish_row(live, number, trigger, event, {"sku": event.sku}, days))
     rows = [row for row in rows if row["due_at"] > live.applied_at]
@@ -171,10 +193,16 @@ def _bought_before(connection: Connection, cancelled: Sequence[ArrivedEvent]) ->
     """Return the newest purchase that still counts of each product in these cancelled orders, with that line alone."""
     skus = {(event.customer_id, str(line["sku"])) for event in cancelled for line in _lines(event)}
     ids = sorted({event.customer_id for event in cancelled})
-    standing = select(orders.c.order_id).where(among(connection, orders.c.customer_id, ids), orders.c.cancelled_at.is_(None))
+    standing = select(orders.c.order_id).where(
+        among(connection, orders.c.customer_id, ids), orders.c.cancelled_at.is_(None)
+    )
     query = (
         event_rows()
-        .where(among(connection, events.c.customer_id, ids), events.c.name == "order_placed", events.c.order_id.in_(standing))
+        .where(
+            among(connection, events.c.customer_id, ids),
+            events.c.name == "order_placed",
+            events.c.order_id.in_(standing),
+        )
         .order_by(events.c.occurred_at, events.c.id)
     )
     newest: dict[tuple[int, str], tuple[ArrivedEvent, Mapping[str, Any]]] = {}
@@ -186,13 +214,23 @@ def _bought_before(connection: Connection, cancelled: Sequence[ArrivedEvent]) ->
 
 
 def _replenish_row(
-    live: LiveFlow, number: int, trigger: ReplenishTrigger, event: ArrivedEvent, line: Mapping[str, Any], days: float
+    live: LiveFlow,
+    number: int,
+    trigger: ReplenishTrigger,
+    event: ArrivedEvent,
+    line: Mapping[str, Any],
+    days: float,
 ) -> Row:
     out_at = event.occurred_at + timedelta(days=days)
     due = max(event.occurred_at, add(out_at, trigger.lead.negative, event.zone))
     sku = str(line["sku"])
     occurrence = f"{event.order_id}:{sku}" if event.name == "order_placed" else f"e{event.id}"
-    payload = {"sku": sku, "quantity": line.get("quantity"), "run_out_at": out_at.isoformat(), "order_id": event.order_id}
+    payload = {
+        "sku": sku,
+        "quantity": line.get("quantity"),
+        "run_out_at": out_at.isoformat(),
+        "order_id": event.order_id,
+    }
     return _row(live, number, event, f"sku:{sku}", due, occurrence, payload)
 
 
@@ -245,7 +283,11 @@ def _arm_dates(
         if known is not None and known.get("value") == payload["value"] and known.get("zone") == zone:
             continue
         same_value = known is not None and known.get("value") == payload["value"]
-        due = due_of(trigger, value, zone, now, late=not known_before and not same_value) if value is not None else None
+        due = (
+            due_of(trigger, value, zone, now, late=not known_before and not same_value)
+            if value is not None
+            else None
+        )
         if due is not None:
             rows.append(_date_row(live, number, trigger, customer_id, due, payload, now))
         elif known is not None:
@@ -255,7 +297,9 @@ def _arm_dates(
         connection.execute(_timers_of(delete(timers), live, number, gone))
 
 
-def due_of(trigger: AnniversaryTrigger | DateTrigger, value: Any, zone: str, now: datetime, *, late: bool) -> Due | None:
+def due_of(
+    trigger: AnniversaryTrigger | DateTrigger, value: Any, zone: str, now: datetime, *, late: bool
+) -> Due | None:
     """Return the next moment of a date trigger for a value, or None where there is none to come."""
     if isinstance(trigger, AnniversaryTrigger):
         return next_anniversary(trigger, value, zone, now, late=late)
@@ -268,7 +312,9 @@ def _date_values(
 ) -> Iterator[tuple[int, str, Any]]:
     column = customers.c.get(field)
     chosen = customers.c.properties if column is None else column
-    query = select(customers.c.id, customers.c.zone, chosen, customers.c.erased_at).where(customers.c.id.in_(customer_ids))
+    query = select(customers.c.id, customers.c.zone, chosen, customers.c.erased_at).where(
+        customers.c.id.in_(customer_ids)
+    )
     path = field.removeprefix("properties.").split(".")
     for customer_id, zone, value, erased_at in connection.execute(query):
         found = value if column is not None else dig(value, path)
@@ -322,7 +368,9 @@ def arm_everyone(
     Moments before `now` are gone, unless past customers are to be placed where they would stand now.
     """
     name = live.flow.name
-    connection.execute(delete(timers).where(timers.c.flow == name, timers.c.trigger_no >= len(live.flow.triggers)))
+    connection.execute(
+        delete(timers).where(timers.c.flow == name, timers.c.trigger_no >= len(live.flow.triggers))
+    )
     live = replace(live, applied_at=now - PLACED_BACK if placing else now)
     for number, trigger in enumerate(live.flow.triggers):
         if not placing and number < len(before) and before[number] == trigger:
@@ -376,7 +424,9 @@ def _newest_facts(connection: Connection, event: str, shop_zone: str) -> Iterato
         .exists()
     )
     for part in _all_customers(connection):
-        query = event_rows().where(events.c.customer_id.between(part[0], part[-1]), events.c.name == event, ~newer_exists)
+        query = event_rows().where(
+            events.c.customer_id.between(part[0], part[-1]), events.c.name == event, ~newer_exists
+        )
         yield read_events(connection, query, shop_zone)
 
 
@@ -386,7 +436,11 @@ def _facts_since(
     for part in _all_customers(connection):
         query = (
             event_rows()
-            .where(events.c.customer_id.between(part[0], part[-1]), events.c.name.in_(names), events.c.occurred_at > since)
+            .where(
+                events.c.customer_id.between(part[0], part[-1]),
+                events.c.name.in_(names),
+                events.c.occurred_at > since,
+            )
             .order_by(events.c.occurred_at, events.c.id)
         )
         found = read_events(connection, query, shop_zone)
@@ -427,7 +481,9 @@ def read_events(connection: Connection, query: Select[Any], shop_zone: str) -> l
 # ── firing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def fire(connection: Connection, live: LiveFlow, shop_zone: str, now: datetime, limit: int = CHUNK) -> list[Candidate]:
+def fire(
+    connection: Connection, live: LiveFlow, shop_zone: str, now: datetime, limit: int = CHUNK
+) -> list[Candidate]:
     """Take the flow's timers that are due, re-arm yearly ones, and return their candidates in order of their moments."""
     query = (
         select(timers)
@@ -449,13 +505,19 @@ def fire(connection: Connection, live: LiveFlow, shop_zone: str, now: datetime, 
             candidates.append(_candidate(row, facts.get(row.event_id), trigger))
         elif row.key == GATHER:
             candidates.append(_gathered(row))
-        upcoming = _next_year(live, row.trigger_no, trigger, row) if isinstance(trigger, AnniversaryTrigger) else None
+        upcoming = (
+            _next_year(live, row.trigger_no, trigger, row)
+            if isinstance(trigger, AnniversaryTrigger)
+            else None
+        )
         if upcoming is None:
             spent.append(row.id)
         else:
             again.append(upcoming)
     if spent:
-        connection.execute(delete(timers).where(timers.c.id == bindparam("gone")), [{"gone": each} for each in spent])
+        connection.execute(
+            delete(timers).where(timers.c.id == bindparam("gone")), [{"gone": each} for each in spent]
+        )
     _upsert(connection, again)
     return candidates
 
@@ -469,10 +531,14 @@ def _next_year(live: LiveFlow, number: int, trigger: AnniversaryTrigger, row: An
             break
         moment = due.due_at
     payload = {"value": row.payload["value"], "zone": zone}
-    return None if due is None else _date_row(live, number, trigger, row.customer_id, due, payload, row.due_at)
+    return (
+        None if due is None else _date_row(live, number, trigger, row.customer_id, due, payload, row.due_at)
+    )
 
 
-def _events_by_id(connection: Connection, ids: Iterable[int], shop_zone: str) -> dict[int | None, ArrivedEvent]:
+def _events_by_id(
+    connection: Connection, ids: Iterable[int], shop_zone: str
+) -> dict[int | None, ArrivedEvent]:
     found: dict[int | None, ArrivedEvent] = {}
     for part in _chunks(sorted(set(ids))):
         query = event_rows().where(events.c.id.in_(part))
@@ -506,11 +572,16 @@ def _overtaken(
     for other in read_events(connection, query, "UTC"):
         for key in {other.group_key if not other.backfill else "", ""}:
             known = newest.get((other.customer_id, f"{other.name}/{key}"))
-            newest[other.customer_id, f"{other.name}/{key}"] = max(other.occurred_at, known or other.occurred_at)
+            newest[other.customer_id, f"{other.name}/{key}"] = max(
+                other.occurred_at, known or other.occurred_at
+            )
     return {
         which
         for which, (row, event, names) in asked.items()
-        if any(newest.get((row.customer_id, f"{name}/{row.key}"), event.occurred_at) > event.occurred_at for name in names)
+        if any(
+            newest.get((row.customer_id, f"{name}/{row.key}"), event.occurred_at) > event.occurred_at
+            for name in names
+        )
     }
 
 
@@ -532,7 +603,9 @@ def _candidate(row: Any, event: ArrivedEvent | None, trigger_of: Trigger) -> Can
 GATHER = "gather"
 
 
-def gather(connection: Connection, live: LiveFlow, candidates: Sequence[Candidate], zones: Mapping[int, str]) -> None:
+def gather(
+    connection: Connection, live: LiveFlow, candidates: Sequence[Candidate], zones: Mapping[int, str]
+) -> None:
     """Let further occurrences of a customer join the first: entry comes when the first one's time is over."""
     for number in sorted({candidate.trigger_no for candidate in candidates}):
         own = [candidate for candidate in candidates if candidate.trigger_no == number]
@@ -550,7 +623,9 @@ def gather(connection: Connection, live: LiveFlow, candidates: Sequence[Candidat
         _upsert(connection, list(rows.values()))
 
 
-def _gathering(connection: Connection, live: LiveFlow, number: int, customer_ids: Sequence[int]) -> dict[int, Row]:
+def _gathering(
+    connection: Connection, live: LiveFlow, number: int, customer_ids: Sequence[int]
+) -> dict[int, Row]:
     query = select(timers).where(
         timers.c.flow == live.flow.name,
         timers.c.trigger_no == number,
@@ -598,7 +673,13 @@ def _gathered(row: Any) -> Candidate:
 
 
 def _row(
-    live: LiveFlow, number: int, event: ArrivedEvent, key: str, due: datetime, occurrence: str, payload: Row | None = None
+    live: LiveFlow,
+    number: int,
+    event: ArrivedEvent,
+    key: str,
+    due: datetime,
+    occurrence: str,
+    payload: Row | None = None,
 ) -> Row:
     return {
         "flow": live.flow.name,

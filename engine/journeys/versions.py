@@ -73,4 +73,3 @@ def programs(connection: Connection, hashes: Sequence[str]) -> dict[str, Program
         for row in connection.execute(select(flow_versions).where(flow_versions.c.hash.in_(missing))):
             _programs[row.hash] = compile_program(flow_from_definition(row.definition), row.hash)
     return {digest: _programs[digest] for digest in hashes}
-

@@ -48,7 +48,11 @@ class Issued:
 
 
 def issue(
-    connection: Connection, wanted: Sequence[Wanted], offers: Mapping[str, Offer], now: datetime, secret: bytes
+    connection: Connection,
+    wanted: Sequence[Wanted],
+    offers: Mapping[str, Offer],
+    now: datetime,
+    secret: bytes,
 ) -> list[Issued]:
     """Give each message its code; the result is in the order of `wanted`."""
     held = _held(connection, wanted, now)
@@ -74,7 +78,13 @@ _Held = dict[tuple[str, int], _Code]
 def _held(connection: Connection, wanted: Sequence[Wanted], now: datetime) -> _Held:
     ids = sorted({want.customer_id for want in wanted})
     query = (
-        select(offer_codes.c.offer, offer_codes.c.customer_id, offer_codes.c.code, offer_codes.c.expires_at, offer_codes.c.used_at)
+        select(
+            offer_codes.c.offer,
+            offer_codes.c.customer_id,
+            offer_codes.c.code,
+            offer_codes.c.expires_at,
+            offer_codes.c.used_at,
+        )
         .where(among(connection, offer_codes.c.customer_id, ids), offer_codes.c.issued_at.is_not(None))
         .order_by(offer_codes.c.issued_at, offer_codes.c.id)
     )
@@ -115,7 +125,12 @@ def _one(
 
 
 def _take(
-    connection: Connection, offer: Offer, want: Wanted, now: datetime, expires_at: datetime | None, secret: bytes
+    connection: Connection,
+    offer: Offer,
+    want: Wanted,
+    now: datetime,
+    expires_at: datetime | None,
+    secret: bytes,
 ) -> str | None:
     """Write the issue down and return the code ("" for an offer without one), or None where the pool is empty."""
     values: dict[str, Any] = {
@@ -127,7 +142,11 @@ def _take(
     if offer.pool is not None:
         free = (
             select(offer_codes.c.id, offer_codes.c.code)
-            .where(offer_codes.c.offer == offer.name, offer_codes.c.customer_id.is_(None), offer_codes.c.issued_at.is_(None))
+            .where(
+                offer_codes.c.offer == offer.name,
+                offer_codes.c.customer_id.is_(None),
+                offer_codes.c.issued_at.is_(None),
+            )
             .order_by(offer_codes.c.id)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -168,7 +187,9 @@ def checks(pattern: str, code: str) -> bool:
     if len(code) != len(pattern) or any(p not in ("#", c) for p, c in zip(pattern, code, strict=True)):
         return False
     signs = [c for p, c in zip(pattern, code, strict=True) if p == "#"]
-    return all(sign in ALPHABET for sign in signs) and (not signs or signs[-1] == _check_sign("".join(signs[:-1])))
+    return all(sign in ALPHABET for sign in signs) and (
+        not signs or signs[-1] == _check_sign("".join(signs[:-1]))
+    )
 
 
 def _check_sign(signs: str) -> str:

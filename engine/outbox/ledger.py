@@ -43,9 +43,9 @@ def supersede(connection: Connection, newer: Mapping[int, datetime], now: dateti
 
 def _waiting(connection: Connection, enrollment_ids: Sequence[int]) -> Any:
     table = messages.c
-    return select(table.id, table.enrollment_id, table.flow, table.customer_id, table.step, table.due_at).where(
-        among(connection, table.enrollment_id, enrollment_ids), table.state.in_(OPEN)
-    )
+    return select(
+        table.id, table.enrollment_id, table.flow, table.customer_id, table.step, table.due_at
+    ).where(among(connection, table.enrollment_id, enrollment_ids), table.state.in_(OPEN))
 
 
 def settle_by_hand(connection: Connection, message_id: int, outcome: str, now: datetime) -> bool:
@@ -57,9 +57,21 @@ def settle_by_hand(connection: Connection, message_id: int, outcome: str, now: d
         return False
     values: dict[str, Any] = {"state": "accepted", "accepted_at": now, "settled_at": now}
     if outcome == "retry":
-        values = {"state": "pending", "try_at": now, "counted_at": None, "settled_at": None, "lease_until": None}
-    connection.execute(update(messages).where(table.id == message_id).values(reason="settled by hand", **values))
-    told = {"decision": "sent" if outcome == "accepted" else "retry", "reason": "settled by hand", "detail": None}
+        values = {
+            "state": "pending",
+            "try_at": now,
+            "counted_at": None,
+            "settled_at": None,
+            "lease_until": None,
+        }
+    connection.execute(
+        update(messages).where(table.id == message_id).values(reason="settled by hand", **values)
+    )
+    told = {
+        "decision": "sent" if outcome == "accepted" else "retry",
+        "reason": "settled by hand",
+        "detail": None,
+    }
     insert_rows(connection, journal, [{"at": now, "message_id": message_id, **dict(row), **told}])
     return True
 
@@ -73,7 +85,9 @@ def drop(connection: Connection, dropped: Sequence[tuple[Row[Any] | Any, str]], 
         .where(messages.c.id == bindparam("which"), or_(*(messages.c.state == state for state in OPEN)))
         .values(state="dropped", reason=bindparam("why"), settled_at=bindparam("moment"), lease_until=None)
     )
-    connection.execute(statement, [{"which": row.id, "why": reason, "moment": now} for row, reason in dropped])
+    connection.execute(
+        statement, [{"which": row.id, "why": reason, "moment": now} for row, reason in dropped]
+    )
     entries = [
         {
             "at": now,
@@ -99,7 +113,9 @@ def _release_codes(connection: Connection, dropped: Mapping[int, int]) -> None:
     query = select(table.id, table.offer, table.code, table.customer_id, table.issued_at).where(
         among(connection, table.customer_id, sorted(set(dropped.values()))), table.message_id.is_not(None)
     )
-    codes = [code for code in connection.execute(query.add_columns(table.message_id)) if code.message_id in dropped]
+    codes = [
+        code for code in connection.execute(query.add_columns(table.message_id)) if code.message_id in dropped
+    ]
     if not codes:
         return
     shown = select(messages.c.customer_id, messages.c.content).where(
@@ -107,7 +123,10 @@ def _release_codes(connection: Connection, dropped: Mapping[int, int]) -> None:
         messages.c.state != "dropped",
         messages.c.due_at >= min(code.issued_at for code in codes) - LOOK_BACK,
     )
-    kept = {(row.customer_id, ((row.content or {}).get("offer") or {}).get("code")) for row in connection.execute(shown)}
+    kept = {
+        (row.customer_id, ((row.content or {}).get("offer") or {}).get("code"))
+        for row in connection.execute(shown)
+    }
     gone = [code.id for code in codes if (code.customer_id, code.code) not in kept]
     if gone:
         blank = {"customer_id": None, "message_id": None, "issued_at": None, "expires_at": None}

@@ -15,10 +15,20 @@ from sqlalchemy import Connection
 from engine.store.bulk import insert_new, insert_rows
 from engine.store.tables import events, fact_inbox
 
-NAMES = ("mail_sent", "mail_opened", "mail_clicked", "flow_entered", "flow_left", "offer_issued", "offer_used")
+NAMES = (
+    "mail_sent",
+    "mail_opened",
+    "mail_clicked",
+    "flow_entered",
+    "flow_left",
+    "offer_issued",
+    "offer_used",
+)
 
 
-def fact(key: str, customer_id: int, name: str, moment: datetime, properties: Mapping[str, Any]) -> dict[str, Any]:
+def fact(
+    key: str, customer_id: int, name: str, moment: datetime, properties: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return one event of the engine's own; `key` makes it unique."""
     return {
         "key": key,

@@ -26,7 +26,9 @@ _STATES = select(
     consent_state.c.soft_granted_at,
     consent_state.c.withdrawn_at,
 ).where(within(consent_state.c.customer_id, "ids"))
-_SUPPRESSED = select(suppressions.c.customer_id, suppressions.c.scope).where(within(suppressions.c.customer_id, "ids"))
+_SUPPRESSED = select(suppressions.c.customer_id, suppressions.c.scope).where(
+    within(suppressions.c.customer_id, "ids")
+)
 
 
 @dataclass(frozen=True, slots=True)

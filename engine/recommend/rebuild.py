@@ -96,7 +96,9 @@ def _work(connection: Connection, now: datetime, *, force: bool) -> _Work:
     grown = abs(sales[0] - known.get("deep_orders", 0)) > GROWTH * known.get("deep_orders", 0)
     # Likeness hangs on titles, categories and prices: new articles at once, the rest weekly.
     alike_age = now - datetime.fromisoformat(known["alike_at"]) if known.get("alike_at") else None
-    alike = force or (new_products and (known.get("shelf") != shelf or alike_age is None or alike_age >= WEEK))
+    alike = force or (
+        new_products and (known.get("shelf") != shelf or alike_age is None or alike_age >= WEEK)
+    )
     deep = force or ((new_sales or new_products) and (grown or deep_age is None or deep_age >= WEEK))
     state = {
         "orders": sales_sign,

@@ -78,20 +78,34 @@ def _statement(open_flows: tuple[str, ...], closed: tuple[str, ...]) -> Any:
     if closed:
         inside = inside.where(enrollments.c.flow.not_in(closed))
         posted = posted.where(messages.c.flow.not_in(closed))
-    held = select(messages.c.id).where(UNSETTLED, messages.c.state != "pending").order_by(messages.c.try_at, messages.c.id)
+    held = (
+        select(messages.c.id)
+        .where(UNSETTLED, messages.c.state != "pending")
+        .order_by(messages.c.try_at, messages.c.id)
+    )
     parts = [
         _probe("unread", select(fact_inbox.c.id).limit(1)),
-        _probe("staged", select(staged_facts.c.arrives_at).order_by(staged_facts.c.arrives_at, staged_facts.c.id).limit(1)),
+        _probe(
+            "staged",
+            select(staged_facts.c.arrives_at).order_by(staged_facts.c.arrives_at, staged_facts.c.id).limit(1),
+        ),
         _probe(
             "enrollment",
-            inside.where(enrollments.c.next_at.is_not(None)).order_by(enrollments.c.next_at, enrollments.c.id).limit(1),
+            inside.where(enrollments.c.next_at.is_not(None))
+            .order_by(enrollments.c.next_at, enrollments.c.id)
+            .limit(1),
         ),
         _probe("message", posted.order_by(messages.c.try_at, messages.c.id).limit(1)),
         _probe("leased", held.limit(1)),
     ]
     for flow in open_flows:
         parts.append(_probe("kept", select(arrivals.c.id).where(arrivals.c.flow == flow).limit(1)))
-        due = select(timers.c.due_at).where(timers.c.flow == flow).order_by(timers.c.due_at, timers.c.id).limit(1)
+        due = (
+            select(timers.c.due_at)
+            .where(timers.c.flow == flow)
+            .order_by(timers.c.due_at, timers.c.id)
+            .limit(1)
+        )
         parts.append(_probe("timer", due, flow))
     return union_all(*parts)
 
@@ -101,4 +115,6 @@ def _probe(kind: str, query: Select[Any], flow: str = "") -> Select[Any]:
     inner = query.subquery()
     column = next(iter(inner.c))
     moment = column if isinstance(column.type, Instant) else type_coerce(null(), Instant())
-    return select(literal(kind).label("kind"), literal(flow).label("flow"), moment.label("moment")).select_from(inner)
+    return select(
+        literal(kind).label("kind"), literal(flow).label("flow"), moment.label("moment")
+    ).select_from(inner)

@@ -37,8 +37,12 @@ _known: dict[str | None, Applied] = {}
 def applied_sources(connection: Connection, stamp: str | None) -> Applied:
     """Return what was applied; the same stamp gives the same, warm library without asking the database."""
     if stamp not in _known or stamp is None:
-        rows = {row.path: row.content for row in connection.execute(select(sources.c.path, sources.c.content))}
-        templates = {path.removeprefix(TEMPLATES): text for path, text in rows.items() if path.startswith(TEMPLATES)}
+        rows = {
+            row.path: row.content for row in connection.execute(select(sources.c.path, sources.c.content))
+        }
+        templates = {
+            path.removeprefix(TEMPLATES): text for path, text in rows.items() if path.startswith(TEMPLATES)
+        }
         while len(_known) > 3:
             _known.pop(next(iter(_known)))
         _known[stamp] = Applied(TemplateLibrary(templates), _offers(rows.get(OFFERS)))

@@ -42,9 +42,16 @@ def turned_away(connection: Connection, customer_id: int, live: LiveFlow, at: Ro
         )
         ask = Ask(Clause(Of("trigger", trigger.where), "where"))
         for row in connection.execute(query).all():
-            subject = Subject(customer_id, row.occurred_at, row.occurred_at, row.id, trigger=row.properties or {})
+            subject = Subject(
+                customer_id, row.occurred_at, row.occurred_at, row.id, trigger=row.properties or {}
+            )
             (truth,) = explain(
-                connection, [ask], subject, now=row.arrived_at, segments=live.flow.segments, shop_zone=at.shop_zone
+                connection,
+                [ask],
+                subject,
+                now=row.arrived_at,
+                segments=live.flow.segments,
+                shop_zone=at.shop_zone,
             )
             if not truth.holds:
                 clause = {"clause": "where", "holds": False, "found": truth.found, "recomputed": True}

@@ -47,7 +47,9 @@ def place_clock(database: Database, asked: datetime | None, present: datetime, *
     if standing is None:
         assert asked is not None
         if writing and not empty:
-            raise UsageError("this database lives on real time; --now can only be used with an empty or a virtual one")
+            raise UsageError(
+                "this database lives on real time; --now can only be used with an empty or a virtual one"
+            )
         if writing:
             with database.write() as connection:
                 meta.set_virtual_now(connection, asked)
@@ -60,7 +62,10 @@ def place_clock(database: Database, asked: datetime | None, present: datetime, *
 
 
 def _is_empty(connection: Connection) -> bool:
-    return all(connection.execute(select(table).limit(1)).first() is None for table in (customers, flows, staged_facts))
+    return all(
+        connection.execute(select(table).limit(1)).first() is None
+        for table in (customers, flows, staged_facts)
+    )
 
 
 def effective_settings(settings: Settings, database: Database) -> Settings:
@@ -94,7 +99,11 @@ def on_virtual_clock(database: Database) -> bool:
 
 def fingerprint(settings: Settings, database: Database) -> str:
     """Return what tells this installation from a copy of its database: where it lives and on which machine."""
-    place = database.engine.url.render_as_string(hide_password=True) if not database.is_sqlite else str(settings.root.resolve())
+    place = (
+        database.engine.url.render_as_string(hide_password=True)
+        if not database.is_sqlite
+        else str(settings.root.resolve())
+    )
     return hashlib.sha256(f"{socket.gethostname()}\x00{place}".encode()).hexdigest()
 
 
@@ -104,7 +113,9 @@ def open_exits(settings: Settings, environ: Mapping[str, str]) -> Exits:
     mailbox = make_provider(MAILBOX, {}, environ=environ, project=root)
     real = None
     if settings.delivery.provider != MAILBOX:
-        real = make_provider(settings.delivery.provider, settings.delivery.options, environ=environ, project=root)
+        real = make_provider(
+            settings.delivery.provider, settings.delivery.options, environ=environ, project=root
+        )
     live = settings.delivery.mode == "live"
     call = to_address(settings.webhooks) if live else to_folder(root / MAILBOX)
     return Exits(mailbox, real, call, settings.delivery.allow, live)

@@ -229,14 +229,23 @@ def _take_in(connection: Connection, work: Work) -> PassReport:
         report.left = react(connection, work.live, batch, work.at)
         for live in work.live.values():
             if live.active:
-                _guarded(connection, live, partial(arm, connection, live, batch, work.at.shop_zone, work.at.now), work.at)
-        connection.execute(delete(fact_inbox).where(among(connection, fact_inbox.c.id, [row.id for row in rows])))
+                _guarded(
+                    connection,
+                    live,
+                    partial(arm, connection, live, batch, work.at.shop_zone, work.at.now),
+                    work.at,
+                )
+        connection.execute(
+            delete(fact_inbox).where(among(connection, fact_inbox.c.id, [row.id for row in rows]))
+        )
     report.entered = _enter_by_facts(connection, work, batch, changes)
     return report
 
 
 def _events(connection: Connection, ids: Sequence[int], at: Round) -> list[ArrivedEvent]:
-    query = event_rows().where(among(connection, events.c.id, ids)).order_by(events.c.occurred_at, events.c.id)
+    query = (
+        event_rows().where(among(connection, events.c.id, ids)).order_by(events.c.occurred_at, events.c.id)
+    )
     return read_events(connection, query, at.shop_zone) if ids else []
 
 
@@ -416,12 +425,16 @@ def _count_failure(connection: Connection, flow: str, error: Exception, now: dat
     log.error("flow %s failed: %s", flow, reason)
     table = quarantine.c
     standing = connection.execute(
-        select(table.id, table.tries).where(table.kind == "flow", table.subject == flow, table.resolved_at.is_(None))
+        select(table.id, table.tries).where(
+            table.kind == "flow", table.subject == flow, table.resolved_at.is_(None)
+        )
     ).first()
     if standing is None:
         connection.execute(insert(quarantine).values(kind="flow", subject=flow, reason=reason, at=now))
         return
-    connection.execute(update(quarantine).where(table.id == standing.id).values(tries=standing.tries + 1, reason=reason))
+    connection.execute(
+        update(quarantine).where(table.id == standing.id).values(tries=standing.tries + 1, reason=reason)
+    )
     if standing.tries + 1 >= FLOW_TRIES:
         rails.freeze(connection, flow, f"failed {FLOW_TRIES} times: {reason}", now)
 
@@ -450,7 +463,14 @@ def _dispatch_all(engine: Engine, work: Work, report: PassReport) -> None:
 
 def _dispatch(engine: Engine, work: Work, closed: Sequence[str], due_by: datetime) -> Tally:
     return dispatch(
-        engine.database, work.at, engine.exits, work.library, work.secret, engine.worker, closed, due_by=due_by
+        engine.database,
+        work.at,
+        engine.exits,
+        work.library,
+        work.secret,
+        engine.worker,
+        closed,
+        due_by=due_by,
     )
 
 
@@ -473,7 +493,11 @@ def _braked_sends(connection: Connection, work: Work) -> list[str]:
     frozen = []
     for flow, due in connection.execute(query).all():
         live = work.live.get(flow)
-        reason = rails.brake_on_sends(connection, live, due, work.at) if live is not None and not live.stopped else None
+        reason = (
+            rails.brake_on_sends(connection, live, due, work.at)
+            if live is not None and not live.stopped
+            else None
+        )
         if reason is not None:
             rails.freeze(connection, flow, reason, work.at.now)
             log.error("flow %s is frozen: it %s", flow, reason)

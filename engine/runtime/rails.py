@@ -70,17 +70,23 @@ def brake_on_sends(connection: Connection, live: LiveFlow, due: int, at: Round) 
     return _brake(connection, live, due, at, messages, "mail")
 
 
-def _brake(connection: Connection, live: LiveFlow, more: int, at: Round, table: Table, verb: str) -> str | None:
+def _brake(
+    connection: Connection, live: LiveFlow, more: int, at: Round, table: Table, verb: str
+) -> str | None:
     if at.sandbox or more == 0:
         return None
     moment = table.c.entered_at if table is enrollments else table.c.counted_at
     own = [table.c.flow == live.flow.name]
     if table is messages:
         own += [table.c.state.in_(COUNTED), table.c.sandbox.is_(False)]
-    recent = connection.scalar(select(func.count()).select_from(table).where(*own, moment > at.now - DAY)) or 0
+    recent = (
+        connection.scalar(select(func.count()).select_from(table).where(*own, moment > at.now - DAY)) or 0
+    )
     if recent + more <= FLOOR:
         return None
-    days = _daily(connection, select(moment).where(*own, moment > at.now - LOOK_BACK, moment <= at.now - DAY), at.now)
+    days = _daily(
+        connection, select(moment).where(*own, moment > at.now - LOOK_BACK, moment <= at.now - DAY), at.now
+    )
     limit = max(FLOOR, 3 * _percentile_95(days), live.allowance or 0)
     if recent + more <= limit:
         return None

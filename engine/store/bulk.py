@@ -108,7 +108,11 @@ def _insertion(dialect: str, table: Table, columns: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=256)
 def _update(
-    dialect: str, table: Table, columns: tuple[str, ...], keys: tuple[str, ...], only: tuple[tuple[str, str | None], ...]
+    dialect: str,
+    table: Table,
+    columns: tuple[str, ...],
+    keys: tuple[str, ...],
+    only: tuple[tuple[str, str | None], ...],
 ) -> str:
     new = "?" if dialect == "sqlite" else 'new."{}"'
     told = ", ".join(f'"{name}" = {new.format(name)}' for name in columns if name not in keys)
@@ -138,9 +142,13 @@ def _postgres_type(kind: Any) -> str:
         return "jsonb"
     if isinstance(kind, Money):
         return "bigint"
-    return {"INTEGER": "integer", "BIGINT": "bigint", "BOOLEAN": "boolean", "FLOAT": "float8", "BLOB": "bytea"}.get(
-        str(kind), "text"
-    )
+    return {
+        "INTEGER": "integer",
+        "BIGINT": "bigint",
+        "BOOLEAN": "boolean",
+        "FLOAT": "float8",
+        "BLOB": "bytea",
+    }.get(str(kind), "text")
 
 
 # ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -152,10 +160,14 @@ def _send(
     bound = _bound(connection.dialect, table, columns, rows)
     if connection.dialect.name == "sqlite":
         return connection.exec_driver_sql(statement, bound)
-    return connection.exec_driver_sql(statement, (to_json([dict(zip(columns, row, strict=True)) for row in bound]),))
+    return connection.exec_driver_sql(
+        statement, (to_json([dict(zip(columns, row, strict=True)) for row in bound]),)
+    )
 
 
-def _bound(dialect: Dialect, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+def _bound(
+    dialect: Dialect, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
+) -> list[tuple[Any, ...]]:
     """Return the rows' values as the database takes them, column by column: most columns need nothing done."""
     places = [[row[name] for row in rows] for name in columns]
     for place, process in _processors(dialect.name, dialect, table, columns):

@@ -80,7 +80,9 @@ def _connect_sqlite(url: str, path: str | None, root: Path | None) -> Database:
         full = (root or Path()) / path
         if not full.parent.is_dir():
             raise OutsideError(f"the folder of the database does not exist: {full.parent}")
-        engine = create_engine(f"sqlite:///{full}", json_serializer=to_json, connect_args={"timeout": BUSY_SECONDS})
+        engine = create_engine(
+            f"sqlite:///{full}", json_serializer=to_json, connect_args={"timeout": BUSY_SECONDS}
+        )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return Database(engine, url)
@@ -90,7 +92,14 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # We begin transactions ourselves: the driver's own notion of when to begin loses writes.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536", "temp_store=MEMORY", "mmap_size=1073741824"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "cache_size=-65536",
+        "temp_store=MEMORY",
+        "mmap_size=1073741824",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -140,4 +149,6 @@ _encode = _encoder()
 
 def outside(error: DBAPIError) -> OutsideError:
     """Return a plain sentence for a database that failed, without the statement and its values."""
-    return OutsideError(f"the database failed: {str(error.orig).splitlines()[0] if error.orig else type(error).__name__}")
+    return OutsideError(
+        f"the database failed: {str(error.orig).splitlines()[0] if error.orig else type(error).__name__}"
+    )

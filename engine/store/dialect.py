@@ -20,7 +20,12 @@ def insert(connection: Connection, table: Table) -> Any:
 
 
 def upsert(
-    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, update: Sequence[str], keys: Sequence[str] = ()
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    update: Sequence[str],
+    keys: Sequence[str] = (),
 ) -> None:
     """Insert rows; where the key (default: the primary key) is there already, set the columns named in `update`."""
     if not rows:
@@ -42,7 +47,9 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
         connection.execute(insert(connection, table).on_conflict_do_nothing(), list(rows))
 
 
-def among(_connection: Connection, column: ColumnElement[Any], values: Iterable[int] | Iterable[str]) -> ColumnElement[bool]:
+def among(
+    _connection: Connection, column: ColumnElement[Any], values: Iterable[int] | Iterable[str]
+) -> ColumnElement[bool]:
     """Return the test that `column` is one of many values, with all of them in a single bound parameter.
 
     Unlike `in_` it has no limit on their number, and the statement's text does not change with it.

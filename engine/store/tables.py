@@ -53,7 +53,9 @@ customers = Table(
     Column("locale", Text),
     Column("timezone", Text),  # as told, if it is a zone
     Column("country", Text),  # ISO 3166, upper case
-    Column("zone", Text, index=True),  # the zone decisions use: told, else the country's only one; NULL is the shop's
+    Column(
+        "zone", Text, index=True
+    ),  # the zone decisions use: told, else the country's only one; NULL is the shop's
     Column("birthday", Text),  # YYYY-MM-DD or MM-DD, as told
     Column("created_at", Instant),
     Column("tags", Document),
@@ -65,7 +67,9 @@ customers = Table(
     Column("subscription_status", Text),
     Column("properties", Document),
     Column("updated_at", Instant),  # own time of the newest customers fact
-    Column("told_at", Document),  # {field: microseconds} where a field was last told at another time than updated_at
+    Column(
+        "told_at", Document
+    ),  # {field: microseconds} where a field was last told at another time than updated_at
     Column("first_seen_at", Instant, nullable=False),  # when the first fact about this customer arrived
     # projected from orders and events, in the transaction of the fact
     Column("orders", Integer, nullable=False, server_default=text("0")),
@@ -106,7 +110,9 @@ products = Table(
     Column("properties", Document),
     Column("first_seen_at", Instant, nullable=False),
     Column("updated_at", Instant),
-    Column("told_at", Document),  # {field: microseconds} where a field was last told at another time than updated_at
+    Column(
+        "told_at", Document
+    ),  # {field: microseconds} where a field was last told at another time than updated_at
     Index("ix_products_category", "category"),
 )
 
@@ -158,7 +164,9 @@ orders = Table(
     Column("returns", Document),
     Column("properties", Document),
     Column("updated_at", Instant, nullable=False),
-    Column("told_at", Document),  # {field: microseconds} where a field was last told at another time than updated_at
+    Column(
+        "told_at", Document
+    ),  # {field: microseconds} where a field was last told at another time than updated_at
     Index("ix_orders_customer_id_placed_at", "customer_id", "placed_at"),
     Index("ix_orders_placed_at", "placed_at"),
 )
@@ -180,7 +188,9 @@ carts = Table(
     Column("cart_id", Text, primary_key=True),
     Column("customer_id", Key, ForeignKey("customers.id"), index=True),
     Column("updated_at", Instant, nullable=False),
-    Column("told_at", Document),  # {field: microseconds} where a field was last told at another time than updated_at
+    Column(
+        "told_at", Document
+    ),  # {field: microseconds} where a field was last told at another time than updated_at
     Column("url", Text),
     Column("checkout_url", Text),
     Column("currency", Text),
@@ -371,8 +381,12 @@ timers = Table(
     Column("flow", Text, nullable=False),
     Column("trigger_no", Integer, nullable=False),
     Column("customer_id", Key, ForeignKey("customers.id"), nullable=False, index=True),
-    Column("key", Text, nullable=False),  # what the newer fact must share to replace it: cart, order, product, field
-    Column("armed_at", Instant, nullable=False),  # own time of the fact that set it: an older one never moves it
+    Column(
+        "key", Text, nullable=False
+    ),  # what the newer fact must share to replace it: cart, order, product, field
+    Column(
+        "armed_at", Instant, nullable=False
+    ),  # own time of the fact that set it: an older one never moves it
     Column("due_at", Instant, nullable=False),
     Column("until", Instant),  # after this moment the chance is gone
     Column("occurrence", Text, nullable=False),  # what makes the entry unique
@@ -390,7 +404,9 @@ enrollments = Table(
     Column("version", Text, ForeignKey("flow_versions.hash"), nullable=False),
     Column("customer_id", Key, ForeignKey("customers.id"), nullable=False),
     Column("occurrence", Text, nullable=False),
-    Column("slot", Text, nullable=False, server_default=""),  # live enrollments of a customer are unique in it
+    Column(
+        "slot", Text, nullable=False, server_default=""
+    ),  # live enrollments of a customer are unique in it
     Column("scope_key", Text),  # the cart, order, product or year of `re_entry: {per: …}`
     Column("entered_at", Instant, nullable=False),
     Column("since_at", Instant, nullable=False),  # exits count facts after this moment
@@ -482,7 +498,9 @@ messages = Table(
     Column("kind", Text, nullable=False),
     Column("topic", Text),
     Column("priority", Integer, nullable=False),
-    Column("state", Text, nullable=False),  # pending claimed handing_over accepted delivered bounced failed dropped unknown
+    Column(
+        "state", Text, nullable=False
+    ),  # pending claimed handing_over accepted delivered bounced failed dropped unknown
     Column("reason", Text),
     Column("created_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
@@ -500,7 +518,9 @@ messages = Table(
     Column("provider_id", Text),
     Column("subject", Text),
     Column("locale", Text),
-    Column("content", Document),  # what the sender needs beyond the enrollment: subject, offer, webhook body, slots
+    Column(
+        "content", Document
+    ),  # what the sender needs beyond the enrollment: subject, offer, webhook body, slots
     Index(
         "ix_messages_open",
         "try_at",
@@ -562,7 +582,9 @@ delivery_events = Table(
     _id(),
     Column("key", Text, nullable=False, unique=True),
     Column("message_id", Key, nullable=False, index=True),
-    Column("kind", Text, nullable=False),  # delivered | deferred | bounced | blocked | opened | clicked | complained | …
+    Column(
+        "kind", Text, nullable=False
+    ),  # delivered | deferred | bounced | blocked | opened | clicked | complained | …
     Column("at", Instant, nullable=False),
     Column("machine", Boolean, nullable=False, server_default=text("false")),
     Column("raw", Document),

@@ -56,7 +56,9 @@ class Invoice:
     @property
     def total(self) -> Decimal:
         """What was paid."""
-        return max(sum((line.quantity * line.price for line in self.lines), Decimal(0)) + self.extras, Decimal(0))
+        return max(
+            sum((line.quantity * line.price for line in self.lines), Decimal(0)) + self.extras, Decimal(0)
+        )
 
 
 @dataclass
@@ -89,12 +91,18 @@ def convert(source: Path, mapping: Mapping_) -> Facts:
 def _rows(source: Path, mapping: Mapping_) -> Iterator[dict[str, str]]:
     zipped = source.read_bytes()[:2] == b"\x1f\x8b"
     names = mapping["columns"]
-    with gzip.open(source, "rt", encoding="utf-8", newline="") if zipped else source.open(encoding="utf-8", newline="") as stream:
+    with (
+        gzip.open(source, "rt", encoding="utf-8", newline="")
+        if zipped
+        else source.open(encoding="utf-8", newline="") as stream
+    ):
         for row in csv.DictReader(stream):
             yield {names[name]: cell.strip() for name, cell in row.items() if name in names}
 
 
-def read_invoices(rows: Iterable[Mapping[str, str]], mapping: Mapping_, left_out: Counter[str]) -> list[Invoice]:
+def read_invoices(
+    rows: Iterable[Mapping[str, str]], mapping: Mapping_, left_out: Counter[str]
+) -> list[Invoice]:
     """Group lines into invoices by number, in order of time; lines that tell of no sale are counted in `left_out`."""
     zone = ZoneInfo(mapping["timezone"])
     postage, other = set(mapping["codes"]["postage"]), set(mapping["codes"]["other"])
@@ -126,7 +134,9 @@ def _no_sale(number: str, quantity: int, price: Decimal, customer: str) -> str:
     return "stock adjustment" if price == 0 and not customer else ""
 
 
-def cancel(orders: Iterable[Invoice], cancellations: Iterable[Invoice], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+def cancel(
+    orders: Iterable[Invoice], cancellations: Iterable[Invoice], left_out: Counter[str]
+) -> Iterator[dict[str, Any]]:
     """Yield what becomes of orders: each cancelled line reduces the customer's latest earlier order of that product.
 
     Lines at the same price come first. Where an order's last piece goes it is cancelled, else it is refunded in part.
@@ -142,8 +152,14 @@ def cancel(orders: Iterable[Invoice], cancellations: Iterable[Invoice], left_out
         touched: dict[str, Invoice] = {}
         for line in cancellation.lines:
             missing = -line.quantity
-            candidates = [pair for pair in bought.get((cancellation.customer, line.sku), ()) if pair[0].at <= cancellation.at]
-            for order, sold in sorted(candidates, key=lambda pair: (pair[1].price == line.price, pair[0].at), reverse=True):
+            candidates = [
+                pair
+                for pair in bought.get((cancellation.customer, line.sku), ())
+                if pair[0].at <= cancellation.at
+            ]
+            for order, sold in sorted(
+                candidates, key=lambda pair: (pair[1].price == line.price, pair[0].at), reverse=True
+            ):
                 pieces = min(missing, sold.left)
                 if pieces:
                     sold.left -= pieces
@@ -164,7 +180,13 @@ def cancel(orders: Iterable[Invoice], cancellations: Iterable[Invoice], left_out
 
 def _placed(order: Invoice, mapping: Mapping_) -> dict[str, Any]:
     at = order.at.isoformat()
-    row = {"order_id": order.number, "customer": order.customer, "placed_at": at, "status": "placed", "status_at": at}
+    row = {
+        "order_id": order.number,
+        "customer": order.customer,
+        "placed_at": at,
+        "status": "placed",
+        "status_at": at,
+    }
     row |= {"currency": mapping["currency"], "total": str(order.total)}
     lines = [{"sku": line.sku, "quantity": line.quantity, "price": str(line.price)} for line in order.lines]
     return {name: value for name, value in row.items() if value} | {"lines": lines}
@@ -242,7 +264,9 @@ def main() -> None:
     facts = convert(given.source, read_mapping())
     paths = write(facts, given.out)
     placed = sum(row["status"] == "placed" for row in facts.orders)
-    sys.stdout.write(f"{len(facts.customers):,} customers, {len(facts.products):,} products, {placed:,} orders in {given.out}\n")
+    sys.stdout.write(
+        f"{len(facts.customers):,} customers, {len(facts.products):,} products, {placed:,} orders in {given.out}\n"
+    )
     for reason, count in facts.left_out.most_common():
         sys.stdout.write(f"left out: {count:,} × {reason}\n")
     sys.stdout.write("homing ingest " + " ".join(str(path) for path in paths) + "\n")

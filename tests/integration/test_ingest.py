@@ -41,7 +41,9 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SETTINGS = Settings(Path(), shop=Shop(timezone="Europe/Berlin", currency="EUR"))
 
 
-def tell(database: Database, kind: Kind, *rows: Mapping[str, Any], now: datetime = NOW, **more: Any) -> IngestReport:
+def tell(
+    database: Database, kind: Kind, *rows: Mapping[str, Any], now: datetime = NOW, **more: Any
+) -> IngestReport:
     """Ingest rows and return the report."""
     return ingest_rows(database, kind, rows, settings=SETTINGS, now=now, **more)
 
@@ -59,9 +61,17 @@ def apply_a_flow(database: Database) -> None:
     """Make one flow active, so that somebody reads the inbox."""
     with database.write() as connection:
         connection.execute(
-            flow_versions.insert().values(hash="v1", flow="welcome", behaviour_hash="b", definition={"kind": "marketing"}, created_at=NOW)
+            flow_versions.insert().values(
+                hash="v1",
+                flow="welcome",
+                behaviour_hash="b",
+                definition={"kind": "marketing"},
+                created_at=NOW,
+            )
         )
-        connection.execute(flows.insert().values(flow="welcome", version="v1", active=True, applied_at=NOW, version_at=NOW))
+        connection.execute(
+            flows.insert().values(flow="welcome", version="v1", active=True, applied_at=NOW, version_at=NOW)
+        )
 
 
 def at(days: float) -> str:
@@ -102,7 +112,18 @@ def test_the_same_file_again_changes_nothing(database: Database) -> None:
         ("events", {"event": "viewed", "customer": "c1", "sku": "T1", "id": "e1", "at": at(2)}),
         ("consents", {"customer": "c1", "topic": "offers", "state": "withdrawn"}),
     ]
-    everything = (customers, products, orders, carts, cart_lines, consents, consent_state, product_changes, product_prices, staged_facts)
+    everything = (
+        customers,
+        products,
+        orders,
+        carts,
+        cart_lines,
+        consents,
+        consent_state,
+        product_changes,
+        product_prices,
+        staged_facts,
+    )
     for kind, row in told:
         tell(database, kind, row)
     before = [table(database, which) for which in everything]
@@ -126,7 +147,11 @@ def test_a_field_can_go_back(database: Database) -> None:
 def test_older_facts_never_overwrite(database: Database) -> None:
     """A field keeps its newest telling by the fact's own time; an older fact still fills in what nobody had told."""
     tell(database, "customers", {"external_id": "c1", "first_name": "New", "updated_at": at(5)})
-    report = tell(database, "customers", {"external_id": "c1", "first_name": "Old", "last_name": "Name", "updated_at": at(1)})
+    report = tell(
+        database,
+        "customers",
+        {"external_id": "c1", "first_name": "Old", "last_name": "Name", "updated_at": at(1)},
+    )
     assert report.new == 1
     report = tell(database, "customers", {"external_id": "c1", "first_name": "Older", "updated_at": at(0)})
     assert report.stale == 1
@@ -138,11 +163,23 @@ def test_one_email_is_one_customer(database: Database) -> None:
     tell(database, "orders", {"order_id": "o1", "customer": "c1", "placed_at": at(1), "total": 10})
     tell(database, "orders", {"order_id": "o2", "customer": "c2", "placed_at": at(2), "total": 20})
     tell(database, "customers", {"external_id": "c1", "email": "a@x.test", "updated_at": at(1)})
-    tell(database, "customers", {"external_id": "c2", "email": "A@x.test ", "first_name": "Ann", "updated_at": at(2)})
+    tell(
+        database,
+        "customers",
+        {"external_id": "c2", "email": "A@x.test ", "first_name": "Ann", "updated_at": at(2)},
+    )
     tell(database, "events", {"event": "viewed", "customer": "c2"})
     (row,) = table(database, customers)
-    assert (row["external_id"], row["orders"], row["spent"], row["first_name"]) == ("c1", 2, Decimal("30.00"), "Ann")
-    assert table(database, customer_ids, "external_id", "customer_id") == [("c1", row["id"]), ("c2", row["id"])]
+    assert (row["external_id"], row["orders"], row["spent"], row["first_name"]) == (
+        "c1",
+        2,
+        Decimal("30.00"),
+        "Ann",
+    )
+    assert table(database, customer_ids, "external_id", "customer_id") == [
+        ("c1", row["id"]),
+        ("c2", row["id"]),
+    ]
     assert set(table(database, events, "customer_id")) == {row["id"]}
 
 
@@ -155,7 +192,12 @@ def test_the_stricter_consent_wins_a_merge(database: Database) -> None:
     (offers,) = [row for row in table(database, consent_state) if row["topic"] == "offers"]
     assert offers["withdrawn_at"] >= offers["granted_at"]
     assert len(table(database, consents)) == 3
-    tell(database, "consents", {"customer": "c1", "topic": "offers", "state": "granted", "at": NOW.isoformat()}, now=NOW + timedelta(days=2))
+    tell(
+        database,
+        "consents",
+        {"customer": "c1", "topic": "offers", "state": "granted", "at": NOW.isoformat()},
+        now=NOW + timedelta(days=2),
+    )
     (offers,) = [row for row in table(database, consent_state) if row["topic"] == "offers"]
     assert offers["granted_at"] > offers["withdrawn_at"]
 
@@ -163,7 +205,13 @@ def test_the_stricter_consent_wins_a_merge(database: Database) -> None:
 def test_merged_enrollments_keep_their_unique_keys(database: Database) -> None:
     """Where both customers are live in one flow, the one that goes leaves it; their stories stay."""
     apply_a_flow(database)
-    tell(database, "customers", {"external_id": "c1", "email": "a@x.test"}, {"external_id": "c2"}, {"external_id": "c3"})
+    tell(
+        database,
+        "customers",
+        {"external_id": "c1", "email": "a@x.test"},
+        {"external_id": "c2"},
+        {"external_id": "c3"},
+    )
     with database.write() as connection:
         for customer, occurrence, slot in ((1, "x", ""), (2, "x", "k"), (2, "y", ""), (3, "y", "s")):
             connection.execute(
@@ -172,7 +220,13 @@ def test_merged_enrollments_keep_their_unique_keys(database: Database) -> None:
                     context={}, state="active", anchor_at=NOW, next_at=NOW,
                 )
             )  # fmt: skip
-    tell(database, "customers", {"external_id": "c2", "email": "a@x.test"}, {"external_id": "c3", "email": "a@x.test"}, now=NOW + timedelta(days=1))
+    tell(
+        database,
+        "customers",
+        {"external_id": "c2", "email": "a@x.test"},
+        {"external_id": "c3", "email": "a@x.test"},
+        now=NOW + timedelta(days=1),
+    )
     rows = table(database, enrollments, "customer_id", "occurrence", "state")
     assert {customer for customer, _, _ in rows} == {1}
     assert [state for _, _, state in rows] == ["active", "exited", "exited", "exited"]
@@ -181,7 +235,12 @@ def test_merged_enrollments_keep_their_unique_keys(database: Database) -> None:
 
 def test_swapped_addresses(database: Database) -> None:
     """Two customers may swap their addresses within one file."""
-    tell(database, "customers", {"external_id": "c1", "email": "a@x.test"}, {"external_id": "c2", "email": "b@x.test"})
+    tell(
+        database,
+        "customers",
+        {"external_id": "c1", "email": "a@x.test"},
+        {"external_id": "c2", "email": "b@x.test"},
+    )
     later = NOW + timedelta(days=1)
     tell(database, "customers", {"external_id": "c1", "email": "z@x.test"}, {"external_id": "c2", "email": "a@x.test"}, {"external_id": "c1", "email": "b@x.test"}, now=later)  # fmt: skip
     assert table(database, customers, "external_id", "email") == [("c1", "b@x.test"), ("c2", "a@x.test")]
@@ -198,7 +257,9 @@ def test_consent_states(database: Database) -> None:
         {"customer": "c1", "topic": "all", "state": "withdrawn"},
     )  # fmt: skip
     states = {row["topic"]: row for row in table(database, consent_state)}
-    assert states["offers"]["granted_at"] == datetime(1970, 1, 1, tzinfo=UTC) < states["offers"]["withdrawn_at"]
+    assert (
+        states["offers"]["granted_at"] == datetime(1970, 1, 1, tzinfo=UTC) < states["offers"]["withdrawn_at"]
+    )
     assert states["reminders"]["soft_granted_at"].isoformat() == at(1)
     assert states["reminders"]["granted_at"] is None
     assert states["reminders"]["pending_at"] == NOW == states["all"]["withdrawn_at"]
@@ -209,7 +270,12 @@ def test_consent_states(database: Database) -> None:
 def test_products_change_only_against_what_was_known(database: Database) -> None:
     """The first load changes nothing; then prices fall, stock runs low and comes back; older facts change nothing."""
     apply_a_flow(database)
-    tell(database, "products", {"sku": "T1", "price": "10.00", "stock": 25, "updated_at": at(1)}, {"sku": "T2", "stock": 0, "updated_at": at(1)})
+    tell(
+        database,
+        "products",
+        {"sku": "T1", "price": "10.00", "stock": 25, "updated_at": at(1)},
+        {"sku": "T2", "stock": 0, "updated_at": at(1)},
+    )
     assert table(database, product_changes) == []
     tell(
         database, "products",
@@ -226,7 +292,11 @@ def test_products_change_only_against_what_was_known(database: Database) -> None
     ]
     assert table(database, products, "sku", "price", "stock") == [("T1", Decimal("8.00"), 4), ("T2", None, 9)]
     assert len(table(database, fact_inbox)) == 3
-    assert [price for _, price in table(database, product_prices, "since", "price")] == [Decimal("1.00"), Decimal("10.00"), Decimal("8.00")]
+    assert [price for _, price in table(database, product_prices, "since", "price")] == [
+        Decimal("1.00"),
+        Decimal("10.00"),
+        Decimal("8.00"),
+    ]
 
 
 def test_carts(database: Database) -> None:
@@ -240,9 +310,19 @@ def test_carts(database: Database) -> None:
         {"cart_id": "k2", "customer": "c1", "updated_at": at(1), "lines": [{"sku": "T9"}]},
         {"cart_id": "k3", "updated_at": at(3), "lines": []},
     )  # fmt: skip
-    assert table(database, carts, "cart_id", "value") == [("k1", Decimal("6.00")), ("k2", Decimal("0.00")), ("k3", Decimal("0.00"))]
+    assert table(database, carts, "cart_id", "value") == [
+        ("k1", Decimal("6.00")),
+        ("k2", Decimal("0.00")),
+        ("k3", Decimal("0.00")),
+    ]
     assert table(database, cart_lines, "cart_id", "sku") == [("k1", "T1")]
-    assert table(database, events, "name") == ["cart_updated", "cart_updated", "cart_updated", "cart_emptied", "cart_updated"]
+    assert table(database, events, "name") == [
+        "cart_updated",
+        "cart_updated",
+        "cart_updated",
+        "cart_emptied",
+        "cart_updated",
+    ]
     (row,) = table(database, customers)
     assert row["last_activity_at"].isoformat() == at(3)
 
@@ -257,12 +337,21 @@ def test_events(database: Database) -> None:
         {"id": "e4", "event": "tier_reached", "customer": "new@x.test", "tier": "gold", "at": at(2)},
     )  # fmt: skip
     first, second, *_ = table(database, events)
-    assert (first["name"], first["sku"], first["value"], first["arrived_at"]) == ("product_viewed", "T1", Decimal("12.50"), NOW)
+    assert (first["name"], first["sku"], first["value"], first["arrived_at"]) == (
+        "product_viewed",
+        "T1",
+        Decimal("12.50"),
+        NOW,
+    )
     assert first["properties"]["deep"] == {"a": [1]}
     assert second["occurred_at"] == NOW
     assert second["properties"]["at"] == "2026-03-01T12:00:00Z"
     assert table(database, customers, "email", "points", "tier") == [("new@x.test", 120, "gold")]
-    report = tell(database, "events", {"id": "e1", "event": "product_viewed", "customer": "new@x.test", "sku": "T2", "at": at(1)})
+    report = tell(
+        database,
+        "events",
+        {"id": "e1", "event": "product_viewed", "customer": "new@x.test", "sku": "T2", "at": at(1)},
+    )
     assert report.new == 1
     assert table(database, events, "sku")[0] == "T2"
     assert len(table(database, events)) == 4
@@ -279,7 +368,12 @@ def test_orders_of_nobody(database: Database) -> None:
 
 def test_other_currencies(database: Database) -> None:
     """An order in another currency counts as an order and not as spending, and the report says so."""
-    report = tell(database, "orders", {"order_id": "o1", "customer": "c1", "total": 9, "currency": "USD"}, {"order_id": "o2", "customer": "c1", "total": 5})
+    report = tell(
+        database,
+        "orders",
+        {"order_id": "o1", "customer": "c1", "total": 9, "currency": "USD"},
+        {"order_id": "o2", "customer": "c1", "total": 5},
+    )
     assert table(database, customers, "orders", "spent") == [(2, Decimal("5.00"))]
     assert "another currency" in report.warnings[0]
 
@@ -292,7 +386,12 @@ def test_the_inbox_is_for_applied_flows(database: Database) -> None:
     tell(database, "events", {"event": "viewed", "customer": "c1", "id": "e2"})
     tell(database, "events", {"event": "viewed", "customer": "c1", "id": "e3"}, backfill=True)
     tell(database, "events", {"event": "viewed", "customer": "c1", "id": "e4", "backfill": True})
-    assert table(database, events, "key", "backfill") == [("event:e1", False), ("event:e2", False), ("event:e3", True), ("event:e4", True)]
+    assert table(database, events, "key", "backfill") == [
+        ("event:e1", False),
+        ("event:e2", False),
+        ("event:e3", True),
+        ("event:e4", True),
+    ]
     assert table(database, fact_inbox, "event_id") == [2, 3, 4]
 
 
@@ -300,7 +399,11 @@ def test_a_suppressed_address_stays_suppressed(database: Database) -> None:
     """Whoever comes to hold a suppressed address is suppressed."""
     with database.write() as connection:
         hashed = meta.keyed_hash(meta.secret(connection), "a@x.test")
-        connection.execute(suppressions.insert().values(address_hash=hashed, customer_id=77, scope="all", reason="hard_bounce", at=NOW))
+        connection.execute(
+            suppressions.insert().values(
+                address_hash=hashed, customer_id=77, scope="all", reason="hard_bounce", at=NOW
+            )
+        )
     tell(database, "customers", {"external_id": "c1", "email": "a@x.test"})
     assert table(database, suppressions, "customer_id", "scope") == [(77, "all"), (1, "all")]
 
@@ -315,7 +418,14 @@ def test_a_virtual_clock_holds_back_what_lies_ahead(database: Database) -> None:
     """On a virtual clock nothing sees a fact before its own time: it waits, and arrives at its moment."""
     virtual(database, datetime(2026, 1, 1, tzinfo=UTC))
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    order = {"order_id": "o1", "customer": "c1", "placed_at": at(2), "status": "cancelled", "status_at": at(4), "total": 5}
+    order = {
+        "order_id": "o1",
+        "customer": "c1",
+        "placed_at": at(2),
+        "status": "cancelled",
+        "status_at": at(4),
+        "total": 5,
+    }
     told: Iterable[tuple[Kind, dict[str, Any]]] = (
         ("orders", order),
         ("customers", {"external_id": "c1", "email": "a@x.test", "updated_at": at(1), "consent": "all"}),
@@ -325,7 +435,13 @@ def test_a_virtual_clock_holds_back_what_lies_ahead(database: Database) -> None:
     for _ in range(2):
         for kind, row in told:
             tell(database, kind, row, now=now)
-    assert table(database, customers) == table(database, orders) == table(database, events) == table(database, products) == []
+    assert (
+        table(database, customers)
+        == table(database, orders)
+        == table(database, events)
+        == table(database, products)
+        == []
+    )
     assert table(database, consent_state) == []
     assert len(table(database, staged_facts)) == 6
     seen = []
@@ -339,7 +455,13 @@ def test_a_virtual_clock_holds_back_what_lies_ahead(database: Database) -> None:
         seen.append((moment.day, table(database, orders, "status"), table(database, customers, "orders")))
     assert seen == [(2, [], [0]), (3, ["placed"], [1]), (4, ["placed"], [1]), (5, ["cancelled"], [0])]
     rows = table(database, events, "name", "occurred_at", "arrived_at")
-    assert [name for name, _, _ in rows] == ["customer_created", "consent_granted", "order_placed", "viewed", "order_cancelled"]
+    assert [name for name, _, _ in rows] == [
+        "customer_created",
+        "consent_granted",
+        "order_placed",
+        "viewed",
+        "order_cancelled",
+    ]
     assert all(occurred == arrived for _, occurred, arrived in rows)
 
 
@@ -364,14 +486,18 @@ def test_arriving_at_once_is_as_arriving_one_by_one(database: Database, sqlite_d
             pass
         tables = (customers, orders, carts, cart_lines, products, product_changes, product_prices, events)
         names = {row["id"]: row["external_id"] for row in table(place, customers)}
-        results.append({which.name: [_unnumbered(row, names) for row in table(place, which)] for which in tables})
+        results.append(
+            {which.name: [_unnumbered(row, names) for row in table(place, which)] for which in tables}
+        )
     for name, rows in results[0].items():
         assert rows == results[1][name], name
 
 
 def _unnumbered(row: dict[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
     """Return a row without what numbers its customer: who was merged away used up a number."""
-    plain = {name: value for name, value in row.items() if name not in ("told_at", "id", "customer_id", "key")}
+    plain = {
+        name: value for name, value in row.items() if name not in ("told_at", "id", "customer_id", "key")
+    }
     return plain | {"customer": names.get(row.get("customer_id", 0))}
 
 
@@ -379,7 +505,9 @@ def _unnumbered(row: dict[str, Any], names: Mapping[int, str]) -> dict[str, Any]
 def test_the_rest_goes_on(database: Database, bad: dict[str, Any]) -> None:
     """A bad row is reported with its number and its column; the rows around it are taken."""
     seen: list[int] = []
-    report = tell(database, "customers", {"external_id": "c1"}, bad, {"external_id": "c3"}, progress=seen.append)
+    report = tell(
+        database, "customers", {"external_id": "c1"}, bad, {"external_id": "c3"}, progress=seen.append
+    )
     assert (report.read, report.new, report.quarantined) == (3, 2, 1)
     assert (report.bad_rows[0].number, report.bad_rows[0].raw) == (2, (bad,))
     assert seen[-1] == 3

@@ -41,20 +41,40 @@ def tell(database: Database, kind: Kind, row: dict[str, object], days: int = 0) 
 @pytest.fixture
 def ann(database: Database) -> int:
     """Give a customer with a story: facts of every kind, two live enrollments and a message that waits in each."""
-    tell(database, "customers", {"external_id": "c1", "email": "ann@x.test", "first_name": "Ann", "consent": "all", "shoe": 42})
-    tell(database, "orders", {"order_id": "o1", "customer": "c1", "total": 10, "lines": [{"sku": "T1"}], "note": "for Ann"})
+    tell(
+        database,
+        "customers",
+        {"external_id": "c1", "email": "ann@x.test", "first_name": "Ann", "consent": "all", "shoe": 42},
+    )
+    tell(
+        database,
+        "orders",
+        {"order_id": "o1", "customer": "c1", "total": 10, "lines": [{"sku": "T1"}], "note": "for Ann"},
+    )
     tell(database, "carts", {"cart_id": "k1", "customer": "c1", "lines": [{"sku": "T1"}]})
     tell(database, "events", {"event": "viewed", "customer": "ann@x.test", "at": "2026-02-01T00:00Z"})
     with database.write() as connection:
         for flow, kind in (("offers", "marketing"), ("receipts", "transactional")):
             connection.execute(
-                flow_versions.insert().values(hash=flow, flow=flow, behaviour_hash="b", definition={"kind": kind}, created_at=NOW)
+                flow_versions.insert().values(
+                    hash=flow, flow=flow, behaviour_hash="b", definition={"kind": kind}, created_at=NOW
+                )
             )
-            connection.execute(flows.insert().values(flow=flow, version=flow, active=True, applied_at=NOW, version_at=NOW))
+            connection.execute(
+                flows.insert().values(flow=flow, version=flow, active=True, applied_at=NOW, version_at=NOW)
+            )
             enrollment = connection.execute(
                 enrollments.insert().values(
-                    flow=flow, version=flow, customer_id=1, occurrence="x", entered_at=NOW, since_at=NOW, state="active", anchor_at=NOW,
-                    context={"trigger": {"email": "ann@x.test"}}, next_at=NOW,
+                    flow=flow,
+                    version=flow,
+                    customer_id=1,
+                    occurrence="x",
+                    entered_at=NOW,
+                    since_at=NOW,
+                    state="active",
+                    anchor_at=NOW,
+                    context={"trigger": {"email": "ann@x.test"}},
+                    next_at=NOW,
                 )
             ).inserted_primary_key
             assert enrollment is not None
@@ -78,10 +98,21 @@ def test_found_and_shown(database: Database, ann: int) -> None:
             people.need_customer(connection, "nobody@x.test")
         record = people.customer_record(connection, ann)
         whole = people.export(connection, ann)
-    assert (record["email"], record["first_name"], record["orders"], record["spent"]) == ("ann@x.test", "Ann", 1, 10)
+    assert (record["email"], record["first_name"], record["orders"], record["spent"]) == (
+        "ann@x.test",
+        "Ann",
+        1,
+        10,
+    )
     assert record["properties"] == {"shoe": 42}
     assert record["events"][0] == {"event": "viewed", "at": "2026-02-01T00:00:00Z"}
-    assert {event["event"] for event in record["events"]} == {"viewed", "customer_created", "consent_granted", "order_placed", "cart_updated"}
+    assert {event["event"] for event in record["events"]} == {
+        "viewed",
+        "customer_created",
+        "consent_granted",
+        "order_placed",
+        "cart_updated",
+    }
     assert [(consent["topic"], consent["state"]) for consent in record["consents"]] == [("all", "granted")]
     assert record["topics"] == {"all": "granted"}
     assert whole["orders_placed"][0]["lines"] == [{"sku": "T1", "quantity": 1.0, "price": None}]
@@ -99,7 +130,9 @@ def test_erased(database: Database, ann: int) -> None:
             for word in ("ann@x.test", "Ann", "'c1'"):
                 assert word not in rows, (table.name, word)
         assert set(connection.scalars(select(enrollments.c.state))) == {"exited"}
-        assert set(connection.execute(select(messages.c.state, messages.c.reason))) == {("dropped", "suppressed")}
+        assert set(connection.execute(select(messages.c.state, messages.c.reason))) == {
+            ("dropped", "suppressed")
+        }
         assert connection.execute(select(orders.c.order_id, orders.c.customer_id)).all() == [("o1", None)]
         assert people.find_customer(connection, "c1") is None
     assert tell(database, "customers", {"external_id": "c1", "email": "new@x.test"}, 2) == "erased"
@@ -119,8 +152,14 @@ def test_suppressed(database: Database, ann: int) -> None:
     with database.read() as connection:
         states = dict(connection.execute(select(enrollments.c.flow, enrollments.c.state)).all())
         assert states == {"offers": "exited", "receipts": "active"}
-        assert dict(connection.execute(select(messages.c.flow, messages.c.state)).all()) == {"offers": "dropped", "receipts": "pending"}
-        assert connection.scalars(select(journal.c.decision).order_by(journal.c.id)).all() == ["exited", "dropped"]
+        assert dict(connection.execute(select(messages.c.flow, messages.c.state)).all()) == {
+            "offers": "dropped",
+            "receipts": "pending",
+        }
+        assert connection.scalars(select(journal.c.decision).order_by(journal.c.id)).all() == [
+            "exited",
+            "dropped",
+        ]
     for _ in range(2):
         with database.write() as connection:
             people.suppress(connection, ann, now=NOW)
@@ -133,7 +172,15 @@ def test_suppressed(database: Database, ann: int) -> None:
 def test_a_consent_of_their_own(database: Database, ann: int) -> None:
     """A customer's own word is a consent fact like any other: ledger, state, and an event that wakes the flows."""
     with database.write() as connection:
-        people.record_consent(connection, ann, "offers", "withdrawn", now=NOW + timedelta(days=1), source="preferences", wording="No offers")
+        people.record_consent(
+            connection,
+            ann,
+            "offers",
+            "withdrawn",
+            now=NOW + timedelta(days=1),
+            source="preferences",
+            wording="No offers",
+        )
     with database.read() as connection:
         record = people.customer_record(connection, ann)
         assert record["topics"] == {"all": "granted", "offers": "withdrawn"}

@@ -50,7 +50,13 @@ def test_bad_rows_are_set_aside_and_mended(database: Database, settings: Setting
     report = ingest_file(database, file, settings=settings, now=NOW, mapping={"id": "external_id"})
     assert (report.read, report.new, report.quarantined) == (4, 2, 2)
     first, second = quarantined(settings.root, "customers.csv")
-    assert (first["row"], first["column"], first["id"], first["email"], first["shoe"]) == ("2", "email", "c2", "nonsense", "43")
+    assert (first["row"], first["column"], first["id"], first["email"], first["shoe"]) == (
+        "2",
+        "email",
+        "c2",
+        "nonsense",
+        "43",
+    )
     assert "is no email address" in first["reason"]
     assert (second["row"], second["column"]) == ("4", "external_id")
 
@@ -67,10 +73,14 @@ def test_bad_rows_are_set_aside_and_mended(database: Database, settings: Setting
     ingest_file(database, mended, settings=settings, now=NOW, mapping={"id": "external_id"})
     assert not mended.exists()
     with database.read() as connection:
-        assert connection.scalars(select(customers.c.properties).order_by(customers.c.id)).all() == [{"shoe": n} for n in (42, 44, 43, 45)]
+        assert connection.scalars(select(customers.c.properties).order_by(customers.c.id)).all() == [
+            {"shoe": n} for n in (42, 44, 43, 45)
+        ]
 
 
-def test_json_lines_come_back_from_the_quarantine(database: Database, settings: Settings, tmp_path: Path) -> None:
+def test_json_lines_come_back_from_the_quarantine(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
     """A bad line of JSON Lines is kept as it stood, and is read again from the quarantine once it is mended."""
     file = tmp_path / "facts.jsonl"
     lines = [
@@ -94,12 +104,17 @@ def test_json_lines_come_back_from_the_quarantine(database: Database, settings: 
 def test_an_order_is_set_aside_whole(database: Database, settings: Settings, tmp_path: Path) -> None:
     """A bad line keeps its whole order back, and says which line it is: half an order would be a wrong one."""
     file = tmp_path / "orders.csv"
-    file.write_text("order_id,customer,sku,quantity,price\no1,c1,T1,1,2\no2,c1,T1,1,2\no2,c1,T2,lots,3\no3,c2,T1,1,2\no1,c1,T3,1,1\n")
+    file.write_text(
+        "order_id,customer,sku,quantity,price\no1,c1,T1,1,2\no2,c1,T1,1,2\no2,c1,T2,lots,3\no3,c2,T1,1,2\no1,c1,T3,1,1\n"
+    )
     report = ingest_file(database, file, settings=settings, now=NOW)
     assert (report.new, report.quarantined) == (2, 1)
     assert (count(database, orders), count(database, order_lines)) == (2, 3)
     rows = quarantined(settings.root, "orders.csv")
-    assert [(row["row"], row["column"], row["sku"]) for row in rows] == [("3", "", "T1"), ("3", "quantity", "T2")]
+    assert [(row["row"], row["column"], row["sku"]) for row in rows] == [
+        ("3", "", "T1"),
+        ("3", "quantity", "T2"),
+    ]
     assert "belongs to row 3" in rows[0]["reason"]
 
 
@@ -138,7 +153,14 @@ def test_progress_and_flags(database: Database, settings: Settings, tmp_path: Pa
     file = tmp_path / "events.csv"
     file.write_text("event,customer,value\n" + "".join(f"viewed,c{number},1\n" for number in range(2_500)))
     seen: list[Any] = []
-    ingest_file(database, file, settings=settings, now=NOW, backfill=True, progress=lambda rows, share: seen.append((rows, share)))
+    ingest_file(
+        database,
+        file,
+        settings=settings,
+        now=NOW,
+        backfill=True,
+        progress=lambda rows, share: seen.append((rows, share)),
+    )
     assert seen[-1] == (2_500, 1.0)
     assert [rows for rows, _ in seen] == sorted(rows for rows, _ in seen)
     with database.read() as connection:

@@ -24,18 +24,24 @@ from engine.store.database import Database, connect
 from engine.store.tables import consent_state, customers, events, order_lines, orders, products
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE = Path(os.environ.get("HOMING_ONLINE_RETAIL", ROOT.parent / "shared" / "data" / "online_retail.csv.gz"))
+SOURCE = Path(
+    os.environ.get("HOMING_ONLINE_RETAIL", ROOT.parent / "shared" / "data" / "online_retail.csv.gz")
+)
 NO_PRODUCTS = {"POST", "DOT", "C2", "M", "D", "S", "PADS", "CRUK", "BANK CHARGES", "AMAZONFEE", "B"}
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not SOURCE.is_file(), reason="the data set is no part of the project: HOMING_ONLINE_RETAIL names it"),
+    pytest.mark.skipif(
+        not SOURCE.is_file(), reason="the data set is no part of the project: HOMING_ONLINE_RETAIL names it"
+    ),
 ]
 
 
 def converter() -> ModuleType:
     """Return the example's program as a module."""
-    spec = importlib.util.spec_from_file_location("online_retail", ROOT / "examples" / "online-retail" / "convert.py")
+    spec = importlib.util.spec_from_file_location(
+        "online_retail", ROOT / "examples" / "online-retail" / "convert.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -55,11 +61,29 @@ def counted() -> dict[str, Any]:
     ]  # fmt: skip
     articles = [row for row in sales if row["StockCode"].upper() not in NO_PRODUCTS]
     invoices = {row["InvoiceNo"] for row in articles}
-    money = sum((Decimal(row["Quantity"]) * Decimal(row["UnitPrice"]) for row in sales if row["InvoiceNo"] in invoices), Decimal(0))
-    cancelled = [row for row in rows if row["InvoiceNo"].startswith("C") and row["CustomerID"] and row["StockCode"].upper() not in NO_PRODUCTS]
+    money = sum(
+        (
+            Decimal(row["Quantity"]) * Decimal(row["UnitPrice"])
+            for row in sales
+            if row["InvoiceNo"] in invoices
+        ),
+        Decimal(0),
+    )
+    cancelled = [
+        row
+        for row in rows
+        if row["InvoiceNo"].startswith("C")
+        and row["CustomerID"]
+        and row["StockCode"].upper() not in NO_PRODUCTS
+    ]
     held: defaultdict[tuple[str, str], int] = defaultdict(int)
     back = Decimal(0)
-    moves = [(row["InvoiceDate"], sign, row) for sign, part in ((0, articles), (1, cancelled)) for row in part if row["CustomerID"]]
+    moves = [
+        (row["InvoiceDate"], sign, row)
+        for sign, part in ((0, articles), (1, cancelled))
+        for row in part
+        if row["CustomerID"]
+    ]
     for _, _, row in sorted(moves, key=lambda move: (move[0], move[1], move[2]["InvoiceNo"])):
         key, pieces = (row["CustomerID"], row["StockCode"].upper()), int(float(row["Quantity"]))
         taken = min(-pieces, held[key]) if pieces < 0 else -pieces
@@ -97,7 +121,9 @@ def test_the_totals_hold(sqlite_url: str, tmp_path: Path) -> None:
             "customers": one(func.count(customers.c.id)),
             "products": one(func.count(products.c.sku)),
             "orders": one(func.count(orders.c.order_id)),
-            "anonymous": connection.scalar(select(func.count()).select_from(orders).where(orders.c.customer_id.is_(None))),
+            "anonymous": connection.scalar(
+                select(func.count()).select_from(orders).where(orders.c.customer_id.is_(None))
+            ),
             "lines": one(func.count(order_lines.c.sku)),
             "pieces": one(func.sum(order_lines.c.quantity)),
             "money": one(func.sum(orders.c.total)),
@@ -108,11 +134,16 @@ def test_the_totals_hold(sqlite_url: str, tmp_path: Path) -> None:
         # Never more goes back than was paid: a few cancellations are at a higher price than their order.
         assert Decimal("0.999") < back / expected["back"] <= 1
         kept = (orders.c.customer_id.is_not(None), orders.c.cancelled_at.is_(None))
-        paid, returned = connection.execute(select(func.sum(orders.c.total), func.sum(orders.c.refunded)).where(*kept)).one()
+        paid, returned = connection.execute(
+            select(func.sum(orders.c.total), func.sum(orders.c.refunded)).where(*kept)
+        ).one()
         assert connection.scalar(select(func.sum(customers.c.spent))) == paid - returned
         largest = connection.execute(select(orders).where(orders.c.order_id == "541431")).mappings().one()
         assert (largest["status"], largest["refunded"]) == ("cancelled", Decimal("77183.60"))
-        assert connection.scalar(select(func.count()).select_from(events).where(events.c.name == "order_placed")) == found["orders"] - found["anonymous"]
+        assert (
+            connection.scalar(select(func.count()).select_from(events).where(events.c.name == "order_placed"))
+            == found["orders"] - found["anonymous"]
+        )
     again = [ingest_file(database, path, settings=settings, now=now) for path in paths]
     assert [report.new for report in again] == [0, 0, 0]
     database.close()

@@ -34,9 +34,17 @@ DAYS = st.integers(0, 50).map(lambda day: (START + timedelta(days=day)).isoforma
 # Numbers; when fields were told; and the last activity, which never goes back though a placing was told too late.
 UNCOMPARED = ("id", "told_at", "customer_id", "last_activity_at")
 SCHEMA = [str(CreateTable(table).compile(dialect=sqlite.dialect())) for table in metadata.sorted_tables] + [
-    str(CreateIndex(index).compile(dialect=sqlite.dialect())) for table in metadata.sorted_tables for index in table.indexes if index.unique
+    str(CreateIndex(index).compile(dialect=sqlite.dialect()))
+    for table in metadata.sorted_tables
+    for index in table.indexes
+    if index.unique
 ]
-LINES = st.lists(st.fixed_dictionaries({"sku": st.sampled_from(["T1", "T2"]), "quantity": st.integers(1, 3), "price": st.integers(1, 9)}), max_size=2)
+LINES = st.lists(
+    st.fixed_dictionaries(
+        {"sku": st.sampled_from(["T1", "T2"]), "quantity": st.integers(1, 3), "price": st.integers(1, 9)}
+    ),
+    max_size=2,
+)
 PEOPLE = st.sampled_from(["c1", "c2"])
 
 ORDERS = st.fixed_dictionaries(
@@ -45,23 +53,41 @@ ORDERS = st.fixed_dictionaries(
 )  # fmt: skip
 CUSTOMERS = st.fixed_dictionaries(
     {"kind": st.just("customers"), "external_id": PEOPLE, "updated_at": DAYS},
-    optional={"first_name": st.none() | st.sampled_from(["Ann", "Bo"]), "country": st.sampled_from(["DE", "AT"]), "shoe": st.integers(40, 42)},
+    optional={
+        "first_name": st.none() | st.sampled_from(["Ann", "Bo"]),
+        "country": st.sampled_from(["DE", "AT"]),
+        "shoe": st.integers(40, 42),
+    },
 )
 PRODUCTS = st.fixed_dictionaries(
-    {"kind": st.just("products"), "sku": st.just("T1"), "updated_at": DAYS}, optional={"price": st.integers(1, 9), "stock": st.none() | st.integers(0, 5)}
+    {"kind": st.just("products"), "sku": st.just("T1"), "updated_at": DAYS},
+    optional={"price": st.integers(1, 9), "stock": st.none() | st.integers(0, 5)},
 )
-CARTS = st.fixed_dictionaries({"kind": st.just("carts"), "cart_id": st.just("k1"), "customer": PEOPLE, "updated_at": DAYS}, optional={"lines": LINES})
+CARTS = st.fixed_dictionaries(
+    {"kind": st.just("carts"), "cart_id": st.just("k1"), "customer": PEOPLE, "updated_at": DAYS},
+    optional={"lines": LINES},
+)
 CONSENTS = st.fixed_dictionaries(
     {"kind": st.just("consents"), "customer": PEOPLE, "topic": st.sampled_from(["all", "offers"]), "state": st.sampled_from(["granted", "withdrawn", "pending"]), "at": DAYS},
     optional={"basis": st.just("soft_opt_in")},
 )  # fmt: skip
-EVENTS = st.fixed_dictionaries({"kind": st.just("events"), "event": st.sampled_from(["viewed", "points_earned"]), "customer": PEOPLE, "at": DAYS, "balance": st.integers(1, 9)})
+EVENTS = st.fixed_dictionaries(
+    {
+        "kind": st.just("events"),
+        "event": st.sampled_from(["viewed", "points_earned"]),
+        "customer": PEOPLE,
+        "at": DAYS,
+        "balance": st.integers(1, 9),
+    }
+)
 
 
 def own_time(row: dict[str, Any]) -> tuple[str, ...]:
     """Return what two facts about one thing must not share: of two with one time the later received wins."""
     names = ("order_id", "cart_id", "sku", "external_id", "customer", "topic", "event")
-    key = str([row.get(name) for name in names if name != "customer" or row["kind"] in ("consents", "events")])
+    key = str(
+        [row.get(name) for name in names if name != "customer" or row["kind"] in ("consents", "events")]
+    )
     return (row["kind"], key, row.get("status_at") or row.get("updated_at") or row["at"])
 
 
@@ -81,10 +107,15 @@ def outcome(rows: list[dict[str, Any]], sizes: int) -> dict[str, list[Any]]:
             assert report.quarantined == 0, report
     found: dict[str, list[Any]] = {}
     with database.read() as connection:
-        names = {row.id: row.external_id for row in connection.execute(select(customers.c.id, customers.c.external_id))}
+        names = {
+            row.id: row.external_id
+            for row in connection.execute(select(customers.c.id, customers.c.external_id))
+        }
         for table in (customers, orders, order_lines, products, carts, cart_lines, consent_state, events):
             kept = [column for column in table.c if column.name not in UNCOMPARED]
-            rows_found = connection.execute(select(*kept, *([table.c.customer_id] if "customer_id" in table.c else []))).mappings()
+            rows_found = connection.execute(
+                select(*kept, *([table.c.customer_id] if "customer_id" in table.c else []))
+            ).mappings()
             found[table.name] = sorted((_named(dict(row), names) for row in rows_found), key=str)
     found["events"] = [row for row in found["events"] if not row["name"].startswith("customer_")]
     database.close()

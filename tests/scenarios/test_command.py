@@ -87,7 +87,10 @@ def test_a_failure_shows_both_timelines_and_the_clause(project: Path) -> None:
         ((("{after: 4h, sends: small}, ", ""),), 'sends letter "A letter"'),
         ((("sends: letter}", "sends: letter, subject: Else}"),), 'the subject is "A letter"'),
         ((("sends: letter}", "sends: letter, offer: ten}"),), "the offer is none"),
-        ((("nothing_more", "{does_not_send: small}"), ("{after: 4h, sends: small}, ", "")), "does not send small"),
+        (
+            (("nothing_more", "{does_not_send: small}"), ("{after: 4h, sends: small}, ", "")),
+            "does not send small",
+        ),
         ((("nothing_more", '{exits: "did: order_placed"}'),), "exits: did: order_placed"),
         ((("nothing_more", "{waits_until: 2026-03-03 10:00}"),), "no wait was reached"),
         ((("value: 10}", "value: ten}"),), "cannot be played"),
@@ -105,7 +108,10 @@ def test_json_and_coverage(project: Path) -> None:
     done = run(project, "--json", "--coverage")
     told = json.loads(done.output)
     assert (told["passed"], told["failed"], told["coverage"]["percent"]) == (1, 0, 66.7)
-    assert told["coverage"]["flows"]["cart"]["missing"] == ["steps.2.branch: trigger: {value: {gte: 100}}", "big"]
+    assert told["coverage"]["flows"]["cart"]["missing"] == [
+        "steps.2.branch: trigger: {value: {gte: 100}}",
+        "big",
+    ]
     write(project, "big.yaml", ("value: 10", "value: 100"), ("small", "big"), ("a big cart", "a small cart"))
     assert json.loads(run(project, "--json", "--coverage").output)["coverage"]["percent"] == 100.0
 
@@ -117,7 +123,9 @@ def test_junit(project: Path) -> None:
     suite = parse(project / "out/junit.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     failures = [failure.text for case in suite for failure in case]
-    assert failures == ['expected: after 5h sends letter; came: Mon 2026-03-02 14:00 sends letter "A letter" (expected at Mon 2026-03-02 15:00)']
+    assert failures == [
+        'expected: after 5h sends letter; came: Mon 2026-03-02 14:00 sends letter "A letter" (expected at Mon 2026-03-02 15:00)'
+    ]
 
 
 def test_what_is_wrong_is_told_and_nothing_is_played(project: Path) -> None:

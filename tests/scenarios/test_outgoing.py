@@ -68,7 +68,11 @@ def test_the_best_of_the_night_goes_in_the_morning(here: World) -> None:
 def test_transactional_mail_fills_no_cap(here: World) -> None:
     """A shipping notice before does not keep marketing back."""
     here.policy(caps=["1 per 16h"])
-    here.flow(simple("notice").replace("topic: offers\n", "kind: transactional\n").replace("checkout_started", "order_shipped"))
+    here.flow(
+        simple("notice")
+        .replace("topic: offers\n", "kind: transactional\n")
+        .replace("checkout_started", "order_shipped")
+    )
     here.flow(simple("news"))
     here.customer()
     here.apply()
@@ -116,7 +120,9 @@ def offers(here: World, when_empty: str = "without") -> None:
 
 def codes(here: World) -> list[str | None]:
     """Return the codes that mails carried, in order."""
-    return [(row.content.get("offer") or {}).get("code") for row in here.rows(messages) if row.state == "accepted"]
+    return [
+        (row.content.get("offer") or {}).get("code") for row in here.rows(messages) if row.state == "accepted"
+    ]
 
 
 def test_the_same_offer_shows_its_holder_the_same_code(anywhere: World) -> None:
@@ -209,19 +215,29 @@ def test_an_order_that_carries_the_code_uses_it(anywhere: World) -> None:
     here = anywhere
     offers(here)
     here.flow(simple("own", offer="own"))
-    here.flow("flow: thanks\ntopic: offers\ntrigger: {event: offer_used, where: {offer: own}}\nsteps: [{send: other}]\n")
+    here.flow(
+        "flow: thanks\ntopic: offers\ntrigger: {event: offer_used, where: {offer: own}}\nsteps: [{send: other}]\n"
+    )
     here.customer()
     here.apply()
     here.event("checkout_started")
     here.go_on(hours=1)
     code = codes(here)[0]
     assert code is not None
-    order = {"order_id": "o1", "customer": "ann", "placed_at": here.now.isoformat(), "total": 30, "coupon": code.lower()}
+    order = {
+        "order_id": "o1",
+        "customer": "ann",
+        "placed_at": here.now.isoformat(),
+        "total": 30,
+        "coupon": code.lower(),
+    }
     here.tell("orders", order)
     here.tell("orders", order | {"status": "paid", "status_at": here.now.isoformat()})
     here.go_on(hours=1)
     used = [row for row in here.rows(events) if row.name == "offer_used"]
-    assert [(row.properties["offer"], row.properties["flow"], row.order_id) for row in used] == [("own", "own", "o1")]
+    assert [(row.properties["offer"], row.properties["flow"], row.order_id) for row in used] == [
+        ("own", "own", "o1")
+    ]
     assert [row.used_order_id for row in here.rows(offer_codes) if row.code == code] == ["o1"]
     assert here.steps() == ["letter", "other"]
 
@@ -236,9 +252,30 @@ def test_a_shared_code_is_used_by_its_own_holder_only(here: World) -> None:
     for name in ("ann", "bob"):
         here.event("checkout_started", name)
     here.go_on(hours=1)
-    here.tell("orders", {"order_id": "o1", "customer": "bob", "placed_at": here.now.isoformat(), "total": 30, "coupon": "SPRING"})
-    here.tell("orders", {"order_id": "o2", "customer": "eve", "placed_at": here.now.isoformat(), "total": 30, "coupon": "SPRING"})
-    assert [(row.customer_id, row.used_order_id) for row in here.rows(offer_codes) if row.issued_at] == [(1, None), (2, "o1")]
+    here.tell(
+        "orders",
+        {
+            "order_id": "o1",
+            "customer": "bob",
+            "placed_at": here.now.isoformat(),
+            "total": 30,
+            "coupon": "SPRING",
+        },
+    )
+    here.tell(
+        "orders",
+        {
+            "order_id": "o2",
+            "customer": "eve",
+            "placed_at": here.now.isoformat(),
+            "total": 30,
+            "coupon": "SPRING",
+        },
+    )
+    assert [(row.customer_id, row.used_order_id) for row in here.rows(offer_codes) if row.issued_at] == [
+        (1, None),
+        (2, "o1"),
+    ]
 
 
 def test_a_mail_that_never_went_gives_its_code_back(here: World) -> None:
@@ -273,7 +310,12 @@ def test_a_webhook_hands_over_what_it_is_given(anywhere: World) -> None:
     here.event("survey_answered", survey="nps", score=3)
     here.go_on(hours=1)
     call = here.tray.calls[0]
-    assert (call.to, call.body["text"], call.body["score"], call.body["customer"]) == ("sms", "Score 3 of Ann", 3, "ann")
+    assert (call.to, call.body["text"], call.body["score"], call.body["customer"]) == (
+        "sms",
+        "Score 3 of Ann",
+        3,
+        "ann",
+    )
     assert here.ledger == [("steps.2.webhook", "accepted", None)]
     here.tell("customers", {"external_id": "ann", "country": "JP"})
     here.event("survey_answered", survey="nps", score=4)
@@ -360,8 +402,13 @@ def test_arms_are_stable_and_weighed(here: World) -> None:
 
 def test_gathered_products_stand_in_one_mail(here: World) -> None:
     """Three drops within a day are one mail that knows all three products."""
-    here.flow("flow: drops\ntopic: offers\ntrigger: {product: price_drop, gather: 1d}\nsteps: [{send: letter}]\n")
-    here.tell("products", *({"sku": f"T{n}", "title": f"Tea {n}", "price": 100, "currency": "EUR"} for n in range(3)))
+    here.flow(
+        "flow: drops\ntopic: offers\ntrigger: {product: price_drop, gather: 1d}\nsteps: [{send: letter}]\n"
+    )
+    here.tell(
+        "products",
+        *({"sku": f"T{n}", "title": f"Tea {n}", "price": 100, "currency": "EUR"} for n in range(3)),
+    )
     here.customer()
     here.apply()
     for number in range(3):
@@ -377,7 +424,9 @@ def test_gathered_products_stand_in_one_mail(here: World) -> None:
 
 def test_everyone_with_an_interest_is_told(here: World) -> None:
     """A change of the catalogue reaches all who showed interest, each once."""
-    here.flow("flow: back\ntopic: offers\nre_entry: {per: product}\ntrigger: {product: back_in_stock}\nsteps: [{send: letter}]\n")
+    here.flow(
+        "flow: back\ntopic: offers\nre_entry: {per: product}\ntrigger: {product: back_in_stock}\nsteps: [{send: letter}]\n"
+    )
     here.tell("products", {"sku": "T1", "title": "Tea", "price": 10, "currency": "EUR", "stock": 0})
     for name in ("ann", "bob", "eve"):
         here.customer(name)
@@ -411,13 +460,21 @@ def test_flows_can_follow_each_other(anywhere: World) -> None:
     """`flow_left` of one flow lets into another, and `mail_sent` can be waited for."""
     here = anywhere
     here.flow(simple("one"))
-    here.flow("flow: after\ntopic: offers\ntrigger: {event: flow_left, where: {flow: one}}\nsteps: [{wait: 1d}, {send: other}]\n")
-    here.flow("flow: counts\ntopic: offers\ntrigger: {event: mail_sent, where: {flow: one}}\nsteps: [{send: third}]\n")
+    here.flow(
+        "flow: after\ntopic: offers\ntrigger: {event: flow_left, where: {flow: one}}\nsteps: [{wait: 1d}, {send: other}]\n"
+    )
+    here.flow(
+        "flow: counts\ntopic: offers\ntrigger: {event: mail_sent, where: {flow: one}}\nsteps: [{send: third}]\n"
+    )
     here.customer()
     here.apply()
     here.event("checkout_started")
     here.go_on(days=2)
-    assert here.sent == [("03-01 09:00", "ann", "letter"), ("03-01 09:00", "ann", "third"), ("03-02 09:00", "ann", "other")]
+    assert here.sent == [
+        ("03-01 09:00", "ann", "letter"),
+        ("03-01 09:00", "ann", "third"),
+        ("03-02 09:00", "ann", "other"),
+    ]
 
 
 def test_two_passes_at_one_moment_send_once(here: World) -> None:

@@ -48,7 +48,9 @@ def test_scenario(root: Path, scenario: Scenario) -> None:
 def test_scenarios_reach_everything(root: Path) -> None:
     """Together the scenarios reach every step and every arm of every flow (asked for when all of them ran)."""
     loaded = load_scenarios(root, [])
-    verdicts = PLAYED[root] if len(PLAYED[root]) == len(loaded) else [play(theatre(root), each) for each in loaded]
+    verdicts = (
+        PLAYED[root] if len(PLAYED[root]) == len(loaded) else [play(theatre(root), each) for each in loaded]
+    )
     found = coverage_of(Performance(tuple(verdicts), theatre(root).project.definitions.flows))
     missing = [f"{flow}: {place}" for flow, each in found.items() for place in each.missing]
     assert (percent_of(list(found.values())), missing) == (100.0, [])

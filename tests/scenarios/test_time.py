@@ -55,7 +55,11 @@ def test_waits_count_from_when_steps_were_due_not_from_a_late_tick(here: World) 
     here.event("checkout_started")
     here.sleep_to(START + 5 * HOUR)
     here.go_to(START + 3 * DAY)
-    assert here.sent == [("03-01 14:00", "ann", "first"), ("03-02 09:00", "ann", "second"), ("03-03 09:00", "ann", "third")]
+    assert here.sent == [
+        ("03-01 14:00", "ann", "first"),
+        ("03-02 09:00", "ann", "second"),
+        ("03-03 09:00", "ann", "third"),
+    ]
 
 
 def test_what_is_too_late_after_an_outage_is_not_sent(here: World) -> None:
@@ -161,7 +165,9 @@ def test_a_pause_of_everything_holds_every_flow(here: World) -> None:
 
 def test_time_triggers_wait_out_a_pause(here: World) -> None:
     """A birthday that came during a pause enters afterwards, and is too late or not like any other mail."""
-    here.flow("flow: bday\ntopic: offers\nmax_lateness: 15h\ntrigger: {anniversary: birthday, at: '09:00'}\nsteps: [{send: letter}]\n")
+    here.flow(
+        "flow: bday\ntopic: offers\nmax_lateness: 15h\ntrigger: {anniversary: birthday, at: '09:00'}\nsteps: [{send: letter}]\n"
+    )
     here.customer("ann", birthday="1990-03-02")
     here.customer("bob", birthday="1990-03-04")
     here.apply()
@@ -194,9 +200,19 @@ def test_a_time_trigger_is_new_when_its_moment_is(here: World) -> None:
     """A purchase from long before `apply` lapses when its moment comes; one whose moment has passed does not."""
     here.customer("ann")
     here.customer("bob")
-    here.tell("orders", {"order_id": "o1", "customer": "ann", "placed_at": (START - 80 * DAY).isoformat(), "total": 10}, backfill=True)
-    here.tell("orders", {"order_id": "o2", "customer": "bob", "placed_at": (START - 95 * DAY).isoformat(), "total": 10}, backfill=True)
-    here.flow("flow: lapsed\ntopic: offers\ntrigger: {lapsed: {event: order_placed, after: 90d}}\nsteps: [{send: letter}]\n")
+    here.tell(
+        "orders",
+        {"order_id": "o1", "customer": "ann", "placed_at": (START - 80 * DAY).isoformat(), "total": 10},
+        backfill=True,
+    )
+    here.tell(
+        "orders",
+        {"order_id": "o2", "customer": "bob", "placed_at": (START - 95 * DAY).isoformat(), "total": 10},
+        backfill=True,
+    )
+    here.flow(
+        "flow: lapsed\ntopic: offers\ntrigger: {lapsed: {event: order_placed, after: 90d}}\nsteps: [{send: letter}]\n"
+    )
     here.apply()
     here.go_on(days=30)
     assert here.sent == [("03-11 09:00", "ann", "letter")]
@@ -206,8 +222,13 @@ def test_a_cart_touched_before_apply_is_quiet_at_its_own_moment(here: World) -> 
     """The quiet time of a cart that was touched two hours before `apply` ends two hours after it."""
     here.customer()
     here.tell("carts", {"cart_id": "c1", "customer": "ann", "updated_at": START.isoformat(), "value": 10})
-    here.tell("carts", {"cart_id": "c0", "customer": "ann", "updated_at": (START - 9 * HOUR).isoformat(), "value": 10})
-    here.flow("flow: cart\ntopic: reminders\nre_entry: {per: cart}\ntrigger: {event: cart_updated, quiet_for: 4h}\nsteps: [{send: letter}]\n")
+    here.tell(
+        "carts",
+        {"cart_id": "c0", "customer": "ann", "updated_at": (START - 9 * HOUR).isoformat(), "value": 10},
+    )
+    here.flow(
+        "flow: cart\ntopic: reminders\nre_entry: {per: cart}\ntrigger: {event: cart_updated, quiet_for: 4h}\nsteps: [{send: letter}]\n"
+    )
     here.go_on(hours=2)
     here.apply()
     here.go_on(days=1)
@@ -228,11 +249,17 @@ def test_backfill_places_past_customers_where_they_would_stand(here: World) -> N
 
 def test_backfilled_facts_trigger_no_event_but_count(here: World) -> None:
     """A backfilled fact enters nobody by itself, and a condition sees it."""
-    here.flow("flow: on\ntopic: reminders\ntrigger: {event: checkout_started}\nonly_if: [{did: review_given}]\nsteps: [{send: letter}]\n")
+    here.flow(
+        "flow: on\ntopic: reminders\ntrigger: {event: checkout_started}\nonly_if: [{did: review_given}]\nsteps: [{send: letter}]\n"
+    )
     here.flow("flow: review\ntopic: reminders\ntrigger: {event: review_given}\nsteps: [{send: other}]\n")
     here.customer()
     here.apply()
-    here.tell("events", {"event": "review_given", "customer": "ann", "sku": "T1", "at": (START - DAY).isoformat()}, backfill=True)
+    here.tell(
+        "events",
+        {"event": "review_given", "customer": "ann", "sku": "T1", "at": (START - DAY).isoformat()},
+        backfill=True,
+    )
     here.event("checkout_started")
     here.go_on(hours=1)
     assert here.steps() == ["letter"]
@@ -248,7 +275,10 @@ def test_an_enrollment_stays_on_the_version_it_entered(anywhere: World) -> None:
     here.event("checkout_started", "ann")
     here.go_on(hours=1)
     here.flow(THREE.replace("wait: 1d", "wait: 3d"))
-    here.write("templates/letter.mjml", here.root.joinpath("templates/letter.mjml").read_text().replace("letter for", "news for"))
+    here.write(
+        "templates/letter.mjml",
+        here.root.joinpath("templates/letter.mjml").read_text().replace("letter for", "news for"),
+    )
     assert [change.change for change in here.apply().changes] == ["behaviour"]
     here.event("checkout_started", "bob")
     here.go_to(START + 20 * DAY)
@@ -311,7 +341,9 @@ def test_nobody_enters_a_removed_flow(here: World) -> None:
 def test_a_withdrawal_by_a_flow_ends_the_other_flows_at_once(here: World) -> None:
     """`set: {consent: …}` raises no fact, and still nobody waits for a mail that may not come."""
     here.flow(THREE)
-    here.flow("flow: sunset\ntopic: offers\ntrigger: {event: sunset_asked}\nsteps: [{set: {consent: {all: withdrawn}}}]\n")
+    here.flow(
+        "flow: sunset\ntopic: offers\ntrigger: {event: sunset_asked}\nsteps: [{set: {consent: {all: withdrawn}}}]\n"
+    )
     here.customer()
     here.apply()
     here.event("checkout_started")
@@ -343,11 +375,22 @@ def test_suppression_drops_what_waits_in_the_outbox(here: World) -> None:
 
 def test_the_shops_median_gap_stands_in_for_the_own(here: World) -> None:
     """Who has bought once lapses after one and a half times what is usual in this shop."""
-    here.flow("flow: lapsed\ntopic: offers\ntrigger: {lapsed: {event: order_placed, after: 1.5x}}\nsteps: [{send: letter}]\n")
+    here.flow(
+        "flow: lapsed\ntopic: offers\ntrigger: {lapsed: {event: order_placed, after: 1.5x}}\nsteps: [{send: letter}]\n"
+    )
     for number in range(3):
         here.customer(f"old{number}", consent=None)
         for day in (60, 40, 20):
-            here.tell("orders", {"order_id": f"{number}-{day}", "customer": f"old{number}", "placed_at": (START - day * DAY).isoformat(), "total": 5}, backfill=True)
+            here.tell(
+                "orders",
+                {
+                    "order_id": f"{number}-{day}",
+                    "customer": f"old{number}",
+                    "placed_at": (START - day * DAY).isoformat(),
+                    "total": 5,
+                },
+                backfill=True,
+            )
     here.customer("ann")
     here.apply()
     here.event("order_placed", "ann", order_id="a1")
@@ -357,7 +400,9 @@ def test_the_shops_median_gap_stands_in_for_the_own(here: World) -> None:
 
 def test_a_zone_that_nobody_lived_in_begins_at_the_present(here: World) -> None:
     """A schedule on customers' clocks that ran for months does not catch up for the first customer of another zone."""
-    here.flow("flow: news\ntopic: offers\nre_entry: always\ntrigger: {schedule: '0 9 * * mon', clock: customer}\nsteps: [{send: letter}]\n")
+    here.flow(
+        "flow: news\ntopic: offers\nre_entry: always\ntrigger: {schedule: '0 9 * * mon', clock: customer}\nsteps: [{send: letter}]\n"
+    )
     here.customer("ann")
     here.apply()
     here.go_to(datetime(2026, 4, 15, 12, tzinfo=UTC))
@@ -370,7 +415,9 @@ def test_a_zone_that_nobody_lived_in_begins_at_the_present(here: World) -> None:
 def test_everyone_of_a_segment_on_the_shops_clock(here: World) -> None:
     """A schedule takes everyone in the segment once a slot, and those outside not at all."""
     here.write("flows/segments.yaml", "germans: [{customer: {country: DE}}]\n")
-    here.flow("flow: news\ntopic: offers\nre_entry: always\ntrigger: {schedule: '2026-03-02 10:00', segment: germans}\nsteps: [{send: letter}]\n")
+    here.flow(
+        "flow: news\ntopic: offers\nre_entry: always\ntrigger: {schedule: '2026-03-02 10:00', segment: germans}\nsteps: [{send: letter}]\n"
+    )
     here.customer("ann", country="DE")
     here.customer("kei", country="JP")
     here.customer("bob", country="DE", consent=None)
@@ -393,7 +440,9 @@ def test_who_is_in_the_segment_already_does_not_come_into_it(here: World) -> Non
 
 def test_timers_of_a_spent_trigger_are_gone(here: World) -> None:
     """A quiet cart leaves no timer behind; a birthday leaves the next year's."""
-    here.flow("flow: cart\ntopic: reminders\ntrigger: {event: cart_updated, quiet_for: 4h}\nsteps: [{send: letter}]\n")
+    here.flow(
+        "flow: cart\ntopic: reminders\ntrigger: {event: cart_updated, quiet_for: 4h}\nsteps: [{send: letter}]\n"
+    )
     here.flow("flow: bday\ntopic: offers\ntrigger: {anniversary: birthday}\nsteps: [{send: letter}]\n")
     here.customer(birthday="1990-03-02")
     here.apply()
@@ -404,7 +453,9 @@ def test_timers_of_a_spent_trigger_are_gone(here: World) -> None:
 
 def test_every_decision_has_its_clauses(here: World) -> None:
     """A refusal says which clause was false."""
-    here.flow("flow: on\ntopic: reminders\ntrigger: {event: checkout_started}\nenter_if: [{customer: {country: DE}}]\nsteps: [{send: letter}]\n")
+    here.flow(
+        "flow: on\ntopic: reminders\ntrigger: {event: checkout_started}\nenter_if: [{customer: {country: DE}}]\nsteps: [{send: letter}]\n"
+    )
     here.customer(country="JP")
     here.apply()
     here.event("checkout_started")

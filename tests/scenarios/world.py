@@ -110,7 +110,9 @@ class World:
 
     def event(self, name: str, customer: str = "ann", at: datetime | None = None, **fields: Any) -> None:
         """Tell an event; it happened now unless said otherwise."""
-        self.tell("events", {"event": name, "customer": customer, "at": (at or self.now).isoformat(), **fields})
+        self.tell(
+            "events", {"event": name, "customer": customer, "at": (at or self.now).isoformat(), **fields}
+        )
 
     def go_to(self, moment: datetime) -> None:
         """Let the clock go on to a moment."""
@@ -140,7 +142,12 @@ class World:
     def engine(self) -> Engine:
         """Return the engine as the daemon would open it now."""
         chance = random.Random(0)
-        return Engine(self.settings, self.database, Exits(self.tray, None, self.tray.call), Worker("test", machine_now, chance))
+        return Engine(
+            self.settings,
+            self.database,
+            Exits(self.tray, None, self.tray.call),
+            Worker("test", machine_now, chance),
+        )
 
     # ── what came of it ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -148,7 +155,8 @@ class World:
     def sent(self) -> list[tuple[str, str, str]]:
         """The mails that went out: moment (to the minute, UTC), customer, step."""
         return [
-            (f"{mail.date:%m-%d %H:%M}", mail.metadata["customer"], mail.metadata["step"]) for mail in self.tray.mails
+            (f"{mail.date:%m-%d %H:%M}", mail.metadata["customer"], mail.metadata["step"])
+            for mail in self.tray.mails
         ]
 
     def steps(self, customer: str = "ann") -> list[str]:
@@ -191,5 +199,8 @@ def world(root: Path, database: Database) -> Iterator[World]:
         meta.set_virtual_now(connection, START)
     made = World(root, database, settings_module.load(root, {}))
     for name in ("letter", "other", "third"):
-        made.write(f"templates/{name}.mjml", LETTER.format(subject=f"{name} for {{{{ customer.first_name or 'you' }}}}"))
+        made.write(
+            f"templates/{name}.mjml",
+            LETTER.format(subject=f"{name} for {{{{ customer.first_name or 'you' }}}}"),
+        )
     yield made

@@ -20,7 +20,9 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 def read(kind: Kind, row: dict[str, Any], *, cells: bool = False, zone: str = "Europe/Berlin") -> list[Fact]:
     """Return the facts of a good row."""
-    facts = normalise(kind, row, Reading(zone, NOW, frozenset({"reminders", "offers"})), number=3, cells=cells)
+    facts = normalise(
+        kind, row, Reading(zone, NOW, frozenset({"reminders", "offers"})), number=3, cells=cells
+    )
     assert not isinstance(facts, BadRow), facts
     return facts
 
@@ -52,7 +54,15 @@ def test_times(told: str, moment: datetime) -> None:
 
 def test_money_is_exact() -> None:
     """Money is read as Decimals, from text and from JSON's numbers, and stands in documents as JSON's numbers."""
-    (fact,) = read("orders", {"order_id": "o", "total": Decimal("19.99"), "discount": "0.10", "lines": [{"sku": "T", "price": "3.30", "quantity": 2}]})
+    (fact,) = read(
+        "orders",
+        {
+            "order_id": "o",
+            "total": Decimal("19.99"),
+            "discount": "0.10",
+            "lines": [{"sku": "T", "price": "3.30", "quantity": 2}],
+        },
+    )
     assert fact.fields["total"] == Decimal("19.99")
     assert fact.fields["discount"] == Decimal("0.10")
     assert fact.lines == (Line("T", Decimal(2), Decimal("3.30")),)
@@ -111,7 +121,11 @@ def test_bad_rows_name_their_column(kind: Kind, row: dict[str, Any], column: str
 def test_a_bad_zone_is_no_bad_row() -> None:
     """A zone, locale or country that nobody knows is left out and reported; the customer is taken."""
     reading = Reading("UTC", NOW)
-    facts = normalise("customers", {"external_id": "c", "timezone": "Mars/North", "locale": "klingon", "country": "Narnia"}, reading)
+    facts = normalise(
+        "customers",
+        {"external_id": "c", "timezone": "Mars/North", "locale": "klingon", "country": "Narnia"},
+        reading,
+    )
     assert isinstance(facts, list)
     assert facts[0].fields == {"external_id": "c"}
     assert len(reading.warnings) == 3
@@ -131,10 +145,21 @@ def test_customers() -> None:
     assert fact.properties == {"shoe_size": 42, "zip": "01067", "a": 1}
 
 
-@pytest.mark.parametrize(("told", "topics"), [("all", ["all"]), ("reminders, offers", ["reminders", "offers"]), (["offers"], ["offers"]), ('["offers"]', ["offers"])])
+@pytest.mark.parametrize(
+    ("told", "topics"),
+    [
+        ("all", ["all"]),
+        ("reminders, offers", ["reminders", "offers"]),
+        (["offers"], ["offers"]),
+        ('["offers"]', ["offers"]),
+    ],
+)
 def test_consent_of_a_customer(told: Any, topics: list[str]) -> None:
     """A customer's consent becomes one consent fact a topic, with its source and its date."""
-    customer, *consents = read("customers", {"external_id": "c", "consent": told, "consent_at": "2026-01-01T00:00Z", "consent_source": "shop"})
+    customer, *consents = read(
+        "customers",
+        {"external_id": "c", "consent": told, "consent_at": "2026-01-01T00:00Z", "consent_source": "shop"},
+    )
     assert [fact.fields["topic"] for fact in consents] == topics
     assert {fact.customer for fact in consents} == {"c"}
     assert {fact.fields["source"] for fact in consents} == {"shop"}
@@ -193,7 +218,13 @@ def test_event_names(told: str, name: str) -> None:
 
 
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.decimals() | st.datetimes(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.decimals()
+    | st.datetimes(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )

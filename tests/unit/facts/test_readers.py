@@ -37,7 +37,11 @@ def write(path: Path, text: str | bytes) -> Path:
 
 @pytest.mark.parametrize(
     ("text", "encoding"),
-    [("id,email\nc1,a@x.test\n", "utf-8"), ("id;email\nc1;a@x.test\n", "utf-8-sig"), ("id\temail\r\nc1\ta@x.test\r\n", "utf-16")],
+    [
+        ("id,email\nc1,a@x.test\n", "utf-8"),
+        ("id;email\nc1;a@x.test\n", "utf-8-sig"),
+        ("id\temail\r\nc1\ta@x.test\r\n", "utf-16"),
+    ],
 )
 def test_csv(tmp_path: Path, text: str, encoding: str) -> None:
     """Commas, semicolons and tabs, byte order marks and gzip are seen by themselves."""
@@ -49,7 +53,9 @@ def test_csv(tmp_path: Path, text: str, encoding: str) -> None:
 
 def test_json_lines(tmp_path: Path) -> None:
     """JSON Lines give Decimals for numbers with a fraction; a row may name its own kind; a whole array is taken too."""
-    text = '{"event": "x", "value": 12.50}\n\n{"kind": "orders", "order_id": "o1"}\nnonsense\n{"a": NaN}\n[1]\n'
+    text = (
+        '{"event": "x", "value": 12.50}\n\n{"kind": "orders", "order_id": "o1"}\nnonsense\n{"a": NaN}\n[1]\n'
+    )
     first, second, *bad = rows_of(write(tmp_path / "events.jsonl", text))
     assert isinstance(first, Row)
     assert isinstance(second, Row)
@@ -61,11 +67,20 @@ def test_json_lines(tmp_path: Path) -> None:
 
 def test_parquet(tmp_path: Path) -> None:
     """Parquet gives the same rows, through gzip too; what is null in a column is not told."""
-    table = pa.table({"order_id": ["o1", "o2"], "total": pa.array([Decimal("1.50"), None]), "lines": [[{"sku": "T"}], None]})
+    table = pa.table(
+        {
+            "order_id": ["o1", "o2"],
+            "total": pa.array([Decimal("1.50"), None]),
+            "lines": [[{"sku": "T"}], None],
+        }
+    )
     parquet.write_table(table, tmp_path / "orders.parquet")
     zipped = write(tmp_path / "orders.parquet.gz", gzip.compress((tmp_path / "orders.parquet").read_bytes()))
     for path in (tmp_path / "orders.parquet", zipped):
-        assert values_of(path) == [{"order_id": "o1", "total": Decimal("1.50"), "lines": [{"sku": "T"}]}, {"order_id": "o2"}]
+        assert values_of(path) == [
+            {"order_id": "o1", "total": Decimal("1.50"), "lines": [{"sku": "T"}]},
+            {"order_id": "o2"},
+        ]
 
 
 def test_parquet_that_is_none(tmp_path: Path) -> None:
@@ -125,7 +140,10 @@ def test_a_file_cut_off(tmp_path: Path) -> None:
 def test_rows_that_cannot_be_read(tmp_path: Path) -> None:
     """Ragged, giant and undecodable rows are set aside one by one; the rest goes on."""
     big = b"x" * 1_100_000
-    path = write(tmp_path / "customers.csv", b"external_id,email\nc1,a@x.test,more\nc2\n\nc3," + big + b"\nc4,d@x.test\n")
+    path = write(
+        tmp_path / "customers.csv",
+        b"external_id,email\nc1,a@x.test,more\nc2\n\nc3," + big + b"\nc4,d@x.test\n",
+    )
     rows = rows_of(path)
     assert [isinstance(row, BadRow) for row in rows] == [True, True, True, False]
     giant = rows_of(write(tmp_path / "events.jsonl", b'{"event": "' + big + b'"}\n{"event": "x"}\n'))
@@ -138,7 +156,9 @@ def test_lines_of_one_order(tmp_path: Path) -> None:
         tmp_path / "orders.csv",
         "order_id,customer,status,sku,quantity,price\no1,c1,placed,T1,1,2\no1,c1,placed,T2,1,3\no2,c2,placed,T1,2,2\no1,c1,placed,T3,1,4\no1,c1,cancelled,,,\n",
     )
-    found = {(row.values["order_id"], row.values["status"]): row for row in rows_of(path) if isinstance(row, Row)}
+    found = {
+        (row.values["order_id"], row.values["status"]): row for row in rows_of(path) if isinstance(row, Row)
+    }
     assert len(found) == 3
     assert [line["sku"] for line in found["o1", "placed"].values["lines"]] == ["T1", "T2", "T3"]
     assert found["o1", "placed"].numbers == (1, 2, 4)
@@ -148,7 +168,10 @@ def test_lines_of_one_order(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["T1", "T2"])), max_size=30))
 def test_grouping_loses_no_line(lines: list[tuple[str, str]]) -> None:
     """Every line of every order comes out once, in its place, in one row for each order."""
-    given_rows = [Row(number, {"order_id": order, "sku": sku}, None, ({"order_id": order, "sku": sku},)) for number, (order, sku) in enumerate(lines, 1)]
+    given_rows = [
+        Row(number, {"order_id": order, "sku": sku}, None, ({"order_id": order, "sku": sku},))
+        for number, (order, sku) in enumerate(lines, 1)
+    ]
     grouped = [row for row in group_orders(lambda: iter(given_rows)) if isinstance(row, Row)]
     assert sorted(row.values["order_id"] for row in grouped) == sorted({order for order, _ in lines})
     for row in grouped:
@@ -167,8 +190,15 @@ def test_shopify_orders(tmp_path: Path) -> None:
     )
     rows = values_of(path, format="shopify")
     assert [row.get("status") for row in rows] == ["placed", "paid", "shipped", "refunded"]
-    assert rows[0]["lines"] == [{"sku": "T1", "quantity": "2", "price": "10.00"}, {"sku": "Cup", "quantity": "1", "price": "7.50"}]
-    assert (rows[0]["customer"], rows[0]["coupon"], rows[0]["placed_at"]) == ("ann@x.test", "TEA10", "2026-01-02 09:59:00-05:00")
+    assert rows[0]["lines"] == [
+        {"sku": "T1", "quantity": "2", "price": "10.00"},
+        {"sku": "Cup", "quantity": "1", "price": "7.50"},
+    ]
+    assert (rows[0]["customer"], rows[0]["coupon"], rows[0]["placed_at"]) == (
+        "ann@x.test",
+        "TEA10",
+        "2026-01-02 09:59:00-05:00",
+    )
     assert rows[3]["status_at"] == "2026-01-04 09:00:00-05:00"
 
 
@@ -180,8 +210,17 @@ def test_shopify_products_and_customers(tmp_path: Path) -> None:
         "sencha,Sencha,Kiyomi,Green tea,T1,shopify,-2,9.90,https://x.test/1.jpg,active\nsencha,,,,T2,,5,19.90,,\nsencha,,,,,,,,https://x.test/2.jpg,\n",
     )
     first, second = values_of(products, format="shopify")
-    assert (first["sku"], first["stock"], first["category"], first["group"]) == ("T1", "0", "Green tea", "sencha")
-    assert (second["title"], second["image_url"], "stock" in second) == ("Sencha", "https://x.test/1.jpg", False)
+    assert (first["sku"], first["stock"], first["category"], first["group"]) == (
+        "T1",
+        "0",
+        "Green tea",
+        "sencha",
+    )
+    assert (second["title"], second["image_url"], "stock" in second) == (
+        "Sencha",
+        "https://x.test/1.jpg",
+        False,
+    )
     people = write(
         tmp_path / "customers_export.csv",
         "Customer ID,First Name,Last Name,Email,Accepts Email Marketing,Default Address Country Code,Phone,Tags\n'71,Ann,Lee,ann@x.test,yes,GB,'+44 1,vip\n",

@@ -49,15 +49,24 @@ def test_nobody_is_inside_twice_except_per_something() -> None:
     """Without `per` one active enrollment; with it one for each thing."""
     assert refused_by_re_entry(ReEntry(), coming(), [before(1, live=True)], "UTC") == "re_entry: still inside"
     assert refused_by_re_entry(ReEntry(per="cart"), coming(), [before(1, "c0", live=True)], "UTC") is None
-    assert refused_by_re_entry(ReEntry(per="cart"), coming(), [before(1, "c1")], "UTC") == "re_entry: once per cart"
+    assert (
+        refused_by_re_entry(ReEntry(per="cart"), coming(), [before(1, "c1")], "UTC")
+        == "re_entry: once per cart"
+    )
 
 
 def test_after_counts_from_the_last_entry() -> None:
     """To the minute, on the customer's clock, and together with `per` where both are given."""
     rule = ReEntry(per="cart", after=Duration(days=7))
     assert refused_by_re_entry(rule, coming(), [before(7, "c0")], "UTC") is None
-    assert refused_by_re_entry(rule, coming(at=NOW - timedelta(seconds=1)), [before(7, "c0")], "UTC") == "re_entry: after 7d"
-    assert refused_by_re_entry(rule, coming(), [before(30, "c1"), before(9, "c0")], "UTC") == "re_entry: once per cart"
+    assert (
+        refused_by_re_entry(rule, coming(at=NOW - timedelta(seconds=1)), [before(7, "c0")], "UTC")
+        == "re_entry: after 7d"
+    )
+    assert (
+        refused_by_re_entry(rule, coming(), [before(30, "c1"), before(9, "c0")], "UTC")
+        == "re_entry: once per cart"
+    )
 
 
 @given(st.lists(st.integers(0, 400), max_size=8), st.integers(1, 60))

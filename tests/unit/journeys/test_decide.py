@@ -80,7 +80,12 @@ def test_the_law_goes_before_everything() -> None:
 
 def test_transactional_mail_needs_no_consent_and_no_daylight() -> None:
     """It goes in the night, to somebody who never agreed to anything."""
-    definition = {"flow": "f", "kind": "transactional", "trigger": {"event": "x"}, "steps": [{"send": "letter"}]}
+    definition = {
+        "flow": "f",
+        "kind": "transactional",
+        "trigger": {"event": "x"},
+        "steps": [{"send": "letter"}],
+    }
     made = compile_program(flow_from_definition(definition), "v")
     rules = Rules(QuietHours.parse("00:00-23:59"), RULES.max_lateness)
     assert isinstance(decide(made, at("letter"), Person("UTC"), {}, rules, NOW), Post)
@@ -89,19 +94,29 @@ def test_transactional_mail_needs_no_consent_and_no_daylight() -> None:
 def test_lateness_is_judged_before_conditions_and_night() -> None:
     """A second after the limit it is too late, at the limit it is not."""
     rules = Rules(QuietHours.parse("00:00-23:59"), Duration(seconds=3600))
-    assert decide(program(), at("letter", NOW - HOUR), ANN, {}, RULES, NOW) == Post("letter", NOW + 23 * HOUR, None)
-    assert decide(program(), at("letter", NOW - HOUR - timedelta(seconds=1)), ANN, {}, rules, NOW) == Skip("too_late", None)
+    assert decide(program(), at("letter", NOW - HOUR), ANN, {}, RULES, NOW) == Post(
+        "letter", NOW + 23 * HOUR, None
+    )
+    assert decide(program(), at("letter", NOW - HOUR - timedelta(seconds=1)), ANN, {}, rules, NOW) == Skip(
+        "too_late", None
+    )
 
 
 def test_the_false_clause_is_named() -> None:
     """The flow's `only_if` first, then the step's."""
-    made = program(only_if=[{"customer": {"country": "DE"}}], steps=[{"send": "letter", "only_if": [{"did": "y"}]}])
+    made = program(
+        only_if=[{"customer": {"country": "DE"}}], steps=[{"send": "letter", "only_if": [{"did": "y"}]}]
+    )
     truth = all_true(made, "letter")
     assert isinstance(decide(made, at("letter"), ANN, truth, RULES, NOW), Post)
     first, second = list(truth)
-    assert decide(made, at("letter"), ANN, truth | {second: False}, RULES, NOW) == Skip("condition_false: did: y", None)
+    assert decide(made, at("letter"), ANN, truth | {second: False}, RULES, NOW) == Skip(
+        "condition_false: did: y", None
+    )
     both = truth | {first: False, second: False}
-    assert decide(made, at("letter"), ANN, both, RULES, NOW) == Skip("condition_false: customer: {country: DE}", None)
+    assert decide(made, at("letter"), ANN, both, RULES, NOW) == Skip(
+        "condition_false: customer: {country: DE}", None
+    )
 
 
 def test_night_defers() -> None:
@@ -116,9 +131,21 @@ def test_of_several_templates_the_first_that_was_not_sent() -> None:
     for sent, chosen in (((), "a"), (("a",), "b"), (("b",), "a")):
         person = Person("UTC", "ann", ANN.granted, sent_templates=frozenset(sent))
         assert decide(made, at("ab"), person, {}, RULES, NOW) == Post(chosen, NOW + 24 * HOUR, None)
-    done = decide(made, at("ab"), Person("UTC", "ann", ANN.granted, sent_templates=frozenset("ab")), {}, RULES, NOW)
+    done = decide(
+        made, at("ab"), Person("UTC", "ann", ANN.granted, sent_templates=frozenset("ab")), {}, RULES, NOW
+    )
     assert isinstance(done, Skip)
-    assert isinstance(decide(program(), at("letter"), Person("UTC", "ann", ANN.granted, sent_templates=frozenset({"letter"})), {}, RULES, NOW), Post)
+    assert isinstance(
+        decide(
+            program(),
+            at("letter"),
+            Person("UTC", "ann", ANN.granted, sent_templates=frozenset({"letter"})),
+            {},
+            RULES,
+            NOW,
+        ),
+        Post,
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,8 +164,12 @@ def test_waits_end_on_the_customers_clock(wait: Any, until: str) -> None:
 
 def test_a_missing_moment_ends_it_and_a_past_one_passes() -> None:
     """`until: FIELD` leaves without the field, and never goes back in time."""
-    made = program(steps=[{"wait": {"until": "points_expire_at", "offset": "-7d"}, "id": "w"}, {"send": "letter"}])
-    assert decide(made, at("w"), ANN, {}, RULES, NOW) == Leave("exited: points_expire_at is missing", drop_pending=False)
+    made = program(
+        steps=[{"wait": {"until": "points_expire_at", "offset": "-7d"}, "id": "w"}, {"send": "letter"}]
+    )
+    assert decide(made, at("w"), ANN, {}, RULES, NOW) == Leave(
+        "exited: points_expire_at is missing", drop_pending=False
+    )
     past = Person("UTC", "ann", ANN.granted, moments={"points_expire_at": NOW - HOUR})
     assert decide(made, at("w"), past, {}, RULES, NOW) == Sleep(NOW, "letter")
 
@@ -151,8 +182,12 @@ def test_listening() -> None:
     assert decide(made, at("w"), ANN, {ask: False}, RULES, NOW) == Listen(limit)
     assert decide(made, at("w"), ANN, {ask: True}, RULES, NOW + HOUR) == Heard(True, NOW + HOUR, "letter")
     told_late = at("w", heard_at=NOW + HOUR)
-    assert decide(made, told_late, ANN, {ask: True}, RULES, NOW + 9 * HOUR) == Heard(True, NOW + HOUR, "letter")
-    assert decide(made, at("w", heard_at=NOW - HOUR), ANN, {ask: True}, RULES, NOW) == Heard(True, NOW, "letter")
+    assert decide(made, told_late, ANN, {ask: True}, RULES, NOW + 9 * HOUR) == Heard(
+        True, NOW + HOUR, "letter"
+    )
+    assert decide(made, at("w", heard_at=NOW - HOUR), ANN, {ask: True}, RULES, NOW) == Heard(
+        True, NOW, "letter"
+    )
     too_late = at("w", heard_at=limit + HOUR)
     assert decide(made, too_late, ANN, {ask: True}, RULES, limit + 2 * HOUR) == Heard(False, limit, "letter")
     assert decide(made, at("w"), ANN, {ask: False}, RULES, limit) == Heard(False, limit, "letter")
@@ -160,7 +195,11 @@ def test_listening() -> None:
 
 def test_branches_join_again() -> None:
     """The first arm that holds, else otherwise, else on; after an arm's last step comes what follows the branch."""
-    arms = [{"when": [{"did": "a"}], "steps": [{"send": "a"}]}, {"when": [{"did": "b"}], "steps": []}, {"otherwise": [{"send": "c"}]}]
+    arms = [
+        {"when": [{"did": "a"}], "steps": [{"send": "a"}]},
+        {"when": [{"did": "b"}], "steps": []},
+        {"otherwise": [{"send": "c"}]},
+    ]
     made = program(steps=[{"branch": arms, "id": "b"}, {"send": "letter"}])
     a, b = made.asks("b")
     assert decide(made, at("b"), ANN, {a: True, b: True}, RULES, NOW) == Take("did: a", "a")
@@ -173,7 +212,9 @@ def test_branches_join_again() -> None:
 @given(st.text(), st.lists(st.integers(0, 100), min_size=1, max_size=5).filter(any))
 def test_an_arm_has_weight(identity: str, weights: list[int]) -> None:
     """Nobody goes through an arm of no weight, and the same customer always through the same."""
-    step = Experiment("x", tuple(ExperimentArm(str(number), weight, ()) for number, weight in enumerate(weights)))
+    step = Experiment(
+        "x", tuple(ExperimentArm(str(number), weight, ()) for number, weight in enumerate(weights))
+    )
     chosen = experiment_arm("f", step, identity)
     assert weights[chosen] > 0
     assert experiment_arm("f", step, identity) == chosen

@@ -13,15 +13,27 @@ from engine.flows.model import AnniversaryTrigger, DateTrigger
 from engine.journeys.moments import as_moment, date_due, in_year, next_anniversary, read_date, yearly
 
 ZONES = st.sampled_from(
-    ["Europe/Berlin", "America/New_York", "Asia/Tokyo", "Australia/Lord_Howe", "Pacific/Apia", "America/Sao_Paulo", "UTC"]
+    [
+        "Europe/Berlin",
+        "America/New_York",
+        "Asia/Tokyo",
+        "Australia/Lord_Howe",
+        "Pacific/Apia",
+        "America/Sao_Paulo",
+        "UTC",
+    ]
 )
-MOMENTS = st.integers(0, 50 * 365 * 86_400).map(lambda seconds: datetime(2010, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds))
+MOMENTS = st.integers(0, 50 * 365 * 86_400).map(
+    lambda seconds: datetime(2010, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+)
 CLOCKS = st.times().map(lambda clock: clock.replace(second=0, microsecond=0, tzinfo=None))
 BIRTHDAYS = st.dates(date(1920, 1, 1), date(2009, 12, 31))
 
 
 @given(MOMENTS, CLOCKS, st.sets(st.integers(0, 6), min_size=1).map(frozenset), ZONES)
-def test_the_next_wall_time_is_the_first_that_fits(after: datetime, clock: time, days: frozenset[int], zone: str) -> None:
+def test_the_next_wall_time_is_the_first_that_fits(
+    after: datetime, clock: time, days: frozenset[int], zone: str
+) -> None:
     """It is not before the moment, on an allowed day, at that time (or the end of a gap), and none before it fits."""
     found = next_wall(after, clock, days, zone)
     here = local(found, zone)
@@ -47,7 +59,9 @@ def test_an_anniversary_comes_once_a_year(birthday: date, after: datetime, zone:
 
 
 @given(BIRTHDAYS, MOMENTS, ZONES, st.integers(-60, 30))
-def test_a_late_known_date_is_due_only_until_it_is_over(birthday: date, after: datetime, zone: str, days: int) -> None:
+def test_a_late_known_date_is_due_only_until_it_is_over(
+    birthday: date, after: datetime, zone: str, days: int
+) -> None:
     """With `late`, one that is due already is found exactly as long as its day (or its moment) is not over."""
     trigger = AnniversaryTrigger("birthday", offset=Duration(days=days), at=time(9))
     due = next_anniversary(trigger, birthday.isoformat(), zone, after, late=True)
@@ -60,13 +74,21 @@ def test_a_late_known_date_is_due_only_until_it_is_over(birthday: date, after: d
 
 def test_29_february_is_kept_on_the_28th() -> None:
     """In a common year; in a leap year it is itself."""
-    assert [in_year(2, 29, year) for year in (2027, 2028, 2100)] == [date(2027, 2, 28), date(2028, 2, 29), date(2100, 2, 28)]
+    assert [in_year(2, 29, year) for year in (2027, 2028, 2100)] == [
+        date(2027, 2, 28),
+        date(2028, 2, 29),
+        date(2100, 2, 28),
+    ]
 
 
 def test_the_first_day_is_no_anniversary() -> None:
     """A membership that begins today comes round in a year."""
     due = next_anniversary(
-        AnniversaryTrigger("created_at"), "2026-05-20T10:00:00Z", "UTC", datetime(2026, 5, 1, tzinfo=UTC), late=True
+        AnniversaryTrigger("created_at"),
+        "2026-05-20T10:00:00Z",
+        "UTC",
+        datetime(2026, 5, 1, tzinfo=UTC),
+        late=True,
     )
     assert due is not None
     assert (due.year, due.years) == (2027, 1)
@@ -105,4 +127,6 @@ def test_days_keep_the_time_of_day_across_clock_changes(moment: datetime, zone: 
     """A wait of days ends at the same time of day, or at the first minute after a gap."""
     here, there = local(moment, zone), local(add(moment, Duration(days=days), zone), zone)
     assert there.date() == here.date() + timedelta(days=days) or there.time() < here.time()
-    assert there.time() >= here.time().replace(microsecond=0) or there.date() > here.date() + timedelta(days=days)
+    assert there.time() >= here.time().replace(microsecond=0) or there.date() > here.date() + timedelta(
+        days=days
+    )

@@ -12,7 +12,10 @@ from engine.policy.consent import TopicState, granted
 NOW = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 MOMENTS = st.none() | st.integers(0, 9).map(lambda days: NOW + days * DAY)
-STATES = st.lists(st.builds(TopicState, st.sampled_from(["offers", "all", "reminders"]), MOMENTS, MOMENTS, MOMENTS), max_size=4)
+STATES = st.lists(
+    st.builds(TopicState, st.sampled_from(["offers", "all", "reminders"]), MOMENTS, MOMENTS, MOMENTS),
+    max_size=4,
+)
 
 
 def test_nothing_said_is_no() -> None:
@@ -23,14 +26,21 @@ def test_nothing_said_is_no() -> None:
 def test_the_newest_word_counts() -> None:
     """A later grant overrides a withdrawal, an earlier or simultaneous one does not."""
     for days, holds in ((1, True), (0, False), (-1, False)):
-        assert granted([TopicState("offers", NOW + days * DAY, withdrawn_at=NOW)], "offers", accepts_soft=False) is holds
+        assert (
+            granted([TopicState("offers", NOW + days * DAY, withdrawn_at=NOW)], "offers", accepts_soft=False)
+            is holds
+        )
 
 
 def test_all_speaks_for_every_topic() -> None:
     """A grant or withdrawal of `all` counts like one of the topic."""
     assert granted([TopicState("all", NOW)], "offers", accepts_soft=False)
-    assert not granted([TopicState("offers", NOW), TopicState("all", withdrawn_at=NOW + DAY)], "offers", accepts_soft=False)
-    assert granted([TopicState("offers", NOW + DAY), TopicState("all", withdrawn_at=NOW)], "offers", accepts_soft=False)
+    assert not granted(
+        [TopicState("offers", NOW), TopicState("all", withdrawn_at=NOW + DAY)], "offers", accepts_soft=False
+    )
+    assert granted(
+        [TopicState("offers", NOW + DAY), TopicState("all", withdrawn_at=NOW)], "offers", accepts_soft=False
+    )
 
 
 @given(STATES)
@@ -43,7 +53,9 @@ def test_a_soft_opt_in_only_ever_adds(states: list[TopicState]) -> None:
 def test_a_last_no_is_a_no(states: list[TopicState], soft: bool) -> None:
     """Whatever was said before, a withdrawal after all of it holds, of the topic and of all."""
     for topic in ("offers", "all"):
-        assert not granted([*states, TopicState(topic, withdrawn_at=NOW + 30 * DAY)], "offers", accepts_soft=soft)
+        assert not granted(
+            [*states, TopicState(topic, withdrawn_at=NOW + 30 * DAY)], "offers", accepts_soft=soft
+        )
 
 
 @given(STATES, st.booleans())

@@ -46,7 +46,13 @@ def test_each_reason_in_its_turn() -> None:
 
 def test_transactional_passes_but_for_suppression_exits_lateness_and_conditions() -> None:
     """Consent, the night and caps do not concern it."""
-    notice = replace(FINE, kind="transactional", consented=False, quiet_hours=QuietHours.parse("00:00-12:00"), caps=(Cap(0, Duration(days=1)),))
+    notice = replace(
+        FINE,
+        kind="transactional",
+        consented=False,
+        quiet_hours=QuietHours.parse("00:00-12:00"),
+        caps=(Cap(0, Duration(days=1)),),
+    )
     assert judge(notice, NOW) == Allow()
     assert judge(replace(notice, suppressed=True), NOW) == Drop("suppressed")
     assert judge(replace(notice, expires_at=NOW - HOUR), NOW) == Drop("too_late")
@@ -55,7 +61,13 @@ def test_transactional_passes_but_for_suppression_exits_lateness_and_conditions(
 @pytest.mark.parametrize(("ago", "verdict"), [(15, Drop("capped")), (16, Allow())])
 def test_a_cap_looks_back_exactly_so_far(ago: int, verdict: object) -> None:
     """Sixteen hours are over when sixteen hours are over."""
-    assert judge(replace(FINE, caps=(Cap(1, Duration(seconds=16 * 3600)),), handed=(Handed(NOW - ago * HOUR),)), NOW) == verdict
+    assert (
+        judge(
+            replace(FINE, caps=(Cap(1, Duration(seconds=16 * 3600)),), handed=(Handed(NOW - ago * HOUR),)),
+            NOW,
+        )
+        == verdict
+    )
 
 
 def test_waiting_for_room() -> None:
@@ -73,11 +85,23 @@ def test_who_lost_to_a_rival_says_so() -> None:
     assert judge(replace(FINE, caps=caps, handed=(Handed(NOW - HOUR),)), NOW) == Drop("capped")
 
 
-CAPS = st.lists(st.builds(Cap, st.integers(1, 4), st.builds(Duration, days=st.integers(0, 9), seconds=st.integers(3600, 80_000))), max_size=3)
+CAPS = st.lists(
+    st.builds(
+        Cap, st.integers(1, 4), st.builds(Duration, days=st.integers(0, 9), seconds=st.integers(3600, 80_000))
+    ),
+    max_size=3,
+)
 
 
-@given(CAPS, st.lists(st.integers(0, 60 * 24 * 20), max_size=40), st.sampled_from(["skip", "wait"]), st.sampled_from(["UTC", "Europe/Berlin"]))
-def test_no_window_ever_holds_more_than_its_cap(caps: list[Cap], minutes: list[int], when_capped: str, zone: str) -> None:
+@given(
+    CAPS,
+    st.lists(st.integers(0, 60 * 24 * 20), max_size=40),
+    st.sampled_from(["skip", "wait"]),
+    st.sampled_from(["UTC", "Europe/Berlin"]),
+)
+def test_no_window_ever_holds_more_than_its_cap(
+    caps: list[Cap], minutes: list[int], when_capped: str, zone: str
+) -> None:
     """Whatever asks when, in every rolling window there are at most as many mails as each cap says."""
     start = datetime(2026, 3, 20, tzinfo=UTC)  # the clocks of Berlin change in between
     waiting = sorted(start + timedelta(minutes=minute) for minute in minutes)
@@ -87,7 +111,13 @@ def test_no_window_ever_holds_more_than_its_cap(caps: list[Cap], minutes: list[i
             break
         now = waiting.pop(0)
         asking = Question(
-            "marketing", zone, now, now + timedelta(days=30), caps=caps, when_capped=when_capped, handed=tuple(handed)
+            "marketing",
+            zone,
+            now,
+            now + timedelta(days=30),
+            caps=caps,
+            when_capped=when_capped,
+            handed=tuple(handed),
         )
         verdict = judge(asking, now)
         if isinstance(verdict, Allow):
