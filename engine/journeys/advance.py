@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from engine.audience.sql import truths
-from engine.audience.subjects import Ask, Subject
+from engine.audience.subjects import Ask, Subject, told
 from engine.calendar import add
 from engine.flows.model import Send, WaitUntil, Webhook
 from engine.journeys import journal
@@ -159,8 +159,8 @@ def _due(connection: Connection, now: datetime, closed: Sequence[str], limit: in
 
 def _truths(
     connection: Connection, found: Mapping[str, Program], moving: Sequence[Walker], at: Round
-) -> list[dict[Ask, bool]]:
-    result: list[dict[Ask, bool]] = [{} for _ in moving]
+) -> list[Mapping[Ask, bool]]:
+    result: list[Mapping[Ask, bool]] = [{} for _ in moving]
     groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
     for index, walker in enumerate(moving):
         groups[walker.version, walker.position].append(index)
@@ -172,8 +172,8 @@ def _truths(
             rows = truths(
                 connection, asks, subjects, now=at.now, segments=program.flow.segments, shop_zone=at.shop_zone
             )
-            for index, row in zip(indexes, rows, strict=True):
-                result[index] = dict(zip(asks, row, strict=True))
+            for index, own in zip(indexes, told(asks, rows), strict=True):
+                result[index] = own
     return result
 
 

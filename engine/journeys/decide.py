@@ -11,7 +11,7 @@ suppression, consent, `only_if`, quiet hours. Caps are judged in the gate alone,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from decimal import Decimal
@@ -171,7 +171,7 @@ def decide(
     program: Program, standing: Standing, person: Person, truth: Truth, rules: Rules, now: datetime
 ) -> Decision:
     """Return what this enrollment does now at its step; `truth` answers `program.asks(standing.position)`."""
-    leaving = leave_reason(program.flow, person, truth)
+    leaving = leave_reason(program.flow, program.asks(None), person, truth)
     if leaving is not None:
         return Leave(leaving)
     node = program.nodes.get(standing.position) if standing.position is not None else None
@@ -180,15 +180,15 @@ def decide(
     return _at_step(program.flow, node, standing, person, truth, rules, now)
 
 
-def leave_reason(flow: Flow, person: Person, truth: Truth) -> str | None:
+def leave_reason(flow: Flow, exits: Sequence[Ask], person: Person, truth: Truth) -> str | None:
     """Return why the enrollment must end now, or None: the law first, then the flow's own `exit_when`."""
     if person.erased or flow.kind in person.suppressed:
         return "suppressed"
     if flow.kind == "marketing" and flow.topic not in person.granted:
         return "no_consent"
-    for clause in flow.exit_when:
-        if truth.get(Ask(clause, after_entry=True), False):
-            return f"exited: {clause.text}"
+    for ask in exits:
+        if truth.get(ask, False):
+            return f"exited: {ask.clause.text}"
     return None
 
 

@@ -98,7 +98,7 @@ def admit(
     refused = refused_by_re_entry(flow.re_entry, candidate, past, person.zone)
     if refused is not None:
         return Admission(None, refused)
-    leaving = leave_reason(flow, person, truth)
+    leaving = leave_reason(flow, door.exits, person, truth)
     if leaving is not None:
         return Admission(None, leaving)
     for ask in door.entry:

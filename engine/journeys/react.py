@@ -103,7 +103,7 @@ def _leave(
         flow = found[version].flow
         people = read_people(connection, [row.customer_id for row in leaving], [flow], at)
         for row, truth in zip(leaving, _exit_truths(connection, flow, leaving, at), strict=True):
-            reason = leave_reason(flow, people[row.customer_id], truth)
+            reason = leave_reason(flow, found[version].asks(None), people[row.customer_id], truth)
             if reason is not None:
                 left[row.id] = (row, reason, journal.clauses(truth, truth))
     _write_exits(connection, left, at)
