@@ -13,7 +13,7 @@ from engine.flows.manual import page
 # ── setting up ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@page("D301", "no-sender")
+@page("D301", "live-without-sender")
 def no_sender(section: str, reason: str) -> Finding:
     """A sender has no address that mails can come from.
 
@@ -24,7 +24,7 @@ def no_sender(section: str, reason: str) -> Finding:
                    help=f'write `email = "hello@your-shop"` in [{section}]')  # fmt: skip
 
 
-@page("D302", "no-postal-address")
+@page("D302", "live-without-postal-address")
 def no_postal_address(severity: Severity) -> Finding:
     """The shop's postal address is missing.
 
