@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from engine.calendar import QuietHours, add, subtract
+from engine.calendar import QuietHours, add
 from engine.flows.model import Kind
 from engine.settings import Cap
 
@@ -93,10 +93,10 @@ def _caps(question: Question, now: datetime) -> Verdict:
         return Drop("capped")
     room_at = now
     for cap in question.caps:
-        since = subtract(now, cap.per, question.zone)
-        inside = [mail for mail in question.handed if mail.at > since]
-        if len(inside) >= cap.count:
-            room_at = max(room_at, add(inside[len(inside) - cap.count].at, cap.per, question.zone))
+        # Counted forward from each mail: across a change of the clocks, looking back is not quite the opposite.
+        ends = sorted(end for mail in question.handed if (end := add(mail.at, cap.per, question.zone)) > now)
+        if len(ends) >= cap.count:
+            room_at = max(room_at, ends[len(ends) - cap.count])
     if room_at == now:
         return Allow()
     if question.when_capped == "wait" and room_at <= question.expires_at and room_at > now:
