@@ -489,5 +489,5 @@ def sender_not_real(project: Project) -> Iterator[Finding]:
     for name, sender in {"": project.settings.sender, **project.settings.senders}.items():
         if sender.email.lower().rstrip(">").endswith(_NOT_REAL):
             section = f"senders.{name}" if name else "sender"
-            yield told(setting_place(project, section, "email"), "this sender's domain exists only in examples", severity="error",
+            yield told(setting_place(project, section, "email"), "this sender's domain exists only in examples",
                        effect="receivers refuse the mails", help="write the shop's own address")  # fmt: skip
