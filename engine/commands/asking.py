@@ -13,7 +13,7 @@ from engine.errors import UsageError
 from engine.journeys.round import Round
 from engine.outbox.ledger import settle_by_hand
 from engine.runtime.why import known_flow, why
-from engine.store.tables import attempts, messages
+from engine.store.tables import attempts, customers, messages
 
 STATES = (
     "pending", "claimed", "handing_over", "accepted", "delivered", "bounced", "failed", "dropped", "unknown",
@@ -51,7 +51,7 @@ def register(group: click.Group) -> None:
     @click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
     def list_(session: Session, state: str | None, flow: str | None, limit: int) -> None:
         """List messages, newest first."""
-        query = select(messages).order_by(messages.c.id.desc()).limit(limit)
+        query = _MESSAGES.order_by(messages.c.id.desc()).limit(limit)
         query = query.where(messages.c.state == state) if state else query
         query = query.where(messages.c.flow == flow) if flow else query
         with session.database.read() as connection:
@@ -72,7 +72,7 @@ def register(group: click.Group) -> None:
     def show(session: Session, message_id: int) -> None:
         """Show one message with its attempts."""
         with session.database.read() as connection:
-            row = connection.execute(select(messages).where(messages.c.id == message_id)).mappings().first()
+            row = connection.execute(_MESSAGES.where(messages.c.id == message_id)).mappings().first()
             if row is None:
                 raise UsageError(f"there is no message {message_id}")
             query = select(attempts).where(attempts.c.message_id == message_id).order_by(attempts.c.id)
@@ -95,9 +95,15 @@ def register(group: click.Group) -> None:
         session.say(f"message {message_id}: {outcome}")
 
 
+# Each message with the id by which the shop knows the customer.
+_MESSAGES = select(messages, customers.c.external_id.label("customer")).join(
+    customers, customers.c.id == messages.c.customer_id
+)
+
+
 def _message(row: Any) -> dict[str, Any]:
     names = (
-        "id", "flow", "version", "step", "template", "channel", "customer_id", "kind", "topic", "state", "reason", "due_at",
+        "id", "flow", "version", "step", "template", "channel", "customer", "customer_id", "kind", "topic", "state", "reason", "due_at",
         "counted_at", "accepted_at", "tries", "provider", "provider_id", "subject", "sandbox",
     )  # fmt: skip
     return {name: row[name] for name in names}
