@@ -590,6 +590,67 @@ delivery_events = Table(
     Column("raw", Document),
 )
 
+# ── the web side ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# Keys that shops send facts with: shown once, kept as a hash.
+write_keys = Table(
+    "write_keys",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("scopes", Document, nullable=False),  # [write, …]
+    Column("origins", Document, nullable=False),  # pages that may use it from a browser; [] is any
+    Column("created_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+)
+
+# What a visitor did before anybody knew who it was; told again as the customer's own once that is known.
+held_facts = Table(
+    "held_facts",
+    metadata,
+    _id(),
+    Column("visitor", Text, nullable=False),  # anonymous id
+    Column("key", Text, nullable=False),  # the call's message id: told twice, it waits once
+    Column("at", Instant, nullable=False),
+    Column("payload", Document, nullable=False),
+    UniqueConstraint("visitor", "key"),
+    Index("ix_held_facts_at", "at"),
+)
+
+# Who a visitor turned out to be: the newest word counts for what comes later.
+visitors = Table(
+    "visitors",
+    metadata,
+    Column("visitor", Text, primary_key=True),
+    Column("customer", Text, nullable=False, index=True),  # external id or address
+    Column("at", Instant, nullable=False),
+)
+
+# Deliveries of webhooks that were taken in, so that a repeated one changes nothing.
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("source", Text, primary_key=True),  # shopify | woocommerce
+    Column("key", Text, primary_key=True),
+    Column("at", Instant, nullable=False, index=True),
+)
+
+# What came in and could not be understood, whole, so that it can be tried again.
+raw_inbox = Table(
+    "raw_inbox",
+    metadata,
+    _id(),
+    Column("source", Text, nullable=False),  # segment | shopify | woocommerce | sendgrid
+    Column("topic", Text, nullable=False, server_default=""),
+    Column("hash", LargeBinary, nullable=False, unique=True),  # the same thing again is kept once
+    Column("at", Instant, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("tries", Integer, nullable=False, server_default=text("1")),
+    Index("ix_raw_inbox_source_id", "source", "id"),
+)
+
 # ── recommendations and scores ───────────────────────────────────────────────────────────────────────────────────────
 
 product_ranks = Table(
