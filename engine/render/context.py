@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from engine.flows import fields
+from engine.render.brand import palette
 from engine.render.locales import to_decimal, to_moment
 
 
@@ -60,13 +61,16 @@ _CUSTOMER = _asked(fields.CUSTOMER) | _fields(
     properties="properties",
 )
 _BRAND = _fields(
-    text="background surface ink muted line accent on_accent soft font heading_font radius tone logo_alt",
+    text=(
+        "background surface ink muted line accent on_accent accent_text soft font heading_font radius tone logo_alt "
+        "dark_background dark_surface dark_ink dark_muted dark_line dark_accent dark_on_accent dark_soft"
+    ),
     url="logo",
     number="logo_width",
 )
 _TRIGGER = _fields(
     text="event sku order_id cart_id currency",
-    time="at",
+    time="at run_out_at",
     number="order_number years quantity",
     money="value price old_price",
     any="facts lines products",
@@ -120,14 +124,6 @@ NAMES: Mapping[str, str] = {
     "locale": "text", "direction": "text", "subject": "text", "preheader": "text",
 }  # fmt: skip
 """Every name that any template may use, with its type; a template's recommend blocks come on top (`product*`)."""
-
-BRAND = {
-    "background": "#f4f1ec", "surface": "#ffffff", "ink": "#2b2a28", "muted": "#66625c", "line": "#e4dfd7",
-    "accent": "#2f5d50", "on_accent": "#ffffff", "soft": "#eef3ef", "radius": "6px", "tone": "warm",
-    "font": "-apple-system, BlinkMacSystemFont, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif",
-    "heading_font": "Georgia, 'Times New Roman', serif", "logo_width": 140,
-}  # fmt: skip
-"""What `[brand]` leaves open."""
 
 
 class LinkMaker(Protocol):
@@ -195,9 +191,7 @@ class RenderContext:
                 "answer",
             )
         }
-        names["brand"] = record(
-            "brand", {**BRAND, **{k: v for k, v in self.brand.items() if v not in (None, "")}}
-        )
+        names["brand"] = record("brand", palette(self.brand))
         names["products"] = tuple(record("product", item) for item in self.products)
         names["now"] = self.now
         names["links"] = Links(self.links)

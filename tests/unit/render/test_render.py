@@ -9,7 +9,7 @@ import pytest
 
 from engine.errors import UsageError
 from engine.render.compose import Envelope, compose, list_id, message_id
-from engine.render.context import BRAND, safe_url
+from engine.render.context import safe_url
 from engine.render.errors import RenderError
 from engine.render.library import TemplateLibrary
 from engine.render.links import SignedLinks
@@ -157,23 +157,3 @@ def test_lists_without_a_shop_are_named_by_the_sender() -> None:
     """List-Id always has a name."""
     assert list_id("offers", "", "hello@kiyomi.test") == "<offers.kiyomi.test>"
     assert list_id("", "https://kiyomi.test", "x@y.test") == "<mail.kiyomi.test>"
-
-
-def luminance(colour: str) -> float:
-    """Return the relative luminance of `#rrggbb` (WCAG 2.2)."""
-    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
-    red, green, blue = (
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
-    )
-    return float(0.2126 * red + 0.7152 * green + 0.0722 * blue)
-
-
-@pytest.mark.parametrize(
-    ("above", "below"),
-    [("ink", "surface"), ("ink", "background"), ("ink", "soft"), ("muted", "surface"), ("muted", "background"),
-     ("muted", "soft"), ("accent", "surface"), ("on_accent", "accent")],
-)  # fmt: skip
-def test_default_colours_can_be_read(above: str, below: str) -> None:
-    """Every text of the starter mails stands out from its ground by 4.5 to 1 at least."""
-    light, dark = sorted((luminance(str(BRAND[above])), luminance(str(BRAND[below]))), reverse=True)
-    assert (light + 0.05) / (dark + 0.05) >= 4.5
