@@ -59,12 +59,13 @@ def _following(accent: str, surface: str, dark_surface: str) -> Mapping[str, str
 
 
 def upon(colour: str) -> str:
-    """Return white or near-black, whichever is read better on a colour.
+    """Return white or near-black, whichever is read better on a colour; black where neither is enough.
 
     >>> upon("#2f5d50"), upon("#ffd400")
     ('#ffffff', '#161513')
     """
-    return max((_WHITE, _BLACK), key=lambda text: contrast(text, colour))
+    best = max((_WHITE, _BLACK), key=lambda text: contrast(text, colour))
+    return best if contrast(best, colour) >= ENOUGH else "#000000"
 
 
 def readable(colour: str, ground: str, towards: str) -> str:
