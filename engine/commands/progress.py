@@ -19,8 +19,11 @@ Tell = Callable[[str, float], None]
 
 
 @contextmanager
-def progress(session: Session, title: str) -> Iterator[Tell]:
-    """Give a function that shows what is being done and the share done (0 to 1)."""
+def progress(session: Session, title: str, *, steadily: bool = True) -> Iterator[Tell]:
+    """Give a function that shows what is being done and the share done (0 to 1).
+
+    Without `steadily` it is drawn only when told something, by no thread of its own.
+    """
     if session.as_json or session.verbosity < 0 or not sys.stderr.isatty():
         yield lambda _what, _share: None
         return
@@ -30,6 +33,7 @@ def progress(session: Session, title: str) -> Iterator[Tell]:
         TextColumn("{task.description}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, auto_refresh=steadily) as bar:
         line = bar.add_task("", total=1.0, title=title)
-        yield lambda what, share: bar.update(line, description=what, completed=share)
+        yield lambda what, share: bar.update(line, description=what, completed=share, refresh=not steadily)

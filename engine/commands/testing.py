@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from engine.clock import machine_seconds
+from engine.commands.progress import progress
 from engine.commands.session import Session, command
+from engine.deploy.ensemble import processors
 from engine.deploy.happened import percent_of
 from engine.deploy.playbill import coverage_of, coverage_text, failure_text, junit, verdict_text
 from engine.deploy.scenarios import Performance, run_project, zone_of
@@ -26,16 +28,24 @@ def register(group: click.Group) -> None:
     @click.option(
         "--junit", "junit_file", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML."
     )
+    @click.option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(1, 64),
+        help="Play on so many processes (default: one for each processor).",
+    )
     def test(
-        session: Session,
-        paths: tuple[Path, ...],
-        with_coverage: bool,
-        junit_file: Path | None,
-    ) -> int:
+        session: Session, paths: tuple[Path, ...], with_coverage: bool, junit_file: Path | None, jobs: int | None
+    ) -> int:  # fmt: skip
         """Play the scenarios under tests/ in virtual time."""
         settings = session.settings
         began = machine_seconds()
-        done = run_project(settings.root, settings, paths)
+        with progress(session, "scenarios", steadily=False) as tell:
+
+            def told(done: int, of: int) -> None:
+                tell(f"{done} of {of}", done / of)
+
+            done = run_project(settings.root, settings, paths, told, workers=jobs or processors())
         seconds = machine_seconds() - began
         if junit_file is not None:
             _write(junit_file, junit(done))
@@ -63,7 +73,8 @@ def _tell(session: Session, done: Performance, seconds: float, *, with_coverage:
         found = coverage_of(done)
         click.echo(coverage_text(found))
         click.echo(f"coverage: {percent_of(list(found.values())):g} %")
-    session.say(f"{done.passed} passed, {done.failed} failed in {seconds:.1f} s")
+    pace = f", {len(done.verdicts) / seconds:.0f} a second" if seconds and len(done.verdicts) > 1 else ""
+    session.say(f"{done.passed} passed, {done.failed} failed in {seconds:.1f} s{pace}")
 
 
 def _document(done: Performance, *, with_coverage: bool) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """What happened to the customer of a scenario, read from the journal and the ledger in the order of time.
 
 Comes in: the database after the play. Goes out: a `Story`: deeds with their moments, reasons and the clauses they rested
-on, and the names of the steps and arms that were reached.
+on, and the names of the steps and arms that were reached. `clauses_found` adds the values that the clauses met, and the
+facts whose `where` did not hold, for scenarios that failed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,13 +17,17 @@ from sqlalchemy import Connection, Row, select
 from engine.calendar import at_wall, local
 from engine.flows.model import Branch, Experiment, Flow, Step
 from engine.flows.scenario import Happening
-from engine.store.tables import enrollments, events, journal, messages, quarantine
+from engine.journeys.round import Round
+from engine.journeys.versions import LiveFlow
+from engine.runtime.doorstep import turned_away
+from engine.runtime.found import Looking
+from engine.store.tables import customers, enrollments, events, journal, messages, quarantine
 
 SILENT = frozenset({"due", "set", "heard", "not_heard"})
 WORDS = {
     "sent": "sends", "skipped": "does not send", "dropped": "does not send", "waiting": "waits until", "deferred": "waits until",
     "exited": "exits", "entered": "enters", "refused": "does not enter", "held_out": "is held out", "took": "takes",
-    "completed": "is through",
+    "completed": "is through", "turned_away": "does not enter",
 }  # fmt: skip
 
 
@@ -30,7 +35,8 @@ WORDS = {
 class Deed:
     """One thing that happened. `word` is the journal's decision, or `told` for a line of the timeline.
 
-    `since` is when the fact happened that let the customer in; `until` the end of a wait; `name` a template, arm or event.
+    `since` is when the fact happened that let the customer in; `until` the end of a wait; `name` a template, arm or event;
+    `row` the journal's.
     """
 
     at: datetime
@@ -43,6 +49,7 @@ class Deed:
     until: datetime | None = None
     since: datetime | None = None
     clauses: tuple[Mapping[str, Any], ...] = ()
+    row: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,6 +71,8 @@ class Deed:
         if self.word == "took":
             return f"takes {self.step}: {self.name}"
         said = WORDS.get(self.word, self.word)
+        if self.word == "exited":
+            return f"exits: {self.reason.removeprefix('exited: ')}"
         return f"{said}: {self.reason}" if self.reason else said if self.word != "told" else self.name
 
 
@@ -79,6 +88,11 @@ class Story:
     def of(self, *words: str) -> list[Deed]:
         """Return the deeds of these words."""
         return [deed for deed in self.deeds if deed.word in words]
+
+    @property
+    def since(self) -> datetime | None:
+        """When the first fact happened that let the customer in, else the first line of the timeline."""
+        return next((deed.since for deed in self.of("entered", "held_out") if deed.since), self.start)
 
 
 def clock(moment: datetime, zone: str) -> str:
@@ -104,6 +118,48 @@ def read_story(connection: Connection, flow: Flow, timeline: Sequence[tuple[date
     )
     deeds.sort(key=lambda deed: (deed.at, deed.word != "told"))
     return Story(tuple(deeds), reached, errors, timeline[0][0])
+
+
+def clauses_found(connection: Connection, story: Story, live: LiveFlow, at: Round) -> Story:
+    """Return the story with what each clause met at its decision, and with the facts that `where` turned away."""
+    inside = connection.execute(select(enrollments).where(enrollments.c.flow == live.flow.name)).all()
+    looking = Looking(connection, live.flow, {row.id: row for row in inside}, at)
+    rows = {
+        row.id: row for row in connection.execute(select(journal).where(journal.c.flow == live.flow.name))
+    }
+    asked = {step.id: _asked(step) for step in live.flow.all_steps() if isinstance(step, Branch)}
+    deeds = [
+        replace(deed, clauses=_of_the_step(deed, asked, looking.clauses(rows[deed.row])))
+        if deed.row in rows and deed.clauses
+        else deed
+        for deed in story.deeds
+    ]
+    for customer in connection.scalars(select(customers.c.id)).all():
+        deeds += [
+            Deed(
+                each["at"],
+                "turned_away",
+                name=each["event"],
+                reason=each["reason"],
+                clauses=tuple(each["clauses"]),
+            )
+            for each in turned_away(connection, customer, live, at)
+        ]
+    deeds.sort(key=lambda deed: (deed.at, deed.word != "told"))
+    return replace(story, deeds=tuple(deeds))
+
+
+def _asked(branch: Branch) -> set[str]:
+    return {clause.text for arm in branch.arms for clause in arm.when or ()}
+
+
+def _of_the_step(
+    deed: Deed, asked: Mapping[str, set[str]], clauses: Sequence[Mapping[str, Any]]
+) -> tuple[Mapping[str, Any], ...]:
+    """Return the clauses that chose: those of its arms for a branch, all of them for anything else."""
+    if deed.word != "took":
+        return tuple(clauses)
+    return tuple(clause for clause in clauses if clause["clause"] in asked.get(deed.step, ()))
 
 
 def _enrollments(connection: Connection) -> dict[int, datetime]:
@@ -134,6 +190,7 @@ def _deed(row: Row[Any], mail: Row[Any] | None, owned: Mapping[int, datetime]) -
         until=datetime.fromisoformat(detail["until"]) if detail.get("until") else None,
         since=owned.get(row.enrollment_id),
         clauses=tuple(detail.get("clauses", ())),
+        row=row.id,
     )
 
 

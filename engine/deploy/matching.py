@@ -1,15 +1,17 @@
 """What a scenario expects, held against what happened.
 
-Comes in: expectations and a story. Goes out: one `Line` for each expectation and for each mail that nobody expected.
+Comes in: expectations and a story. Goes out: one `Line` for each expectation and for each mail that nobody expected; where
+something else happened, with the clause that decided and what was found for it.
 A mail that is expected takes the first mail of that name that is not taken yet; times count to the minute.
 `after` counts from the fact that let the customer in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from engine.calendar import add
 from engine.deploy.happened import Deed, Story, aware, clock
@@ -18,13 +20,17 @@ from engine.flows.scenario import Exits, Expectation, NothingMore, Sends, SendsN
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An expectation in words (empty: nobody expected it) beside what happened; `why` says what decided otherwise."""
+    """An expectation in words (empty: nobody expected it) beside what happened; `why` says what decided otherwise.
+
+    `deed` is what happened, where there is such; `due` the moment that was expected, where one was said.
+    """
 
     expected: str
     actual: str
     holds: bool
-    at: datetime | None = None
+    deed: Deed | None = None
     why: str = ""
+    due: datetime | None = None
 
 
 def hold_against(expected: Sequence[Expectation], story: Story, zone: str) -> Iterator[Line]:
@@ -45,7 +51,7 @@ def hold_against(expected: Sequence[Expectation], story: Story, zone: str) -> It
             yield _sends_not(each, story, left, zone)
     if any(isinstance(each, NothingMore) for each in expected):
         for deed in left:
-            yield Line("", deed.text(zone), holds=False, at=deed.at)
+            yield Line("", _beside(deed, zone), holds=False, deed=deed)
         if not left:
             yield Line("nothing more", "", holds=True)
 
@@ -77,18 +83,25 @@ def _sends(expected: Sends, story: Story, zone: str, taken: set[int]) -> Line:
     said = _in_words(expected.when, zone, f"sends {expected.template}")
     said += f' "…{expected.subject}…"' if expected.subject else ""
     said += f" with {expected.offer}" if expected.offer else ""
+    due = _moment(expected.when, story.since, zone)
     fitting = [d for d in story.of("sent") if expected.template in d.names and id(d) not in taken]
     chosen = next((deed for deed in fitting if not _wrong(expected, deed, zone)), None)
     if chosen is None and fitting:
         chosen = fitting[0]
         taken.add(id(chosen))
+        why = _wrong(expected, chosen, zone)
         return Line(
-            said, _beside(chosen, zone), holds=False, at=chosen.at, why=_wrong(expected, chosen, zone)
+            said,
+            _beside(chosen, zone),
+            holds=False,
+            deed=chosen,
+            why=why,
+            due=_moment(expected.when, chosen.since, zone),
         )
     if chosen is None:
-        return Line(said, "", holds=False, why=decided(story, expected.template, zone))
+        return Line(said, "", holds=False, why=decided(story, expected.template, zone), due=due)
     taken.add(id(chosen))
-    return Line(said, _beside(chosen, zone), holds=True, at=chosen.at)
+    return Line(said, _beside(chosen, zone), holds=True, deed=chosen)
 
 
 def _beside(deed: Deed, zone: str) -> str:
@@ -111,32 +124,55 @@ def _sends_not(expected: SendsNot, story: Story, left: Sequence[Deed], zone: str
     said = f"does not send {expected.template}" + (f": {expected.because}" if expected.because else "")
     sent = next((deed for deed in left if expected.template in deed.names), None)
     if sent is not None:
-        return Line(said, _beside(sent, zone), holds=False, at=sent.at)
+        return Line(said, _beside(sent, zone), holds=False, deed=sent)
     if not expected.because:
         return Line(said, "", holds=True)
     reasons = _reasons(story, expected.template)
     found = next((deed for deed in reasons if deed.reason.startswith(expected.because)), None)
     if found is not None:
-        return Line(said, _beside(found, zone), holds=True, at=found.at)
+        return Line(said, _beside(found, zone), holds=True, deed=found)
     return Line(said, "", holds=False, why=decided(story, expected.template, zone))
 
 
 def _reasons(story: Story, template: str) -> list[Deed]:
     """Return what may have kept this mail from going: its own skips first, else what ended or refused the whole."""
     own = [deed for deed in story.of("skipped", "dropped", "deferred", "failed") if template in deed.names]
-    return [*own, *story.of("refused", "exited", "held_out")]
+    return [*own, *story.of("refused", "turned_away", "exited", "held_out")]
 
 
 def decided(story: Story, template: str, zone: str) -> str:
-    """Return in words why a mail that was expected did not go."""
+    """Return in words why a mail that was expected did not go: the deed, the clause it rests on, and what was found."""
     reasons = _reasons(story, template)
-    if not reasons:
-        entered = story.of("entered")
-        return "the customer never entered" if not entered else f"{template} was never reached"
-    deed = reasons[0]
-    false = [str(clause["clause"]) for clause in deed.clauses if not clause.get("holds")]
-    beside = f" (false: {'; '.join(false)})" if false and deed.word != "exited" else ""
-    return f"{_beside(deed, zone)}{beside}"
+    if reasons:
+        return "\n".join((_beside(reasons[0], zone), *deciding(reasons[0])))
+    if not story.of("entered"):
+        return "the customer never entered"
+    ways = [deed for deed in story.of("took") if deed.clauses]
+    told = [line for deed in ways for line in (_beside(deed, zone), *deciding(deed))]
+    return "\n".join((f"{template} was never reached", *told))
+
+
+def deciding(deed: Deed) -> Iterator[str]:
+    """Yield the clauses that decided, each with what was found: those that a reason names, else all that did not hold."""
+    named = deed.reason.removeprefix("condition_false: ").removeprefix("exited: ")
+    own = [clause for clause in deed.clauses if clause["clause"] == named]
+    if not own and deed.word in ("took", "refused", "turned_away") and not _is_law(deed.reason):
+        own = [clause for clause in deed.clauses if not clause.get("holds")]
+    for clause in own:
+        yield from _told(clause)
+
+
+def _told(clause: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    truth = "holds" if clause.get("holds") else "does not hold"
+    found = f": {clause['found']}" if clause.get("found") else ""
+    yield f"{indent}{clause['clause']} {truth}{found}"
+    for part in clause.get("parts", ()):
+        yield from _told(part, indent + "  ")
+
+
+def _is_law(reason: str) -> bool:
+    """Return whether a reason says all by itself, such as `no_consent`."""
+    return bool(reason) and not reason.startswith(("condition_false", "exited"))
 
 
 # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -149,10 +185,12 @@ def _exits(expected: Exits, story: Story, zone: str) -> Line:
     for deed in ends:
         moment = _moment(expected.when, deed.since or story.start, zone)
         if _is_reason(expected.reason, deed) and (moment is None or _minute(moment) == _minute(deed.at)):
-            return Line(said, _beside(deed, zone), holds=True, at=deed.at)
+            return Line(said, _beside(deed, zone), holds=True, deed=deed)
     near = next((deed for deed in ends if _is_reason(expected.reason, deed)), ends[0] if ends else None)
     if near is not None:
-        return Line(said, _beside(near, zone), holds=False, at=near.at)
+        why = "\n".join(deciding(near))
+        due = _moment(expected.when, near.since or story.start, zone)
+        return Line(said, _beside(near, zone), holds=False, deed=near, why=why, due=due)
     last = next(iter(reversed(story.of("entered", "completed", "waiting", "held_out"))), None)
     return Line(
         said, "", holds=False, why=_beside(last, zone) if last is not None else "the customer never entered"
@@ -173,13 +211,10 @@ def _waits(expected: WaitsUntil, story: Story, zone: str) -> Line:
     waits = [deed for deed in story.of("waiting", "deferred") if deed.until is not None]
     for deed in waits:
         if deed.until is not None and _minute(deed.until) == _minute(moment):
-            return Line(said, _beside(deed, zone), holds=True, at=deed.at)
-    return Line(
-        said,
-        _beside(waits[0], zone) if waits else "",
-        holds=False,
-        why="" if waits else "no wait was reached",
-    )
+            return Line(said, _beside(deed, zone), holds=True, deed=deed)
+    if not waits:
+        return Line(said, "", holds=False, why="no wait was reached")
+    return Line(said, _beside(waits[0], zone), holds=False, deed=waits[0])
 
 
 def _takes(expected: Takes, story: Story, zone: str) -> Line:
@@ -187,6 +222,7 @@ def _takes(expected: Takes, story: Story, zone: str) -> Line:
     taken = [deed for deed in story.of("took") if deed.step == expected.experiment]
     for deed in taken:
         if deed.name == expected.arm:
-            return Line(said, _beside(deed, zone), holds=True, at=deed.at)
-    why = "" if taken else f"{expected.experiment} was never reached"
-    return Line(said, _beside(taken[0], zone) if taken else "", holds=False, why=why)
+            return Line(said, _beside(deed, zone), holds=True, deed=deed)
+    if not taken:
+        return Line(said, "", holds=False, why=f"{expected.experiment} was never reached")
+    return Line(said, _beside(taken[0], zone), holds=False, deed=taken[0])

@@ -1,21 +1,36 @@
 """What came of scenarios, for people and for build servers: expected beside actual, coverage, JUnit XML.
 
-Comes in: a performance. Goes out: text. Promises: a scenario that failed shows both timelines side by side, and behind
-what did not hold the clause or reason that decided.
+Comes in: a performance. Goes out: text. Promises: a scenario that failed shows both timelines side by side in the order of
+time, and under what did not hold the clause that decided, with the value that it met.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from unicodedata import east_asian_width
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from engine.deploy.happened import Covered, Deed, clock, covered
+from engine.deploy.happened import Covered, clock, covered
+from engine.deploy.matching import Line
 from engine.deploy.scenarios import Performance, Verdict
 from engine.flows.scenario import Scenario
 
-WIDTH = 46
-SHOWN = 40
+MARGIN, WIDEST = 2, 48
+SHOWN = 60
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line of both timelines. Marks: `-` expected and missing, `+` not expected, `!` another than expected."""
+
+    at: datetime | None
+    mark: str
+    expected: str
+    actual: str
+    why: str = ""
 
 
 def verdict_text(verdict: Verdict, zone: str) -> str:
@@ -25,30 +40,57 @@ def verdict_text(verdict: Verdict, zone: str) -> str:
         return f"ok    {scenario.name}"
     lines = [f"FAIL  {scenario.name}", f"      {scenario.span} · {scenario.flow} · times in {zone}"]
     lines += [f"      cannot be played: {problem}" for problem in verdict.problems]
-    lines += [f"    {_padded('expected')}   actual", *_sides(verdict)]
-    lines += [
-        "    what happened:",
-        *(f"      {clock(deed.at, zone)}  {deed.text(zone)}" for deed in _shown(verdict)),
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_table(_rows(verdict, zone), zone), ""])
 
 
-def _sides(verdict: Verdict) -> Iterator[str]:
+def _rows(verdict: Verdict, zone: str) -> list[_Row]:
+    """Return expected and actual in the order of time; what has no moment of its own stands at the end."""
+    by_deed: dict[int, list[Line]] = {}
     for line in verdict.lines:
-        mark = " " if line.holds else "+" if not line.expected else "-" if not line.actual else "!"
-        yield f"  {mark} {_padded(line.expected)}   {line.actual}".rstrip()
-        if line.why:
-            yield f"        {line.why}"
+        if line.deed is not None:
+            by_deed.setdefault(id(line.deed), []).append(line)
+    rows: list[_Row] = []
+    for deed in verdict.story.deeds[:SHOWN]:
+        beside = by_deed.get(id(deed), [])
+        said = deed.text(zone)
+        rows += [_beside(line, said) for line in beside] or [_Row(deed.at, " ", "", said)]
+        rows += [_Row(line.due, "-", line.expected, "", line.why) for line in beside if _is_elsewhere(line)]
+    for line in verdict.lines:
+        if line.deed is None:
+            rows.append(_Row(line.due, " " if line.holds else "-", line.expected, line.actual, line.why))
+    return sorted(rows, key=lambda row: row.at or _NEVER)
 
 
-def _shown(verdict: Verdict) -> list[Deed]:
-    deeds = verdict.story.deeds
-    return list(deeds[:SHOWN])
+def _is_elsewhere(line: Line) -> bool:
+    """Return whether the right thing came at a wrong moment, so that it stands in two rows."""
+    return not line.holds and line.due is not None and line.deed is not None
 
 
-def _padded(text: str) -> str:
-    width = sum(2 if east_asian_width(sign) in "WF" else 1 for sign in text)
-    return text + " " * max(0, WIDTH - width)
+def _beside(line: Line, said: str) -> _Row:
+    at = line.deed.at if line.deed is not None else None
+    if _is_elsewhere(line):
+        return _Row(at, "+", "", said)
+    mark = " " if line.holds else "!" if line.expected else "+"
+    return _Row(at, mark, line.expected, said, line.why)
+
+
+def _table(rows: list[_Row], zone: str) -> Iterator[str]:
+    wide = min(max([_cells(row.expected) for row in rows] + [len("expected")]), WIDEST)
+    stamp = len(clock(datetime(2026, 1, 1, tzinfo=UTC), zone))
+    yield f"{'':{MARGIN + 2 + stamp}}  {_padded('expected', wide)}  actual"
+    for row in rows:
+        when = clock(row.at, zone) if row.at is not None else ""
+        yield f"{'':{MARGIN}}{row.mark} {when:{stamp}}  {_padded(row.expected, wide)}  {row.actual}".rstrip()
+        for words in row.why.splitlines():
+            yield f"{'':{MARGIN + 2 + stamp}}    {words}"
+
+
+def _cells(text: str) -> int:
+    return sum(2 if east_asian_width(sign) in "WF" else 1 for sign in text)
+
+
+def _padded(text: str, wide: int) -> str:
+    return text + " " * max(0, wide - _cells(text))
 
 
 def failure_text(verdict: Verdict) -> str:
@@ -59,7 +101,7 @@ def failure_text(verdict: Verdict) -> str:
             came = line.actual or "nothing"
             told.append(
                 f"expected: {line.expected or 'nothing'}; came: {came}"
-                + (f" ({line.why})" if line.why else "")
+                + (f" ({'; '.join(line.why.splitlines())})" if line.why else "")
             )
     return "\n".join(told)
 

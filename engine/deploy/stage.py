@@ -87,10 +87,7 @@ class Theatre:
 
         There is one stage at a time: they share a connection, whose statements are compiled once.
         """
-        if self._database is None:
-            self._database = connect("sqlite://")
-        database = self._database
-        _restore(database, self._empty_image())
+        database = self._emptied()
         with database.write() as connection:
             meta.set_virtual_now(connection, start)
         settings = replace(self.project.settings, policy=policy_of(self.project.settings.policy, scenario))
@@ -100,6 +97,25 @@ class Theatre:
         return Stage(
             scenario, replace(self.project, settings=settings), self.templates, settings, database, Tray()
         )
+
+    def prepare(self) -> None:
+        """Make what all stages begin with, so that processes that are forked from this one share it."""
+        self._empty_image()
+
+    def _emptied(self) -> Database:
+        """Return the one database of all stages, as it is before anything has happened."""
+        image = self._empty_image()
+        if self._database is None:
+            self._database = connect("sqlite://")
+        try:
+            _restore(self._database, image)
+        except (
+            sqlite3.OperationalError
+        ):  # a statement of the last scenario is still open, as after an error in it
+            self.close()
+            self._database = connect("sqlite://")
+            _restore(self._database, image)
+        return self._database
 
     def close(self) -> None:
         """Let go of the database."""

@@ -104,7 +104,13 @@ def _with_found(clause: Mapping[str, Any], truth: ClauseTruth | None) -> dict[st
             "recomputed": False,
         }
     words = truth.found + ("" if truth.holds == holds else CHANGED)
-    return {"clause": clause["clause"], "holds": holds, "found": words, "recomputed": True}
+    told = {"clause": clause["clause"], "holds": holds, "found": words, "recomputed": True}
+    return told | ({"parts": [_part(part) for part in truth.parts]} if truth.parts else {})
+
+
+def _part(truth: ClauseTruth) -> dict[str, Any]:
+    told: dict[str, Any] = {"clause": truth.clause, "holds": truth.holds, "found": truth.found}
+    return told | ({"parts": [_part(part) for part in truth.parts]} if truth.parts else {})
 
 
 def _known_asks(flow: Flow, at: Round, *, exits: bool) -> dict[str, Ask]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cli import main
 from engine.errors import OutsideError, UsageError
 from engine.project import init_project
 from engine.settings import load
@@ -21,12 +22,17 @@ def test_a_new_project_holds_what_a_shop_needs(tmp_path: Path) -> None:
     assert load(tmp_path / "shops" / "tea", {}).findings == ()
 
 
-def test_the_ci_example_is_yaml_that_validates_the_project(tmp_path: Path) -> None:
-    """The example runs `homing validate` and asks for no more rights than reading."""
+def test_the_ci_example_is_yaml_that_validates_and_tests_the_project(tmp_path: Path) -> None:
+    """The example runs `homing validate` and `homing test`, and asks for no more rights than reading."""
     init_project(tmp_path)
     workflow = yaml.safe_load((tmp_path / ".github/workflows/homing.yml").read_text())
     assert workflow["permissions"] == {"contents": "read"}
-    assert any("homing validate" in step.get("run", "") for step in workflow["jobs"]["validate"]["steps"])
+    runs = [step["run"] for step in workflow["jobs"]["flows"]["steps"] if "run" in step]
+    assert [run.split()[:2] for run in runs[1:]] == [["homing", "validate"], ["homing", "test"]]
+    for run in runs[1:]:
+        arguments = run.split()[1:]
+        command = main.commands[arguments[0]]
+        assert command.make_context(arguments[0], arguments[1:], resilient_parsing=False)
 
 
 def test_a_project_is_never_overwritten(tmp_path: Path) -> None:
