@@ -106,6 +106,7 @@ products = Table(
     Column("available", Boolean),
     Column("days_of_supply", Float),  # of one piece, as stated
     Column("learned_days", Float),  # of one piece, learned from repeated purchases
+    Column("learned_repeats", Float),  # orders with it for each customer who bought it, learned
     Column("variant_group", Text),
     Column("properties", Document),
     Column("first_seen_at", Instant, nullable=False),
