@@ -119,7 +119,7 @@ def claim(
         .values(state="claimed", claimed_by=worker, lease_until=machine_now + LEASE, fence=table.fence + 1)
         .returning(table.id)
     )
-    return _read(connection, sorted(connection.scalars(statement)))
+    return read_messages(connection, sorted(connection.scalars(statement)))
 
 
 def _own_customers(connection: Connection, customer_ids: Sequence[int]) -> list[int]:
@@ -132,7 +132,8 @@ def _own_customers(connection: Connection, customer_ids: Sequence[int]) -> list[
     return list(connection.scalars(query.with_for_update(skip_locked=True)))
 
 
-def _read(connection: Connection, ids: Sequence[int]) -> list[Claimed]:
+def read_messages(connection: Connection, ids: Sequence[int]) -> list[Claimed]:
+    """Return messages with what their enrollments know, whoever holds them; customer by customer, higher priority first."""
     if not ids:
         return []
     table = messages.c

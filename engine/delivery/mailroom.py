@@ -8,7 +8,7 @@ each mail is rendered on its own, so that one broken template or customer stops 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -89,6 +89,28 @@ def make_mails(
         else _mail(message, material, at, library, secret, summaries)
         for message in claimed
     ]
+
+
+def make_again(
+    connection: Connection, message: Claimed, at: Round, library: TemplateLibrary, secret: bytes, locale: str | None
+) -> Made:
+    """Return a mail as it was made at `at.now`: in its language, with the products that stood in its slots then."""
+    material = read_material(connection, [message], at, library)
+    slots: Mapping[str, Sequence[Mapping[str, str]]] = message.content.get("slots", {})
+    shown = sorted({slot["sku"] for chosen in slots.values() for slot in chosen})
+    catalogue = _by_id(connection, products, "sku", shown)
+    picks = {
+        (message.id, name): [
+            Pick(slot["sku"], slot["strategy"], 0.0, catalogue[slot["sku"]]) for slot in chosen if slot["sku"] in catalogue
+        ]
+        for name, chosen in slots.items()
+    }
+    people = {
+        number: {**person, "locale": locale or person.get("locale")} for number, person in material.customers.items()
+    }
+    summary = programs(connection, [message.version])[message.version].flow.summary
+    material = replace(material, customers=people, picks={**material.picks, **picks})
+    return _mail(message, material, at, library, secret, {message.version: summary})
 
 
 def _webhook(message: Claimed, person: Mapping[str, Any] | None, at: Round) -> Made:

@@ -177,13 +177,13 @@ class Work:
 
 def look(connection: Connection, settings: Settings, now: datetime) -> Work:
     """Return what there is to do at `now`, in three statements."""
-    known = meta.several(connection, (meta.SECRET, rails.PAUSED_ALL, STAMP))
+    known = meta.several(connection, (meta.SECRET, meta.LINK_SECRETS, rails.PAUSED_ALL, STAMP))
     live = live_flows(connection, paused_all=known.get(rails.PAUSED_ALL) is not None)
     applied = applied_sources(connection, known.get(STAMP))
     at = Round(now, settings, listened_names(live.values()), applied.offers)
     closed = tuple(name for name, each in live.items() if each.stopped)
     agenda = read_agenda(connection, [name for name, each in live.items() if each.open], closed)
-    return Work(at, live, closed, applied.library, bytes.fromhex(known.get(meta.SECRET) or ""), agenda)
+    return Work(at, live, closed, applied.library, meta.signing_secret(known), agenda)
 
 
 def schedules_due(connection: Connection, work: Work) -> bool:

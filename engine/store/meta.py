@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from engine.store.tables import meta
 
 VIRTUAL_CLOCK = "virtual_clock"
 SECRET = "secret"  # noqa: S105 - the name of the row, not a secret
+LINK_SECRETS = "link_secrets"  # noqa: S105 - the same; newest first
 
 
 def get(connection: Connection, name: str, default: Any = None) -> Any:
@@ -64,6 +65,24 @@ def secret(connection: Connection) -> bytes:
         value = secrets.token_hex(32)
         put(connection, SECRET, value)
     return bytes.fromhex(value)
+
+
+def signing_secret(known: Mapping[str, Any]) -> bytes:
+    """Return the secret that signs links in mails, from what `several` gave for SECRET and LINK_SECRETS."""
+    newer = known.get(LINK_SECRETS)
+    return bytes.fromhex(newer[0] if newer else known.get(SECRET) or "")
+
+
+def link_secrets(connection: Connection) -> list[bytes]:
+    """Return every secret by which a link in a mail may be signed, newest first: none is ever forgotten."""
+    known = several(connection, (SECRET, LINK_SECRETS))
+    return [bytes.fromhex(value) for value in (*known.get(LINK_SECRETS, ()), known.get(SECRET)) if value]
+
+
+def rotate_link_secret(connection: Connection) -> None:
+    """Sign links with a new secret from now on; those already sent stay good."""
+    secret(connection)
+    put(connection, LINK_SECRETS, [secrets.token_hex(32), *get(connection, LINK_SECRETS, [])])
 
 
 def keyed_hash(key: bytes, value: str) -> bytes:
