@@ -96,6 +96,7 @@ class Settings:
     database_url: str = "sqlite:///homing.db"
     delivery: Delivery = Delivery()
     web_url: str = ""
+    trusted_proxies: tuple[str, ...] = ()  # whose X-Forwarded headers are believed
     topics: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_TOPICS))
     soft_opt_in: frozenset[str] = frozenset()  # topics that a soft opt-in is enough for
     policy: Policy = field(default_factory=Policy)
@@ -120,7 +121,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "senders": (),
     "database": ("url",),
     "delivery": ("mode", "provider", "allow", "rate", "smtp", "sendgrid", "mailbox"),
-    "web": ("url",),
+    "web": ("url", "trusted_proxies"),
     "topics": (),
     "policy": ("quiet_hours", "caps", "max_lateness", "global_holdout", "exclude", "soft_opt_in"),
     "webhooks": (),
@@ -178,7 +179,7 @@ def _with_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[s
     return merged
 
 
-_LISTS = {"allow", "caps", "exclude", "soft_opt_in"}
+_LISTS = {"allow", "caps", "exclude", "soft_opt_in", "trusted_proxies"}
 
 
 class _Reader:
@@ -256,6 +257,7 @@ class _Reader:
             database_url=self.text("database", "url", "sqlite:///homing.db"),
             delivery=self._delivery(),
             web_url=self.text("web", "url", ""),
+            trusted_proxies=self.texts("web", "trusted_proxies", ()),
             topics=topics or dict(DEFAULT_TOPICS),
             soft_opt_in=frozenset(self.texts("policy", "soft_opt_in", ())),
             policy=self._policy(),
