@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
@@ -16,11 +16,9 @@ from engine.audience.sql import truths
 from engine.audience.subjects import Ask, Subject
 from engine.flows.conditions import All, Any_, Clause, Condition, Did, Of
 from engine.flows.model import WaitUntil
+from engine.journeys.walker import Walker
 from engine.store.dialect import among
 from engine.store.tables import events
-
-if TYPE_CHECKING:
-    from engine.journeys.advance import Walker
 
 Heard = Mapping[int, Sequence[Row[Any]]]
 
@@ -61,8 +59,7 @@ def note_answer(walker: Walker, step: WaitUntil, facts: Sequence[Row[Any]], limi
     in_time = [fact for fact in facts if fact.occurred_at <= limit]
     if step.answer is None or not in_time:
         return
-    answers = {**walker.context.get("answers", {}), step.answer: _told(in_time[-1])}
-    walker.context, walker.answered = {**walker.context, "answers": answers}, True
+    walker.answer(step.answer, _told(in_time[-1]))
 
 
 def _matching(

@@ -1,9 +1,9 @@
-"""Entering: candidates become enrollments, or are refused with a reason.
+"""Entering: candidates are let in, or are refused with a reason.
 
-Comes in: one live flow and a batch of candidates. Goes out: enrollment and journal rows, in the caller's transaction.
-Promises: a handful of statements whatever the size of the batch; the same occurrence never enters twice (a unique key
-holds it); a candidate whose `where` does not hold leaves no trace, every other refusal is in the journal with its
-clauses; a refused entry uses nothing up.
+Comes in: one live flow and a batch of candidates. Goes out: those who are let in, for `engine.journeys.advance.begin` to
+write, and the refusals in the journal, in the caller's transaction. Promises: a handful of statements whatever the size of
+the batch; the same occurrence never enters twice (a unique key holds it); a candidate whose `where` does not hold leaves
+no trace, every other refusal is in the journal with its clauses; a refused entry uses nothing up.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, select
 
 from engine.audience.sql import truths
 from engine.audience.subjects import Ask, Subject, told
@@ -23,16 +23,13 @@ from engine.flows.model import EventTrigger, Flow, LapsedTrigger, ProductTrigger
 from engine.journeys import journal
 from engine.journeys.candidates import ALREADY, Candidate, PastEntry, refused_by_re_entry
 from engine.journeys.decide import Person, held_out, leave_reason
-from engine.journeys.people import read_people
-from engine.journeys.program import segment_clause
+from engine.journeys.known import Known
+from engine.journeys.program import Program, segment_clause
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow
-from engine.outbox import own_facts
-from engine.store.bulk import insert_new
+from engine.journeys.walker import LIVE
 from engine.store.dialect import within
-from engine.store.tables import enrollments, orders
-
-LIVE = ("active", "waiting")
+from engine.store.tables import enrollments
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +40,31 @@ class Admission:
     reason: str | None = None
 
 
-def enter(connection: Connection, live: LiveFlow, candidates: Sequence[Candidate], at: Round) -> int:
-    """Let the candidates in that may enter; return how many enrollments were made (holdouts included)."""
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """Somebody who was let in: the enrollment as it is to be written, and what was looked up on the way."""
+
+    row: Mapping[str, Any]
+    subject: Subject
+    person: Person
+    program: Program
+
+
+def enter(
+    connection: Connection, live: LiveFlow, candidates: Sequence[Candidate], at: Round, known: Known
+) -> list[Newcomer]:
+    """Return those of the candidates who may enter, holdouts included; the refusals of the others are written."""
     if not candidates:
-        return 0
-    candidates = _with_order_numbers(connection, candidates)
+        return []
+    candidates = _with_order_numbers(candidates, known)
     ids = [candidate.customer_id for candidate in candidates]
-    people = read_people(connection, ids, [live.flow], at)
+    people = known.people(ids, live.flow)
     history = _history(connection, live.flow.name, ids)
     doors = _doors(live.flow, candidates, at)
-    truth = _truths(connection, live.flow, candidates, [door.asks for door in doors], at)
-    rows, refusals = [], []
-    for candidate, door, own_truth in zip(candidates, doors, truth, strict=True):
+    subjects = [subject_of(candidate) for candidate in candidates]
+    truth = _truths(connection, live.flow, subjects, [door.asks for door in doors], at)
+    admitted, refusals = [], []
+    for candidate, door, subject, own_truth in zip(candidates, doors, subjects, truth, strict=True):
         person = people[candidate.customer_id]
         past = history[candidate.customer_id]
         admission = admit(live.flow, door, candidate, person, past, own_truth, at)
@@ -63,11 +73,12 @@ def enter(connection: Connection, live: LiveFlow, candidates: Sequence[Candidate
         if admission.state is not None:
             scope = candidate.scope_key(live.flow.re_entry.per)
             past.append(PastEntry(candidate.occurrence, scope, candidate.entered_at, admission.state in LIVE))
-            rows.append(_enrollment(live, candidate, admission.state, scope))
+            row = _enrollment(live, candidate, admission.state, scope)
+            admitted.append(Newcomer(row, subject, person, live.program))
         elif admission.reason != ALREADY:
             refusals.append(_refusal(live.flow, candidate, admission, door.asks, own_truth, at))
     journal.write(connection, refusals)
-    return _insert(connection, live, rows, at)
+    return admitted
 
 
 # ── the pure part ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -152,7 +163,7 @@ def fitting(
     """Return the candidates that pass their trigger's `where`, for those that are gathered before they enter."""
     wheres = [door.where for door in _doors(flow, candidates, at)]
     asks = [(where,) if where is not None else () for where in wheres]
-    truth = _truths(connection, flow, candidates, asks, at)
+    truth = _truths(connection, flow, [subject_of(candidate) for candidate in candidates], asks, at)
     return [c for c, where, own in zip(candidates, wheres, truth, strict=True) if where is None or own[where]]
 
 
@@ -162,22 +173,20 @@ def fitting(
 def _truths(
     connection: Connection,
     flow: Flow,
-    candidates: Sequence[Candidate],
+    subjects: Sequence[Subject],
     asks: Sequence[tuple[Ask, ...]],
     at: Round,
 ) -> list[Mapping[Ask, bool]]:
     """Return the truth of each candidate's clauses: one statement for each trigger of the flow that has candidates."""
-    result: list[Mapping[Ask, bool]] = [{} for _ in candidates]
+    result: list[Mapping[Ask, bool]] = [{} for _ in subjects]
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for index, own in enumerate(asks):
         groups[tuple(map(id, own))].append(index)
     for indexes in groups.values():
         own = asks[indexes[0]]
         if own:
-            subjects = [subject_of(candidates[index]) for index in indexes]
-            found = truths(
-                connection, own, subjects, now=at.now, segments=flow.segments, shop_zone=at.shop_zone
-            )
+            asked = [subjects[index] for index in indexes]
+            found = truths(connection, own, asked, now=at.now, segments=flow.segments, shop_zone=at.shop_zone)
             for index, held in zip(indexes, told(own, found), strict=True):
                 result[index] = held
     return result
@@ -212,34 +221,17 @@ def _history(connection: Connection, flow: str, ids: Sequence[int]) -> dict[int,
     return history
 
 
-_EARLIER = orders.alias("earlier")
-_ORDER_NUMBERS = (
-    select(orders.c.order_id, func.count(_EARLIER.c.order_id))
-    .join(_EARLIER, _EARLIER.c.customer_id == orders.c.customer_id)
-    .where(
-        within(orders.c.order_id, "orders"),
-        _EARLIER.c.placed_at <= orders.c.placed_at,
-        (_EARLIER.c.cancelled_at.is_(None)) | (_EARLIER.c.order_id == orders.c.order_id),
-    )
-    .group_by(orders.c.order_id)
-)
-
-
-def _with_order_numbers(connection: Connection, candidates: Sequence[Candidate]) -> list[Candidate]:
+def _with_order_numbers(candidates: Sequence[Candidate], known: Known) -> list[Candidate]:
     """Add `order_number` to triggers that belong to an order: how many of the customer's orders that one was."""
-    order_ids = sorted(
-        {c.order_id for c in candidates if c.order_id is not None and "order_number" not in c.trigger}
-    )
+    order_ids = {c.order_id for c in candidates if c.order_id is not None and "order_number" not in c.trigger}
     if not order_ids:
         return list(candidates)
-    numbers = {
-        order_id: count for order_id, count in connection.execute(_ORDER_NUMBERS, {"orders": order_ids})
-    }
+    numbers = known.order_numbers(order_ids)
     return [_numbered(candidate, numbers.get(candidate.order_id or "")) for candidate in candidates]
 
 
 def _numbered(candidate: Candidate, number: int | None) -> Candidate:
-    if number is None:
+    if number is None or "order_number" in candidate.trigger:
         return candidate
     return Candidate(
         candidate.trigger_no, candidate.customer_id, candidate.occurrence, candidate.entered_at, candidate.since_at,
@@ -279,28 +271,6 @@ def _enrollment(live: LiveFlow, candidate: Candidate, state: str, scope: str | N
         "anchor_at": candidate.entered_at,
         "next_at": candidate.entered_at if active else None,
     }
-
-
-def _insert(connection: Connection, live: LiveFlow, rows: Sequence[Mapping[str, Any]], at: Round) -> int:
-    entries, facts = [], []
-    for row, identity in zip(rows, insert_new(connection, enrollments, rows), strict=True):
-        if identity is None:
-            continue
-        held, customer_id = row["state"] == "held_out", row["customer_id"]
-        entries.append(
-            journal.entry(
-                at.now, live.flow.name, customer_id, "held_out" if held else "entered", "holdout" if held else None,
-                enrollment_id=identity, detail={"version": live.program.version, "entered_at": row["entered_at"].isoformat()},
-            )
-        )  # fmt: skip
-        facts.append(
-            own_facts.fact(
-                f"flow_entered:{identity}", customer_id, "flow_entered", at.now, {"flow": live.flow.name}
-            )
-        )
-    journal.write(connection, entries)
-    own_facts.record(connection, facts, at.listened)
-    return len(entries)
 
 
 def _remembered(candidate: Candidate) -> dict[str, Any]:

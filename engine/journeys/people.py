@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection, select
@@ -28,16 +29,26 @@ def read_people(
     connection: Connection, customer_ids: Collection[int], flows: Iterable[Flow], at: Round
 ) -> dict[int, Person]:
     """Return a Person for each customer, with the topics, templates and moments that these flows ask for."""
-    ids = sorted(set(customer_ids))
     flow_list = list(flows)
-    topics = {flow.topic for flow in flow_list if flow.topic}
-    topics |= {
-        step.topic for flow in flow_list for step in flow.all_steps() if isinstance(step, Send) and step.topic
-    }
+    plain = plain_people(connection, customer_ids, topics_of(flow_list), at)
+    return with_particulars(connection, plain, flow_list, at)
+
+
+def topics_of(flows: Iterable[Flow]) -> frozenset[str]:
+    """Return the topics that messages of these flows are about."""
+    found = set()
+    for flow in flows:
+        found |= {flow.topic, *(step.topic for step in flow.all_steps() if isinstance(step, Send))}
+    return frozenset(topic for topic in found if topic)
+
+
+def plain_people(
+    connection: Connection, customer_ids: Collection[int], topics: Collection[str], at: Round
+) -> dict[int, Person]:
+    """Return a Person for each customer with what every flow asks for: zone, identity, consent, suppression."""
+    ids = sorted(set(customer_ids))
     granted = granted_topics(connection, ids, topics, at.settings.soft_opt_in)
     suppressed = suppressed_kinds(connection, ids)
-    sent = _sent_templates(connection, ids, flow_list)
-    moments = _moments(connection, ids, flow_list, at)
     nothing: frozenset[str] = frozenset()
     return {
         customer_id: Person(
@@ -46,10 +57,26 @@ def read_people(
             granted=granted.get(customer_id, nothing),
             suppressed=suppressed.get(customer_id, nothing),
             erased=erased_at is not None,
-            sent_templates=sent.get(customer_id, nothing),
-            moments=moments.get(customer_id, {}),
         )
         for customer_id, zone, external_id, email, erased_at in connection.execute(_PEOPLE, {"ids": ids})
+    }
+
+
+def with_particulars(
+    connection: Connection, people: dict[int, Person], flows: Sequence[Flow], at: Round
+) -> dict[int, Person]:
+    """Return the people with the templates and moments that steps of these flows ask for; most ask for neither."""
+    ids = list(people)
+    sent = _sent_templates(connection, ids, flows)
+    moments = _moments(connection, ids, flows, at)
+    if not sent and not moments:
+        return people
+    nothing: frozenset[str] = frozenset()
+    return {
+        customer_id: replace(
+            person, sent_templates=sent.get(customer_id, nothing), moments=moments.get(customer_id, {})
+        )
+        for customer_id, person in people.items()
     }
 
 

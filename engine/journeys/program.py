@@ -12,8 +12,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from engine.audience.subjects import Ask
-from engine.flows.conditions import Clause, InSegment
-from engine.flows.model import Branch, Experiment, Flow, SegmentTrigger, Send, Step, WaitUntil, Webhook
+from engine.flows.conditions import Clause, Did, InSegment, walk
+from engine.flows.load import flow_clauses
+from engine.flows.model import (
+    Branch,
+    EventTrigger,
+    Experiment,
+    Flow,
+    LapsedTrigger,
+    SegmentTrigger,
+    Send,
+    Step,
+    WaitUntil,
+    Webhook,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,7 @@ class Program:
     start: str | None
     nodes: Mapping[str, Node]
     asked: Mapping[str | None, tuple[Ask, ...]]
+    names: frozenset[str]  # of every event that triggers and conditions name
 
     def asks(self, position: str | None) -> tuple[Ask, ...]:
         """Return every clause that deciding at this node may need: exits first, then the step's own."""
@@ -81,7 +94,16 @@ def compile_program(flow: Flow, version: str) -> Program:
     exits = tuple(Ask(clause, after_entry=True) for clause in flow.exit_when)
     asked: dict[str | None, tuple[Ask, ...]] = {None: exits}
     asked |= {position: exits + _step_asks(flow, node.step) for position, node in nodes.items()}
-    return Program(flow, version, start, nodes, asked)
+    return Program(flow, version, start, nodes, asked, frozenset(names_in(flow)))
+
+
+def names_in(flow: Flow) -> set[str]:
+    """Return every event that the flow's triggers and conditions name, those of its segments included."""
+    names = {trigger.event for trigger in flow.triggers if isinstance(trigger, EventTrigger | LapsedTrigger)}
+    of_segments = (clause for clauses in flow.segments.values() for clause in clauses)
+    for clause in (*flow_clauses(flow), *of_segments):
+        names |= {part.event for part in walk(clause.condition) if isinstance(part, Did)}
+    return names
 
 
 def _lay(steps: tuple[Step, ...], after: str | None, nodes: dict[str, Node]) -> str | None:

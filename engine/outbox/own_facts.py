@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete, select
 
 from engine.store.bulk import insert_new, insert_rows
 from engine.store.tables import events, fact_inbox
@@ -51,3 +51,10 @@ def record(connection: Connection, facts: Sequence[Mapping[str, Any]], listened:
         if event_id is not None and each["name"] in listened
     ]
     insert_rows(connection, fact_inbox, heard)
+
+
+def forget(connection: Connection, keys: Sequence[str]) -> None:
+    """Take back events of this transaction, by their keys: what they told did not happen after all."""
+    ids = select(events.c.id).where(events.c.key.in_(keys))
+    connection.execute(delete(fact_inbox).where(fact_inbox.c.event_id.in_(ids)))
+    connection.execute(delete(events).where(events.c.key.in_(keys)))

@@ -15,6 +15,8 @@ from engine.flows.conditions import Of, walk
 from engine.flows.load import flow_clauses
 from engine.flows.model import SegmentTrigger
 from engine.insights.scores import rebuild_scores
+from engine.journeys.advance import begin
+from engine.journeys.known import Known
 from engine.journeys.membership import segment_candidates
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows
@@ -71,5 +73,7 @@ def _compare_segments(engine: Engine, live: Iterable[LiveFlow], now: datetime) -
         if each.open and any(isinstance(trigger, SegmentTrigger) for trigger in each.flow.triggers):
             with engine.database.write() as connection:
                 one_router(connection)
-                entered += admit_all(connection, each, segment_candidates(connection, each, None, at), at)
+                came = segment_candidates(connection, each, None, at)
+                known = Known(connection, at, [each.flow])
+                entered += begin(connection, admit_all(connection, each, came, at, known), at, steps=False)
     return entered

@@ -19,20 +19,18 @@ from sqlalchemy.exc import OperationalError
 
 from engine.delivery.dispatch import Exits, Tally, Worker, dispatch
 from engine.facts.ingest import arrive
-from engine.flows.conditions import Did, walk
-from engine.flows.load import flow_clauses
 from engine.flows.model import (
     EventTrigger,
     Flow,
-    LapsedTrigger,
     ProductTrigger,
     ScheduleTrigger,
     SegmentTrigger,
 )
-from engine.journeys.advance import advance
+from engine.journeys.advance import advance, begin
 from engine.journeys.candidates import ArrivedEvent, Candidate, candidate_of
 from engine.journeys.catalogue import CatalogueChange, product_candidates, read_changes
-from engine.journeys.enter import enter, fitting
+from engine.journeys.enter import Newcomer, enter, fitting
+from engine.journeys.known import Known
 from engine.journeys.membership import next_schedule, schedule_candidates, segment_candidates
 from engine.journeys.react import react
 from engine.journeys.round import Round
@@ -198,15 +196,7 @@ def schedules_due(connection: Connection, work: Work) -> bool:
 
 def listened_names(live: Iterable[LiveFlow]) -> frozenset[str]:
     """Return the names of events that a live flow enters, leaves, waits or succeeds by."""
-    return frozenset(name for each in live for name in names_in(each.flow))
-
-
-def names_in(flow: Flow) -> set[str]:
-    """Return every event that the flow's triggers and conditions name."""
-    names = {trigger.event for trigger in flow.triggers if isinstance(trigger, EventTrigger | LapsedTrigger)}
-    for clause in flow_clauses(flow):
-        names |= {part.event for part in walk(clause.condition) if isinstance(part, Did)}
-    return names
+    return frozenset(name for each in live for name in each.program.names)
 
 
 def one_router(connection: Connection) -> None:
@@ -252,8 +242,9 @@ def _events(connection: Connection, ids: Sequence[int], at: Round) -> list[Arriv
 def _enter_by_facts(
     connection: Connection, work: Work, batch: Sequence[ArrivedEvent], changes: Sequence[CatalogueChange]
 ) -> int:
-    entered = 0
+    newcomers: list[Newcomer] = []
     touched = sorted({event.customer_id for event in batch})
+    known = _known(connection, work, batch)
     for name, live in work.live.items():
         if not live.active:
             continue
@@ -263,12 +254,25 @@ def _enter_by_facts(
             continue
         events_now, changes_now = _with_kept(connection, work, name, own) if work.agenda.kept else own
 
-        done = _enter_one(connection, live, events_now, changes_now, touched, work.at)
-        if done is None:
+        admitted = _enter_one(connection, live, events_now, changes_now, touched, work.at, known)
+        if admitted is None:
             _keep(connection, name, events_now, changes_now)
         else:
-            entered += done
-    return entered
+            newcomers += admitted
+    return begin(connection, newcomers, work.at)
+
+
+def _known(connection: Connection, work: Work, batch: Sequence[ArrivedEvent] = ()) -> Known:
+    """Return what the open flows will ask about these facts' customers, to be read when the first of them asks."""
+    flows = [live.flow for live in work.live.values() if live.open]
+    names = {
+        t.event
+        for flow in flows
+        for t in flow.triggers
+        if isinstance(t, EventTrigger) and t.quiet_for is None
+    }
+    expected = {event.customer_id for event in batch if event.name in names and not event.backfill}
+    return Known(connection, work.at, flows, expected)
 
 
 def _enter_one(
@@ -278,17 +282,18 @@ def _enter_one(
     changes: Sequence[CatalogueChange],
     touched: Sequence[int],
     at: Round,
-) -> int | None:
-    """Enter one flow by these facts; None where it failed and must keep them."""
+    known: Known,
+) -> list[Newcomer] | None:
+    """Return whom one flow lets in by these facts; None where it failed and must keep them."""
 
-    def step() -> int:
+    def step() -> list[Newcomer]:
         found = _candidates(connection, live, batch, changes, at)
         if touched:
             found += segment_candidates(connection, live, touched, at)
-        return admit_all(connection, live, found, at)
+        return admit_all(connection, live, found, at, known)
 
     needed = batch or changes or (touched and _has_segment(live.flow))
-    return _guarded(connection, live, step, at) if needed else 0
+    return _guarded(connection, live, step, at) if needed else []
 
 
 def _has_segment(flow: Flow) -> bool:
@@ -350,35 +355,44 @@ def _by_time(connection: Connection, work: Work) -> PassReport:
     """Enter by timers and calendars that are due, for every open flow."""
     report = PassReport()
     due = set(work.agenda.due_flows(work.at.now))
+    known = _known(connection, work)
+    newcomers: list[Newcomer] = []
     for live in work.live.values():
         scheduled = any(isinstance(trigger, ScheduleTrigger) for trigger in live.flow.triggers)
         if not live.open or not (scheduled or live.flow.name in due):
             continue
 
-        def step(live: LiveFlow = live) -> tuple[int, int]:
+        def step(live: LiveFlow = live) -> tuple[int, list[Newcomer]]:
             found = fire(connection, live, work.at.shop_zone, work.at.now)
             found += list(schedule_candidates(connection, live, work.at))
-            return len(found), admit_all(connection, live, found, work.at)
+            return len(found), admit_all(connection, live, found, work.at, known)
 
-        fired, entered = _guarded(connection, live, step, work.at) or (0, 0)
+        fired, admitted = _guarded(connection, live, step, work.at) or (0, [])
         report.fired += fired
-        report.entered += entered
+        newcomers += admitted
+    report.entered = begin(connection, newcomers, work.at)
     return report
 
 
-def admit_all(connection: Connection, live: LiveFlow, found: Sequence[Candidate], at: Round) -> int:
+def admit_all(
+    connection: Connection, live: LiveFlow, found: Sequence[Candidate], at: Round, known: Known
+) -> list[Newcomer]:
     """Let candidates in, in order of their moments; those of a gathering trigger join what is gathered first."""
     if not found:
-        return 0
-    joining = [c for c in found if not c.gathered and live.flow.triggers[c.trigger_no].gather is not None]
+        return []
+    joining = [c for c in found if _joins(c, live)]
     if joining:
         zones = _zones(connection, joining, at)
         gather(connection, live, fitting(connection, live.flow, joining, at), zones)
-    ready = sorted((c for c in found if c not in joining), key=lambda c: c.entered_at)
+    ready = sorted((c for c in found if not _joins(c, live)), key=lambda c: c.entered_at)
     reason = rails.brake_on_entries(connection, live, len(ready), at)
     if reason is not None:
         raise Braked(reason)
-    return enter(connection, live, ready, at)
+    return enter(connection, live, ready, at, known)
+
+
+def _joins(candidate: Candidate, live: LiveFlow) -> bool:
+    return not candidate.gathered and live.flow.triggers[candidate.trigger_no].gather is not None
 
 
 def _zones(connection: Connection, candidates: Sequence[Candidate], at: Round) -> dict[int, str]:

@@ -30,7 +30,7 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> No
 
 def insert_numbered(connection: Connection, table: Table, rows: Sequence[Row]) -> Sequence[int]:
     """Insert rows and return their new ids in order; a row that a unique key forbids is an error."""
-    ids = _reserve(connection, table, len(rows)) if rows else ()
+    ids = reserve(connection, table, len(rows)) if rows else ()
     insert_rows(connection, table, [{"id": identity, **row} for identity, row in zip(ids, rows, strict=True)])
     return ids
 
@@ -39,13 +39,28 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> lis
     """Insert the rows that no unique key has already; return each row's new id, None where it was left out."""
     if not rows:
         return []
-    ids = _reserve(connection, table, len(rows))
+    ids = reserve(connection, table, len(rows))
     numbered = [{"id": identity, **row} for identity, row in zip(ids, rows, strict=True)]
-    if _insert(connection, table, numbered, " ON CONFLICT DO NOTHING") == len(rows):
-        return list(ids)
+    left_out = insert_reserved(connection, table, numbered)
+    return [None if identity in left_out else identity for identity in ids]
+
+
+def insert_reserved(connection: Connection, table: Table, rows: Sequence[Row]) -> set[int]:
+    """Insert the rows, with ids of `reserve`, that no unique key has already; return the ids of those left out."""
+    if not rows or _insert(connection, table, rows, " ON CONFLICT DO NOTHING") == len(rows):
+        return set()
+    ids = [row["id"] for row in rows]
     told = f'SELECT "id" FROM "{table.name}" WHERE "id" BETWEEN {min(ids)} AND {max(ids)}'  # noqa: S608 - our own numbers
-    there = set(connection.exec_driver_sql(told).scalars())
-    return [identity if identity in there else None for identity in ids]
+    return set(ids) - set(connection.exec_driver_sql(told).scalars())
+
+
+def reserve(connection: Connection, table: Table, count: int) -> Sequence[int]:
+    """Return ids that no row has and no other writer gets, for rows that this transaction inserts next."""
+    if connection.dialect.name == "sqlite":  # whose writer is alone
+        last = connection.exec_driver_sql(f'SELECT max("id") FROM "{table.name}"').scalar() or 0  # noqa: S608 - our own name
+        return range(last + 1, last + 1 + count)
+    told = f"SELECT nextval(pg_get_serial_sequence('{table.name}', 'id')) FROM generate_series(1, {count})"  # noqa: S608
+    return list(connection.exec_driver_sql(told).scalars())
 
 
 def upsert_rows(
@@ -204,12 +219,3 @@ def _stated(moment: datetime) -> str:
 
 def _hexadecimal(value: bytes) -> str:
     return f"\\x{value.hex()}"
-
-
-def _reserve(connection: Connection, table: Table, count: int) -> Sequence[int]:
-    """Return ids that no row has and no other writer gets."""
-    if connection.dialect.name == "sqlite":  # whose writer is alone
-        last = connection.exec_driver_sql(f'SELECT max("id") FROM "{table.name}"').scalar() or 0  # noqa: S608 - our own name
-        return range(last + 1, last + 1 + count)
-    told = f"SELECT nextval(pg_get_serial_sequence('{table.name}', 'id')) FROM generate_series(1, {count})"  # noqa: S608
-    return list(connection.exec_driver_sql(told).scalars())

@@ -1,0 +1,142 @@
+"""What a decision does to an enrollment, and what it asks to be written.
+
+Comes in: a walker and the decision about it. Goes out: the walker moved on, and entries, messages and changes collected in
+`Effects`. Nothing is written here: `engine.journeys.unwritten` does that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.audience.subjects import Ask
+from engine.flows.model import Send, WaitUntil, Webhook
+from engine.journeys import journal
+from engine.journeys.decide import (
+    Change,
+    Complete,
+    Decision,
+    Defer,
+    Heard,
+    Leave,
+    Listen,
+    Post,
+    Skip,
+    Sleep,
+    Take,
+)
+from engine.journeys.post import Posting
+from engine.journeys.program import Program
+from engine.journeys.references import names_of, resolved
+from engine.journeys.round import Round
+from engine.journeys.walker import Walker
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a round of decisions asks to be written."""
+
+    entries: list[journal.Entry] = field(default_factory=list)
+    posts: list[Posting] = field(default_factory=list)
+    changes: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
+    left: list[Walker] = field(default_factory=list)
+
+    @property
+    def change_what_is_asked(self) -> bool:
+        """Whether what was decided may change the truth of clauses: a record was set, or a code issued."""
+        offered = any(isinstance(post.step, Send) and post.step.offer for post in self.posts)
+        return bool(self.changes) or offered
+
+
+def take(
+    walker: Walker,
+    program: Program,
+    decision: Decision,
+    truth: Mapping[Ask, bool],
+    at: Round,
+    effects: Effects,
+) -> None:
+    """Carry a decision out on the walker."""
+    what, reason, detail = _describe(decision)
+    if truth and what != "waiting":
+        detail["clauses"] = journal.clauses(truth, truth)
+    effects.entries.append(
+        journal.entry(
+            at.now, walker.flow, walker.customer_id, what, reason, enrollment_id=walker.id, step=walker.position, detail=detail
+        )
+    )  # fmt: skip
+    walker.stays = True
+    if isinstance(decision, Leave):
+        _leave(walker, decision, at, effects)
+    elif isinstance(decision, Complete):
+        walker.state, walker.position, walker.next_at, walker.left_at = (
+            "completed",
+            None,
+            None,
+            walker.anchor_at,
+        )
+    elif isinstance(decision, Defer):
+        walker.state, walker.anchor_at, walker.next_at = "waiting", decision.until, decision.until
+    elif isinstance(decision, Listen):
+        walker.state, walker.next_at = "waiting", decision.limit
+    elif isinstance(decision, Sleep):
+        walker.anchor_at = walker.next_at = decision.until
+        walker.position, walker.state = decision.go_to, "waiting" if decision.until > at.now else "active"
+    else:
+        _go_on(walker, program, decision, effects)
+
+
+def _go_on(walker: Walker, program: Program, decision: Decision, effects: Effects) -> None:
+    """Carry out a decision after which the next step is due at once."""
+    assert isinstance(decision, Post | Skip | Heard | Take | Change)
+    step = program.nodes[walker.position or ""].step
+    if isinstance(decision, Post):
+        assert isinstance(step, Send | Webhook)
+        effects.posts.append(
+            Posting(
+                walker.id, walker.flow, walker.version, walker.customer_id, step, decision.template, program.flow,
+                walker.anchor_at, decision.expires_at, walker.visit, walker.person.zone, walker.context, effects.entries[-1],
+            )
+        )  # fmt: skip
+        walker.visit += 1
+    elif isinstance(decision, Heard):
+        assert isinstance(step, WaitUntil)
+        walker.anchor_at = decision.at
+    elif isinstance(decision, Change):
+        values = resolved(decision.values, names_of(walker.context))
+        effects.changes.append((walker.customer_id, values))
+    walker.next_at = walker.anchor_at
+    walker.position, walker.state = decision.go_to, "active"
+
+
+def _leave(walker: Walker, decision: Leave, at: Round, effects: Effects) -> None:
+    walker.state, walker.position, walker.next_at = "exited", None, None
+    walker.left_at, walker.left_reason = at.now, decision.reason
+    if decision.drop_pending:
+        effects.left.append(walker)
+
+
+def _describe(decision: Decision) -> tuple[str, str | None, dict[str, Any]]:
+    """Return a decision as the journal's word, reason and detail."""
+    match decision:
+        case Leave(reason=reason):
+            return "exited", reason, {}
+        case Post(template=template, expires_at=expires_at):
+            return "due", None, {"template": template, "expires_at": expires_at.isoformat()}
+        case Skip(reason=reason):
+            return "skipped", reason, {}
+        case Defer(until=until, reason=reason):
+            return "deferred", reason, {"until": until.isoformat()}
+        case Sleep(until=until, go_to=go_to):
+            return "waiting", None, {"until": until.isoformat(), "next": go_to}
+        case Listen(limit=limit):
+            return "waiting", None, {"until": limit.isoformat()}
+        case Heard(held=held):
+            return "heard" if held else "not_heard", None, {}
+        case Take(arm=arm, go_to=go_to):
+            return "took", None, {"arm": arm, "next": go_to}
+        case Change(values=values):
+            return "set", None, {"fields": sorted(values)}
+        case Complete():
+            return "completed", None, {}

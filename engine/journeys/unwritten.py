@@ -1,0 +1,115 @@
+"""What the decisions of a pass asked for and is not in the database yet.
+
+Comes in: the effects of each round of decisions. Goes out: enrollments, messages, changes and the journal, written together
+as late as can be: a new enrollment is inserted where it stands after its first steps, and not touched again. What later
+decisions of the same pass could ask about is written at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from engine.journeys import journal
+from engine.journeys.changes import apply_changes
+from engine.journeys.effects import Effects
+from engine.journeys.post import post_messages
+from engine.journeys.round import Round
+from engine.journeys.walker import LIVE, SAVED, Walker
+from engine.outbox import own_facts
+from engine.outbox.ledger import drop_pending
+from engine.store.bulk import insert_reserved, update_rows
+from engine.store.tables import enrollments
+
+
+class Unwritten:
+    """Collects effects in order; `rows` are enrollments that are still to be inserted, by id."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        at: Round,
+        walkers: Sequence[Walker],
+        rows: Mapping[int, Mapping[str, Any]],
+    ) -> None:
+        self._connection = connection
+        self._at = at
+        self._walkers = walkers
+        self._rows = rows
+        self._rounds: list[Effects] = []
+        self._standing = (
+            {} if rows else {walker.id: walker for walker in walkers}
+        )  # by id: those in the database
+        self.withdrawn: set[int] = set()
+        self.overtaken: set[int] = set()
+
+    def hold(self, effects: Effects) -> bool:
+        """Keep the effects of a round; write all where they change what is asked, and return whether they do."""
+        self._rounds.append(effects)
+        changes = effects.change_what_is_asked
+        if changes:
+            self._flush()
+        return changes
+
+    def finish(self) -> None:
+        """Write everything, with where each enrollment stands now."""
+        moved = list(self._standing.values())
+        self._flush()
+        rows = [{name: getattr(walker, name) for name in (*SAVED, "id")} for walker in moved]
+        update_rows(self._connection, enrollments, rows)
+        answered = [{"context": walker.context, "id": walker.id} for walker in moved if walker.answered]
+        update_rows(self._connection, enrollments, answered)
+        gone = [
+            walker
+            for walker in self._walkers
+            if walker.state not in (*LIVE, "held_out") and walker.id not in self.overtaken
+        ]
+        facts = [
+            own_facts.fact(
+                f"flow_left:{walker.id}", walker.customer_id, "flow_left", walker.left_at or walker.anchor_at,
+                {"flow": walker.flow, "reason": walker.left_reason or walker.state},
+            )
+            for walker in gone
+        ]  # fmt: skip
+        own_facts.record(self._connection, facts, self._at.listened)
+
+    def _flush(self) -> None:
+        if len(self._standing) < len(self._walkers) - len(self.overtaken):
+            self._insert()
+        for effects in self._rounds:
+            self._write(effects)
+        self._rounds.clear()
+
+    def _insert(self) -> None:
+        """Insert the new enrollments; one that a unique key has already is forgotten with all that it asked for."""
+        rows = [
+            {
+                "id": walker.id,
+                **self._rows[walker.id],
+                "context": walker.context,
+                **{name: getattr(walker, name) for name in SAVED},
+            }
+            for walker in self._walkers
+        ]
+        self.overtaken = insert_reserved(self._connection, enrollments, rows)
+        self._standing = {walker.id: walker for walker in self._walkers if walker.id not in self.overtaken}
+        if self.overtaken:
+            for effects in self._rounds:
+                _forget(effects, self.overtaken)
+            own_facts.forget(self._connection, [f"flow_entered:{each}" for each in self.overtaken])
+
+    def _write(self, effects: Effects) -> None:
+        reasons = {walker.id: walker.left_reason or "exited" for walker in effects.left}
+        if reasons:
+            drop_pending(self._connection, reasons, self._at.now)
+        post_messages(self._connection, effects.posts, self._at)
+        self.withdrawn |= apply_changes(self._connection, effects.changes, self._at)
+        journal.write(self._connection, effects.entries)
+
+
+def _forget(effects: Effects, ids: set[int]) -> None:
+    effects.entries = [entry for entry in effects.entries if entry["enrollment_id"] not in ids]
+    effects.posts = [post for post in effects.posts if post.enrollment_id not in ids]
+    effects.left = [walker for walker in effects.left if walker.id not in ids]
