@@ -15,11 +15,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from engine.diagnostics import has_errors
+from engine.diagnostics import Finding, has_errors
 from engine.errors import FindingsError, UsageError
 from engine.journeys import journal
 from engine.outbox.ledger import drop_pending
-from engine.runtime import problems, readiness
+from engine.runtime import problems, readiness, web_address
 from engine.runtime.opening import LIVE_FINGERPRINT, fingerprint, on_virtual_clock
 from engine.runtime.readiness import DnsRecord
 from engine.settings import Settings
@@ -54,7 +54,7 @@ def go_live(
         )
     if settings.delivery.mode != "live":
         raise FindingsError([problems.not_asked_to_be_live()])
-    found = readiness.findings(settings, environ, live=True)
+    found = [*readiness.findings(settings, environ, live=True), *_links(settings, database)]
     if has_errors(found):
         raise FindingsError(found)
     dns = tuple(readiness.dns_records(settings))
@@ -67,6 +67,14 @@ def go_live(
         meta.put(connection, LIVE_FINGERPRINT, own)
         meta.put(connection, LIVE_SINCE, now.isoformat())
     return WentLive(now, False, left, dropped, dns)
+
+
+def _links(settings: Settings, database: Database) -> list[Finding]:
+    """Return why links in mails would lead nowhere."""
+    with database.write() as connection:
+        meta.secret(connection)
+        mark = web_address.installation(connection)
+    return list(web_address.findings(settings, mark))
 
 
 def _sandboxed(connection: Connection, *, ever_live: bool) -> list[Row[Any]]:

@@ -103,6 +103,28 @@ def rate_not_understood(sentence: str) -> Finding:
     )
 
 
+@page("D309", "links-lead-nowhere")
+def web_address_silent(reason: str) -> Finding:
+    """The address that mails link to is not answered by this installation.
+
+    Unsubscribing, preferences, answers and the mail in the browser live there, and the law and the mailbox providers want
+    the first of them to work. Start `homing serve` behind that address (docs/web.md shows how), then call `homing live` again.
+    """
+    return Finding("D309", "error", f"the address of links in mails does not work: {reason}",
+                   effect="customers cannot unsubscribe", help="run `homing serve` behind `[web] url`")  # fmt: skip
+
+
+@page("D310", "links-are-reserved", "warning")
+def web_address_reserved(host: str) -> Finding:
+    """The address that mails link to lies in a domain that exists for tests only.
+
+    `.test`, `.example`, `.invalid` and `.localhost` are reserved: no customer reaches them. That is right for a rehearsal
+    with an SMTP server of one's own, and wrong for a shop.
+    """
+    return Finding("D310", "warning", f"links in mails lead to {host}, which is reserved for tests",
+                   effect="customers cannot unsubscribe", help='write `url = "https://…"` in [web]')  # fmt: skip
+
+
 # ── the machine and the database ─────────────────────────────────────────────────────────────────────────────────────
 
 
