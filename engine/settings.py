@@ -19,6 +19,7 @@ from typing import Any, Literal
 from engine.calendar import Duration, QuietHours, is_zone
 from engine.diagnostics import Finding, Span, did_you_mean, has_errors
 from engine.errors import FindingsError, UsageError
+from engine.toml_places import Place, places
 
 FILE = "homing.toml"
 DEFAULT_TOPICS = {"reminders": "Reminders", "offers": "Offers and news"}
@@ -128,6 +129,18 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "recommend": (),
 }
 
+# [delivery.PROVIDER]; the providers read these themselves.
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "mailbox": ("path", "durable"),
+    "smtp": (
+        "host", "port", "security", "user", "envelope_sender", "hello_name", "connect_seconds", "answer_seconds",
+        "group_seconds", "ca_file",
+    ),
+    "sendgrid": (
+        "url", "connect_seconds", "answer_seconds", "connections", "group_seconds", "click_tracking", "open_tracking", "ca_file",
+    ),
+}  # fmt: skip
+
 
 def find_project(start: Path) -> Path:
     """Return the nearest folder at or above `start` that holds homing.toml; raise UsageError where there is none."""
@@ -137,8 +150,12 @@ def find_project(start: Path) -> Path:
     raise UsageError(f"no {FILE} here or above; `homing init DIR` makes a project")
 
 
-def load(root: Path, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the project's settings; raise FindingsError where they cannot be used."""
+def load(root: Path, environ: Mapping[str, str] = os.environ, *, strict: bool = True) -> Settings:
+    """Read the project's settings; raise FindingsError where they cannot be used.
+
+    Not `strict`, only a file that is no TOML raises: what is wrong with a setting stands in `findings`, and its default
+    holds, so that everything else can be looked at too.
+    """
     path = root / FILE
     try:
         source = path.read_text(encoding="utf-8")
@@ -147,11 +164,29 @@ def load(root: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         raise UsageError(f"{root} holds no {FILE}; `homing init DIR` makes a project") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FindingsError([_broken_toml(error)]) from error
-    reader = _Reader(source, _with_environment(raw, environ))
+    reader = _Reader(source, _with_environment(raw, environ), environ)
     settings = reader.settings(root)
-    if has_errors(settings.findings):
+    if strict and has_errors(settings.findings):
         raise FindingsError(settings.findings)
     return settings
+
+
+def place_of(known: Mapping[tuple[str, ...], Place], *path: str) -> Place | None:
+    """Return where a setting stands, else the section that it belongs to, else None."""
+    for end in range(len(path), 0, -1):
+        if path[:end] in known:
+            return known[path[:end]]
+    return None
+
+
+def setting_place(root: Path, *path: str) -> Span:
+    """Return where the value of a setting stands in a project's homing.toml, else its section, else the first line."""
+    try:
+        source = (root / FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return Span(FILE, 1, 1)
+    place = place_of(places(source, FILE), *path)
+    return place.value if place is not None else Span(FILE, 1, 1)
 
 
 def _broken_toml(error: Exception) -> Finding:
@@ -179,50 +214,54 @@ def _with_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[s
     return merged
 
 
+_RATE = re.compile(r"\s*[1-9]\d{0,8}\s*(?:/|per)\s*(?:[1-9]\d{0,5})?\s*[smhd]\s*", re.IGNORECASE)
+_ALLOWED = re.compile(r"[^@\s]*@[^@\s]+")
 _LISTS = {"allow", "caps", "exclude", "soft_opt_in", "trusted_proxies"}
 
 
 class _Reader:
     """Turns the raw tables into settings, collecting findings with their lines."""
 
-    def __init__(self, source: str, raw: Mapping[str, Any]) -> None:
-        self.source, self.raw = source.splitlines(), raw
+    def __init__(self, source: str, raw: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+        self.places, self.raw, self.environ = places(source, FILE), raw, environ
         self.findings: list[Finding] = []
 
-    def span(self, section: str, key: str = "") -> Span:
-        inside = not section
-        for number, line in enumerate(self.source, 1):
-            header = re.match(r"\s*\[\s*([\w.\-]+)\s*\]", line)
-            if header:
-                inside = header[1] == section or header[1].startswith(section + ".")
-                if inside and not key:
-                    return Span(FILE, number, line.index("[") + 1, len(line.strip()))
-            elif inside and key and re.match(rf'\s*"?{re.escape(key)}"?\s*[=.]', line):
-                return Span(FILE, number, len(line) - len(line.lstrip()) + 1, len(key))
-        return Span(FILE, 1, 1)
-
-    def add(self, code: str, message: str, section: str, key: str = "", **more: Any) -> None:
+    def add(self, code: str, message: str, *path: str, key: bool = False, **more: Any) -> None:
+        """Tell what is wrong with a setting, at its value (or its key); a variable that overrides it is named."""
         severity = more.pop("severity", "error")
-        self.findings.append(Finding(code, severity, message, self.span(section, key), **more))
+        variable = "HOMING_" + "_".join(path[:2]).upper()
+        if len(path) > 1 and variable in self.environ:
+            message, place = f"{message} (it comes from {variable} in the environment)", None
+        else:
+            place = place_of(self.places, *path)
+        span = Span(FILE, 1, 1) if place is None else place.key if key else place.value
+        self.findings.append(Finding(code, severity, message, span, **more))
 
     def table(self, section: str) -> dict[str, Any]:
         value = self.raw.get(section, {})
         if not isinstance(value, dict):
-            self.add("S102", f"[{section}] is a section with keys", section)
+            self.add(
+                "S102",
+                f"[{section}] is a section with keys",
+                section,
+                help=f"write [{section}] on a line of its own",
+            )
             return {}
         return value
 
     def text(self, section: str, key: str, default: str) -> str:
         value = self.table(section).get(key, default)
         if not isinstance(value, str):
-            self.add("S102", f"{key} in [{section}] is text in quotes", section, key)
+            self.add("S102", f"{key} in [{section}] is text", section, key, help=f'write {key} = "…"')
             return default
         return value
 
     def texts(self, section: str, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
         value = self.table(section).get(key, list(default))
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            self.add("S102", f"{key} in [{section}] is a list of texts", section, key)
+            self.add(
+                "S102", f"{key} in [{section}] is a list of texts", section, key, help=f'write {key} = ["…"]'
+            )
             return default
         return tuple(value)
 
@@ -232,7 +271,7 @@ class _Reader:
         try:
             return read(self.table(section)[key])
         except (ValueError, ArithmeticError, TypeError, AttributeError) as error:
-            self.add("S103", str(error), section, key)
+            self.add("S103", str(error), section, key, help="`homing explain S103` shows how it is written")
             return default
 
     def settings(self, root: Path) -> Settings:
@@ -263,7 +302,7 @@ class _Reader:
             policy=self._policy(),
             webhooks={key: str(value) for key, value in self.table("webhooks").items()},
             recommend=self.table("recommend"),
-            findings=tuple(self.findings),
+            findings=tuple(dict.fromkeys(self.findings)),
         )
 
     def _unknown_keys(self) -> None:
@@ -273,13 +312,33 @@ class _Reader:
                     "S104",
                     f"[{section}] is no section that Homing knows",
                     section,
-                    help=did_you_mean(section, SECTIONS),
+                    key=True,
+                    effect="nothing in it has any effect",
+                    help=did_you_mean(section, SECTIONS) or f"known: {', '.join(SECTIONS)}",
+                    fixable=bool(did_you_mean(section, SECTIONS)),
                 )
             elif SECTIONS[section] and isinstance(value, dict) and section != "shop":
                 for key in value:
                     if key not in SECTIONS[section]:
-                        hint = did_you_mean(key, SECTIONS[section])
-                        self.add("S104", f'"{key}" is no key of [{section}]', section, key, help=hint)
+                        self._unknown(key, SECTIONS[section], section)
+            if section == "senders" and isinstance(value, dict):
+                for name, sender in value.items():
+                    self._unknown_within(sender, SECTIONS["sender"], section, name)
+            if section == "delivery" and isinstance(value, dict):
+                for name, known in OPTIONS.items():
+                    self._unknown_within(value.get(name), known, section, name)
+
+    def _unknown_within(self, table: object, known: tuple[str, ...], *section: str) -> None:
+        for key in table if isinstance(table, dict) else ():
+            if key not in known:
+                self._unknown(key, known, *section)
+
+    def _unknown(self, key: str, known: tuple[str, ...], *section: str) -> None:
+        hint = did_you_mean(key, known)
+        self.add(
+            "S104", f'"{key}" is no key of [{".".join(section)}]', *section, key, key=True, fixable=bool(hint),
+            effect="it has no effect; what was meant keeps its default", help=hint or f"known: {', '.join(known)}",
+        )  # fmt: skip
 
     def _shop(self) -> Shop:
         known = {item.name for item in fields(Shop)} - {"extra"}
@@ -301,8 +360,8 @@ class _Reader:
             if near:
                 effect = f"templates find it as shop.{key}; {near[0]} keeps its default"
                 hint = f'did you mean "{near[0]}"?'
-                self.add("S104", f'"{key}" is no key of [shop] that Homing uses', "shop", key, severity="warning",
-                         effect=effect, help=hint)  # fmt: skip
+                self.add("S104", f'"{key}" is no key of [shop] that Homing uses', "shop", key, key=True,
+                         severity="warning", effect=effect, help=hint, fixable=True)  # fmt: skip
         return Shop(**values, extra=extra)
 
     def _delivery(self) -> Delivery:
@@ -313,11 +372,24 @@ class _Reader:
                 f'mode is "sandbox" or "live", not "{mode}"',
                 "delivery",
                 "mode",
-                help=did_you_mean(mode, ["sandbox", "live"]),
+                help=did_you_mean(mode, ["sandbox", "live"]) or 'write "sandbox" or "live"',
+                fixable=bool(did_you_mean(mode, ["sandbox", "live"])),
             )
         provider = self.text("delivery", "provider", "mailbox")
         options = self.table("delivery").get(provider, {})
         rate = self.text("delivery", "rate", "20/s")
+        if not _RATE.fullmatch(rate):
+            self.add(
+                "S103",
+                f'"{rate}" is not a rate such as 20/s',
+                "delivery",
+                "rate",
+                help='write "20/s" or "500/h"',
+            )
+        for number, entry in enumerate(self.texts("delivery", "allow", ())):
+            if not _ALLOWED.fullmatch(entry):
+                self.add("S103", f'"{entry}" is neither an address nor an @domain', "delivery", "allow", str(number),
+                         severity="warning", effect="it lets nobody through", help='write "me@shop.test" or "@shop.test"')  # fmt: skip
         return Delivery(
             "live" if mode == "live" else "sandbox", provider, self.texts("delivery", "allow", ()), rate,
             options if isinstance(options, dict) else {},
@@ -327,13 +399,22 @@ class _Reader:
         default = Policy()
         return Policy(
             quiet_hours=self.parsed("policy", "quiet_hours", QuietHours.parse, default.quiet_hours),
-            caps=self.parsed(
-                "policy", "caps", lambda caps: tuple(Cap.parse(cap) for cap in caps), default.caps
-            ),
+            caps=self._caps(default.caps),
             max_lateness=self.parsed("policy", "max_lateness", Duration.parse, default.max_lateness),
             global_holdout=self.parsed("policy", "global_holdout", percent, default.global_holdout),
             exclude=self.texts("policy", "exclude", ()),
         )
+
+    def _caps(self, default: tuple[Cap, ...]) -> tuple[Cap, ...]:
+        if "caps" not in self.table("policy"):
+            return default
+        caps: list[Cap] = []
+        for number, text in enumerate(self.texts("policy", "caps", ())):
+            try:
+                caps.append(Cap.parse(text))
+            except (ValueError, ArithmeticError) as error:
+                self.add("S103", str(error), "policy", "caps", str(number), help='write "1 per 16h"')
+        return tuple(caps)
 
 
 def percent(text: object) -> Decimal:

@@ -60,6 +60,12 @@ class Session:
         return self._settings
 
     @property
+    def lenient_settings(self) -> Settings:
+        """The settings with what is wrong in them among their findings, for commands that look at everything."""
+        root = settings_module.find_project(Path.cwd()) if self.project is None else self.project.resolve()
+        return settings_module.load(root, strict=False)
+
+    @property
     def database(self) -> Database:
         """The open database, its schema made on first use and refused when it is behind."""
         if self._database is None:

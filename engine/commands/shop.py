@@ -42,7 +42,7 @@ def register(group: click.Group) -> None:
     def validate_(session: Session, paths: tuple[Path, ...], form: str, fix: bool) -> int:
         """Check everything that can be known without customers."""
         session.as_json = session.as_json or form == "json"
-        settings = session.settings
+        settings = session.lenient_settings
         findings = validate(settings.root, settings, paths or None, lint=lint_project)
         if fix:
             for path, text in fixes(settings.root, findings).items():

@@ -133,6 +133,18 @@ def _new_id(finding: Finding, lines: Sequence[str]) -> Iterable[Edit]:
     return ()
 
 
+def _setting(finding: Finding, lines: Sequence[str]) -> Iterable[Edit]:
+    """Write the section or key that was meant; a header keeps its brackets."""
+    match = re.fullmatch(r'did you mean "([^"]+)"\?', finding.help)
+    old = _written(finding.span, lines)
+    header = re.fullmatch(r"(\[\s*)([\w-]+)(\s*\])", old)
+    if match is None or (old.startswith("[") and header is None):
+        return ()
+    if header is not None:
+        return (Edit(finding.span.line, finding.span.column + len(header[1]), len(header[2]), match[1]),)
+    return _replace(finding.span, lines, match[1])
+
+
 _EXIT = "{did: order_placed}"
 
 
@@ -190,4 +202,6 @@ FIXERS: Mapping[str, Fixer] = {
     "F105": _better,
     "F109": _new_id,
     "F204": _exit_on_purchase,
+    "S104": _setting,
+    "S106": _setting,
 }

@@ -18,7 +18,7 @@ from engine.flows.conditions import Clause, InSegment, walk
 from engine.flows.model import Offer
 from engine.flows.nodes import Items, Node, Scalar, Table
 from engine.flows.reading import NAME
-from engine.settings import FILE, Settings
+from engine.settings import Settings, setting_place
 
 Segments = Mapping[str, tuple[Clause, ...]]
 Tell = Callable[[Span, str, Iterable[str]], Finding]
@@ -100,9 +100,10 @@ class Names:
         """Tell unknown segments within segments, and circles; those of `[policy] exclude` too."""
         for entry in node if isinstance(node, Table) else ():
             self._conditions(entry.value)
-        for name in self.settings.policy.exclude:
+        for number, name in enumerate(self.settings.policy.exclude):
             if name not in self.segments:
-                self.findings.append(problems.unknown_segment(Span(FILE, 1, 1), name, self.segments))
+                place = setting_place(self.root, "policy", "exclude", str(number))
+                self.findings.append(problems.unknown_segment(place, name, self.segments))
         circle = circle_in({name: segment_names(found) for name, found in self.segments.items()})
         if circle and isinstance(node, Table):
             self.findings.append(problems.circle_of_segments(node.key_span(circle[0]), circle))

@@ -32,7 +32,7 @@ def test_the_ci_example_is_yaml_that_validates_and_tests_the_project(tmp_path: P
     for run in runs[1:]:
         arguments = run.split()[1:]
         command = main.commands[arguments[0]]
-        assert command.make_context(arguments[0], arguments[1:], resilient_parsing=False)
+        assert command.make_context(arguments[0], arguments[1:]).params
 
 
 def test_a_project_is_never_overwritten(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from engine.flows.model import (
 from engine.flows.nodes import Table
 from engine.flows.rules.registry import Look, flow_rule, place_of, project_rule, told
 from engine.flows.rules.shape import lists_of
-from engine.settings import FILE, Cap
+from engine.settings import Cap
+from engine.settings import setting_place as settings_place
 
 _PROVIDERS = ("mailbox", "smtp", "sendgrid")
 _FREE_MAIL = frozenset(
@@ -316,19 +317,7 @@ def too_late_by_morning(look: Look) -> Iterator[Finding]:
 
 def setting_place(project: Project, section: str, key: str = "") -> Span:
     """Return where a setting stands in homing.toml, else its section, else the first line."""
-    try:
-        lines = (project.root / FILE).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return Span(FILE)
-    inside, head = False, Span(FILE, 1, 1)
-    for number, line in enumerate(lines, 1):
-        header = re.match(r"\s*\[\s*([\w.\-]+)\s*\]", line)
-        if header:
-            inside = header[1] == section
-            head = Span(FILE, number, line.index("[") + 1, len(header[0].strip())) if inside else head
-        elif inside and key and re.match(rf"\s*{re.escape(key)}\s*=", line):
-            return Span(FILE, number, len(line) - len(line.lstrip()) + 1, len(line.split("#")[0].strip()))
-    return head
+    return settings_place(project.root, *section.split("."), *([key] if key else []))
 
 
 def _sends_marketing(project: Project) -> bool:
