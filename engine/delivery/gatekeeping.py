@@ -25,13 +25,21 @@ from engine.journeys.versions import programs
 from engine.outbox.ledger import COUNTED
 from engine.policy.consent import granted_topics, suppressed_kinds
 from engine.policy.gate import Allow, Handed, Question, Verdict, judge
+from engine.policy.wishes import FREQUENCY, NO_WISH, PAUSED_UNTIL, Wish, wish_of
+from engine.settings import Cap
 from engine.store.dialect import within
 from engine.store.tables import customers, messages
 from engine.store.types import Instant
 
 # Always in this order, so that two workers never wait for each other.
 _LOCK = (
-    select(customers.c.id, customers.c.zone, customers.c.erased_at)
+    select(
+        customers.c.id,
+        customers.c.zone,
+        customers.c.erased_at,
+        customers.c.properties[FREQUENCY].as_string(),
+        customers.c.properties[PAUSED_UNTIL].as_string(),
+    )
     .where(within(customers.c.id, "ids"))
     .order_by(customers.c.id)
     .with_for_update()
@@ -56,12 +64,12 @@ def verdicts(connection: Connection, group: Sequence[Claimed], at: Round) -> lis
     people = _locked(connection, ids)
     granted = granted_topics(connection, ids, {m.topic for m in group if m.topic}, at.settings.soft_opt_in)
     suppressed = suppressed_kinds(connection, ids)
-    handed = _handed(connection, ids, group, at)
+    handed = _handed(connection, ids, group, at, {cap for *_, wish in people.values() for cap in wish.caps})
     found = programs(connection, [message.version for message in group])
     clauses = _clauses(connection, group, found, at)
     result: list[Verdict] = []
     for message, (exit_clause, false_clause) in zip(group, clauses, strict=True):
-        zone, erased = people.get(message.customer_id, (None, True))
+        zone, erased, wish = people.get(message.customer_id, (None, True, NO_WISH))
         flow = found[message.version].flow
         question = Question(
             kind=flow.kind,
@@ -73,7 +81,8 @@ def verdicts(connection: Connection, group: Sequence[Claimed], at: Round) -> lis
             exit_clause=exit_clause,
             false_clause=false_clause,
             quiet_hours=at.rules(flow).quiet_hours,
-            caps=at.caps(flow) if message.channel == "email" else (),
+            caps=(*at.caps(flow), *wish.caps) if message.channel == "email" else (),
+            paused_until=wish.paused_until,
             when_capped=flow.policy.when_capped,
             handed=handed[message.customer_id],
         )
@@ -84,13 +93,16 @@ def verdicts(connection: Connection, group: Sequence[Claimed], at: Round) -> lis
     return result
 
 
-def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str | None, bool]]:
+def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str | None, bool, Wish]]:
     rows = connection.execute(_LOCK, {"ids": ids})
-    return {customer_id: (zone, erased_at is not None) for customer_id, zone, erased_at in rows}
+    return {
+        customer_id: (zone, erased_at is not None, wish_of(frequency, paused_until))
+        for customer_id, zone, erased_at, frequency, paused_until in rows
+    }
 
 
 def _handed(
-    connection: Connection, ids: Sequence[int], group: Sequence[Claimed], at: Round
+    connection: Connection, ids: Sequence[int], group: Sequence[Claimed], at: Round, wished: set[Cap]
 ) -> dict[int, list[Handed]]:
     """Return the marketing mails that caps count, oldest first, as far back as the longest cap looks."""
     found: dict[int, list[Handed]] = defaultdict(list)
@@ -98,7 +110,7 @@ def _handed(
         cap
         for program in programs(connection, [m.version for m in group]).values()
         for cap in at.caps(program.flow)
-    }
+    } | wished
     if not caps:
         return found
     longest: datetime = min(at.now - cap.per.approximate - cap.per.approximate / 10 for cap in caps)

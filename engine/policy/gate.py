@@ -58,6 +58,7 @@ class Question:
     due_at: datetime
     expires_at: datetime
     consented: bool = True
+    paused_until: datetime | None = None
     suppressed: bool = False
     exit_clause: str | None = None
     false_clause: str | None = None
@@ -73,6 +74,8 @@ def judge(question: Question, now: datetime) -> Verdict:
         return Drop("suppressed")
     if question.kind == "marketing" and not question.consented:
         return Drop("no_consent")
+    if question.kind == "marketing" and question.paused_until is not None and now < question.paused_until:
+        return Drop("paused_by_customer")
     if question.exit_clause is not None:
         return Drop(f"exited: {question.exit_clause}")
     if now > question.expires_at:
