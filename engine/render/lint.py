@@ -33,7 +33,7 @@ from engine.flows.model import (
     Send,
     WaitUntil,
 )
-from engine.render import mjml, problems, structure
+from engine.render import looks, mjml, problems, structure
 from engine.render.context import RenderContext
 from engine.render.environment import MailEnvironment
 from engine.render.errors import RenderError
@@ -79,7 +79,7 @@ def lint(
         missing = problems.no_default(Span(f"templates/{template_name}.mjml"), template_name)
         findings[missing.code, missing.span, missing.message] = missing
     for path in paths:
-        for finding in _lint_copy(library, path, contexts, kind):
+        for finding in (*_lint_copy(library, path, contexts, kind), *_lacking(library, path)):
             findings.setdefault((finding.code, finding.span, finding.message), finding)  # told for one sample
     return sorted(findings.values(), key=lambda finding: (finding.span, finding.code))
 
@@ -102,24 +102,75 @@ def lint_project(root: Path, settings: Settings) -> list[Finding]:
                 told = check_line(library, step.subject, step.span, own)
                 findings.update({(finding.code, finding.span, finding.message): finding for finding in told})
     for name, uses in _uses(library, flows).items():
-        for kind, without in sorted(uses, key=str):
+        for kind, without, maybe in sorted(uses, key=str):
             contexts = sample_contexts(
                 library, name, shop=_shop(settings), brand=settings.brand, without=without
             )
-            for finding in lint(library, name, contexts, kind=kind):
+            for finding in (
+                *lint(library, name, contexts, kind=kind),
+                *_unsure(library, name, own, without, maybe),
+            ):
                 findings.setdefault((finding.code, finding.span, finding.message), finding)
     return sorted(findings.values(), key=lambda finding: (finding.span, finding.code))
 
 
-def _uses(library: TemplateLibrary, flows: Iterable[Flow]) -> dict[str, set[tuple[str, frozenset[str]]]]:
-    """Return for each template the ways in which flows send it: the flow's kind and what it lacks."""
-    uses: dict[str, set[tuple[str, frozenset[str]]]] = {name: set() for name in library.names()}
+_Use = tuple[str, frozenset[str], frozenset[str]]
+
+
+def _unsure(
+    library: TemplateLibrary,
+    name: str,
+    own: Mapping[str, Mapping[str, Any]],
+    without: frozenset[str],
+    maybe: frozenset[str],
+) -> Iterator[Finding]:
+    """Yield what cannot be made for somebody whose trigger told none of what it may tell."""
+    usual = personas()[0]
+    for path in library.paths(name) if maybe else ():
+        folder = split_path(path)[0]
+        variant = Variant(library.parse(path), folder, library.chain(folder) if folder else (DEFAULT,))
+        failed = [
+            _error_of(
+                library,
+                variant,
+                sample_context(usual, **own, recommend=_blocks_of(library, name), without=missing),
+                usual.name,
+            )
+            for missing in (without, without | maybe)
+        ]
+        if failed[0] is None and failed[1] is not None:
+            yield problems.may_be_missing(failed[1].span, failed[1].message, maybe)
+
+
+def _error_of(
+    library: TemplateLibrary, variant: Variant, context: RenderContext, persona: str
+) -> Finding | None:
+    try:
+        sample = _Sample(library, variant, context, persona, "transactional")
+        sample.document(
+            _MARKED.setdefault(library, {}).setdefault(
+                variant.chain, MarkedEnvironment(library, variant.chain)
+            )
+        )
+    except RenderError as error:
+        return sample.failed(error)
+    return None
+
+
+def _blocks_of(library: TemplateLibrary, name: str) -> list[str]:
+    return sorted({block.name for path in library.paths(name) for block in library.parse(path).recommend})
+
+
+def _uses(library: TemplateLibrary, flows: Iterable[Flow]) -> dict[str, set[_Use]]:
+    """Return for each template the ways in which flows send it: the flow's kind, what it lacks, and what it may lack."""
+    uses: dict[str, set[_Use]] = {name: set() for name in library.names()}
     for flow in flows:
         for step in flow.all_steps():
             for name in step.templates if isinstance(step, Send) else ():
                 if name in uses and isinstance(step, Send):
-                    uses[name].add((flow.kind, missing_names(flow, step)))
-    return {name: found or {("marketing", frozenset())} for name, found in uses.items()}
+                    missing = missing_names(flow, step)
+                    uses[name].add((flow.kind, missing, unsure_names(flow) - missing))
+    return {name: found or {("marketing", frozenset(), frozenset())} for name, found in uses.items()}
 
 
 def _shop(settings: Settings) -> dict[str, Any]:
@@ -138,10 +189,10 @@ def sample_contexts(
     without: frozenset[str] = frozenset(),
 ) -> dict[str, RenderContext]:
     """Return a context for each sample customer, with every recommend block of the template filled."""
-    blocks = {block.name for path in library.paths(template_name) for block in library.parse(path).recommend}
+    blocks = _blocks_of(library, template_name)
     return {
         persona.name: sample_context(
-            persona, shop=shop, brand=brand, flow=flow, recommend=sorted(blocks), without=without
+            persona, shop=shop, brand=brand, flow=flow, recommend=blocks, without=without
         )
         for persona in personas()
     }
@@ -157,6 +208,26 @@ def missing_names(flow: Flow, send: Send) -> frozenset[str]:
     if not any(isinstance(step, WaitUntil) and step.answer for step in flow.all_steps()):
         missing.add("answer")
     return frozenset(missing)
+
+
+def unsure_names(flow: Flow) -> frozenset[str]:
+    """Return the names that an entry by this flow's triggers may have and may lack, since its facts are the shop's own."""
+    return frozenset().union(*(_may_lack(trigger) for trigger in flow.triggers))
+
+
+def _may_lack(trigger: object) -> frozenset[str]:
+    if not isinstance(trigger, EventTrigger | LapsedTrigger):
+        return frozenset()
+    sure = {"cart": {"cart"}, "order": {"order"}}.get(trigger.event.split("_")[0], set())
+    if trigger.event in (
+        "product_viewed",
+        "wishlist_added",
+        "wishlist_removed",
+        "stock_alert_requested",
+        "review_submitted",
+    ):
+        sure = {"product"}
+    return _had(trigger) - sure
 
 
 def _had(trigger: object) -> frozenset[str]:
@@ -195,6 +266,27 @@ def _lint_copy(
     marked = _MARKED.setdefault(library, {}).setdefault(chain, MarkedEnvironment(library, chain))
     for persona, context in contexts.items():
         yield from _sample(_Sample(library, Variant(template, folder, chain), context, persona, kind), marked)
+
+
+_PARTS: Mapping[str, re.Pattern[str]] = {
+    "block {name}": re.compile(r"\{%[-+]?\s*block\s+(\w+)"),
+    "blocks.{name}": re.compile(r"\bblocks\.(\w+)\s*\("),
+    "links.{name}": re.compile(r"\blinks\.(\w+)"),
+}
+
+
+def _lacking(library: TemplateLibrary, path: str) -> Iterator[Finding]:
+    """Yield each part of the default that a copy in a language neither has nor names."""
+    folder, name = split_path(path)
+    default = join_path(DEFAULT, name)
+    if folder == DEFAULT or default not in library.sources:
+        return
+    ours, theirs = library.sources[path], library.sources[default]
+    for words, pattern in _PARTS.items():
+        for part in dict.fromkeys(pattern.findall(theirs)):
+            if not re.search(rf"\b{re.escape(part)}\b", ours):
+                what = words.format(name=part)
+                yield problems.copy_lacks(Span(f"templates/{path}", 1, 1), what, f"templates/{default}")
 
 
 def _own_fields(contexts: Iterable[RenderContext]) -> dict[str, Collection[str]]:
@@ -254,6 +346,7 @@ def _sample(sample: _Sample, marked: MarkedEnvironment) -> Iterator[Finding]:
         return
     found = structure.check(document)
     yield from found
+    yield from looks.check(document)
     try:
         compiled = mjml.compile(structure.unmarked(document))
     except RenderError as error:
@@ -272,6 +365,12 @@ def _result(sample: _Sample, compiled: str) -> Iterator[Finding]:
         yield problems.no_subject(span)
     elif len(subject) > MAX_SUBJECT and sample.persona != "sixty":
         yield problems.long_subject(span, len(subject), sample.persona)
+    for name in ("subject", "preheader"):
+        other = looks.left_over(sample.prepared.values[name])
+        if other is not None:
+            own = sample.variant.template.subject if name == "subject" else sample.variant.template.preheader
+            place = Span(sample.top.file, own.line, own.column, max(len(own.source), 1))
+            yield problems.merge_tag(place, other)
     size = len(compiled.encode())
     if size > MAX_SIZE:
         yield problems.too_large(sample.top, size, sample.persona)

@@ -330,3 +330,107 @@ def no_postal_address(span: Span) -> Finding:
         "T406", "warning", "this marketing mail does not show the shop's postal address", span,
         help="add {{ blocks.footer() }} or {{ shop.postal_address }}",
     )  # fmt: skip
+
+
+@page("T407", "low-contrast", "warning")
+def low_contrast(span: Span, found: float, wanted: float) -> Finding:
+    """Words stand out too little from what is behind them.
+
+    A contrast of 4.5 is what people with weak sight, and everybody in the sun, need (WCAG 2.2, 1.4.3); 3 for large type
+    of 24 px, or bold of 19 px. Only colours that stand in attributes and inline styles are looked at.
+
+    Before:
+
+        <mj-text color="#999999">See you soon</mj-text>
+
+    After:
+
+        <mj-text color="#595959">See you soon</mj-text>
+    """
+    return Finding(
+        "T407", "warning", f"the words here have a contrast of {found:.1f}, and need {wanted:g}", span,
+        effect="many people cannot read them", help="make the words darker or what is behind them lighter, or the other way round",
+    )  # fmt: skip
+
+
+@page("T408", "small-text", "warning")
+def small_text(span: Span, size: float) -> Finding:
+    """Words are smaller than 12 px.
+
+    On a phone they cannot be read without zooming; some clients enlarge them, and break the layout.
+
+    Before:
+
+        <mj-text font-size="10px">Terms apply</mj-text>
+
+    After:
+
+        <mj-text font-size="13px">Terms apply</mj-text>
+    """
+    return Finding(
+        "T408", "warning", f"these words are {size:g} px small", span,
+        effect="they cannot be read on a phone", help="use 13 px or more; 16 px for what matters",
+    )  # fmt: skip
+
+
+@page("T409", "merge-tag-of-another-mailer", "warning")
+def merge_tag(span: Span, words: str) -> Finding:
+    """A placeholder of another program was left in a mail, and would be read as it stands.
+
+    Names stand in double braces here, as in `{{ customer.first_name }}`.
+
+    Before:
+
+        subject: "*|FNAME|*, your cart is waiting"
+
+    After:
+
+        subject: "{{ customer.first_name or 'Hello' }}, your cart is waiting"
+    """
+    return Finding(
+        "T409", "warning", f'customers would read "{words}"', span,
+        effect="the mail looks like a form that nobody filled in", help="write the name in double braces: {{ customer.first_name }}",
+    )  # fmt: skip
+
+
+@page("T410", "copy-lacks-a-part", "warning")
+def copy_lacks(span: Span, what: str, default: str) -> Finding:
+    """A copy in another language lacks a part that the default has.
+
+    Customers of that language get less: no cart, no recommendations, no button. Where that is meant, say so in a comment
+    that names the part.
+
+    Before (`templates/ja/cart-reminder.mjml`, while the default calls `blocks.cart`):
+
+        {% block body %}{{ blocks.text("…") }}{% endblock %}
+
+    After:
+
+        {% block body %}{{ blocks.text("…") }}{{ blocks.cart(cart) }}{% endblock %}
+    """
+    return Finding(
+        "T410", "warning", f"this copy has no {what}, and {default} does", span,
+        effect="customers with this language get less than others", help=f"add {what}, or name it in a comment that says why not",
+    )  # fmt: skip
+
+
+@page("T209", "name-may-be-missing", "warning")
+def may_be_missing(span: Span, message: str, names: Iterable[str]) -> Finding:
+    """A template needs a cart, an order or a product that the trigger may come without.
+
+    An event of your own tells an order only where the shop sends its `order_id` along. Without it the mail cannot be
+    made for that customer, and is set aside with `template_error`.
+
+    Before (in a flow with `trigger: {event: survey_answered}`):
+
+        Your order {{ order.order_id }} …
+
+    After:
+
+        {% if order %}Your order {{ order.order_id }} …{% endif %}
+    """
+    missing = listed(sorted(names))
+    return Finding(
+        "T209", "warning", f"{message}, where the trigger tells no {missing}", span,
+        effect="such customers get no mail", help=f"write {{% if … %}} around it, or make sure that the fact tells its {missing}",
+    )  # fmt: skip
