@@ -1,0 +1,111 @@
+"""Commands of the web side: serve, and keys."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from engine.clock import SystemClock
+from engine.commands.session import Session, command
+from engine.errors import UsageError
+from engine.runtime.log_lines import start_logging
+from engine.store import meta
+from engine.web import keys
+
+
+def register(group: click.Group) -> None:
+    """Add these commands to `homing`."""
+    _register_serve(group)
+
+    @group.group("keys")
+    def keys_() -> None:
+        """Keys that shops send facts with, and the secret of the links in mails."""
+
+    _register_keys(keys_)
+
+
+def _register_serve(group: click.Group) -> None:
+    @command(group, "serve")
+    @click.option("--host", default="127.0.0.1", show_default=True)
+    @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+    @click.option("--workers", type=click.IntRange(1, 32), default=1, show_default=True, help="Processes.")
+    @click.option("--root-path", default="", help="The path that a proxy serves this under and takes away.")
+    def serve_(session: Session, host: str, port: int, workers: int, root_path: str) -> None:
+        """Answer the links in mails, shops' facts and providers' events, until SIGTERM."""
+        if session.now_text is not None:
+            raise UsageError(
+                "this command lives on real time, or where a virtual clock stands, and takes no --now"
+            )
+        # Imported here: the server takes 0.3 s to load, and no other command needs it.
+        from engine.web.serving import serve_all  # noqa: PLC0415
+        from engine.web.site import open_site  # noqa: PLC0415
+
+        start_logging(sys.stderr, as_json=session.as_json, verbosity=session.verbosity)
+        site = open_site(session.settings, session.database)
+        serve_all(site, host, port, workers=workers, root_path=root_path)
+
+
+def _register_keys(group: click.Group) -> None:
+    @command(group, "create")
+    @click.argument("name")
+    @click.option(
+        "--scope",
+        "scopes",
+        multiple=True,
+        type=click.Choice(keys.SCOPES),
+        help="What it may do (default: write).",
+    )
+    @click.option(
+        "--origin", "origins", multiple=True, help="A page's origin that may use it; without one any may."
+    )
+    def create(session: Session, name: str, scopes: tuple[str, ...], origins: tuple[str, ...]) -> None:
+        """Make a write key and show it, this once: it is kept as a hash."""
+        with session.database.write() as connection:
+            key = keys.create(
+                connection, name, scopes=scopes or ("write",), origins=origins, now=SystemClock().now()
+            )
+        if session.as_json:
+            session.document(
+                {"name": name, "key": key, "scopes": list(scopes or ("write",)), "origins": list(origins)}
+            )
+        elif session.verbosity < 0:
+            click.echo(key)
+        else:
+            session.say(f"{key}\nthis is shown once; `homing keys revoke {name}` ends it")
+
+    @command(group, "list")
+    def list_(session: Session) -> None:
+        """Show the keys: names, scopes, origins, since when, until when; never the keys."""
+        with session.database.read() as connection:
+            found = keys.listed(connection)
+        if session.as_json:
+            session.document(found)
+        for key in found:
+            ended = f", revoked {key['revoked_at']:%Y-%m-%d}" if key["revoked_at"] else ""
+            origins = f" from {', '.join(key['origins'])}" if key["origins"] else ""
+            session.say(
+                f"{key['name']}: {', '.join(key['scopes'])}{origins}, since {key['created_at']:%Y-%m-%d}{ended}"
+            )
+        if not found:
+            session.say("there are no keys; `homing keys create NAME` makes one")
+
+    @command(group, "revoke")
+    @click.argument("name")
+    def revoke(session: Session, name: str) -> None:
+        """End a key, within two seconds everywhere."""
+        with session.database.write() as connection:
+            keys.revoke(connection, name, SystemClock().now())
+        if session.as_json:
+            session.document({"revoked": name})
+        session.say(f"revoked {name}")
+
+    @command(group, "rotate")
+    def rotate(session: Session) -> None:
+        """Sign the links in mails with a new secret from now on; those already sent stay good."""
+        with session.database.write() as connection:
+            meta.rotate_link_secret(connection)
+            count = len(meta.link_secrets(connection))
+        if session.as_json:
+            session.document({"rotated": True, "secrets": count})
+        session.say(f"links are signed with a new secret; {count - 1} older ones still open theirs")

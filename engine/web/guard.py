@@ -1,0 +1,116 @@
+"""What stands before every request: a size, a time, a name, safe headers and one log line.
+
+Comes in: any ASGI request. Goes out: the application's answer with the headers of `SAFE` (unless the answer brought its
+own) and `X-Request-Id`. Promises: a body over the limit is answered 413 before it is read to its end, a slow one 408, and
+no log line holds an address, a token or a query: paths of links are cut to their first letter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from engine.clock import machine_seconds
+
+log = logging.getLogger("homing.web")
+LARGEST_BODY = 1024 * 1024
+BODY_SECONDS = 20.0
+SAFE = {
+    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self' https: data:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+    "x-robots-tag": "noindex, nofollow",
+}
+_TOKEN = re.compile(r"^/([a-z])/[^/]+")
+
+
+class Guard:
+    """Wraps the application; `largest` is the most bytes of a body, `seconds` the longest that sending it may take."""
+
+    def __init__(
+        self, app: ASGIApp, *, largest: int = LARGEST_BODY, seconds: float = BODY_SECONDS, https: bool = False
+    ) -> None:
+        self.app, self.largest, self.seconds = app, largest, seconds
+        safe = SAFE | ({"strict-transport-security": "max-age=31536000"} if https else {})
+        self.safe = {name.encode(): value.encode() for name, value in safe.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        name, started, status = secrets.token_hex(8), machine_seconds(), 500
+        scope.setdefault("state", {})["request_id"] = name
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = self._headers(message["headers"], name)
+            await send(message)
+
+        try:
+            if _told_length(scope) > self.largest:
+                await PlainTextResponse("the body is too large\n", 413, {"connection": "close"})(
+                    scope, receive, answer
+                )
+            else:
+                await self.app(scope, _Limited(receive, self.largest, self.seconds), answer)
+        finally:
+            told = {"request": name, "method": scope["method"], "path": cut(scope["path"]), "status": status}
+            told["ms"] = round((machine_seconds() - started) * 1000, 1)
+            log.log(logging.WARNING if status >= 500 else logging.DEBUG, "answered", extra={"told": told})
+
+    def _headers(self, headers: Any, name: str) -> list[tuple[bytes, bytes]]:
+        own = {key.lower() for key, _ in headers}
+        safe = [(key, value) for key, value in self.safe.items() if key not in own]
+        return [*headers, *safe, (b"x-request-id", name.encode())]
+
+
+class _Limited:
+    """Receives a body no longer and no larger than allowed; once it is whole, waits for as long as it likes."""
+
+    def __init__(self, receive: Receive, largest: int, seconds: float) -> None:
+        self.receive, self.left = receive, largest
+        self.until = machine_seconds() + seconds
+        self.whole = False
+
+    async def __call__(self) -> Message:
+        if self.whole:
+            return await self.receive()
+        try:
+            message = await asyncio.wait_for(self.receive(), max(self.until - machine_seconds(), 0.001))
+        except TimeoutError:
+            raise HTTPException(408) from None
+        if message["type"] == "http.request":
+            self.left -= len(message.get("body", b""))
+            self.whole = not message.get("more_body", False)
+            if self.left < 0:
+                raise HTTPException(413)
+        return message
+
+
+def _told_length(scope: Scope) -> int:
+    told = dict(scope["headers"]).get(b"content-length", b"0")
+    return int(told) if told.isdigit() else 0
+
+
+def cut(path: str) -> str:
+    """Return a path without the token in it.
+
+    >>> cut("/u/eyJhbGciOi")
+    '/u/…'
+    """
+    return _TOKEN.sub(r"/\1/…", path)

@@ -1,0 +1,151 @@
+"""`/a/TOKEN` and `/s/TOKEN`: an answer, and "not yet". GET shows a page with a button, POST records the event.
+
+A link scanner that opens every link answers nothing. The same link pressed twice is one event, whose newest content
+counts. A score or a number of stars may still be changed on the page; so may a word be added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from engine.errors import UsageError
+from engine.facts.fact import iso
+from engine.web.links.gone import gone
+from engine.web.links.reading import Reader, read
+from engine.web.paper import page, words_for
+from engine.web.site import Site
+from engine.web.telling import tell
+
+LONGEST_TEXT = 2_000
+
+
+def routes() -> list[Route]:
+    """Return the routes of answers and of snoozing."""
+    return [
+        Route("/a/{token}", _ask, methods=["GET"]),
+        Route("/a/{token}", _answer, methods=["POST"]),
+        Route("/s/{token}", _offer_rest, methods=["GET"]),
+        Route("/s/{token}", _snooze, methods=["POST"]),
+    ]
+
+
+async def _reader(request: Request, action: str) -> Reader | None:
+    site: Site = request.app.state.site
+
+    def look() -> Reader | None:
+        with site.database.read() as connection:
+            return read(connection, request.path_params["token"], action)
+
+    reader = await run_in_threadpool(look)
+    return reader if reader is not None and reader.known else None
+
+
+# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _ask(request: Request) -> Response:
+    reader = await _reader(request, "a")
+    if reader is None:
+        return gone(request)
+    facts = reader.token.facts
+    values = {"score": _whole(facts.get("score"), 0, 10), "rating": _whole(facts.get("rating"), 1, 5)}
+    return page(request, "answer", values, locale=reader.locale)
+
+
+async def _answer(request: Request) -> Response:
+    form = await request.form(max_files=0, max_fields=20)
+    reader = await _reader(request, "a")
+    if reader is None:
+        return gone(request)
+    await run_in_threadpool(_record, request.app.state.site, reader, answered(reader.token.facts, form))
+    t = words_for(request, reader.locale)
+    return page(
+        request,
+        "told",
+        {"heading": t["answered_title"], "words": t["answered"], "link": ""},
+        locale=reader.locale,
+    )
+
+
+def answered(facts: Mapping[str, Any], form: FormData) -> dict[str, Any]:
+    """Return the facts of an answer: what the link says, with what was changed or added on the page."""
+    told = dict(facts)
+    for name, least, most in (("score", 0, 10), ("rating", 1, 5)):
+        if _whole(told.get(name), least, most) is not None:
+            changed = _whole(form.get(name), least, most)
+            told[name] = _whole(told[name], least, most) if changed is None else changed
+    text = form.get("text")
+    if isinstance(text, str) and (words := " ".join(text.replace("\x00", " ").split())):
+        told["text"] = words[:LONGEST_TEXT]
+    return told
+
+
+def _whole(value: Any, least: int, most: int) -> int | None:
+    try:
+        number = int(str(value))
+    except ValueError:
+        return None
+    return number if least <= number <= most else None
+
+
+def _record(site: Site, reader: Reader, facts: Mapping[str, Any]) -> None:
+    now, token = site.now(), reader.token
+    about = ":".join(str(facts[name]) for name in ("survey", "order_id", "sku") if facts.get(name))
+    row = {
+        **facts, "id": f"link:{token.message_key}:{token.event}:{about}"[:200], "event": token.event,
+        "customer": reader.reference, "at": iso(now), "message": token.message_key,
+    }  # fmt: skip
+    with site.database.write() as connection:
+        tell(connection, site.settings, now, ("events", row))
+
+
+# ── not yet ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _offer_rest(request: Request) -> Response:
+    reader = await _reader(request, "s")
+    if reader is None:
+        return gone(request)
+    t, days = words_for(request, reader.locale), reader.token.days
+    values = {
+        "heading": t["snooze_title"],
+        "words": t["snooze_lead"].format(days=days),
+        "button": t["snooze_button"],
+    }
+    return page(request, "ask", values, locale=reader.locale)
+
+
+async def _snooze(request: Request) -> Response:
+    reader = await _reader(request, "s")
+    if reader is None:
+        return gone(request)
+    try:
+        await run_in_threadpool(_rest, request.app.state.site, reader)
+    except UsageError:
+        return gone(request)
+    t = words_for(request, reader.locale)
+    words = t["snoozed"].format(days=reader.token.days)
+    return page(
+        request, "told", {"heading": t["snoozed_title"], "words": words, "link": ""}, locale=reader.locale
+    )
+
+
+def _rest(site: Site, reader: Reader) -> None:
+    """Record when to remind again: of the product that the mail was about, else of the mail's subject."""
+    now, token = site.now(), reader.token
+    sku = reader.enrollment.get("sku")
+    row = {
+        "id": f"link:{token.message_key}:snooze:{token.days}", "event": "refill_answered" if sku else "reminder_snoozed",
+        "customer": reader.reference, "at": iso(now), "days": token.days, "message": token.message_key,
+        "flow": reader.message.get("flow"), "sku": sku, "order_id": reader.enrollment.get("order_id"),
+    }  # fmt: skip
+    told = {name: value for name, value in row.items() if value is not None}
+    with site.database.write() as connection:
+        tell(connection, site.settings, now, ("events", told))

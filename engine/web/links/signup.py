@@ -1,0 +1,222 @@
+"""`/signup` and `/c/TICKET`: a sign-up form with double opt-in.
+
+A shop posts the form from its own page, or links to ours. POST records a pending consent with the words that were shown
+and mails a link; pressing the button behind it grants. Who was already granted, erased or suppressed sees the same page
+and gets no mail: nobody can find out by this form who is a customer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, select
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from engine.clock import machine_seconds
+from engine.facts.customers import consent_standing, find_customer, record_consent
+from engine.facts.fact import iso
+from engine.facts.fields import normal_email
+from engine.store import meta
+from engine.store.tables import consent_state, customers
+from engine.web import letters, tickets
+from engine.web.links.gone import gone
+from engine.web.paper import language_of, page, words_for
+from engine.web.pressure import Pressure
+from engine.web.site import Site
+from engine.web.telling import tell
+from engine.web.words import WORDS
+
+CONFIRM = "confirm"
+VALID = timedelta(days=14)
+FORM = "sign-up form"
+CONFIRMED = "sign-up form, confirmed by mail"
+_by_place, _by_address = Pressure(20, 3600.0), Pressure(2, 3600.0)
+
+
+def routes() -> list[Route]:
+    """Return the routes of signing up."""
+    return [
+        Route("/signup", _show, methods=["GET"]),
+        Route("/signup", _take, methods=["POST"]),
+        Route("/c/{token}", _ask, methods=["GET"]),
+        Route("/c/{token}", _confirm, methods=["POST"]),
+    ]
+
+
+def _form(request: Request, told: Mapping[str, Any], problem: str = "", status: int = 200) -> Response:
+    site: Site = request.app.state.site
+    t = words_for(request, None)
+    chosen = [key for key in told.get("topics", ()) if key in site.settings.topics] or list(
+        site.settings.topics
+    )
+    values = {
+        "topics": list(site.settings.topics.items()), "chosen": chosen, "email": told.get("email", ""),
+        "first_name": told.get("first_name", ""), "problem": problem, "consent": consent_words(site, t, chosen),
+    }  # fmt: skip
+    return page(request, "signup", values, status=status)
+
+
+def consent_words(site: Site, t: Mapping[str, str], topics: Sequence[str]) -> str:
+    """Return the sentence that a customer agrees to."""
+    return t["signup_consent"].format(shop=site.settings.shop.name, topics=_titles(site, topics))
+
+
+def _titles(site: Site, topics: Sequence[str]) -> str:
+    return ", ".join(site.settings.topics.get(topic, topic) for topic in topics)
+
+
+async def _show(request: Request) -> Response:
+    return _form(request, {"topics": request.query_params.getlist("topic")})
+
+
+async def _take(request: Request) -> Response:
+    site: Site = request.app.state.site
+    form = await request.form(max_files=0, max_fields=50)
+    t = words_for(request, None)
+    topics = [key for key in site.settings.topics if key in form.getlist("topic")] or list(
+        site.settings.topics
+    )
+    told = {
+        "email": str(form.get("email") or "")[:254], "topics": topics,
+        "first_name": " ".join(str(form.get("first_name") or "").split())[:100],
+    }  # fmt: skip
+    address = normal_email(told["email"]) if "@" in str(told["email"]) else None
+    if address is None:
+        return _form(request, told, t["signup_bad_email"], 400)
+    if form.get("consent") != "1":
+        return _form(request, told, t["signup_tick"], 400)
+    place = request.client.host if request.client else ""
+    crowded = _by_place.wait(place, machine_seconds())
+    if crowded:
+        answer = gone(request, "refused_title", "failed", 429)
+        answer.headers["retry-after"] = str(int(crowded) + 1)
+        return answer
+    if not form.get("website"):  # a field that people do not see: who fills it in is a program
+        language = language_of(request, None)
+        await run_in_threadpool(_sign_up, site, address, told, language)
+    heading = {"heading": t["signup_sent_title"], "words": t["signup_sent"], "link": ""}
+    return page(request, "told", heading)
+
+
+def _sign_up(site: Site, address: str, told: Mapping[str, Any], language: str) -> None:
+    now, t = site.now(), WORDS[language]
+    if _by_address.wait(address, machine_seconds()):
+        return
+    with site.database.write() as connection:
+        secret = meta.link_secrets(connection)[0]
+        if not letters.may_write(connection, address):
+            return
+        customer_id = _pending(connection, site, address, told, language)
+    if customer_id is None:
+        return
+    ticket = tickets.Ticket(CONFIRM, customer_id, int((now + VALID).timestamp()), tuple(told["topics"]))
+    names = {"shop": site.settings.shop.name, "topics": _titles(site, told["topics"])}
+    link = f"{site.settings.link_base}/c/{tickets.write(secret, ticket)}"
+    letters.send(
+        site,
+        address,
+        letters.Letter(
+            t["confirm_subject"].format(**names), t["confirm_text"].format(**names), t["confirm_button"], link,
+            t["confirm_ignore"], language,
+        ),
+    )  # fmt: skip
+
+
+def _pending(
+    connection: Connection, site: Site, address: str, told: Mapping[str, Any], language: str
+) -> int | None:
+    """Record what was asked for; return the customer, or None where everything is granted already."""
+    now, known = site.now(), find_customer(connection, address)
+    wording = consent_words(site, WORDS[language], told["topics"])
+    if known is None:
+        row = {"email": address, "locale": language, "updated_at": iso(now)}
+        row |= {"first_name": told["first_name"]} if told["first_name"] else {}
+        tell(connection, site.settings, now, ("customers", row))
+        known = find_customer(connection, address)
+    if known is None:
+        return None
+    standing = consent_standing(connection, known)
+    asked = [topic for topic in told["topics"] if standing.get(topic, standing.get("all")) != "granted"]
+    for topic in asked:
+        record_consent(connection, known, topic, "pending", now=now, source=FORM, wording=wording)
+    return known if asked else None
+
+
+async def _read(request: Request) -> tuple[tickets.Ticket | None, Response | None]:
+    site: Site = request.app.state.site
+
+    def look() -> tickets.Ticket | None:
+        with site.database.read() as connection:
+            return tickets.read(meta.link_secrets(connection), request.path_params["token"], CONFIRM)
+
+    ticket = await run_in_threadpool(look)
+    if ticket is None:
+        return None, gone(request)
+    return ticket, gone(request, "late_title", "late", 410) if tickets.is_late(ticket, site.now()) else None
+
+
+async def _ask(request: Request) -> Response:
+    ticket, refusal = await _read(request)
+    if ticket is None or refusal is not None:
+        return refusal or gone(request)
+    site: Site = request.app.state.site
+    t = words_for(request, None)
+    words = t["confirm_lead"].format(shop=site.settings.shop.name, topics=_titles(site, ticket.words))
+    return page(
+        request, "ask", {"heading": t["confirm_title"], "words": words, "button": t["confirm_button"]}
+    )
+
+
+async def _confirm(request: Request) -> Response:
+    ticket, refusal = await _read(request)
+    if ticket is None or refusal is not None:
+        return refusal or gone(request)
+    t = words_for(request, None)
+    done = await run_in_threadpool(_grant, request.app.state.site, ticket, language_of(request, None))
+    if not done:
+        return gone(request)
+    return page(request, "told", {"heading": t["confirmed_title"], "words": t["confirmed"], "link": ""})
+
+
+def _grant(site: Site, ticket: tickets.Ticket, language: str) -> bool:
+    """Grant what was asked for; a person who withdrew since then is not brought back by an old mail."""
+    with site.database.write() as connection:
+        if not _is_there(connection, ticket.customer_id):
+            return False
+        standing = consent_standing(connection, ticket.customer_id)
+        wording = consent_words(site, WORDS[language], ticket.words)
+        for topic in ticket.words:
+            if standing.get(topic) != "granted" and _asked_since(connection, ticket, topic):
+                record_consent(
+                    connection,
+                    ticket.customer_id,
+                    topic,
+                    "granted",
+                    now=site.now(),
+                    source=CONFIRMED,
+                    wording=wording,
+                )
+    return True
+
+
+def _is_there(connection: Connection, customer_id: int) -> bool:
+    found = select(customers.c.id).where(customers.c.id == customer_id, customers.c.erased_at.is_(None))
+    return connection.execute(found).first() is not None
+
+
+def _asked_since(connection: Connection, ticket: tickets.Ticket, topic: str) -> bool:
+    """Return whether the newest pending word on a topic is younger than its withdrawal."""
+    table = consent_state.c
+    rows = connection.execute(
+        select(table.topic, table.pending_at, table.withdrawn_at).where(
+            table.customer_id == ticket.customer_id, table.topic.in_([topic, "all"])
+        )
+    ).all()
+    pending = max((row.pending_at for row in rows if row.pending_at), default=None)
+    withdrawn = max((row.withdrawn_at for row in rows if row.withdrawn_at), default=None)
+    return pending is not None and (withdrawn is None or pending > withdrawn)

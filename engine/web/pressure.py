@@ -1,0 +1,38 @@
+"""How often somebody may ask: a count for each key in a stretch of time, kept in this process.
+
+Comes in: a key (an address of the network, a hash of an email) and the machine's seconds. Goes out: how long to wait, 0
+where it may go on. Memory is bounded: the oldest keys are forgotten.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+
+
+class Pressure:
+    """At most `count` per key in `seconds`; remembers `most` keys."""
+
+    def __init__(self, count: float, seconds: float, most: int = 10_000) -> None:
+        self.count, self.seconds, self.most = count, seconds, most
+        self._level: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = Lock()
+
+    def wait(self, key: str, now: float, weight: float = 1.0) -> float:
+        """Count one asking and return 0, or return the seconds to wait, uncounted.
+
+        >>> pressure = Pressure(2, 10.0)
+        >>> [pressure.wait("a", 0.0), pressure.wait("a", 0.0), pressure.wait("a", 0.0), pressure.wait("b", 0.0)]
+        [0.0, 0.0, 5.0, 0.0]
+        """
+        with self._lock:
+            level, at = self._level.pop(key, (0.0, now))
+            leak = self.count / self.seconds
+            level = max(0.0, level - (now - at) * leak)
+            over = 0.0 if level == 0.0 else level + weight - self.count
+            if over <= 0:
+                level += weight
+            self._level[key] = (level, now)
+            while len(self._level) > self.most:
+                self._level.popitem(last=False)
+        return max(0.0, over / leak)

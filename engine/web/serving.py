@@ -1,0 +1,72 @@
+"""Running the application: uvicorn, behind a proxy or not, in one process or several.
+
+Comes in: a site and where to listen. Goes out: a server that ends on SIGTERM when every request that began is answered,
+within `STOP_SECONDS`. Forwarded headers are believed from `[web] trusted_proxies` only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from engine import settings as settings_module
+from engine.store.database import connect
+from engine.web.app import create_app
+from engine.web.guard import Guard
+from engine.web.site import Site, open_site
+
+STOP_SECONDS = 20
+KEEP_ALIVE_SECONDS = 20
+MOST_AT_ONCE = 1_000
+_PLACE = "HOMING_SERVE_PLACE"  # tells the processes of `--workers` which project and database they serve
+
+
+def config(site: Site, host: str, port: int, *, app: Any = None, **more: Any) -> uvicorn.Config:
+    """Return how to serve a site."""
+    return uvicorn.Config(
+        app or create_app(site),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(site.settings.trusted_proxies),
+        forwarded_allow_ips=list(site.settings.trusted_proxies),
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        limit_concurrency=MOST_AT_ONCE,
+        lifespan="on",
+        ws="none",
+        **more,
+    )
+
+
+def serve_all(site: Site, host: str, port: int, *, workers: int = 1, root_path: str = "") -> None:
+    """Serve until SIGTERM or SIGINT, in `workers` processes that share one socket."""
+    if workers == 1:
+        uvicorn.Server(config(site, host, port, root_path=root_path)).run()
+        return
+    os.environ[_PLACE] = json.dumps([str(site.settings.root), site.settings.database_url])
+    many = config(
+        site,
+        host,
+        port,
+        app="engine.web.serving:app_of_place",
+        factory=True,
+        workers=workers,
+        root_path=root_path,
+    )
+    socket = many.bind_socket()
+    Multiprocess(many, sockets=[socket]).run()
+
+
+def app_of_place() -> Guard:
+    """Return the application in a process of `--workers`."""
+    root, url = json.loads(os.environ[_PLACE])
+    settings = settings_module.load(Path(root))
+    return create_app(open_site(settings, connect(url, Path(root))))

@@ -1,0 +1,331 @@
+"""The pages that mails link to, asked by a real client over a real socket."""
+
+from __future__ import annotations
+
+import email
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+
+from engine.facts.customers import consent_standing, find_customer
+from engine.store import meta
+from engine.store.database import Database, connect
+from engine.store.tables import consents, customers, erased, events, metadata
+from tests.integration.web_server import Serving, links_of, serving, settings_at, small_shop
+
+ONE_CLICK = {"List-Unsubscribe": "One-Click"}
+
+
+@pytest.fixture
+def shop(database: Database, tmp_path: Path) -> Iterator[Serving]:
+    """Give a server over a small shop, on SQLite and on PostgreSQL."""
+    settings = settings_at(tmp_path)
+    small_shop(database, settings)
+    with serving(settings, database) as served:
+        yield served
+
+
+@pytest.fixture
+def small(sqlite_url: str, tmp_path: Path) -> Iterator[Serving]:
+    """Give a server over a small shop on SQLite."""
+    settings = settings_at(tmp_path)
+    database = connect(sqlite_url)
+    small_shop(database, settings)
+    with serving(settings, database) as served:
+        yield served
+    database.close()
+
+
+def path_of(url: str) -> str:
+    """Return the path of a link, as a proxy in front of the server would ask for it."""
+    return urlsplit(url).path
+
+
+def standing(served: Serving) -> dict[str, str]:
+    """Return how the customer stands to each topic."""
+    with served.site.database.read() as connection:
+        found = find_customer(connection, "c1")
+        assert found is not None
+        return consent_standing(connection, found)
+
+
+def rows(served: Serving) -> dict[str, int]:
+    """Return how many rows every table has."""
+    with served.site.database.read() as connection:
+        return {
+            table.name: connection.scalar(select(func.count()).select_from(table)) or 0
+            for table in metadata.sorted_tables
+        }
+
+
+def letters(served: Serving) -> list[str]:
+    """Return the texts of the mails in the local mailbox."""
+    found = []
+    for path in sorted((served.site.settings.root / "mailbox" / "new").glob("*")):
+        body = email.message_from_bytes(path.read_bytes()).get_payload()[0]  # type: ignore[index]
+        found.append(body.get_payload(decode=True).decode())  # type: ignore[union-attr]
+    return found
+
+
+def test_one_click_unsubscribes(shop: Serving) -> None:
+    """RFC 8058: a POST as a form ends the topic, is answered 200 without redirect or cookie, and stands in the ledger."""
+    url = path_of(links_of(shop.site, 1).unsubscribe())
+    answer = shop.client.post(url, data=ONE_CLICK)
+    assert answer.status_code == 200
+    assert "set-cookie" not in answer.headers
+    assert standing(shop)["reminders"] == "withdrawn"
+    assert standing(shop)["all"] == "granted"
+    (fact,) = shop.events("consent_withdrawn")
+    assert fact["properties"]["source"] == "one-click unsubscribe (RFC 8058)"
+    assert fact["properties"]["wording"]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"files": {"List-Unsubscribe": (None, "One-Click")}}, {"content": b""}, {"content": b"\xff\x00garbage"},
+     {"content": b"--x\r\nbroken", "headers": {"content-type": "multipart/form-data; boundary=x"}}],
+    ids=["multipart", "empty", "garbage", "broken multipart"],
+)  # fmt: skip
+def test_every_post_to_a_good_link_unsubscribes(small: Serving, how: dict[str, object]) -> None:
+    """Multipart, or a body that nobody can read: the intent is plain."""
+    answer = small.client.post(path_of(links_of(small.site, 1).unsubscribe()), **how)  # type: ignore[arg-type]
+    assert answer.status_code == 200
+    assert standing(small)["reminders"] == "withdrawn"
+
+
+def test_scanners_change_nothing(small: Serving) -> None:
+    """10,000 GET and HEAD requests to all links of a mail, as scanners make them, leave every table as it was.
+
+    Without HOMING_TEST_SHARE=full it is a tenth of them.
+    """
+    count = 10_000 if os.environ.get("HOMING_TEST_SHARE") == "full" else 1_000
+    links = links_of(small.site, 1)
+    urls = [
+        path_of(url)
+        for url in (
+            links.unsubscribe(), links.preferences(), links.answer("survey_answered", survey="nps", score=9), links.snooze(14),
+        )
+    ]  # fmt: skip
+    before = rows(small)
+    for _ in range(count // 2 // len(urls)):
+        for url in urls:
+            assert small.client.get(url).status_code == 200
+            assert small.client.head(url).status_code == 200
+    assert rows(small) == before
+
+
+def test_a_person_may_stop_everything(small: Serving) -> None:
+    """The page offers the topic and all marketing; the second press of a button writes nothing new."""
+    url = path_of(links_of(small.site, 1).unsubscribe())
+    page = small.client.get(url)
+    assert "Stop “Reminders”" in page.text
+    assert "<script" not in page.text
+    for _ in range(2):
+        assert small.client.post(url, data={"stop": "all"}).status_code == 200
+    assert standing(small)["all"] == "withdrawn"
+    assert len(small.events("consent_withdrawn")) == 1
+
+
+def test_forged_and_swapped_tokens_do_nothing(small: Serving) -> None:
+    """Another letter, another byte, no token: the same page, 404, and nothing changes."""
+    good = path_of(links_of(small.site, 1).unsubscribe()).removeprefix("/u/")
+    swapped = path_of(links_of(small.site, 1).preferences()).removeprefix("/p/")
+    before = rows(small)
+    for bad in (good[:-1] + ("A" if good[-1] != "A" else "B"), swapped, "x", "%00", "é", "a" * 3_000):
+        assert small.client.post(f"/u/{bad}", data=ONE_CLICK).status_code == 404
+    assert rows(small) == before
+
+
+def test_old_links_outlive_their_secret(small: Serving) -> None:
+    """Links are signed with a new secret after a change; those sent before stay good for ever."""
+    old = path_of(links_of(small.site, 1).unsubscribe())
+    with small.site.database.write() as connection:
+        meta.rotate_link_secret(connection)
+        meta.rotate_link_secret(connection)
+    new = path_of(links_of(small.site, 1).unsubscribe())
+    assert new != old
+    assert small.client.get(new).status_code == small.client.get(old).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("ja", "配信停止"), ("zh_TW", "取消訂閱"), ("zh-HK", "取消訂閱"), ("de", "Unsubscribe")],
+)
+def test_pages_speak_the_customers_language(small: Serving, language: str, words: str) -> None:
+    """A page is in the customer's language, else the browser's, else the shop's."""
+    with small.site.database.write() as connection:
+        connection.execute(customers.update().values(locale=language))
+    page = small.client.get(path_of(links_of(small.site, 1).unsubscribe()))
+    assert words in page.text
+    other = small.client.get("/u/unknown", headers={"accept-language": "ja;q=0.9, en"})
+    assert 'lang="ja"' in other.text
+
+
+def test_an_answer_is_a_fact(shop: Serving) -> None:
+    """Pressing the button records the event with the link's facts, what was changed on the page, and a word; once."""
+    url = path_of(links_of(shop.site, 1).answer("survey_answered", survey="nps", score=9, order_id="o1"))
+    for text in ("lovely tea", "lovely tea"):
+        assert shop.client.post(url, data={"score": "10", "text": text}).status_code == 200
+    (fact,) = shop.events("survey_answered")
+    told = fact["properties"]
+    assert (told["survey"], told["score"], told["text"], told["order_id"]) == ("nps", 10, "lovely tea", "o1")
+    assert fact["order_id"] == "o1"
+
+
+def test_not_yet_moves_the_reminder(small: Serving) -> None:
+    """`snooze` tells how long the product will last, by the product of the mail's enrollment."""
+    assert small.client.post(path_of(links_of(small.site, 1).snooze(14))).status_code == 200
+    (fact,) = small.events("refill_answered")
+    assert (fact["sku"], fact["properties"]["days"]) == ("SEN-100", 14)
+
+
+def test_preferences_record_what_changed(shop: Serving) -> None:
+    """Topics, frequency, break, language and birthday: each change is a fact, and nothing else is."""
+    url = path_of(links_of(shop.site, 1).preferences())
+    form = {
+        "topic": ["offers"], "frequency": "weekly", "pause": "30", "language": "ja", "month": "2", "day": "29", "do": "save",
+    }  # fmt: skip
+    page = shop.client.post(url, data=form)
+    assert page.status_code == 200
+    assert standing(shop)["reminders"] == "withdrawn"
+    assert standing(shop)["all"] == "granted"
+    with shop.site.database.read() as connection:
+        row = connection.execute(select(customers)).mappings().one()
+        ledger = connection.execute(select(consents.c.topic, consents.c.source, consents.c.wording)).all()
+    assert (row["birthday"], row["locale"]) == ("02-29", "ja")
+    assert row["properties"]["mail_frequency"] == "weekly"
+    assert row["properties"]["mail_paused_until"]
+    assert ("reminders", "preference page", "Reminders") in ledger
+    before = rows(shop)
+    shop.client.post(url, data=form)
+    assert rows(shop) == before
+    shop.client.post(
+        url,
+        data=form
+        | {"topic": ["offers", "reminders"], "frequency": "", "resume": "1", "month": "", "day": ""},
+    )
+    with shop.site.database.read() as connection:
+        row = connection.execute(select(customers)).mappings().one()
+    assert standing(shop)["reminders"] == "granted"
+    assert row["birthday"] is None
+    assert not row["properties"]
+
+
+def test_no_such_day(small: Serving) -> None:
+    """The 31st of June is told, and nothing changes."""
+    before = rows(small)
+    url = path_of(links_of(small.site, 1).preferences())
+    assert small.client.post(url, data={"month": "6", "day": "31"}).status_code == 400
+    assert rows(small) == before
+
+
+def test_data_goes_to_the_address_only(small: Serving) -> None:
+    """Whoever holds a forwarded mail can have a link mailed to its owner, and see nothing themselves."""
+    url = path_of(links_of(small.site, 1).preferences())
+    assert "ann@example.test" not in small.client.post(url, data={"do": "data"}).text
+    (text,) = letters(small)
+    link = next(
+        urlsplit(word).path for word in text.split() if word.startswith("https://mail.kiyomi.test/d/")
+    )
+    assert small.client.get(link).status_code == 200
+    copy = small.client.post(link, data={"do": "copy"})
+    assert copy.json()["email"] == "ann@example.test"
+    assert small.client.post(link, data={"do": "erase"}).status_code == 400
+    assert small.client.post(link, data={"do": "erase", "sure": "1"}).status_code == 200
+    with small.site.database.read() as connection:
+        assert connection.scalar(select(customers.c.email)) is None
+        assert connection.scalar(select(func.count()).select_from(erased)) == 2
+    assert small.client.post(link, data={"do": "copy"}).status_code == 404
+    assert small.client.get(url).status_code == 404
+    unsubscribe = path_of(links_of(small.site, 1).unsubscribe())
+    assert small.client.post(unsubscribe, data=ONE_CLICK).status_code == 200
+
+
+def test_signing_up_takes_two_steps(small: Serving) -> None:
+    """A sign-up is pending with the words that were shown, and granted by the button behind the mailed link only."""
+    form = {"email": "New@Example.test", "topic": "offers", "consent": "1", "first_name": "Noa"}
+    assert small.client.post("/signup", data=form | {"consent": ""}).status_code == 400
+    assert small.client.post("/signup", data=form | {"email": "nobody"}).status_code == 400
+    assert small.client.post("/signup", data=form | {"website": "spam"}).status_code == 200
+    assert not small.events("customer_updated")
+    assert small.client.post("/signup", data=form, headers={"accept-language": "ja"}).status_code == 200
+    with small.site.database.read() as connection:
+        new = find_customer(connection, "new@example.test")
+        assert new is not None
+        assert consent_standing(connection, new) == {"offers": "pending"}
+        wording = connection.scalar(select(consents.c.wording).where(consents.c.customer_id == new))
+    assert "同意します" in (wording or "")
+    (text,) = letters(small)
+    link = next(urlsplit(word).path for word in text.split() if "/c/" in word)
+    assert small.client.get(link).status_code == 200
+    with small.site.database.read() as connection:
+        assert consent_standing(connection, new) == {"offers": "pending"}
+    assert small.client.post(link).status_code == 200
+    with small.site.database.read() as connection:
+        assert consent_standing(connection, new) == {"offers": "granted"}
+
+
+def test_a_sign_up_tells_nobody_who_is_a_customer(small: Serving) -> None:
+    """A known address sees the page that an unknown one sees, and gets no mail where nothing is left to confirm."""
+    form = {"topic": ["offers", "reminders"], "consent": "1"}
+    known = small.client.post("/signup", data=form | {"email": "ann@example.test"})
+    other = small.client.post("/signup", data=form | {"email": "other@example.test"})
+    assert known.text == other.text
+    assert len(letters(small)) == 1
+
+
+def test_every_answer_is_safe(small: Serving) -> None:
+    """Every page forbids scripts, frames, sniffing, storing and referrers; unknown pages and wrong methods too."""
+    for url in (
+        "/",
+        "/signup",
+        "/u/x",
+        "/healthz",
+        "/assets/pages.css",
+        path_of(links_of(small.site, 1).preferences()),
+    ):
+        answer = small.client.get(url)
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["x-request-id"]
+        assert "server" not in answer.headers
+    assert small.client.delete("/signup").status_code == 405
+
+
+def test_large_and_slow_bodies_are_refused(small: Serving) -> None:
+    """A body over the limit is answered 413, with or without a length; the server goes on."""
+    assert small.client.post("/signup", content=b"x" * (1024 * 1024 + 1)).status_code == 413
+    chunks = (b"x" * 65_536 for _ in range(20))
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert small.client.post("/signup", content=chunks, headers=form).status_code in (400, 413)
+    assert small.client.get("/readyz").status_code == 200
+
+
+def test_a_break_and_a_name_cannot_be_injected(small: Serving) -> None:
+    """What a customer wrote is text on every page."""
+    page = small.client.post("/signup", data={"email": '"><script>x</script>', "first_name": "<b>"})
+    assert page.status_code == 400
+    assert "<script" not in page.text
+    assert "&lt;b&gt;" in page.text
+
+
+def test_two_who_became_one_are_found_by_either_mail(small: Serving) -> None:
+    """The message knows its customer: a link of a merged customer's mail ends the mails of the one that stayed."""
+    links = links_of(small.site, 4711)
+    assert small.client.post(path_of(links.unsubscribe()), data=ONE_CLICK).status_code == 200
+    assert standing(small)["reminders"] == "withdrawn"
+
+
+def test_metrics_name_no_customer(small: Serving) -> None:
+    """Prometheus can read the metrics, and finds no address in them."""
+    text = httpx.get(f"{small.url}/metrics").text
+    assert 'homing_messages{state="accepted",reason=""} 1' in text
+    assert "@" not in text
+    with small.site.database.read() as connection:
+        assert connection.scalar(select(func.count()).select_from(events)) == len(small.events())
