@@ -72,6 +72,9 @@ def allowed(address: str, allow: Collection[str]) -> bool:
     )
 
 
+Maker = Callable[[Connection, Sequence[Claimed], Round, TemplateLibrary, bytes], list[Made]]
+
+
 @dataclass(slots=True)
 class Tally:
     """What one dispatch did, for logs and the caller's loop."""
@@ -113,8 +116,12 @@ def dispatch(
     closed: Collection[str] = (),
     limit: int | None = None,
     due_by: datetime | None = None,
+    make: Maker | None = None,
+    group: int = GROUP,
 ) -> Tally:
     """Claim what is due and take it through the gate and out of the house; return what became of it.
+
+    `make` makes the mails (default: `make_mails`); `group` of them share a hand-over: what a crash makes `unknown`.
 
     `due_by` (default: the moment of `at`) leaves younger messages for later: the gate judges at the present, but only
     what was due when a pass looked at everything, so that priorities meet.
@@ -130,18 +137,18 @@ def dispatch(
         return tally
     tally.claimed = len(claimed)
     with database.read() as connection:
-        made = make_mails(connection, claimed, at, library, secret)
+        made = (make or make_mails)(connection, claimed, at, library, secret)
     _refuse(database, [each for each in made if each.mail is None and each.call is None], at, tally)
     ready = [each for each in made if each.mail is not None or each.call is not None]
-    for start in range(0, len(ready), GROUP):
-        group = ready[start : start + GROUP]
+    for start in range(0, len(ready), group):
+        together = ready[start : start + group]
         # Waited for before the hand-over begins: what dies while it waits is not in doubt.
-        worker.wait_for_rate(sum(1 for made in group if _route(made, exits) not in ("mailbox", "webhook")))
+        worker.wait_for_rate(sum(1 for made in together if _route(made, exits) not in ("mailbox", "webhook")))
         if not worker.may_go_on(closed):
             with database.write() as connection:
                 release(connection, [each.message for each in ready[start:]])
             break
-        _hand_over_group(database, group, at, exits, worker, tally)
+        _hand_over_group(database, together, at, exits, worker, tally)
     return tally
 
 

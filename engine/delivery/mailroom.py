@@ -91,6 +91,67 @@ def make_mails(
     ]
 
 
+def make_outlines(
+    connection: Connection, claimed: Sequence[Claimed], at: Round, library: TemplateLibrary, secret: bytes
+) -> list[Made]:
+    """Return what `make_mails` would, with nothing rendered: mails hold address and recommendations, for dry runs."""
+    del secret
+    mails = [message for message in claimed if message.channel == "email"]
+    columns = select(customers.c.id, customers.c.email, customers.c.locale, customers.c.erased_at)
+    ids = sorted({message.customer_id for message in claimed})
+    people: dict[int, Mapping[str, Any]] = {
+        row["id"]: row
+        for row in connection.execute(columns.where(among(connection, customers.c.id, ids))).mappings()
+    }
+    picking = [m for m in mails if _blocks(library, m.template, _locale(people.get(m.customer_id), at))]
+    picks = _picks_for(connection, picking, people, at, library)
+    return [_outline(message, people.get(message.customer_id), picks, at, library) for message in claimed]
+
+
+def _locale(person: Mapping[str, Any] | None, at: Round) -> str:
+    return (person or {}).get("locale") or at.settings.shop.locale
+
+
+def _picks_for(
+    connection: Connection,
+    picking: Sequence[Claimed],
+    people: Mapping[int, Mapping[str, Any]],
+    at: Round,
+    library: TemplateLibrary,
+) -> Mapping[tuple[int, str], Sequence[Pick]]:
+    if not picking:
+        return {}
+    ids = {m.enrollment.cart_id for m in picking if m.enrollment.cart_id}
+    found_carts = _with_lines(connection, carts, cart_lines, "cart_id", ids)
+    ids = {m.enrollment.order_id for m in picking if m.enrollment.order_id}
+    found_orders = _with_lines(connection, orders, order_lines, "order_id", ids)
+    return _picks(connection, picking, people, found_carts, found_orders, at, library)
+
+
+def _outline(
+    message: Claimed,
+    person: Mapping[str, Any] | None,
+    picks: Mapping[tuple[int, str], Sequence[Pick]],
+    at: Round,
+    library: TemplateLibrary,
+) -> Made:
+    if person is None or person["erased_at"] is not None:
+        return Made(message, reason="suppressed")
+    if message.channel == "webhook":
+        return Made(message, call=WebhookCall(message.key, message.content["to"], {}))
+    if not person["email"]:
+        return Made(message, reason="suppressed")
+    slots = {}
+    for block in _blocks(library, message.template, _locale(person, at)):
+        chosen = picks.get((message.id, block.name), ())
+        if not chosen and block.otherwise == "skip":
+            return Made(message, reason="nothing_to_recommend")
+        slots[block.name] = [{"sku": pick.sku, "strategy": pick.strategy} for pick in chosen]
+    nobody = Address("", "")
+    mail = Mail(message.key, "", nobody, Address(person["email"]), "", "", "", at.now)
+    return Made(message, mail=mail, slots=slots)
+
+
 def make_again(
     connection: Connection, message: Claimed, at: Round, library: TemplateLibrary, secret: bytes, locale: str | None
 ) -> Made:

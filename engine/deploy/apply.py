@@ -66,7 +66,7 @@ def compare(database: Database, settings: Settings) -> Planned:
     project = load_project(settings.root, settings)
     templates = read_folder(settings.root / "templates")
     with database.read() as connection:
-        changes = tuple(_changes(connection, project, templates))
+        changes = tuple(changes_of(connection, project, templates))
     return Planned(project, templates, changes, project.findings)
 
 
@@ -86,7 +86,7 @@ def apply(
     if has_errors(findings):
         raise FindingsError([finding for finding in findings if finding.is_error])
     with database.write() as connection:
-        changes = tuple(_changes(connection, planned.project, planned.templates))
+        changes = tuple(changes_of(connection, planned.project, planned.templates))
         put_live(
             connection,
             planned.project,
@@ -138,7 +138,8 @@ def put_live(
 # ── comparing ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _changes(connection: Connection, project: Project, templates: Mapping[str, str]) -> list[FlowChange]:
+def changes_of(connection: Connection, project: Project, templates: Mapping[str, str]) -> list[FlowChange]:
+    """Return what leads from the applied flows to these, by flow."""
     known = {
         row.flow: row
         for row in connection.execute(
@@ -231,7 +232,7 @@ def _apply_one(
         return
     flow = with_excluded(project.definitions.flows[change.flow], project)
     definition = dict(project.definitions.raw[change.flow])
-    if flow.segments:
+    if flow.segments and "segments" not in definition:  # a stored one brings its own
         definition["segments"] = _raw_segments(project, flow)
     print_of = fingerprint(flow)
     insert_new(

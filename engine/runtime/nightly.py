@@ -40,9 +40,13 @@ def due_at(database: Database, shop_zone: str, since: datetime) -> datetime:
     return next_wall(done + timedelta(minutes=1), AT, ALL_DAYS, shop_zone)
 
 
-def run_nightly(engine: Engine, now: datetime) -> int:
-    """Do the night's work as of `now`; return how many customers entered by segments."""
-    rebuild(engine.database, now)
+def run_nightly(engine: Engine, now: datetime, *, tables: bool = True) -> int:
+    """Do the night's work as of `now`; return how many customers entered by segments.
+
+    Without `tables` those of the recommendations are left as they stand.
+    """
+    if tables:
+        rebuild(engine.database, now)
     with engine.database.read() as connection:
         live = live_flows(connection, paused_all=rails.paused_all(connection))
     if asks_for_scores(live.values()):
@@ -52,6 +56,11 @@ def run_nightly(engine: Engine, now: datetime) -> int:
         connection.execute(delete(journal).where(journal.c.at < now - timedelta(days=JOURNAL_DAYS)))
         upsert(connection, marks, [{"name": MARK, "at": now}], update=["at"])
     return entered
+
+
+def has_segments(live: Iterable[LiveFlow]) -> bool:
+    """Return whether a live flow waits for customers to come into a segment."""
+    return any(isinstance(trigger, SegmentTrigger) for each in live for trigger in each.flow.triggers)
 
 
 def asks_for_scores(live: Iterable[LiveFlow]) -> bool:
@@ -70,7 +79,7 @@ def _compare_segments(engine: Engine, live: Iterable[LiveFlow], now: datetime) -
     entered = 0
     at = Round(now, engine.settings)
     for each in live:
-        if each.open and any(isinstance(trigger, SegmentTrigger) for trigger in each.flow.triggers):
+        if each.open and has_segments([each]):
             with engine.database.write() as connection:
                 one_router(connection)
                 came = segment_candidates(connection, each, None, at)
