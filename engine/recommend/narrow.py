@@ -23,6 +23,11 @@ def passes(product: Mapping[str, Any], tests: Sequence[FieldTest], now: datetime
     return all(_holds(field(product, named.path), test, now) for named in tests for test in named.tests)
 
 
+def passes_any(product: Mapping[str, Any], rules: Sequence[Sequence[FieldTest]], now: datetime) -> bool:
+    """Return whether every test of at least one rule holds."""
+    return any(passes(product, tests, now) for tests in rules)
+
+
 def field(product: Mapping[str, Any], path: str) -> Any:
     """Return the value at a dotted path (`category`, `properties.season`), or None where there is none."""
     value: Any = product

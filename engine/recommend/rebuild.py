@@ -1,9 +1,9 @@
 """Rebuilds the tables that recommendations are served from: ranks, affinities, learned days of supply.
 
 Comes in: a database and the moment up to which facts are known. Goes out: the tables `product_ranks` and
-`product_affinities`, `products.learned_days`, the mark `recommend`, and a report. Promises that nothing later than the
-moment is used; that a night without new orders or products costs one small read; that what is heavy (co-purchase, learned
-days) is done again only when orders have grown by 2 % or a week has passed; and that rows which did not change are not
+`product_affinities`, what `products` learned of repeats, the mark `recommend`, and a report. Promises that nothing later than the
+moment is used; that a night without new orders or products costs one small read; that what is heavy (co-purchase, tastes,
+repeats) is done again only when orders have grown by 2 % or a week has passed; and that rows which did not change are not
 written, in transactions of a few hundred products, so that other writers get their turn.
 """
 
@@ -12,16 +12,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    bindparam,
+    case,
+    delete,
+    distinct,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from engine.recommend.popularity import Ranked, rank, sold
-from engine.recommend.repeats import learned_days
+from engine.recommend.repeats import repeats
 from engine.recommend.sales import chunks, counts, presentable, stream
 from engine.recommend.similar import articles, similar
+from engine.recommend.supply import EXPONENT
+from engine.recommend.tastes import LATELY, LATEST, bought_by_the_same
 from engine.recommend.together import Baskets, bought_together
 from engine.store import meta
 from engine.store.database import Database
@@ -33,6 +47,7 @@ TASTES_LAST = timedelta(days=730)  # older orders say nothing about what goes to
 GROWTH = 0.02  # share of new orders after which co-purchase is counted again
 WEEK = timedelta(days=7)
 CHUNK = 200  # products written in one transaction
+SHAPE = 2  # grows when tables are built otherwise than before, so that the next night builds them anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,8 @@ def rebuild(database: Database, now: datetime, *, force: bool = False) -> Rebuil
         written += _write_affinities(database, "similar", similar(catalogue))
     if work.deep:
         written += _rebuild_together(database, now)
-        written += _rebuild_learned(database, now)
+        written += _rebuild_tastes(database, now)
+        written += _rebuild_repeats(database, now)
     with database.write() as connection:
         meta.put(connection, NAME, dict(work.state))
         upsert(connection, marks, [{"name": NAME, "at": now}], update=["at"])
@@ -78,6 +94,8 @@ def rebuild(database: Database, now: datetime, *, force: bool = False) -> Rebuil
 
 def _work(connection: Connection, now: datetime, *, force: bool) -> _Work:
     known = meta.get(connection, NAME, {})
+    if known.get("shape") != SHAPE:
+        known = {}
     sales = connection.execute(
         select(func.count(), func.count(orders.c.cancelled_at), func.max(orders.c.updated_at)).where(
             orders.c.placed_at <= now
@@ -101,6 +119,7 @@ def _work(connection: Connection, now: datetime, *, force: bool) -> _Work:
     )
     deep = force or ((new_sales or new_products) and (grown or deep_age is None or deep_age >= WEEK))
     state = {
+        "shape": SHAPE,
         "orders": sales_sign,
         "products": catalogue_sign,
         "shelf": shelf,
@@ -149,11 +168,14 @@ def _stored_ranks(connection: Connection) -> dict[tuple[str, str], list[Ranked]]
 
 def _rebuild_together(database: Database, now: datetime) -> int:
     with database.read() as connection:
-        skus = list(
-            connection.execute(select(products.c.sku).where(presentable()).order_by(products.c.sku)).scalars()
-        )
+        skus = _shown_skus(connection)
         baskets = Baskets(_baskets(connection, now, skus), len(skus))
     return _write_affinities(database, "bought_together", bought_together(baskets, skus))
+
+
+def _shown_skus(connection: Connection) -> list[str]:
+    statement = select(products.c.sku).where(presentable()).order_by(products.c.sku)
+    return list(connection.execute(statement).scalars())
 
 
 def _baskets(connection: Connection, now: datetime, skus: Sequence[str]) -> Iterator[list[int]]:
@@ -168,6 +190,45 @@ def _baskets(connection: Connection, now: datetime, skus: Sequence[str]) -> Iter
         basket = sorted({number[sku] for _, sku in rows if sku in number})
         if basket:
             yield basket
+
+
+def _rebuild_tastes(database: Database, now: datetime) -> int:
+    with database.read() as connection:
+        skus = _shown_skus(connection)
+        number = {sku: place for place, sku in enumerate(skus)}
+        lately, ever = [0] * len(skus), [0] * len(skus)
+        for sku, late, all_of in connection.execute(_orders_by_product(now)):
+            if sku in number:
+                lately[number[sku]], ever[number[sku]] = late, all_of
+        customers = Baskets(_collections(connection, now, number), len(skus), LATEST)
+    return _write_affinities(database, "for_you", bought_by_the_same(customers, skus, lately, ever))
+
+
+def _orders_by_product(now: datetime) -> Select[Any]:
+    late = case((orders.c.placed_at > now - LATELY, orders.c.order_id))
+    return (
+        select(order_lines.c.sku, func.count(distinct(late)), func.count(distinct(orders.c.order_id)))
+        .join_from(order_lines, orders, orders.c.order_id == order_lines.c.order_id)
+        .where(counts(now), orders.c.placed_at > now - TASTES_LAST)
+        .group_by(order_lines.c.sku)
+    )
+
+
+def _collections(connection: Connection, now: datetime, number: Mapping[str, int]) -> Iterator[list[int]]:
+    """Yield what each customer bought, at most their latest products."""
+    newest = func.max(orders.c.placed_at)
+    statement = (
+        select(orders.c.customer_id, order_lines.c.sku)
+        .join_from(order_lines, orders, orders.c.order_id == order_lines.c.order_id)
+        .where(counts(now), orders.c.placed_at > now - TASTES_LAST, orders.c.customer_id.is_not(None))
+        .group_by(orders.c.customer_id, order_lines.c.sku)
+        .order_by(orders.c.customer_id, newest.desc(), order_lines.c.sku)
+    )
+    for _, rows in groupby(stream(connection, statement), key=itemgetter(0)):
+        known = (number[sku] for _, sku in rows if sku in number)
+        collection = sorted(islice(known, LATEST))
+        if len(collection) > 1:
+            yield collection
 
 
 def _write_affinities(database: Database, strategy: str, found: Iterable[tuple[str, list[Ranked]]]) -> int:
@@ -220,21 +281,27 @@ def _replace_affinities(connection: Connection, strategy: str, wanted: Mapping[s
     return len(rows)
 
 
-def _rebuild_learned(database: Database, now: datetime) -> int:
+def _rebuild_repeats(database: Database, now: datetime) -> int:
+    table = products.c
     with database.read() as connection:
-        learned: dict[str, float | None] = dict(learned_days(connection, now))
-        statement = select(products.c.sku, products.c.learned_days).where(
-            products.c.learned_days.is_not(None)
+        found = repeats(connection, now)
+        statement = select(table.sku, table.learned_days, table.learned_repeats).where(
+            or_(table.learned_days.is_not(None), table.learned_repeats.is_not(None))
         )
-        stored: dict[str, float] = {row.sku: row.learned_days for row in connection.execute(statement)}
-    changed = {sku: days for sku, days in learned.items() if stored.get(sku) != days}
-    changed.update({sku: None for sku in stored if sku not in learned})
-    set_days = (
-        update(products).where(products.c.sku == bindparam("of")).values(learned_days=bindparam("days"))
-    )
-    for items in chunks(changed.items(), CHUNK):
+        stored = {row.sku: (row.learned_days, row.learned_repeats) for row in connection.execute(statement)}
+    learned = {
+        sku: (found.days.get(sku), found.orders.get(sku)) for sku in {*found.days, *found.orders, *stored}
+    }
+    changed = sorted((sku, *both) for sku, both in learned.items() if stored.get(sku, (None, None)) != both)
+    values = {"learned_days": bindparam("days"), "learned_repeats": bindparam("often")}
+    statement_of = update(products).where(table.sku == bindparam("of")).values(values)
+    for items in chunks(changed, CHUNK):
         with database.write() as connection:
-            connection.execute(set_days, [{"of": sku, "days": days} for sku, days in items])
+            connection.execute(
+                statement_of, [{"of": sku, "days": days, "often": often} for sku, days, often in items]
+            )
+    with database.write() as connection:
+        meta.put(connection, EXPONENT, round(found.exponent, 6))
     return len(changed)
 
 

@@ -35,22 +35,27 @@ def stream(connection: Connection, statement: Select[Any]) -> Iterator[Any]:
     yield from connection.execution_options(yield_per=FETCH).execute(statement)
 
 
-def paces(purchases: Sequence[tuple[datetime, float]]) -> list[float]:
-    """Return the days that one piece lasted, for each gap between one customer's purchases of one product.
+def gaps(purchases: Sequence[tuple[datetime, float]]) -> list[tuple[float, float]]:
+    """Return the days between one customer's purchases of one product, each with the pieces bought at its start.
 
-    `purchases` are (moment, pieces) in order of time; those of one day (UTC) are one purchase. A gap is divided by the
-    pieces bought at its start.
-
-    >>> from datetime import UTC
-    >>> paces([(datetime(2026, 1, 1, tzinfo=UTC), 2.0), (datetime(2026, 1, 31, tzinfo=UTC), 1.0)])
-    [15.0]
+    `purchases` are (moment, pieces) in order of time; those of one day (UTC) are one purchase.
     """
     days: dict[int, float] = {}
     for moment, pieces in purchases:
         day = moment.toordinal()
         days[day] = days.get(day, 0.0) + pieces
     ordered = [(day, pieces) for day, pieces in sorted(days.items()) if pieces > 0]
-    return [(later - day) / pieces for (day, pieces), (later, _) in pairwise(ordered)]
+    return [(float(later - day), pieces) for (day, pieces), (later, _) in pairwise(ordered)]
+
+
+def paces(purchases: Sequence[tuple[datetime, float]], exponent: float = 1.0) -> list[float]:
+    """Return the days that one piece lasted, for each gap: the gap divided by pieces to the power of the exponent.
+
+    >>> from datetime import UTC
+    >>> paces([(datetime(2026, 1, 1, tzinfo=UTC), 2.0), (datetime(2026, 1, 31, tzinfo=UTC), 1.0)])
+    [15.0]
+    """
+    return [days / pieces**exponent for days, pieces in gaps(purchases)]
 
 
 def median_or_none(values: Sequence[float]) -> float | None:

@@ -12,7 +12,7 @@ or is a variant of any of those or of another slot.
 | bestsellers, trending | the nightly ranks; where the request narrows to categories, the ranks of those |
 | popular_in_category | the ranks of the request's category, else of the context's, else of what the customer bought |
 | recently_viewed, wishlist, cart | the customer's own, newest first |
-| reorder | what the customer bought, by how often and how lately (an order 180 days ago counts half) |
+| reorder | what the customer bought, by how often and how lately (an order 180 days ago counts half), times how often the product's buyers come back for it |
 | newest | first seen last |
 """
 
@@ -28,21 +28,27 @@ from typing import Any
 from sqlalchemy import Connection, and_, or_, select
 
 from engine.flows.conditions import FieldTest
-from engine.recommend.narrow import passes
+from engine.flows.recommend_rules import ShopRules
+from engine.recommend.narrow import passes, passes_any
 from engine.recommend.popularity import Ranked
 from engine.recommend.sales import presentable
 from engine.recommend.shopper import Shopper, shoppers
+from engine.recommend.shown import COLUMNS, article, category, sellable, shown
 from engine.store.dialect import among
 from engine.store.tables import product_affinities, product_ranks, products
 
-SEEDS = 20  # of a customer's own products, those that for_you starts from
+SEEDS = 50  # of a customer's own products, those that for_you starts from
 NEWEST = 500  # newest products looked through
+ALWAYS = "always"  # recorded as the strategy of a slot that the shop's rules filled
 _AFFINE = {
     "bought_together": ("bought_together",),
     "similar": ("similar",),
-    "for_you": ("bought_together", "similar"),
+    "for_you": ("for_you", "similar"),
 }
-_SIMILAR_COUNTS = 0.25  # what likeness weighs in for_you beside being bought together
+_SIMILAR_COUNTS = 0.05  # what likeness weighs in for_you beside being bought by the same customers
+
+
+PLAIN = ShopRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,9 @@ class Request:
     """What one mail asks for.
 
     `sku_context` holds the products of the trigger, its order and its cart; `chain` the strategies, first choice first;
-    fewer than `at_least` picks are none; `where` tests the product; `category` is what popular_in_category is asked of.
+    fewer than `at_least` picks are none; `where` tests the product; `category` is what popular_in_category is asked of;
+    `per_category` is the most of one category where the shop's own limit is not to hold. Requests of one `mail` do not
+    repeat each other's products.
     """
 
     customer_id: int
@@ -60,6 +68,8 @@ class Request:
     at_least: int = 1
     where: tuple[FieldTest, ...] = ()
     category: str | None = None
+    per_category: int | None = None
+    mail: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +82,21 @@ class Pick:
     product: Mapping[str, Any]
 
 
-def recommend(connection: Connection, requests: Sequence[Request], now: datetime) -> list[list[Pick]]:
+def recommend(
+    connection: Connection, requests: Sequence[Request], now: datetime, rules: ShopRules = PLAIN
+) -> list[list[Pick]]:
     """Return the picks of each request, in its order; an empty list where fewer than `at_least` were found."""
     if not requests:
         return []
-    shelf = _Shelf(connection, requests, now)
-    return [shelf.fill(request) for request in requests]
+    shelf = _Shelf(connection, requests, now, rules)
+    in_mail: defaultdict[int | None, set[str]] = defaultdict(set)
+    found = []
+    for request in requests:
+        others = in_mail[request.mail] if request.mail is not None else set[str]()
+        picks = shelf.fill(request, others)
+        others.update(article(pick.product) for pick in picks)
+        found.append(picks)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +126,11 @@ class _Asked:
 class _Shelf:
     """Everything that a batch can be served from, read once."""
 
-    def __init__(self, connection: Connection, requests: Sequence[Request], now: datetime) -> None:
-        self._now = now
+    def __init__(
+        self, connection: Connection, requests: Sequence[Request], now: datetime, rules: ShopRules
+    ) -> None:
+        self._now, self._rules = now, rules
+        self._boosts: dict[str, float] = {}
         own = shoppers(connection, sorted({request.customer_id for request in requests}), now)
         mentioned = {sku for request in requests for sku in request.sku_context}
         mentioned.update(sku for shopper in own.values() for sku in shopper.bought)
@@ -123,6 +145,34 @@ class _Shelf:
             _newest(connection, now) if any("newest" in request.chain for request in requests) else []
         )
         self._products.update(_products(connection, self._unread()))
+        self._always = self._read_always(connection)
+        self._newest = self._boosted(self._newest)
+        self._ranks = {key: self._boosted(ranked) for key, ranked in self._ranks.items()}
+
+    def _read_always(self, connection: Connection) -> list[str]:
+        """Return the skus that a rule wants in every block; without such a rule nothing is read."""
+        if not self._rules.always:
+            return []
+        statement = select(*COLUMNS).where(presentable()).order_by(products.c.sku)
+        found = [shown(row) for row in connection.execute(statement).mappings()]
+        found = [product for product in found if passes_any(product, self._rules.always, self._now)]
+        self._products.update((product["sku"], product) for product in found)
+        return [product["sku"] for product in found]
+
+    def _boosted(self, ranked: Sequence[Ranked]) -> Sequence[Ranked]:
+        """Return the list in the order that the shop's boosts give it."""
+        if not self._rules.boost:
+            return ranked
+        scored = [Ranked(item.sku, item.score * self._boost(item.sku)) for item in ranked]
+        return sorted(scored, key=lambda item: -item.score)
+
+    def _boost(self, sku: str) -> float:
+        if sku not in self._boosts:
+            product, factor = self._products.get(sku), 1.0
+            for boost in self._rules.boost if product is not None else ():
+                factor *= boost.by if passes(product or {}, boost.tests, self._now) else 1.0
+            self._boosts[sku] = factor
+        return self._boosts[sku]
 
     def _ask(self, request: Request, shopper: Shopper) -> _Asked:
         narrowed = _narrowed(request.where)
@@ -189,33 +239,74 @@ class _Shelf:
 
     # ── filling one block ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def fill(self, request: Request) -> list[Pick]:
+    def fill(self, request: Request, others: set[str]) -> list[Pick]:
         asked = self._asked[request]
-        context, bought = self._articles(request.sku_context), self._articles(asked.shopper.bought)
-        picks: list[Pick] = []
-        taken: set[str] = set()
+        block = _Block(request.count, self._limit(request), set(others))
+        context = self._articles(request.sku_context)
+        barred = context | self._articles(asked.shopper.bought)
+        if self._always and any(strategy not in _OWN for strategy in request.chain):
+            self._offer(block, ALWAYS, self._pinned(asked), request, barred, most=1)
         for strategy in request.chain:
-            barred = context if strategy == "reorder" else context | bought
-            for item in self.candidates(strategy, asked):
-                if len(picks) >= request.count:
-                    break
-                product = self._products.get(item.sku)
-                if product is None or not _sellable(product) or not passes(product, request.where, self._now):
-                    continue
-                article = _article(product)
-                if article not in barred and article not in taken:
-                    taken.add(article)
-                    picks.append(Pick(item.sku, strategy, item.score, product))
+            ranked = self.candidates(strategy, asked)
+            self._offer(block, strategy, ranked, request, context if strategy == "reorder" else barred)
+        picks = block.filled()
         return picks if len(picks) >= request.at_least else []
+
+    def _offer(
+        self,
+        block: _Block,
+        strategy: str,
+        ranked: Sequence[Ranked],
+        request: Request,
+        barred: set[str],
+        most: int | None = None,
+    ) -> None:
+        """Put what may be shown into the block, best first, until it is full (or `most` of them found a slot)."""
+        wanted = block.count if most is None else min(block.count, len(block.picks) + most)
+        for item in ranked:
+            if len(block.picks) >= wanted:
+                return
+            product = self._products.get(item.sku)
+            if product is None or not sellable(product) or article(product) in barred:
+                continue
+            if passes(product, request.where, self._now) and not self._forbidden(product):
+                block.take(Pick(item.sku, strategy, item.score, product), own=strategy in _OWN)
+
+    def _limit(self, request: Request) -> int:
+        """Return the most of one category; a block that names its categories asked for them."""
+        if request.per_category is not None:
+            return request.per_category
+        named = request.category is not None or bool(_narrowed(request.where))
+        return request.count if named or not self._rules.per_category else self._rules.per_category
+
+    def _forbidden(self, product: Mapping[str, Any]) -> bool:
+        return passes_any(product, self._rules.never, self._now)
+
+    def _pinned(self, asked: _Asked) -> list[Ranked]:
+        """Return what a rule wants in every block: what the chain would show first, first; then by sku."""
+        listed = (item.sku for strategy in asked.request.chain for item in self.candidates(strategy, asked))
+        place = {sku: number for number, sku in enumerate(dict.fromkeys(listed))}
+        ordered = sorted(self._always, key=lambda sku: (place.get(sku, len(place)), sku))
+        return _in_order(ordered)
 
     def candidates(self, strategy: str, asked: _Asked) -> Sequence[Ranked]:
         if strategy in _AFFINE:
-            return self._affine(strategy, asked)
+            return self._boosted(self._affine(strategy, asked))
         if strategy in _RANKED:
             return _merged([self._ranks.get(key, []) for key in _RANKED[strategy](asked)])
         if strategy == "newest":
             return self._newest
-        return _OWN[strategy](asked.shopper) if strategy in _OWN else []
+        if strategy == "reorder":
+            return self._boosted(self._again(asked.shopper))
+        return self._boosted(_OWN[strategy](asked.shopper)) if strategy in _OWN else []
+
+    def _again(self, shopper: Shopper) -> list[Ranked]:
+        found = [
+            Ranked(sku, habit * (self._products[sku]["learned_repeats"] or 1.0))
+            for sku, habit in shopper.bought.items()
+            if sku in self._products
+        ]
+        return sorted(found, key=lambda item: (-item.score, item.sku))
 
     def _affine(self, strategy: str, asked: _Asked) -> list[Ranked]:
         scores: defaultdict[str, float] = defaultdict(float)
@@ -228,7 +319,41 @@ class _Shelf:
         return [Ranked(sku, -negative) for negative, sku in best]
 
     def _articles(self, skus: Iterable[str]) -> set[str]:
-        return {_article(self._products[sku]) if sku in self._products else f"sku {sku}" for sku in skus}
+        return {article(self._products[sku]) if sku in self._products else f"sku {sku}" for sku in skus}
+
+
+class _Block:
+    """The slots of one block while they are filled: no article twice, and of a category no more than the limit."""
+
+    def __init__(self, count: int, limit: int, taken: set[str]) -> None:
+        self.count, self._limit, self._taken = count, limit, taken
+        self.picks: list[Pick] = []
+        self._passed_over: list[Pick] = []
+        self._held: Counter[str] = Counter()
+
+    def take(self, pick: Pick, *, own: bool) -> None:
+        if article(pick.product) in self._taken:
+            return
+        shelf = category(pick.product)
+        if shelf is not None and not own and self._held[shelf] >= self._limit:
+            if len(self._passed_over) < self.count * 4:
+                self._passed_over.append(pick)
+            return
+        self._put(pick)
+
+    def filled(self) -> list[Pick]:
+        """Return the slots; a category beyond its limit is better than an empty slot."""
+        for pick in self._passed_over:
+            if len(self.picks) < self.count and article(pick.product) not in self._taken:
+                self._put(pick)
+        return self.picks
+
+    def _put(self, pick: Pick) -> None:
+        self._taken.add(article(pick.product))
+        shelf = category(pick.product)
+        if shelf is not None:
+            self._held[shelf] += 1
+        self.picks.append(pick)
 
 
 def _narrowed(where: Sequence[FieldTest]) -> tuple[str, ...]:
@@ -256,14 +381,12 @@ def _in_order(skus: Sequence[str]) -> list[Ranked]:
     return [Ranked(sku, 1.0 / place) for place, sku in enumerate(skus, 1)]
 
 
+# The customer's own products; `reorder` needs more than the shopper and is served by the shelf.
 _OWN: Mapping[str, Callable[[Shopper], list[Ranked]]] = {
     "recently_viewed": lambda shopper: _in_order(shopper.viewed),
     "wishlist": lambda shopper: _in_order(shopper.wished),
     "cart": lambda shopper: _in_order(shopper.carted),
-    "reorder": lambda shopper: sorted(
-        (Ranked(sku, habit) for sku, habit in shopper.bought.items()),
-        key=lambda item: (-item.score, item.sku),
-    ),
+    "reorder": lambda shopper: _in_order(list(shopper.bought)),
 }
 STRATEGIES: tuple[str, ...] = (*_AFFINE, *_RANKED, *_OWN, "newest")
 
@@ -276,27 +399,9 @@ def _merged(lists: Sequence[Sequence[Ranked]]) -> Sequence[Ranked]:
     return [ranked[place] for place in range(longest) for ranked in lists if place < len(ranked)]
 
 
-def _sellable(product: Mapping[str, Any]) -> bool:
-    stock = product["stock"]
-    in_stock = product["available"] is not False and (stock is None or stock > 0)
-    return in_stock and bool(product["image_url"]) and product["price"] is not None and product["price"] > 0
-
-
-def _article(product: Mapping[str, Any]) -> str:
-    """Return what variants of one article share."""
-    return f"group {product['group']}" if product["group"] else f"sku {product['sku']}"
-
-
-_COLUMNS = (
-    products.c.sku, products.c.title, products.c.category, products.c.brand, products.c.price, products.c.currency,
-    products.c.url, products.c.image_url, products.c.stock, products.c.available, products.c.days_of_supply,
-    products.c.variant_group.label("group"), products.c.properties,
-)  # fmt: skip
-
-
 def _products(connection: Connection, skus: Iterable[str]) -> dict[str, Mapping[str, Any]]:
-    statement = select(*_COLUMNS).where(among(connection, products.c.sku, sorted(skus)))
-    return {row["sku"]: dict(row) for row in connection.execute(statement).mappings()}
+    statement = select(*COLUMNS).where(among(connection, products.c.sku, sorted(skus)))
+    return {row["sku"]: shown(row) for row in connection.execute(statement).mappings()}
 
 
 def _newest(connection: Connection, now: datetime) -> list[Ranked]:

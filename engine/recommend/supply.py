@@ -1,16 +1,17 @@
 """Says when what a customer bought should run out.
 
 Comes in: a batch of order lines. Goes out: days from the purchase to the run-out date, or None where nobody can say.
-Promises three statements at most for a batch of any size, and that a line sees no purchase later than itself.
+Promises four statements at most for a batch of any size, and that a line sees no purchase later than itself.
 
     stated     the product's days_of_supply × pieces
-    learned    (own^m · product² · category)^(1 / (m + 3)) × pieces
+    learned    (own^m · product² · category)^(1 / (m + 3)) × pieces^e
 
-`own` is the median of the customer's own m gaps between purchases of that product, `product` the median over everybody's
+`own` is the median of the customer's own m gaps between purchases of that product, `product` the middle of everybody's
 (`products.learned_days`, from 5 repeats up), `category` the median of the learned days of its category; each in days a
-piece. A term that is not known drops out of the product and its weight out of the root. The mean is geometric because
-pieces differ in size by orders of magnitude within a category: on Complete Journey an arithmetic one is off by 500 days,
-this one by 23. With neither product nor category, own gaps count from 2 up: a single gap is no habit.
+piece. `e` says how far quantity counts in this shop (`engine.recommend.repeats`). A term that is not known drops out of
+the product and its weight out of the root. The mean is geometric because pieces differ in size by orders of magnitude
+within a category. With neither product nor category, own gaps count from 2 up: a single gap is no habit. How far off the
+dates are is measured in docs/recommendations.md.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from math import exp, log
 from sqlalchemy import Connection, select
 
 from engine.recommend.sales import median_or_none, paces
+from engine.store import meta
 from engine.store.dialect import among
 from engine.store.tables import order_lines, orders, products
 
+EXPONENT = "supply_exponent"  # in `meta`: the power of pieces that the nightly rebuild learned
 PRODUCT_WEIGHT = 2.0
 CATEGORY_WEIGHT = 1.0
 OWN_GAPS_ALONE = 2  # own gaps needed where neither product nor category says anything
@@ -60,12 +63,14 @@ def run_out_days(connection: Connection, lines: Sequence[Line]) -> list[float | 
     unstated = [line for line in lines if not _has_stated(known.get(line.sku))]
     typical: Mapping[str, float] = {}
     purchases: _Purchases = {}
+    exponent = 1.0
     if unstated:
+        exponent = float(meta.get(connection, EXPONENT, 1.0))
         typical = _category_days(
             connection, {known[line.sku].category for line in unstated if line.sku in known} - {None}
         )
         purchases = _own_purchases(connection, unstated)
-    return [_days(line, known.get(line.sku), typical, purchases) for line in lines]
+    return [_days(line, known.get(line.sku), typical, purchases, exponent) for line in lines]
 
 
 def learned_pace(own: Sequence[float], product: float | None, category: float | None) -> float | None:
@@ -88,16 +93,21 @@ def _has_stated(product: _Known | None) -> bool:
 
 
 def _days(
-    line: Line, product: _Known | None, typical: Mapping[str, float], purchases: _Purchases
+    line: Line,
+    product: _Known | None,
+    typical: Mapping[str, float],
+    purchases: _Purchases,
+    exponent: float,
 ) -> float | None:
     if line.quantity <= 0:
         return None
     if product is not None and product.stated is not None and product.stated > 0:
         return product.stated * line.quantity
-    own = paces([item for item in purchases.get((line.customer_id, line.sku), ()) if item[0] <= line.at])
+    before = [item for item in purchases.get((line.customer_id, line.sku), ()) if item[0] <= line.at]
+    own = paces(before, exponent)
     category = typical.get(product.category) if product is not None and product.category is not None else None
     pace = learned_pace(own, product.learned if product is not None else None, category)
-    return None if pace is None else pace * line.quantity
+    return None if pace is None else pace * line.quantity**exponent
 
 
 def _products(connection: Connection, skus: set[str]) -> dict[str, _Known]:

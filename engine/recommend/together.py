@@ -28,8 +28,9 @@ COMPANIONS = 24
 class Baskets:
     """Baskets packed into flat arrays: which products stood in each, and in which each product stood."""
 
-    def __init__(self, baskets: Iterable[Sequence[int]], size: int) -> None:
-        """Take baskets of distinct product numbers below `size`."""
+    def __init__(self, baskets: Iterable[Sequence[int]], size: int, largest: int = LARGEST_BASKET) -> None:
+        """Take baskets of distinct product numbers below `size`; those beyond `largest` join no products."""
+        self._largest = largest
         self._items = array("I")
         self._starts = array("Q", [0])
         for basket in baskets:
@@ -48,7 +49,7 @@ class Baskets:
         starts, items = self._starts, self._items
         for number in self._of_item[item]:
             first, last = starts[number], starts[number + 1]
-            if 1 < last - first <= LARGEST_BASKET:
+            if 1 < last - first <= self._largest:
                 met.update(items[first:last])
         del met[item]
         return met

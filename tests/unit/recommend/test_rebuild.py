@@ -8,6 +8,7 @@ from sqlalchemy import insert, select, update
 
 from engine.recommend.popularity import rank, sold
 from engine.recommend.rebuild import NAME, rebuild
+from engine.store import meta
 from engine.store.tables import marks, orders, product_affinities, product_ranks, products
 from tests.unit.recommend.shop import NOW, Shop, ago
 
@@ -174,13 +175,54 @@ def test_what_does_not_change_is_not_written(shop: Shop) -> None:
     shop.order(9, "lamp", 5)
     first = rebuild(shop.database, NOW)
     assert first.written > 0
-    assert first.rows == {"bestsellers": 3, "bought_together": 2, "popular_in_category": 2, "similar": 2}
+    assert first.rows == {
+        "bestsellers": 3, "bought_together": 2, "for_you": 2, "popular_in_category": 2, "similar": 2,
+    }  # fmt: skip
     assert rebuild(shop.database, NOW, force=True).written == 0
     with shop.database.write() as connection:
         connection.execute(update(products).where(products.c.sku == "tea two").values(image_url=None))
     rebuild(shop.database, NOW, force=True)
     assert affinities(shop, "bought_together", "tea one") == []
     assert affinities(shop, "similar", "tea one") == []
+    assert affinities(shop, "for_you", "tea one") == []
+
+
+def test_tastes_are_found_across_the_orders_of_a_customer(shop: Shop) -> None:
+    """What the same customers buy goes together though it never lay in one basket; a stranger's purchase does not."""
+    shop.products("tea", "pot", "lamp")
+    for customer_id in range(1, 5):
+        shop.order(customer_id, "tea", 40 + customer_id)
+        shop.order(customer_id, "pot", 10 + customer_id)
+        shop.order(None, "tea", 5)
+    shop.order(9, "lamp", 3)
+    rebuild(shop.database, NOW)
+    assert affinities(shop, "for_you", "tea") == ["pot"]
+    assert affinities(shop, "bought_together", "tea") == []
+    assert affinities(shop, "for_you", "lamp") == []
+
+
+def test_how_often_buyers_come_back_is_learned(shop: Shop) -> None:
+    """Two buyers with four and one orders: (5 + 5) / (2 + 5); a product that nobody bought twice has no figure."""
+    shop.products("tea", "mug")
+    for when in (40, 30, 20, 10):
+        shop.order(1, "tea mug" if when == 40 else "tea", when)
+    shop.order(2, "tea mug", 15)
+    rebuild(shop.database, NOW)
+    with shop.database.read() as connection:
+        rows = connection.execute(select(products.c.sku, products.c.learned_repeats))
+        found = {row.sku: row.learned_repeats for row in rows}
+    assert found == {"tea": 10 / 7, "mug": None}
+
+
+def test_tables_of_an_older_shape_are_built_anew(shop: Shop) -> None:
+    """After an upgrade that builds tables otherwise the next night does not wait for new orders."""
+    shop.products("a")
+    shop.order(1, "a", 5)
+    rebuild(shop.database, NOW)
+    with shop.database.write() as connection:
+        meta.put(connection, NAME, {**meta.get(connection, NAME), "shape": 1})
+    assert not rebuild(shop.database, NOW).skipped
+    assert rebuild(shop.database, NOW).skipped
 
 
 def test_an_empty_shop_is_rebuilt_too(shop: Shop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -186,11 +187,20 @@ def test_reorder_prefers_the_frequent_and_the_recent(shop: Shop) -> None:
     assert only(shop, chain="reorder") == "tea oil mug"
 
 
+def test_reorder_prefers_what_people_come_back_for(shop: Shop) -> None:
+    """Of a mug and a tea bought once each the tea stands first, where its buyers come back three times."""
+    shop.product("mug")
+    shop.product("tea", learned_repeats=3.0)
+    shop.order(1, "mug", 10)
+    shop.order(1, "tea", 40)
+    assert only(shop, chain="reorder") == "tea mug"
+
+
 def test_for_you_follows_what_the_customer_likes(shop: Shop) -> None:
     """What was bought weighs more than what was viewed; what is bought already does not come."""
     shop.products("tea", "pot", "lamp", "bulb", "sugar")
-    affine(shop, "tea", "pot sugar")
-    affine(shop, "lamp", "bulb sugar")
+    affine(shop, "tea", "pot sugar", "for_you")
+    affine(shop, "lamp", "bulb sugar", "for_you")
     shop.order(1, "tea", 5)
     shop.event(1, "product_viewed", 2, "lamp")
     assert only(shop, chain="for_you") == "pot sugar bulb"
@@ -204,22 +214,27 @@ def test_newest_are_those_seen_first_last(shop: Shop) -> None:
     assert only(shop, chain="newest") == "b c a"
 
 
-@pytest.mark.parametrize("chain", [(strategy,) for strategy in STRATEGIES] + [STRATEGIES], ids=" ".join)
-def test_statements_do_not_grow_with_the_batch(shop: Shop, chain: tuple[str, ...]) -> None:
-    """One mail and forty cost the same number of statements, at most eight, by every strategy."""
+def requests_of(shop: Shop, mails: int) -> list[Request]:
+    """Fill a shop with fifty customers who buy and look, and return the requests of so many mails."""
     shop.products(*(f"p{number}" for number in range(12)), category="tea")
-    for number in range(1, 41):
+    for number in range(1, 51):
         shop.order(number, f"p{number % 12} p{(number + 1) % 12}", number)
         shop.event(number, "product_viewed", 1, f"p{(number + 5) % 12}")
     rebuild(shop.database, NOW)
-    requests = [Request(number, (f"p{number % 12}",), chain) for number in range(1, 41)]
+    return [Request(number % 50 + 1, (f"p{number % 12}",), (), mail=number) for number in range(mails)]
+
+
+@pytest.mark.parametrize("chain", [*((strategy,) for strategy in STRATEGIES), STRATEGIES], ids=" ".join)
+def test_statements_do_not_grow_with_the_batch(shop: Shop, chain: tuple[str, ...]) -> None:
+    """One mail, fifty and five hundred cost the same number of statements, at most eight, by every strategy."""
+    requests = [replace(request, chain=chain) for request in requests_of(shop, 500)]
+    seen = []
     with shop.database.read() as connection:
-        with counted(connection) as one:
-            recommend(connection, requests[:1], NOW)
-        with counted(connection) as forty:
-            found = recommend(connection, requests, NOW)
-    assert len(one) == len(forty) <= 8
-    assert len(found) == 40
+        for size in (1, 50, 500):
+            with counted(connection) as statements:
+                assert len(recommend(connection, requests[:size], NOW)) == size
+            seen.append(len(statements))
+    assert seen[0] == seen[1] == seen[2] <= 8
 
 
 def test_an_empty_batch_asks_nothing(shop: Shop) -> None:

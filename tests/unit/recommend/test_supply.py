@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
-from engine.recommend.supply import Line, learned_pace, run_out_days
+from engine.recommend.supply import EXPONENT, Line, learned_pace, run_out_days
+from engine.store import meta
 from engine.store.tables import products
 from tests.unit.recommend.shop import NOW, Shop, ago
 from tests.unit.recommend.statements import counted
@@ -81,7 +82,17 @@ def test_cancelled_orders_and_later_ones_and_other_customers_do_not_count(shop: 
     assert days(shop, Line(1, "tea", 1.0, ago(20))) == [pytest.approx(20.0)]
 
 
-def test_a_batch_of_any_size_costs_three_statements(shop: Shop) -> None:
+def test_a_shop_may_learn_that_quantity_hardly_counts(shop: Shop) -> None:
+    """With an exponent of ½, four pieces last twice as long as one, in the habit as in the date."""
+    shop.product("tea", learned_days=10.0)
+    with shop.database.write() as connection:
+        meta.put(connection, EXPONENT, 0.5)
+    assert days(shop, Line(1, "tea", 4.0, NOW)) == [pytest.approx(20.0)]
+    shop.product("coffee", days_of_supply=10.0)
+    assert days(shop, Line(1, "coffee", 4.0, NOW)) == [40.0]
+
+
+def test_a_batch_of_any_size_costs_four_statements(shop: Shop) -> None:
     """Statements do not grow with the lines."""
     shop.products(*(f"p{number}" for number in range(30)), category="tea")
     with shop.database.write() as connection:
@@ -91,4 +102,4 @@ def test_a_batch_of_any_size_costs_three_statements(shop: Shop) -> None:
         for batch in (lines[:1], lines):
             with counted(connection) as statements:
                 assert run_out_days(connection, batch) == [pytest.approx(9.0)] * len(batch)
-            assert len(statements) == 3
+            assert len(statements) == 4
