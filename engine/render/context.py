@@ -203,23 +203,22 @@ class RenderContext:
 class Record:
     """A read-only thing of one kind, as a template sees it."""
 
-    __slots__ = ("_kind", "_values")
+    __slots__ = ("_kind", "_readers", "_values")
 
     def __init__(self, kind: str, values: Mapping[str, Any]) -> None:
         self._kind = kind
         self._values = values
+        self._readers = READERS[kind]
 
     def __getattr__(self, name: str) -> Any:
+        reader = self._readers.get(name)
+        if reader is not None:
+            return reader(self._values)
         kind = KINDS[self._kind]
-        known = kind.fields.get(name)
         own = kind.open or (kind.extended and name in self._values)
-        if (known is None and not own) or name.startswith("_"):
+        if not own or name.startswith("_"):
             raise AttributeError(name)
-        value = self._values.get(name)
-        if value is None:
-            derive = _DERIVED.get((self._kind, name))
-            return derive(self._values) if derive else _absent(known)
-        return _converted(known, value)
+        return _open_value(self._values.get(name))
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -276,6 +275,11 @@ class Links:
     def snooze(self, days: int) -> str:
         """Return the link that asks for a later reminder."""
         return self._maker.snooze(days)
+
+
+def constants(shop: Mapping[str, Any], brand: Mapping[str, Any]) -> dict[str, Record]:
+    """Return what is the same in every mail of a shop, as templates see it; later changes of the mappings do not show."""
+    return {"shop": Record("shop", dict(shop)), "brand": Record("brand", palette(brand))}
 
 
 def kind_of(thing: Record) -> str:
@@ -351,6 +355,21 @@ def _number(value: Any) -> Any:
     return to_decimal(value) if isinstance(value, str) else value
 
 
+def _reader(kind: str, name: str, type_: str) -> Callable[[Mapping[str, Any]], Any]:
+    """Return what reads one known field from a thing's values."""
+    derive = _DERIVED.get((kind, name))
+    absent = _absent(type_)
+    plain = type_ == "text"
+
+    def read(values: Mapping[str, Any]) -> Any:
+        value = values.get(name)
+        if value is None:
+            return absent if derive is None else derive(values)
+        return value if plain and type(value) is str else _converted(type_, value)
+
+    return read
+
+
 _SCALARS: Mapping[str, Callable[[Any], Any]] = {
     "text": lambda value: value if isinstance(value, str) else str(value),
     "number": _number,
@@ -404,3 +423,8 @@ _DERIVED: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], Any]] = {
     ("order", "value"): _order_value,
     ("order", "total"): _lines_value,
 }
+
+READERS: dict[str, dict[str, Callable[[Mapping[str, Any]], Any]]] = {kind: {} for kind in KINDS}
+"""What reads each known field of each kind."""
+for _kind, _known in KINDS.items():
+    READERS[_kind].update({name: _reader(_kind, name, type_) for name, type_ in _known.fields.items()})

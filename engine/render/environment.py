@@ -7,6 +7,7 @@ can be changed, imported or called beyond a short list; loops, texts, output and
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
@@ -14,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from jinja2 import BaseLoader, StrictUndefined, Template, TemplateNotFound, nodes
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import (
     SecurityError,
     TemplateAssertionError,
@@ -21,19 +23,21 @@ from jinja2.exceptions import (
     TemplateSyntaxError,
     UndefinedError,
 )
-from jinja2.runtime import Context
+from jinja2.runtime import Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace, pass_context
 from jinja2.visitor import NodeTransformer
+from markupsafe import Markup, escape
 
 from engine.diagnostics import did_you_mean
 from engine.render.context import KINDS, NAMES, Links, Record, kind_of
 from engine.render.errors import RenderError
 from engine.render.filters import FILTERS, TESTS, join_text, replace_text
+from engine.render.folding import fold
 from engine.render.limits import Budget, bounded_range, bounded_text, check_operation
 
 BUDGET, FORMATS = "_budget", "_formats"
-_TEXT_METHODS = frozenset(
+TEXT_METHODS = frozenset(
     [
         "lower",
         "upper",
@@ -69,7 +73,7 @@ _TEXT_METHODS = frozenset(
     ]
 )
 _TEXT_REPLACED: Mapping[str, Callable[..., Any]] = {"replace": replace_text, "join": join_text}
-_TIME_FIELDS = frozenset(
+TIME_FIELDS = frozenset(
     ["year", "month", "day", "hour", "minute", "second", "weekday", "isoweekday", "date", "isoformat"]
 )
 _KEPT_LINES = 500
@@ -101,10 +105,11 @@ class StrictName(StrictUndefined):
 class Blocks:
     """The `blocks` of one rendering: `blocks.cart(...)` is the macro `cart` in blocks/cart.mjml."""
 
-    __slots__ = ("_environment", "_loaded", "_names")
+    __slots__ = ("_environment", "_known", "_loaded", "_names")
 
     def __init__(self, environment: MailEnvironment, names: dict[str, Any]) -> None:
         self._environment, self._names = environment, names
+        self._known: dict[str, Any] = {}
         self._loaded: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -116,10 +121,15 @@ class Blocks:
     def _load(self, name: str) -> Any:
         path = f"blocks/{name}.mjml"
         try:
-            module = self._environment.get_template(path).make_module(self._names)
+            template = self._environment.get_template(path)
         except TemplateNotFound:
             raise AttributeError(name) from None
-        macro = getattr(module, name, None)
+        self._known = self._known or {**self._environment.globals, **self._names}
+        context = Context(self._environment, self._known, template.name, template.blocks)
+        deque(
+            template.root_render_func(context), maxlen=0
+        )  # what stands outside of macros is written nowhere
+        macro = context.vars.get(name)
         if macro is None:
             raise RenderError(f'this file defines no macro "{name}"', template=f"templates/{path}")
         return macro
@@ -158,41 +168,81 @@ def _charge(context: Context, characters: int) -> str:
     return ""
 
 
-@pass_context
-def _finished(context: Context, value: Any) -> Any:
-    """Return what an output expression writes: nothing for None, else the value within the budget."""
-    if value is None:
-        return ""
-    budget = context.parent.get(BUDGET)
-    if budget is not None:
-        budget.charge(len(value) if isinstance(value, str) else 16)
-    if isinstance(value, Record):
-        raise RenderError(f"this writes a whole {kind_of(value)}; name one of its fields")
-    if isinstance(value, (tuple, list, dict)):
-        raise RenderError("this writes a whole list; loop over it, or use `| join`")
-    return value
+class _Code(CodeGenerator):
+    """Compiles output of markup to one call of `MailEnvironment.written`."""
+
+    def _output_child_pre(
+        self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
+    ) -> None:
+        if frame.eval_ctx.autoescape:
+            self.write("environment.written(context, ")
+        else:
+            self.write("environment.line_of(context, ")
+
+    def _output_child_post(
+        self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
+    ) -> None:
+        self.write(")")
 
 
 class MailEnvironment(ImmutableSandboxedEnvironment):
     """Compiles and runs templates that a `loader` finds; one for each library and chain of locales."""
 
+    code_generator_class = _Code
     intercepted_binops = frozenset(("*", "**", "%", "+"))
 
-    def __init__(self, loader: BaseLoader) -> None:
+    def __init__(self, loader: BaseLoader, constants: Mapping[str, Record] | None = None) -> None:
+        self._constants = constants or {}
         super().__init__(
             loader=loader, undefined=StrictName, autoescape=_escapes, trim_blocks=True, lstrip_blocks=True,
-            finalize=_finished, cache_size=-1, auto_reload=False,
+            cache_size=-1, auto_reload=False,
         )  # fmt: skip
         self.filters = {**FILTERS, "_charge": _charge, "_sized": bounded_text}
         self.tests = dict(TESTS)
         self._lines: dict[str, Template] = {}
+        self._ready: dict[str, Template] = {}
         self.globals = {"range": bounded_range, "namespace": Namespace, "dict": dict}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
-        return tree if self.plain_parse else _Charged().visit(tree)
+        tree = _Charged().visit(tree)
+        return fold(tree, self._constants, escaped=_escapes(name)) if self._constants else tree
 
-    plain_parse = False
+    def get_template(self, name: Any, parent: str | None = None, globals: Any = None) -> Template:  # noqa: A002 - Jinja's name
+        """Return a template by name; each is loaded once."""
+        found = self._ready.get(name) if isinstance(name, str) else None
+        if found is None:
+            found = super().get_template(name, parent, globals)
+            if isinstance(name, str):
+                self._ready[name] = found
+        return found
+
+    def written(self, context: Context, value: Any) -> str:
+        """Return what an output expression writes: nothing for None, else the escaped value, or its token."""
+        if value is None:
+            return ""
+        budget: Budget | None = context.parent.get(BUDGET)
+        kind = type(value)
+        if kind is Markup:
+            if budget is not None:
+                budget.charge(len(value))
+            return value
+        if kind is not str:
+            _refuse_whole(value)
+        if budget is None:
+            return escape(value)
+        budget.charge(len(value) if kind is str else 16)
+        return escape(value) if budget.tokens is None else budget.tokens.take(value)  # type: ignore[no-any-return]
+
+    def line_of(self, context: Context, value: Any) -> str:
+        """Return what an output expression writes into a line of plain text."""
+        if value is None:
+            return ""
+        _refuse_whole(value)
+        budget: Budget | None = context.parent.get(BUDGET)
+        if budget is not None:
+            budget.charge(len(value) if isinstance(value, str) else 16)
+        return str(value)
 
     def line(self, source: str) -> Template:
         """Return a short template of plain text that is in no file, such as a step's own subject."""
@@ -211,9 +261,16 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
                 return obj.__getattr__(attribute)
             except AttributeError:
                 return self.undefined(obj=obj, name=attribute)
+        if type(obj) is Blocks:
+            try:
+                return obj.__getattr__(attribute)
+            except AttributeError:
+                return self.undefined(obj=obj, name=attribute)
+        if type(obj) is Links and attribute in KINDS["links"].fields:
+            return getattr(obj, attribute)
         if isinstance(obj, str) and attribute in _TEXT_REPLACED:
             return partial(_TEXT_REPLACED[attribute], obj)
-        if isinstance(obj, str) and attribute not in _TEXT_METHODS:
+        if isinstance(obj, str) and attribute not in TEXT_METHODS:
             return self.unsafe_undefined(obj, attribute)
         return super().getattr(obj, attribute)
 
@@ -226,9 +283,9 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Return whether a template may see an attribute; short lists for texts and times, none for numbers."""
         if isinstance(obj, str):
-            return attr in _TEXT_METHODS
+            return attr in TEXT_METHODS
         if isinstance(obj, (datetime, date)):
-            return attr in _TIME_FIELDS
+            return attr in TIME_FIELDS
         if isinstance(obj, _HIDDEN_TYPES):
             return False
         return super().is_safe_attribute(obj, attr, value)
@@ -238,12 +295,23 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
         budget = context.parent.get(BUDGET)
         if budget is not None:
             budget.charge()
+        if type(obj) is Macro:  # what the sandbox would do for one, without asking what it is
+            kwargs.pop("_block_vars", None)
+            kwargs.pop("_loop_vars", None)
+            return obj(context.eval_ctx, *args, **kwargs)
         return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Work out an operation, refusing one whose result would be huge."""
         check_operation(operator, left, right)
         return super().call_binop(context, operator, left, right)
+
+
+def _refuse_whole(value: Any) -> None:
+    if isinstance(value, Record):
+        raise RenderError(f"this writes a whole {kind_of(value)}; name one of its fields")
+    if isinstance(value, (tuple, list, dict)):
+        raise RenderError("this writes a whole list; loop over it, or use `| join`")
 
 
 def _escapes(name: str | None) -> bool:

@@ -7,10 +7,11 @@ blocks and words too, so that one mail never mixes languages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
+from typing import Any
 
 from jinja2 import BaseLoader, Environment, TemplateNotFound
 
@@ -19,8 +20,10 @@ from engine.errors import FindingsError, OutsideError, UsageError
 from engine.flows.nodes import Scalar, Table
 from engine.flows.yaml_source import read_yaml
 from engine.render import problems
+from engine.render.context import Record, constants
 from engine.render.environment import MailEnvironment
 from engine.render.locales import DEFAULT, is_locale_folder, locale_chain
+from engine.render.structures import Structures
 from engine.render.template import MAX_SOURCE, Inline, Template, parse_template
 
 SUFFIX = ".mjml"
@@ -28,6 +31,8 @@ WORDS = "words.yaml"
 PARTS = ("layouts", "blocks")
 MAX_FILES = 2_000
 MAX_TOTAL = 10_000_000
+MAX_ENVIRONMENTS = 24
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,9 @@ class TemplateLibrary:
         self.sources: Mapping[str, str] = MappingProxyType(dict(sources))
         self.folders = frozenset({DEFAULT} | {folder for path in sources if (folder := split_path(path)[0])})
         self._parsed: dict[str, tuple[Template, tuple[Finding, ...]]] = {}
-        self._environments: dict[tuple[str, ...], MailEnvironment] = {}
+        self._environments: dict[tuple[Any, ...], MailEnvironment] = {}
         self._words: dict[tuple[str, ...], Mapping[str, str]] = {}
+        self.structures = Structures()
 
     def names(self) -> tuple[str, ...]:
         """Return the names that a flow can send, sorted; layouts and blocks are none."""
@@ -94,11 +100,21 @@ class TemplateLibrary:
         wanted = name if name.endswith(SUFFIX) else name + SUFFIX
         return next((path for folder in chain if (path := join_path(folder, wanted)) in self.sources), None)
 
-    def environment(self, chain: tuple[str, ...]) -> MailEnvironment:
-        """Return the environment whose templates come from these folders; compiled templates stay in it."""
-        if chain not in self._environments:
-            self._environments[chain] = MailEnvironment(LibraryLoader(self, chain))
-        return self._environments[chain]
+    def environment(
+        self, chain: tuple[str, ...], shop: Mapping[str, Any] = _NOTHING, brand: Mapping[str, Any] = _NOTHING
+    ) -> MailEnvironment:
+        """Return the environment whose templates come from these folders; compiled templates stay in it.
+
+        What `shop` and `brand` say is the same in every mail, and so it is put in once.
+        """
+        key = (chain, _frozen(shop), _frozen(brand))
+        found = self._environments.get(key)
+        if found is None:
+            if len(self._environments) >= MAX_ENVIRONMENTS:
+                self._environments.clear()
+            known = {**constants(shop, brand), "words": Record("words", self.words(chain))}
+            found = self._environments[key] = MailEnvironment(LibraryLoader(self, chain), known)
+        return found
 
     def words(self, chain: tuple[str, ...]) -> Mapping[str, str]:
         """Return the words of words.yaml for a chain: a word that a language lacks comes from the next one."""
@@ -135,6 +151,16 @@ class LibraryLoader(BaseLoader):
     def placed(inline: Inline) -> str:
         """Return a line's source behind as many line breaks and spaces as stand before it in the file."""
         return "\n" * (inline.line - 1) + " " * (inline.column - 1) + inline.source
+
+
+def _frozen(values: Mapping[str, Any]) -> Hashable:
+    """Return a key for values: equal only where they write the same (1 is not True)."""
+    frozen = tuple((name, type(value), value) for name, value in values.items())
+    try:
+        hash(frozen)
+    except TypeError:
+        return repr(frozen)
+    return frozen
 
 
 def split_path(path: str) -> tuple[str, str]:

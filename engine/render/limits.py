@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from time import thread_time
+from typing import Any, Protocol
 
 from engine.render.errors import RenderError, TooMuch
 
@@ -22,12 +23,25 @@ _MAX_EXPONENT = 64
 _MAX_BITS = 4_096
 
 
-class Budget:
-    """What is left for one rendering: steps, characters of output, seconds of processor time."""
+class Takes(Protocol):
+    """Takes a value that a template writes, and gives what is written in its place."""
 
-    __slots__ = ("_deadline", "_output", "_seconds", "_steps")
+    def take(self, value: Any) -> Any:
+        """Return what stands for the value."""
+        ...
+
+
+class Budget:
+    """What is left for one rendering: steps, characters of output, seconds of processor time.
+
+    It reaches every piece of output, so it also carries the `tokens` that take the values' places while a structure is
+    asked for (see `engine.render.structures`).
+    """
+
+    __slots__ = ("_deadline", "_output", "_seconds", "_steps", "tokens")
 
     def __init__(self, seconds: Callable[[], float] = thread_time, allowed: float = MAX_SECONDS) -> None:
+        self.tokens: Takes | None = None
         self._seconds = seconds
         self._deadline = seconds() + allowed
         self._steps = self._output = 0

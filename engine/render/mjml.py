@@ -64,6 +64,11 @@ def fence(mjml: str) -> str:
     return _TITLE.sub(_fenced_title, TAG.sub(_fenced_tag, mjml), count=1)
 
 
+def attribute(value: str) -> str:
+    """Return an escaped value as it stands in an attribute of the compiled HTML."""
+    return _DAMAGED_OR_QUOTE.sub(_reference, value)
+
+
 def _fenced_tag(match: re.Match[str]) -> str:
     tag = match[0]
     if (_DAMAGED.search(tag) is None and "'" not in tag) or tag.startswith("<!--"):
@@ -72,11 +77,11 @@ def _fenced_tag(match: re.Match[str]) -> str:
 
 
 def _fenced_value(match: re.Match[str]) -> str:
-    return '"' + _DAMAGED_OR_QUOTE.sub(_reference, match[0][1:-1]) + '"'
+    return f'"{attribute(match[0][1:-1])}"'
 
 
 def _fenced_title(match: re.Match[str]) -> str:
-    return match[1] + _DAMAGED_OR_QUOTE.sub(_reference, match[2]) + match[3]
+    return match[1] + attribute(match[2]) + match[3]
 
 
 def _reference(match: re.Match[str]) -> str:

@@ -8,6 +8,7 @@ cut off when it takes too long). Every failure is a `RenderError` with the autho
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
@@ -15,12 +16,16 @@ from typing import Any
 from markupsafe import escape
 
 from engine.render import mjml, text
+from engine.render.capture import hides_marks, transformed
 from engine.render.context import Record, RenderContext
 from engine.render.environment import BUDGET, FORMATS, Blocks, MailEnvironment, guarded, run
 from engine.render.errors import RenderError
 from engine.render.library import TemplateLibrary, Variant
 from engine.render.limits import Budget
 from engine.render.locales import Formats, direction, formatting_locale
+from engine.render.names import check_names
+from engine.render.pieces import Unfit
+from engine.render.structures import Tokens
 from engine.render.template import Inline
 
 MAX_LINE = 998
@@ -57,6 +62,21 @@ class Prepared:
     locale: str
     name: str
     environment: MailEnvironment
+    asked: str | None = None  # the locale that was asked for
+
+    def renewed(self) -> Prepared:
+        """Return the same rendering with nothing done but its lines, and a budget of its own."""
+        again = prepare(self.library, self.name, self.context, locale=self.asked, variant=self.variant)
+        again.values["subject"], again.values["preheader"] = self.values["subject"], self.values["preheader"]
+        return again
+
+    def tokenized(self) -> tuple[str, list[str]]:
+        """Return the MJML document with tokens for its values, and the values; raise Unfit where that cannot be."""
+        tokens = Tokens()
+        self.values[BUDGET].tokens = tokens
+        self.values["blocks"] = Blocks(self.environment, self.values)  # with the lines that are known now
+        document = self.run(f"{self.name}.mjml")
+        return _with_head(document, self.values, tokens.take), tokens.values
 
     def use(self, environment: MailEnvironment) -> None:
         """Render with another environment from here on."""
@@ -72,7 +92,8 @@ class Prepared:
 
     def mjml(self) -> str:
         """Return the MJML document with language, title and preview in its head."""
-        return _with_head(self.run(f"{self.name}.mjml"), self.values)
+        self.values["blocks"] = Blocks(self.environment, self.values)  # with the lines that are known now
+        return _with_head(self.run(f"{self.name}.mjml"), self.values, str)
 
     def run(self, name: str) -> str:
         """Return what one of the library's templates writes with these values."""
@@ -98,25 +119,66 @@ def render(
     `locale` is the customer's unless another is asked for (a preview); `subject` replaces the template's own (a step's
     `subject:`) and may use the same names. Raises UsageError for an unknown template, RenderError for all else.
     """
-    prepared = prepare(library, template_name, context, locale=locale)
-    path = prepared.variant.template.path
+    mail = prepare(library, template_name, context, locale=locale)
+    path = mail.variant.template.path
     try:
-        prepared.values["subject"] = _own_subject(prepared, subject) if subject else prepared.line("subject")
-        if not prepared.values["subject"]:
+        mail.values["subject"] = _own_subject(mail, subject) if subject else mail.line("subject")
+        if not mail.values["subject"]:
             raise RenderError("this mail has no subject")
-        prepared.values["preheader"] = prepared.line("preheader")
-        compiled = mjml.compile(prepared.mjml())
+        mail.values["preheader"] = mail.line("preheader")
+        html, words = _made(mail)
     except RenderError as error:
         raise error.placed(f"templates/{path}") from error
     return Rendered(
-        subject=prepared.values["subject"],
-        preheader=prepared.values["preheader"],
-        html=compiled,
-        text=text.text_of(compiled),
-        size=len(compiled.encode()),
-        locale=prepared.locale,
+        subject=mail.values["subject"],
+        preheader=mail.values["preheader"],
+        html=html,
+        text=words,
+        size=len(html.encode()),
+        locale=mail.locale,
         template_path=path,
     )
+
+
+def _made(mail: Prepared) -> tuple[str, str]:
+    """Return HTML and text: from kept structures where the template allows it, else the plain way."""
+    kept = mail.library.structures
+    if not _is_structural(mail):
+        kept.tally.plain += 1
+        return plainly(mail)
+    try:
+        found = kept.finish(*mail.tokenized())
+    except (Unfit, RenderError):  # told by the plain way, if it fails there too
+        kept.tally.plain += 1
+        return plainly(mail.renewed())
+    if not kept.count(found):
+        return found.html, found.text
+    plain = plainly(mail.renewed())
+    if plain != (found.html, found.text):
+        kept.tally.differed += 1
+        kept.judged[mail.variant.template.path, mail.variant.chain] = False
+    return plain
+
+
+def plainly(mail: Prepared) -> tuple[str, str]:
+    """Return HTML and text of a rendering as compiling the whole document gives them: what all else is held against."""
+    compiled = mjml.compile(mail.mjml())
+    return compiled, text.text_of(compiled)
+
+
+def _is_structural(mail: Prepared) -> bool:
+    """Return whether nothing in a template's files keeps values and structure from being told apart."""
+    library, template, chain = mail.library, mail.variant.template, mail.variant.chain
+    judged = library.structures.judged
+    known = judged.get((template.path, chain))
+    if known is None:
+        try:
+            drawn = [library.parse(path) for path in check_names(library, template.path, chain)[1]]
+            known = not any(map(hides_marks, drawn)) and not transformed(drawn)
+        except RecursionError:  # brackets without end: rendering says so
+            known = False
+        judged[template.path, chain] = known
+    return known
 
 
 def prepare(
@@ -130,7 +192,7 @@ def prepare(
     """Return a rendering with its template chosen (by the locale, else `variant`) and its values in place, not yet run."""
     wanted = locale or context.customer.get("locale")
     variant = variant or library.variant(template_name, wanted)
-    environment = library.environment(variant.chain)
+    environment = library.environment(variant.chain, context.shop, context.brand)
     shop_locale = str(context.shop.get("locale") or "en")
     spoken = variant.folder or shop_locale.replace("_", "-")
     written = formatting_locale(variant.folder, wanted, shop_locale)
@@ -143,7 +205,7 @@ def prepare(
     values[BUDGET] = Budget()
     values[FORMATS] = Formats(written, zone, str(context.shop.get("currency") or "EUR"))
     values["blocks"] = Blocks(environment, values)
-    return Prepared(library, variant, context, values, written, template_name, environment)
+    return Prepared(library, variant, context, values, written, template_name, environment, locale)
 
 
 def one_line(value: str) -> str:
@@ -159,15 +221,15 @@ def _own_subject(prepared: Prepared, source: str) -> str:
     return one_line(guarded(lambda: prepared.environment.line(source).render(prepared.values), "", str))
 
 
-def _with_head(document: str, values: dict[str, Any]) -> str:
+def _with_head(document: str, values: dict[str, Any], written: Callable[[str], str]) -> str:
     root = _ROOT.search(document)
     if root is None:
         raise RenderError("this is no MJML document; begin with <mjml>, or extend a layout")
     head = ""
     if "<mj-title" not in document:
-        head += f"<mj-title>{escape(values['subject'])}</mj-title>"
+        head += f"<mj-title>{escape(written(values['subject']))}</mj-title>"
     if "<mj-preview" not in document and values["preheader"]:
-        head += f"<mj-preview>{escape(values['preheader'])}</mj-preview>"
+        head += f"<mj-preview>{escape(written(values['preheader']))}</mj-preview>"
     if head:
         found = _HEAD.search(document, root.end())
         at = found.end() if found else root.end()

@@ -41,30 +41,54 @@ _ALT, _LINK, _END, _LINE_BREAK, _PARAGRAPH_BREAK = "\x01", "\x02", "\x03", "\x04
 
 def text_of(compiled: str) -> str:
     """Return the plain text of a compiled mail, ending with one line break."""
-    reader = _Reader()
-    start = compiled.find("<body")
-    for closing, name, attributes, text in _TOKEN.findall(compiled, max(start, 0)):
-        if text:
-            reader.text(text)
-        elif name not in _INLINE or reader.skipped is not None or "hid" in attributes or "none" in attributes:
-            reader.tag(name.lower(), attributes, closing=closing == "/")
-    return reader.finished()
+    reader = Reader()
+    reader.read(compiled, max(compiled.find("<body"), 0))
+    return finished(reader.draft())
 
 
-class _Reader:
-    """Collects text token by token; `out` holds pieces, in which breaks are line feeds."""
+class Reader:
+    """Collects text token by token: a draft, in which breaks and links are still marks that `finished` writes out.
 
-    def __init__(self) -> None:
+    `in_data` tells that what is read stands inside a table of data. Drafts of pieces that hold whole elements can be put
+    together: what decides between two pieces (breaks, neighbouring links) is looked at by `finished` alone.
+    """
+
+    def __init__(self, *, in_data: bool = False) -> None:
         self.out: list[str] = []
         self.skipped: str | None = None  # the element that is being passed over
         self.depth = 0
-        self.tables: list[bool] = []  # for each open table, whether it holds data
+        self.tables: list[bool] = [in_data]  # for each open table, whether it holds data
         self.row_cells = 0
         self.lists: list[int] = []  # the next number; 0 for dashes
         self.links: list[tuple[str, int]] = []
         self.row_links: list[str] = []
 
+    def read(self, compiled: str, start: int = 0) -> None:
+        """Take in HTML from an offset on."""
+        for closing, name, attributes, text in _TOKEN.findall(compiled, start):
+            if text:
+                self.text(text)
+            elif (
+                name not in _INLINE or self.skipped is not None or "hid" in attributes or "none" in attributes
+            ):
+                self.tag(name.lower(), attributes, closing=closing == "/")
+
+    def draft(self) -> str:
+        """Return what was read so far, with marks for breaks and links."""
+        return "".join(self.out)
+
+    @property
+    def in_data(self) -> bool:
+        """Whether the next word stands in a table of data."""
+        return self.tables[-1]
+
+    @property
+    def is_between(self) -> bool:
+        """Whether no link, list or hidden element is open: whole elements can follow."""
+        return self.skipped is None and not self.links and not self.lists
+
     def text(self, raw: str) -> None:
+        """Take in words between tags."""
         if self.skipped is None and raw.strip(" \t\r\n"):
             words = html.unescape(raw) if "&" in raw else raw
             words = _SPACES.sub(" ", words)
@@ -77,6 +101,7 @@ class _Reader:
             self.out.append(" ")
 
     def tag(self, name: str, attributes: str, *, closing: bool) -> None:
+        """Take in a tag."""
         if self.skipped is not None:
             self._skip(name, attributes, closing=closing)
         elif closing:
@@ -95,7 +120,7 @@ class _Reader:
 
     def _open(self, name: str, attributes: str) -> None:
         if name == "br":
-            self.out.append(", " if self._in_data() else "\n")
+            self.out.append(", " if self.in_data else "\n")
         elif name == "img":
             self._image(attributes)
         elif name == "a":
@@ -118,16 +143,16 @@ class _Reader:
     def _close(self, name: str) -> None:
         if name == "a" and self.links:
             self._link(*self.links.pop())
-        elif name == "table" and self.tables:
+        elif name == "table" and len(self.tables) > 1:
             self.tables.pop()
             self.out.append(_PARAGRAPH_BREAK)
         elif name in ("ul", "ol") and self.lists:
             self.lists.pop()
             self.out.append(_PARAGRAPH_BREAK)
         elif name in ("td", "th"):
-            if not self._in_data():
+            if not self.in_data:
                 self.out.append(_PARAGRAPH_BREAK)
-        elif name == "tr" and self._in_data():
+        elif name == "tr" and self.in_data:
             self.out.extend(f" | {url}" for url in self.row_links)
             self.row_links.clear()
             self.out.append(_LINE_BREAK)
@@ -140,11 +165,8 @@ class _Reader:
         elif name in _LINE:
             self.out.append(_LINE_BREAK)
 
-    def _in_data(self) -> bool:
-        return bool(self.tables) and self.tables[-1]
-
     def _cell(self) -> None:
-        if not self._in_data():
+        if not self.in_data:
             self.out.append(_PARAGRAPH_BREAK)
             return
         if self.row_cells:
@@ -174,23 +196,28 @@ class _Reader:
         if not words or not url or url.startswith("#"):
             self.out.append(leading + words + trailing)
             return
-        if self._in_data():
+        if self.in_data:
             self.row_links.append(html.unescape(url))
             self.out.append(leading + words + trailing)
             return
         mark = "i" if of_picture else "t"
         self.out.append(f"{leading}{_LINK}{mark}{words}{_LINK}{html.unescape(url)}{_END}{trailing}")
 
-    def finished(self) -> str:
-        text = _BREAKS.sub(_one_break, _resolve_links("".join(self.out)))
-        lines = [_row(line) for line in text.split("\n")]
-        joined = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n ")
-        return joined + "\n"
+
+def finished(draft: str) -> str:
+    """Return a draft as text: links and breaks written out, no empty rows, one line break at the end."""
+    text = _BREAKS.sub(_one_break, _resolve_links(draft))
+    if "  " in text:
+        text = _WIDE.sub(" ", text)
+    joined = "\n".join([_row(line) for line in text.split("\n")]).strip("\n ")
+    if "\n\n\n" in joined:
+        joined = _EMPTY_LINES.sub("\n\n", joined)
+    return joined + "\n"
 
 
-_BREAKS = re.compile(
-    f"[ {_LINE_BREAK}{_PARAGRAPH_BREAK}]*[{_LINE_BREAK}{_PARAGRAPH_BREAK}][ {_LINE_BREAK}{_PARAGRAPH_BREAK}]*"
-)
+_BREAKS = re.compile(f"[{_LINE_BREAK}{_PARAGRAPH_BREAK}][ {_LINE_BREAK}{_PARAGRAPH_BREAK}]*")
+_WIDE = re.compile(" {2,}")
+_EMPTY_LINES = re.compile(r"\n{3,}")
 _FOUND_LINK = re.compile(f"{_LINK}([it])([^{_LINK}]*){_LINK}([^{_END}]*){_END}")
 
 
@@ -201,17 +228,18 @@ def _one_break(match: re.Match[str]) -> str:
 def _resolve_links(text: str) -> str:
     """Write links out: a picture's only where no words link there; of neighbours to one place, the last has the URL."""
     links = list(_FOUND_LINK.finditer(text))
-    spoken = {match[3] for match in links if match[1] == "t"}
+    spoken = [match[3] for match in links if match[1] == "t"]
+    following = iter([*spoken[1:], None])  # where the next words link to
     pieces: list[str] = []
     position = 0
-    for number, match in enumerate(links):
-        following = next((later for later in links[number + 1 :] if later[1] == "t"), None)
+    for match in links:
+        next_url = next(following) if match[1] == "t" else None
         pieces.append(text[position : match.start()])
         position = match.end()
         label, url = match[2], match[3]
         if match[1] == "i" and url in spoken:
             continue
-        if match[1] == "t" and following is not None and following[3] == url:
+        if next_url == url:
             pieces.append(label)
         else:
             shown = url.removeprefix("mailto:").removeprefix("tel:")
@@ -224,11 +252,12 @@ def _resolve_links(text: str) -> str:
 
 def _row(line: str) -> str:
     """Return a line without the spaces and empty cells at its ends."""
-    line = re.sub(r" {2,}", " ", line).strip(" ")
-    while line.startswith("| ") or line == "|":
-        line = line[1:].strip(" ")
-    while line.endswith(" |"):
-        line = line[:-1].strip(" ")
+    line = line.strip(" ")
+    if "|" in line:
+        while line.startswith("| ") or line == "|":
+            line = line[1:].strip(" ")
+        while line.endswith(" |"):
+            line = line[:-1].strip(" ")
     return "" if line in ("-", "") else line
 
 
