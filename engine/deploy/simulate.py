@@ -1,0 +1,362 @@
+"""`homing simulate`: what flows would have done with the recorded past, or would do from now on.
+
+Comes in: the real database (only read), flows, a stretch of time. Goes out: a `Simulation` of counted results. Promises:
+the decisions come from the engine's own passes on a store of its own; nothing of the real database is written and nothing
+leaves the house; the same input, seed and beat give the same numbers, whatever the database, the number of processes and
+the size of batches.
+
+Customers do not depend on each other, so parts of them are driven by processes of their own. Where something does tie
+them together (pools of codes, scores over everybody, medians of the shop), one process takes them all.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+
+from engine.clock import machine_now
+from engine.delivery.dispatch import Exits, Worker
+from engine.deploy.apply import FlowChange, changes_of, put_live, with_excluded
+from engine.deploy.simulate_behaviour import stage_likely
+from engine.deploy.simulate_copy import copy_state
+from engine.deploy.simulate_feed import BEGINNING, Slice, Suppressed, stage_past
+from engine.deploy.simulate_run import Nowhere, Run, needs_nights
+from engine.deploy.simulate_shelf import Shelf, shelves
+from engine.deploy.simulate_tally import Tally, count
+from engine.facts.ingest import arrive
+from engine.flows.fingerprint import version_hash
+from engine.flows.load import Project
+from engine.flows.model import Flow, LapsedTrigger, ReplenishTrigger, Send
+from engine.journeys.program import names_in
+from engine.render.library import TemplateLibrary
+from engine.runtime.nightly import MARK as NIGHTLY
+from engine.runtime.nightly import asks_for_scores
+from engine.runtime.passes import Engine, settle
+from engine.settings import Settings
+from engine.store import meta
+from engine.store.database import Database, connect
+from engine.store.dialect import insert_new
+from engine.store.scratch import scratch
+from engine.store.tables import customers, events, marks
+
+APART = 4_000  # customers from which processes of their own are worth their start
+EXACT = 5_000  # facts up to which the clock stops at every moment
+FINE = 60_000  # facts up to which it stops every quarter of an hour
+QUARTER, HOUR = timedelta(minutes=15), timedelta(hours=1)
+BEHAVIOURS = ("none", "history")
+Progress = Callable[[datetime, int, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """The flows, templates and offers that are played."""
+
+    project: Project
+    templates: dict[str, str]
+    name: str = "folder"
+
+    @property
+    def flows(self) -> dict[str, Flow]:
+        """The flows by name."""
+        return dict(self.project.definitions.flows)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What is simulated: `replay` feeds the recorded past; a forecast goes on from how everybody stands now.
+
+    `beat` is how often the virtual clock stops at most; None: at every moment at which something arrives or is due.
+    `sample` takes only one in so many customers.
+    """
+
+    start: datetime
+    until: datetime
+    replay: bool
+    behaviour: str = "none"
+    seed: int = 1
+    beat: timedelta | None = None
+    sample: int = 1
+    sandbox: bool = True
+
+
+@dataclass(slots=True)
+class Simulation:
+    """What came of it."""
+
+    stretch: Stretch
+    play: Play
+    tally: Tally = field(default_factory=Tally)
+    runs: list[Tally] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One part of the customers, for a process of its own."""
+
+    url: str
+    root: Path
+    play: Play
+    stretch: Stretch
+    part: Slice
+    shelves: tuple[Shelf, ...]
+    folder: Path
+
+
+def simulate(
+    database: Database,
+    play: Play,
+    stretch: Stretch,
+    *,
+    processes: int | None = None,
+    progress: Progress = lambda _moment, _mails, _share: None,
+) -> Simulation:
+    """Drive all customers through the stretch and return what came of it, counted."""
+    parts = 1 if tied_together(play) else _parts(database, processes, stretch)
+    with tempfile.TemporaryDirectory(prefix="homing-simulate-") as name:
+        folder = Path(name)
+        tables: tuple[Shelf, ...] = ()
+        if stretch.replay and asks_for_tables(play):
+            tables = tuple(shelves(database, stretch.start, stretch.until, folder))
+        root = play.project.settings.root
+        tasks = [
+            _Task(database.url, root, play, stretch, _slice(stretch, number, parts), tables, folder)
+            for number in range(parts)
+        ]
+        found = _in_turn(database, tasks, progress) if parts == 1 else _at_once(tasks, progress)
+    simulation = Simulation(stretch, play)
+    for tally in found:
+        simulation.tally.add(tally)
+    return simulation
+
+
+def _slice(stretch: Stretch, number: int, parts: int) -> Slice:
+    """Return one part of the customers; of a sample, one part of every so many."""
+    return Slice(number * stretch.sample, parts * stretch.sample)
+
+
+def _parts(database: Database, processes: int | None, stretch: Stretch) -> int:
+    if processes is not None:
+        return max(1, processes)
+    with database.read() as connection:
+        people = (connection.scalar(select(func.count()).select_from(customers)) or 0) // stretch.sample
+    shared = database.url not in ("sqlite://", "sqlite:///:memory:")
+    return max(1, min(os.cpu_count() or 1, people // APART)) if shared else 1
+
+
+def usual_beat(database: Database, start: datetime, until: datetime) -> timedelta | None:
+    """Return how often the clock stops where nobody says: the more facts, the coarser."""
+    with database.read() as connection:
+        query = select(func.count()).select_from(events)
+        facts = (
+            connection.scalar(query.where(events.c.occurred_at > start, events.c.occurred_at <= until)) or 0
+        )
+        people = connection.scalar(select(func.count()).select_from(customers)) or 0
+    weight = max(facts, people)
+    return None if weight <= EXACT else QUARTER if weight <= FINE else HOUR
+
+
+# ── what the flows ask for ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tied_together(play: Play) -> bool:
+    """Return whether what becomes of one customer depends on others."""
+    definitions = play.project.definitions
+    used = {
+        step.offer
+        for flow in play.flows.values()
+        for step in flow.all_steps()
+        if isinstance(step, Send) and step.offer
+    }
+    pools = any(offer.pool is not None for name, offer in definitions.offers.items() if name in used)
+    medians = any(
+        isinstance(trigger, LapsedTrigger) and trigger.factor is not None and trigger.otherwise is None
+        for flow in play.flows.values()
+        for trigger in flow.triggers
+    )
+    return pools or medians or asks_for_scores(_Named(flow) for flow in play.flows.values())  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A flow as if it were live, for what only looks at its conditions."""
+
+    flow: Flow
+
+
+def asks_for_tables(play: Play) -> bool:
+    """Return whether any mail recommends, or any trigger needs what is learned from repeats."""
+    library = TemplateLibrary(play.templates)
+    learned = any(
+        isinstance(trigger, ReplenishTrigger) for flow in play.flows.values() for trigger in flow.triggers
+    )
+    return learned or bool(strategies(play, library))
+
+
+def strategies(play: Play, library: TemplateLibrary) -> set[str]:
+    """Return the strategies by which these flows' mails recommend."""
+    names = {
+        name
+        for flow in play.flows.values()
+        for step in flow.all_steps()
+        if isinstance(step, Send)
+        for name in step.templates
+    }
+    return {
+        strategy
+        for name in sorted(names & set(library.names()))
+        for path in library.paths(name)
+        for block in library.parse(path).recommend
+        for strategy in block.strategies
+    }
+
+
+_OF_STRATEGY = {
+    "recently_viewed": {"product_viewed"}, "wishlist": {"wishlist_added", "wishlist_removed"},
+    "for_you": {"product_viewed", "wishlist_added", "wishlist_removed"},
+}  # fmt: skip
+_LOOKED_AT = frozenset({"product_viewed", "wishlist_added", "wishlist_removed"})
+
+
+def nobody_asks(play: Play) -> frozenset[str]:
+    """Return the events that can change nothing: no flow and no mail asks for what was looked at."""
+    asked = {name for flow in play.flows.values() for name in names_in(flow)}
+    asked |= {
+        name
+        for each in strategies(play, TemplateLibrary(play.templates))
+        for name in _OF_STRATEGY.get(each, ())
+    }
+    told = " ".join(str(definition) for definition in play.project.definitions.raw.values())
+    told += str(play.project.definitions.segments)
+    if "last_activity_at" in told or "interest" in told or "'product'" in told:
+        return frozenset()
+    return frozenset(_LOOKED_AT - asked)
+
+
+# ── driving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _in_turn(database: Database, tasks: Sequence[_Task], progress: Progress) -> list[Tally]:
+    found = []
+    for task in tasks:
+        span = task.stretch.until - task.stretch.start
+
+        def tell(moment: datetime, mails: int, task: _Task = task, span: timedelta = span) -> None:
+            progress(moment, mails, (moment - task.stretch.start) / span if span else 1.0)
+
+        found.append(drive_part(database, task, tell))
+    return found
+
+
+def _at_once(tasks: Sequence[_Task], progress: Progress) -> list[Tally]:
+    context = get_context("spawn")
+    clocks = context.Array("d", len(tasks) * 2)
+    first = tasks[0].stretch
+    span = first.until - first.start
+    with ProcessPoolExecutor(len(tasks), context, _begin, (clocks,)) as pool:
+        waiting: set[Future[Tally]] = set()
+        futures = [pool.submit(_drive_alone, number, task) for number, task in enumerate(tasks)]
+        waiting.update(futures)
+        while waiting:
+            _, waiting = wait(waiting, timeout=0.5)
+            shares = list(clocks)[::2]
+            progress(first.start + span * min(shares), int(sum(list(clocks)[1::2])), min(shares))
+        return [future.result() for future in futures]
+
+
+_clocks: Any = None
+
+
+def _begin(clocks: Any) -> None:
+    global _clocks  # noqa: PLW0603 - set once for each process
+    _clocks = clocks
+
+
+def _drive_alone(number: int, task: _Task) -> Tally:
+    """Drive one part in a process of its own."""
+    database = connect(task.url, task.root)
+    span = task.stretch.until - task.stretch.start
+
+    def tell(moment: datetime, mails: int) -> None:
+        if _clocks is not None:
+            _clocks[number * 2], _clocks[number * 2 + 1] = (moment - task.stretch.start) / span, mails
+
+    try:
+        return drive_part(database, task, tell)
+    finally:
+        database.close()
+
+
+def drive_part(source: Database, task: _Task, tell: Callable[[datetime, int], None]) -> Tally:
+    """Drive the customers of one part through the stretch and count what came of them."""
+    stretch = task.stretch
+    with tempfile.TemporaryDirectory(prefix="part-", dir=task.folder) as name:
+        database = scratch(Path(name))
+        try:
+            engine = quiet_engine(task.play.project.settings, database)
+            suppressed = _prepare(source, engine, task)
+            run = Run(
+                engine, stretch.start, stretch.until, stretch.beat, suppressed, task.shelves,
+                nights=needs_nights(engine), tell=tell,
+            )  # fmt: skip
+            run.play()
+            with database.read() as connection:
+                library = TemplateLibrary(task.play.templates)
+                return count(connection, stretch.start, stretch.until, engine.settings.shop.timezone, library)
+        finally:
+            database.close()
+
+
+def quiet_engine(settings: Settings, database: Database) -> Engine:
+    """Return an engine whose mails and calls go nowhere; it is in sandbox, where no brake stops it."""
+    nowhere = Nowhere()
+    held = replace(settings, delivery=replace(settings.delivery, mode="sandbox", allow=()))
+    worker = Worker("simulation", machine_now, random.Random(0), most=2_000)  # noqa: S311 - it spreads retries
+    return Engine(held, database, Exits(nowhere, None, lambda call: nowhere.hand_over([call])[0]), worker)  # type: ignore[list-item]
+
+
+def _prepare(source: Database, engine: Engine, task: _Task) -> list[Suppressed]:
+    """Fill the store with what is known at the start, and make the flows live."""
+    stretch, database = task.stretch, engine.database
+    if not stretch.replay:
+        copy_state(source, database, task.part, sandbox=stretch.sandbox)
+        with database.write() as connection:
+            meta.set_virtual_now(connection, stretch.start)
+        settle(engine, stretch.start)
+        _make_live(engine, task.play, stretch.start, anew=False)
+        if stretch.behaviour == "history":
+            stage_likely(source, database, task.part, stretch.start, stretch.until, stretch.seed)
+        return []
+    with database.write() as connection:
+        meta.set_virtual_now(connection, BEGINNING)
+        meta.put(connection, meta.SECRET, "00" * 32)  # the same codes each time
+    suppressed = stage_past(source, database, task.part, stretch.until, nobody_asks(task.play))
+    arrive(database, until=stretch.start, settings=engine.settings)
+    with database.write() as connection:
+        meta.set_virtual_now(connection, stretch.start)
+    _make_live(engine, task.play, stretch.start, anew=True)
+    return suppressed
+
+
+def _make_live(engine: Engine, play: Play, now: datetime, *, anew: bool) -> None:
+    """Make the flows live: as new ones, or as `apply` would change what is live."""
+    with engine.database.write() as connection:
+        changes: Sequence[FlowChange]
+        if anew:
+            flows = {name: with_excluded(flow, play.project) for name, flow in play.flows.items()}
+            changes = [
+                FlowChange(name, "new", None, version_hash(flow)) for name, flow in sorted(flows.items())
+            ]
+        else:
+            changes = changes_of(connection, play.project, play.templates)
+        put_live(connection, play.project, play.templates, changes, engine.settings, now, None)
+        insert_new(connection, marks, [{"name": NIGHTLY, "at": now}])

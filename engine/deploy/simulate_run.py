@@ -1,0 +1,178 @@
+"""A store of its own on a virtual clock, driven by the daemon's own passes, whose mails go nowhere.
+
+Comes in: an engine over a scratch database, from when until when, and how often the clock stops. Goes out: the store,
+filled with what would have happened. Promises that nothing is rendered and nothing leaves; everything else - taking facts
+in, entering, advancing, the gate with its caps and hours - is the code that sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete
+
+from engine.delivery.dispatch import dispatch
+from engine.delivery.mailroom import make_outlines
+from engine.delivery.outcome import Accepted, Outcome
+from engine.deploy.simulate_feed import Suppressed
+from engine.deploy.simulate_shelf import Shelf, put_on
+from engine.facts.customers import find_customer, suppress
+from engine.journeys.versions import live_flows
+from engine.render.mail import Mail
+from engine.runtime import nightly
+from engine.runtime.passes import Engine, look, run_pass
+from engine.runtime.ticking import next_moment
+from engine.store import meta
+from engine.store.tables import attempts
+from engine.store.types import EPOCH
+
+GROUP = 500
+FORGET = timedelta(days=7)
+Tell = Callable[[datetime, int], None]
+
+
+@dataclass(slots=True)
+class Nowhere:
+    """Takes every mail and lets it vanish."""
+
+    name: str = "mailbox"
+    taken: int = 0
+
+    def hand_over(self, mails: Sequence[Mail]) -> list[Outcome]:
+        """Accept everything."""
+        self.taken += len(mails)
+        return [Accepted(mail.key) for mail in mails]
+
+    def check(self) -> list[str]:
+        """Find nothing wrong."""
+        return []
+
+    def close(self) -> None:
+        """Hold nothing open."""
+
+
+@dataclass(slots=True)
+class Run:
+    """One stretch of virtual time: `beat` is how often the clock stops at most, None at every moment that matters."""
+
+    engine: Engine
+    start: datetime
+    until: datetime
+    beat: timedelta | None
+    suppressed: Sequence[Suppressed] = ()
+    shelves: Sequence[Shelf] = ()
+    nights: bool = False
+    tell: Tell = lambda _moment, _mails: None
+    mails: int = field(default=0, init=False)
+    _next_suppressed: int = field(default=0, init=False)
+    _next_shelf: int = field(default=0, init=False)
+
+    def play(self) -> None:
+        """Let everything happen from `start` until `until`."""
+        night = self._night(self.start)
+        for moment in self._moments():
+            with self.engine.database.write() as connection:
+                meta.set_virtual_now(connection, moment)
+            self._suppress(moment)
+            self._restock(moment)
+            if night is not None and night <= moment:
+                self._by_night(moment)
+                night = self._night(moment)
+            self.mails += settle_moment(self.engine, moment)
+            self.tell(moment, self.mails)
+
+    def _moments(self) -> Iterator[datetime]:
+        """Yield where the clock stops: wherever something is due, on the beat."""
+        moment = self.start
+        while True:
+            yield moment
+            if moment >= self.until:
+                return
+            stops = [self.until, next_moment(self.engine, moment), self._night(moment), self._coming()]
+            following = min(stop for stop in stops if stop is not None)
+            moment = min(self.until, max(on_beat(following, self.beat), moment + timedelta(microseconds=1)))
+
+    def _coming(self) -> datetime | None:
+        """Return when the next suppression or table comes into force."""
+        moments = [each.at for each in self.suppressed[self._next_suppressed : self._next_suppressed + 1]]
+        moments += [each.since for each in self.shelves[self._next_shelf : self._next_shelf + 1]]
+        return min(moments, default=None)
+
+    def _suppress(self, moment: datetime) -> None:
+        while self._next_suppressed < len(self.suppressed):
+            each = self.suppressed[self._next_suppressed]
+            if each.at > moment:
+                return
+            self._next_suppressed += 1
+            with self.engine.database.write() as connection:
+                who = find_customer(connection, each.customer)
+                if who is not None:
+                    suppress(
+                        connection,
+                        who,
+                        now=each.at,
+                        scope="marketing" if each.scope == "marketing" else "all",
+                    )
+
+    def _restock(self, moment: datetime) -> None:
+        while self._next_shelf < len(self.shelves) and self.shelves[self._next_shelf].since <= moment:
+            with self.engine.database.write() as connection:
+                put_on(connection, self.shelves[self._next_shelf])
+            self._next_shelf += 1
+
+    def _night(self, moment: datetime) -> datetime | None:
+        if not self.nights:
+            return None
+        return nightly.due_at(self.engine.database, self.engine.settings.shop.timezone, moment)
+
+    def _by_night(self, moment: datetime) -> None:
+        nightly.run_nightly(self.engine, moment, tables=False)
+
+
+def on_beat(moment: datetime, beat: timedelta | None) -> datetime:
+    """Return the first stop at or after a moment.
+
+    >>> from datetime import UTC
+    >>> f"{on_beat(datetime(2026, 3, 1, 9, 1, tzinfo=UTC), timedelta(hours=1)):%H:%M}"
+    '10:00'
+    """
+    return moment if beat is None else EPOCH - (EPOCH - moment) // beat * beat
+
+
+def settle_moment(engine: Engine, moment: datetime) -> int:
+    """Do everything that is due at one moment; return how many mails would have gone."""
+    handed = 0
+    while True:
+        report = run_pass(engine, moment, sending=False)
+        claimed = 0
+        while True:
+            with engine.database.read() as connection:
+                work = look(connection, engine.settings, moment)
+            due = work.agenda.messages_at
+            if due is None or due > moment:
+                break
+            tally = dispatch(
+                engine.database, work.at, engine.exits, work.library, work.secret, engine.worker, work.closed,
+                make=make_outlines, group=GROUP,
+            )  # fmt: skip
+            if not tally.claimed:
+                break
+            claimed += tally.claimed
+            handed += tally.outcomes.get("accepted", 0)
+        if report.idle and not claimed:
+            return handed
+
+
+def needs_nights(engine: Engine) -> bool:
+    """Return whether a night can change anything: segments compared, scores reckoned anew."""
+    with engine.database.read() as connection:
+        live = live_flows(connection)
+    return nightly.has_segments(live.values()) or nightly.asks_for_scores(live.values())
+
+
+def forget_attempts(engine: Engine) -> None:
+    """Let go of what nobody asks for after a simulation."""
+    with engine.database.write() as connection:
+        connection.execute(delete(attempts))
