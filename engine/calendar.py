@@ -113,10 +113,12 @@ def at_wall(day: date, clock: time, zone_name: str) -> datetime:
     '2026-03-29T01:00:00+00:00'
     """
     tz = zone(zone_name)
-    local = datetime.combine(day, clock.replace(tzinfo=None), tz).replace(fold=0)
-    moment = local.astimezone(UTC)
-    if moment.astimezone(tz).replace(tzinfo=None) == local.replace(tzinfo=None):
-        return moment
+    local = datetime.combine(day, clock.replace(tzinfo=None, fold=0), tz)
+    first, second = tz.utcoffset(local), tz.utcoffset(local.replace(fold=1))
+    assert first is not None
+    assert second is not None
+    if first >= second:  # smaller before than after: the clock was put forward over this time
+        return (local - first).replace(tzinfo=UTC)
     return _end_of_gap(local, tz)
 
 

@@ -81,7 +81,7 @@ def truths(
     values: dict[str, Any] = plan.moments.values(now, shop_zone)
     values["subjects"] = _listed(subjects, plan)
     found: list[tuple[bool, ...]] = [()] * len(subjects)
-    for row in connection.execute(plan.statement, values):
+    for row in connection.execute(plan.statement, values).all():
         found[row[0]] = tuple(map(bool, row[1:]))
     return found
 

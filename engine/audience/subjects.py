@@ -6,15 +6,14 @@ Entering, advancing, the gate and `why` all turn their rows into subjects and ha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.flows.conditions import Clause
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """One customer with the trigger that conditions may refer to.
 
     `entered_at` bounds `since: entry`; `since_at` bounds facts in exits, goals and waits; `event_id` is the triggering
@@ -29,8 +28,8 @@ class Subject:
     order_id: str | None = None
     cart_id: str | None = None
     sku: str | None = None
-    trigger: Mapping[str, Any] = field(default_factory=dict)
-    answers: Mapping[str, Any] = field(default_factory=dict)
+    trigger: Mapping[str, Any] = {}
+    answers: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)

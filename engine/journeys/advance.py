@@ -21,7 +21,7 @@ from engine.calendar import add
 from engine.flows.model import Set, WaitUntil
 from engine.journeys import journal
 from engine.journeys.answers import heard_facts, held_since, note_answer
-from engine.journeys.decide import Heard, decide
+from engine.journeys.decide import Heard, Rules, decide
 from engine.journeys.effects import Effects, take
 from engine.journeys.enter import Newcomer
 from engine.journeys.people import read_people
@@ -36,7 +36,7 @@ from engine.store.bulk import reserve
 from engine.store.dialect import among
 from engine.store.tables import INSIDE, enrollments
 
-BATCH = 2_000
+BATCH = 1_000
 Facts = Mapping[int, Sequence[Row[Any]]]
 Programs = Mapping[str, Program]
 
@@ -68,7 +68,7 @@ def begin(connection: Connection, newcomers: Sequence[Newcomer], at: Round, *, s
     """Write the enrollments of those who were let in, with their first steps taken; return how many.
 
     A `set`, which locks its customer, is left to `advance`, as is everything without `steps`, and who comes after the
-    first 2,000.
+    first 1,000.
     """
     if not newcomers:
         return 0
@@ -150,13 +150,14 @@ def _walk(
     setting: bool = True,
 ) -> None:
     """Let them decide, all at once, until nobody's next decision is due; without `setting` a `set` step waits."""
+    rules = {version: at.rules(program.flow) for version, program in found.items()}
     moving = [w for w in walkers if setting or not _sets(w, found)]
     while moving:
         effects = Effects()
         truth = _truths(connection, found, moving, at)
         heard = _heard(connection, found, moving, truth, at)
         for walker, own in zip(moving, truth, strict=True):
-            _decide(walker, found[walker.version], own, heard, at, effects)
+            _decide(walker, found[walker.version], own, heard, rules[walker.version], at, effects)
         if unwritten.hold(effects):
             for walker in walkers:
                 walker.stays = False
@@ -166,11 +167,16 @@ def _walk(
 
 
 def _decide(
-    walker: Walker, program: Program, truth: Mapping[Ask, bool], heard: Facts, at: Round, effects: Effects
+    walker: Walker,
+    program: Program,
+    truth: Mapping[Ask, bool],
+    heard: Facts,
+    rules: Rules,
+    at: Round,
+    effects: Effects,
 ) -> None:
     step = _awaiting(walker, program) if walker.id in heard else None
     since = held_since(step, heard[walker.id]) if step is not None else None
-    rules = at.rules(program.flow)
     decision = decide(program, walker.standing(since), walker.person, truth, rules, at.now)
     before = walker.anchor_at
     take(walker, program, decision, truth, at, effects)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.calendar import add
 from engine.flows.model import ReEntry
 
+# Tuples, not dataclasses: a pass makes thousands of them.
 
-@dataclass(frozen=True, slots=True)
-class ArrivedEvent:
+
+class ArrivedEvent(NamedTuple):
     """An event that a tick looks at for the first time, with its customer's zone."""
 
     id: int
@@ -35,8 +35,7 @@ class ArrivedEvent:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One customer at one occurrence of one trigger; `entered_at` is when the entry counts from."""
 
     trigger_no: int
@@ -44,7 +43,7 @@ class Candidate:
     occurrence: str
     entered_at: datetime
     since_at: datetime
-    trigger: Mapping[str, Any] = field(default_factory=dict)
+    trigger: Mapping[str, Any] = {}
     event_id: int | None = None
     event_name: str = ""
     order_id: str | None = None
@@ -78,8 +77,7 @@ def candidate_of(event: ArrivedEvent, trigger_no: int, *, entered_at: datetime |
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PastEntry:
+class PastEntry(NamedTuple):
     """An earlier enrollment of the customer in the flow."""
 
     occurrence: str

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.audience.subjects import Ask
 from engine.calendar import Duration, QuietHours, add, at_wall, local, next_wall
@@ -58,8 +58,7 @@ class Person:
     moments: Mapping[str, datetime | tuple[int, int] | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where an enrollment stands: the step to take, when the previous one was due, and the trigger that let it in."""
 
     enrollment_id: int
@@ -333,6 +332,8 @@ def experiment_arm(flow: str, step: Experiment, identity: str) -> int:
 
 def held_out(flow: Flow, identity: str, global_holdout: Decimal) -> bool:
     """Return whether the customer is kept out of this flow for comparison, or out of all marketing flows."""
-    if share("holdout", flow.name, identity) < float(flow.holdout):
+    if flow.holdout and share("holdout", flow.name, identity) < float(flow.holdout):
         return True
-    return flow.kind == "marketing" and share("global_holdout", identity) < float(global_holdout)
+    if flow.kind != "marketing" or not global_holdout:
+        return False
+    return share("global_holdout", identity) < float(global_holdout)

@@ -41,12 +41,21 @@ class Effects:
     posts: list[Posting] = field(default_factory=list)
     changes: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
     left: list[Walker] = field(default_factory=list)
+    told: dict[int, list[Mapping[str, Any]]] = field(
+        default_factory=dict
+    )  # clauses by the identity of their truth
 
     @property
     def change_what_is_asked(self) -> bool:
         """Whether what was decided may change the truth of clauses: a record was set, or a code issued."""
         offered = any(isinstance(post.step, Send) and post.step.offer for post in self.posts)
         return bool(self.changes) or offered
+
+    def clauses(self, truth: Mapping[Ask, bool]) -> list[Mapping[str, Any]]:
+        """Return a truth as the journal keeps it; those who share one (it lives as long as the round) share the other."""
+        if id(truth) not in self.told:
+            self.told[id(truth)] = journal.clauses(truth, truth)
+        return self.told[id(truth)]
 
 
 def take(
@@ -60,7 +69,7 @@ def take(
     """Carry a decision out on the walker."""
     what, reason, detail = _describe(decision)
     if truth and what != "waiting":
-        detail["clauses"] = journal.clauses(truth, truth)
+        detail["clauses"] = effects.clauses(truth)
     effects.entries.append(
         journal.entry(
             at.now, walker.flow, walker.customer_id, what, reason, enrollment_id=walker.id, step=walker.position, detail=detail

@@ -214,7 +214,7 @@ _HISTORY = (
 
 
 def _history(connection: Connection, flow: str, ids: Sequence[int]) -> dict[int, list[PastEntry]]:
-    rows = connection.execute(_HISTORY, {"in_flow": flow, "ids": sorted(set(ids))})
+    rows = connection.execute(_HISTORY, {"in_flow": flow, "ids": sorted(set(ids))}).all()
     history: dict[int, list[PastEntry]] = defaultdict(list)
     for customer_id, occurrence, scope_key, entered_at, state in rows:
         history[customer_id].append(PastEntry(occurrence, scope_key, entered_at, state in LIVE))
@@ -233,11 +233,7 @@ def _with_order_numbers(candidates: Sequence[Candidate], known: Known) -> list[C
 def _numbered(candidate: Candidate, number: int | None) -> Candidate:
     if number is None or "order_number" in candidate.trigger:
         return candidate
-    return Candidate(
-        candidate.trigger_no, candidate.customer_id, candidate.occurrence, candidate.entered_at, candidate.since_at,
-        {**candidate.trigger, "order_number": number}, candidate.event_id, candidate.event_name, candidate.order_id,
-        candidate.cart_id, candidate.sku, candidate.gathered,
-    )  # fmt: skip
+    return candidate._replace(trigger={**candidate.trigger, "order_number": number})
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────

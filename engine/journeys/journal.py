@@ -25,7 +25,7 @@ def entry(
     enrollment_id: int | None = None,
     message_id: int | None = None,
     step: str | None = None,
-    detail: Mapping[str, Any] | None = None,
+    detail: dict[str, Any] | None = None,
 ) -> Entry:
     """Return one journal row."""
     return {
@@ -37,7 +37,7 @@ def entry(
         "step": step,
         "decision": decision,
         "reason": reason,
-        "detail": dict(detail) if detail else None,
+        "detail": detail or None,
     }
 
 

@@ -58,7 +58,9 @@ def plain_people(
             suppressed=suppressed.get(customer_id, nothing),
             erased=erased_at is not None,
         )
-        for customer_id, zone, external_id, email, erased_at in connection.execute(_PEOPLE, {"ids": ids})
+        for customer_id, zone, external_id, email, erased_at in connection.execute(
+            _PEOPLE, {"ids": ids}
+        ).all()
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, update
 
@@ -21,8 +21,7 @@ EMPTY_POOL_RETRY = timedelta(hours=1)
 AWAITED = "offer_awaited"  # in the content of a message whose pool of codes was empty
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(NamedTuple):
     """A message that a step asks for; `entry` is the journal row of the decision, completed with the message's id."""
 
     enrollment_id: int

@@ -210,7 +210,7 @@ def _bought_before(connection: Connection, cancelled: Sequence[ArrivedEvent]) ->
         for line in _lines(event):
             newest[event.customer_id, str(line["sku"])] = (event, line)
     found = [newest[key] for key in sorted(skus) if key in newest]
-    return [replace(event, properties={**event.properties, "lines": [line]}) for event, line in found]
+    return [event._replace(properties={**event.properties, "lines": [line]}) for event, line in found]
 
 
 def _replenish_row(
@@ -470,12 +470,9 @@ def event_rows() -> Select[Any]:
 def read_events(connection: Connection, query: Select[Any], shop_zone: str) -> list[ArrivedEvent]:
     """Run an `event_rows` query."""
     return [
-        ArrivedEvent(
-            row.id, row.customer_id, row.name, row.occurred_at, row.zone or shop_zone, row.properties or {},
-            row.order_id, row.cart_id, row.sku, row.backfill,
-        )
-        for row in connection.execute(query)
-    ]  # fmt: skip
+        ArrivedEvent(which, customer_id, name, at, zone or shop_zone, properties or {}, *rest)
+        for which, customer_id, name, at, zone, properties, *rest in connection.execute(query).all()
+    ]
 
 
 # ── firing ───────────────────────────────────────────────────────────────────────────────────────────────────────────

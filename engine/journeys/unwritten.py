@@ -17,7 +17,7 @@ from engine.journeys.changes import apply_changes
 from engine.journeys.effects import Effects
 from engine.journeys.post import post_messages
 from engine.journeys.round import Round
-from engine.journeys.walker import LIVE, SAVED, Walker
+from engine.journeys.walker import LIVE, Walker
 from engine.outbox import own_facts
 from engine.outbox.ledger import drop_pending
 from engine.store.bulk import insert_reserved, update_rows
@@ -39,9 +39,8 @@ class Unwritten:
         self._walkers = walkers
         self._rows = rows
         self._rounds: list[Effects] = []
-        self._standing = (
-            {} if rows else {walker.id: walker for walker in walkers}
-        )  # by id: those in the database
+        # Those that are in the database already, by id.
+        self._standing = {} if rows else {walker.id: walker for walker in walkers}
         self.withdrawn: set[int] = set()
         self.overtaken: set[int] = set()
 
@@ -57,8 +56,7 @@ class Unwritten:
         """Write everything, with where each enrollment stands now."""
         moved = list(self._standing.values())
         self._flush()
-        rows = [{name: getattr(walker, name) for name in (*SAVED, "id")} for walker in moved]
-        update_rows(self._connection, enrollments, rows)
+        update_rows(self._connection, enrollments, [_standing(walker) for walker in moved])
         answered = [{"context": walker.context, "id": walker.id} for walker in moved if walker.answered]
         update_rows(self._connection, enrollments, answered)
         gone = [
@@ -85,12 +83,7 @@ class Unwritten:
     def _insert(self) -> None:
         """Insert the new enrollments; one that a unique key has already is forgotten with all that it asked for."""
         rows = [
-            {
-                "id": walker.id,
-                **self._rows[walker.id],
-                "context": walker.context,
-                **{name: getattr(walker, name) for name in SAVED},
-            }
+            {**self._rows[walker.id], **_standing(walker), "context": walker.context}
             for walker in self._walkers
         ]
         self.overtaken = insert_reserved(self._connection, enrollments, rows)
@@ -107,6 +100,14 @@ class Unwritten:
         post_messages(self._connection, effects.posts, self._at)
         self.withdrawn |= apply_changes(self._connection, effects.changes, self._at)
         journal.write(self._connection, effects.entries)
+
+
+def _standing(walker: Walker) -> dict[str, Any]:
+    """Return the columns of an enrollment that its steps change, with the key that stands last."""
+    return {
+        "state": walker.state, "position": walker.position, "anchor_at": walker.anchor_at, "next_at": walker.next_at,
+        "visit": walker.visit, "left_at": walker.left_at, "left_reason": walker.left_reason, "id": walker.id,
+    }  # fmt: skip
 
 
 def _forget(effects: Effects, ids: set[int]) -> None:

@@ -76,4 +76,3 @@ class Walker:
 
 
 COLUMNS = tuple(Walker.__dataclass_fields__)[:16]
-SAVED = ("state", "position", "anchor_at", "next_at", "visit", "left_at", "left_reason")

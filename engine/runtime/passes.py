@@ -7,8 +7,10 @@ third time. A pass goes on until nothing is due any more at its moment.
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -26,7 +28,7 @@ from engine.flows.model import (
     ScheduleTrigger,
     SegmentTrigger,
 )
-from engine.journeys.advance import advance, begin
+from engine.journeys.advance import BATCH, advance, begin
 from engine.journeys.candidates import ArrivedEvent, Candidate, candidate_of
 from engine.journeys.catalogue import CatalogueChange, product_candidates, read_changes
 from engine.journeys.enter import Newcomer, enter, fitting
@@ -47,7 +49,7 @@ from engine.store.dialect import among
 from engine.store.tables import UNSETTLED, arrivals, customers, events, fact_inbox, messages, quarantine
 
 log = logging.getLogger("homing.pass")
-INBOX = 2_000
+INBOX = 1_000  # facts in one transaction: on SQLite nobody else writes meanwhile
 FLOW_TRIES = 3
 
 
@@ -88,6 +90,18 @@ class Engine:
     worker: Worker
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep the garbage collector from walking everything that the process holds, for the length of one batch."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def run_pass(engine: Engine, now: datetime, *, sending: bool = True) -> PassReport:
     """Do everything that is new or due at `now`, until nothing is left; return what was done.
 
@@ -121,18 +135,18 @@ def _once(engine: Engine, work: Work, *, slots: bool, sending: bool) -> PassRepo
     if agenda.staged_at is not None and agenda.staged_at <= now:
         report.facts += arrive(engine.database, until=now, settings=engine.settings)
     if agenda.unread or agenda.kept or report.facts:
-        with engine.database.write() as connection:
+        with undisturbed(), engine.database.write() as connection:
             one_router(connection)
             report.add(_take_in(connection, work))
     if slots or agenda.due_flows(now):
-        with engine.database.write() as connection:
+        with undisturbed(), engine.database.write() as connection:
             one_router(connection)
             report.add(_by_time(connection, work))
     while report.entered or _due(agenda.enrollments_at, now) or report.facts:
-        with engine.database.write() as connection:
+        with undisturbed(), engine.database.write() as connection:
             moved = advance(connection, work.at, work.closed)
         report.advanced += moved
-        if not moved or engine.worker.stopping():
+        if moved < BATCH or engine.worker.stopping():
             break
     if sending and (report.advanced or agenda.leased or _due(agenda.messages_at, now)):
         _dispatch_all(engine, work, report)

@@ -66,7 +66,9 @@ def connect(url: str, root: Path | None = None) -> Database:
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
-        engine = create_engine(parsed, pool_pre_ping=True, json_serializer=to_json)
+        engine = create_engine(
+            parsed, pool_pre_ping=True, json_serializer=to_json, json_deserializer=from_json
+        )
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise UsageError("PostgreSQL needs the driver: pip install 'homing[postgres]'") from error
     event.listen(engine, "connect", _prepare_postgres)
@@ -75,13 +77,18 @@ def connect(url: str, root: Path | None = None) -> Database:
 
 def _connect_sqlite(url: str, path: str | None, root: Path | None) -> Database:
     if not path or path == ":memory:":
-        engine = create_engine("sqlite://", poolclass=StaticPool, json_serializer=to_json)
+        engine = create_engine(
+            "sqlite://", poolclass=StaticPool, json_serializer=to_json, json_deserializer=from_json
+        )
     else:
         full = (root or Path()) / path
         if not full.parent.is_dir():
             raise OutsideError(f"the folder of the database does not exist: {full.parent}")
         engine = create_engine(
-            f"sqlite:///{full}", json_serializer=to_json, connect_args={"timeout": BUSY_SECONDS}
+            f"sqlite:///{full}",
+            json_serializer=to_json,
+            json_deserializer=from_json,
+            connect_args={"timeout": BUSY_SECONDS},
         )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -118,6 +125,11 @@ def _prepare_postgres(connection: Any, _record: Any) -> None:
     connection.commit()
 
 
+def from_json(text: str | bytes) -> Any:
+    """Read a JSON document that the database gave back."""
+    return _decode(text if isinstance(text, str) else text.decode(), 0)[0]
+
+
 def to_json(value: Any) -> str:
     """Write a JSON document as it is stored: compact, Unicode as it is, Decimals as numbers without loss of digits."""
     return "".join(_encode(value, 0))
@@ -145,6 +157,8 @@ def _encoder() -> Callable[[Any, int], Iterable[str]]:
 
 
 _encode = _encoder()
+# What json.loads calls; a stored document begins at once.
+_decode: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def outside(error: DBAPIError) -> OutsideError:

@@ -73,7 +73,7 @@ def _moment_in(value: datetime | None) -> datetime | None:
 
 
 def _micros_out(value: int | None) -> datetime | None:
-    return None if value is None else EPOCH + timedelta(microseconds=value)
+    return None if value is None else EPOCH + timedelta(0, 0, value)
 
 
 def _moment_out(value: datetime | None) -> datetime | None:
