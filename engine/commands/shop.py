@@ -10,14 +10,16 @@ import click
 
 from engine.commands.session import Session, command
 from engine.deploy.apply import FlowChange, apply
-from engine.diagnostics import did_you_mean, has_errors
+from engine.diagnostics import Finding, did_you_mean, has_errors
 from engine.errors import UsageError
 from engine.flows import report, rules, schema
 from engine.flows.validate import fixes, validate
+from engine.processes import processors
 from engine.project import init_project
 from engine.render.lint import lint_project
 from engine.runtime.opening import open_engine
 from engine.runtime.passes import settle
+from engine.settings import Settings
 
 
 def register(group: click.Group) -> None:
@@ -43,12 +45,12 @@ def register(group: click.Group) -> None:
         """Check everything that can be known without customers."""
         session.as_json = session.as_json or form == "json"
         settings = session.lenient_settings
-        findings = validate(settings.root, settings, paths or None, lint=lint_project)
+        findings = validate(settings.root, settings, paths or None, lint=_lint)
         if fix:
             for path, text in fixes(settings.root, findings).items():
                 path.write_text(text, encoding="utf-8")
                 session.note(f"mended {path}")
-            findings = validate(settings.root, settings, paths or None, lint=lint_project)
+            findings = validate(settings.root, settings, paths or None, lint=_lint)
         form = "json" if session.as_json else form
         click.echo(report.render(findings, form, root=settings.root, colour=session.colour), nl=False)
         return 1 if has_errors(findings) else 0
@@ -105,8 +107,8 @@ def register(group: click.Group) -> None:
         session.say("applied; `homing tick` or `homing run` sends what is due")
 
 
-def _lint(root: Path, settings: object) -> list:  # type: ignore[type-arg]
-    return list(lint_project(root, settings))  # type: ignore[arg-type]
+def _lint(root: Path, settings: Settings) -> list[Finding]:
+    return lint_project(root, settings, processors())
 
 
 def _told(change: FlowChange) -> dict[str, str | None]:

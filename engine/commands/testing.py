@@ -10,11 +10,11 @@ import click
 from engine.clock import machine_seconds
 from engine.commands.progress import progress
 from engine.commands.session import Session, command
-from engine.deploy.ensemble import processors
 from engine.deploy.happened import percent_of
 from engine.deploy.playbill import coverage_of, coverage_text, failure_text, junit, verdict_text
 from engine.deploy.scenarios import Performance, run_project, zone_of
 from engine.errors import OutsideError
+from engine.processes import processors
 
 
 def register(group: click.Group) -> None:

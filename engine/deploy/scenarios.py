@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engine.calendar import ONE_ZONE_COUNTRIES, add
-from engine.deploy.ensemble import play_all
 from engine.deploy.happened import Story, aware, clauses_found, read_story
 from engine.deploy.matching import Line, hold_against
 from engine.deploy.stage import Stage, Theatre, plain_numbers
@@ -40,6 +40,7 @@ from engine.flows.scenario import (
 )
 from engine.journeys.round import Round
 from engine.journeys.versions import live_flows
+from engine.processes import mapped
 from engine.recommend.rebuild import rebuild
 from engine.runtime import nightly
 from engine.runtime.passes import Engine, run_pass
@@ -109,7 +110,8 @@ def run_project(
     if has_errors(findings):
         raise FindingsError([finding for finding in findings if finding.is_error])
     verdicts = []
-    for verdict in play_all(theatre, scenarios, play, workers):
+    theatre.prepare()
+    for verdict in mapped(partial(play, theatre), scenarios, workers):
         verdicts.append(verdict)
         progress(len(verdicts), len(scenarios))
     theatre.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import fields
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -33,6 +33,7 @@ from engine.flows.model import (
     Send,
     WaitUntil,
 )
+from engine.processes import mapped
 from engine.render import looks, mjml, problems, structure
 from engine.render.context import RenderContext
 from engine.render.environment import MailEnvironment
@@ -52,12 +53,13 @@ from engine.render.names import check_line, check_names, sources_of
 from engine.render.positions import Source, data_tokens, located_tokens
 from engine.render.render import Prepared, prepare
 from engine.render.samples import personas, sample_context
-from engine.render.template import Template
 from engine.settings import Settings
 
 MAX_SUBJECT = 60
 MAX_SIZE = 100_000
 _OWN = ("shop", "brand")
+_Use = tuple[str, frozenset[str], frozenset[str]]  # kind, what is missing, what may be missing
+_LOOKED_AT = ("loyal", "no-name")  # everything there is to show, and next to nothing
 
 
 def lint(
@@ -84,10 +86,11 @@ def lint(
     return sorted(findings.values(), key=lambda finding: (finding.span, finding.code))
 
 
-def lint_project(root: Path, settings: Settings) -> list[Finding]:
+def lint_project(root: Path, settings: Settings, workers: int = 1) -> list[Finding]:
     """Return all findings of a project's templates, each with what the flows that send it have.
 
-    A template that no flow sends is held against everything that a template can have. Each finding stands once.
+    A template that no flow sends is held against everything that a template can have. Each finding stands once. Many
+    templates are shared by up to `workers` processes.
     """
     try:
         library = TemplateLibrary(read_folder(root / "templates"))
@@ -101,20 +104,24 @@ def lint_project(root: Path, settings: Settings) -> list[Finding]:
             if isinstance(step, Send) and step.subject:
                 told = check_line(library, step.subject, step.span, own)
                 findings.update({(finding.code, finding.span, finding.message): finding for finding in told})
-    for name, uses in _uses(library, flows).items():
-        for kind, without, maybe in sorted(uses, key=str):
-            contexts = sample_contexts(
-                library, name, shop=_shop(settings), brand=settings.brand, without=without
-            )
-            for finding in (
-                *lint(library, name, contexts, kind=kind),
-                *_unsure(library, name, own, without, maybe),
-            ):
-                findings.setdefault((finding.code, finding.span, finding.message), finding)
+    look = partial(_lint_uses, library, own)
+    for told in mapped(look, sorted(_uses(library, flows).items()), workers, chunk=2):
+        for finding in told:
+            findings.setdefault((finding.code, finding.span, finding.message), finding)
     return sorted(findings.values(), key=lambda finding: (finding.span, finding.code))
 
 
-_Use = tuple[str, frozenset[str], frozenset[str]]
+def _lint_uses(
+    library: TemplateLibrary, own: Mapping[str, Mapping[str, Any]], used: tuple[str, set[_Use]]
+) -> list[Finding]:
+    """Return what is found in one template, in each way in which flows send it."""
+    name, uses = used
+    findings: list[Finding] = []
+    for kind, without, maybe in sorted(uses, key=str):
+        contexts = sample_contexts(library, name, shop=own["shop"], brand=own["brand"], without=without)
+        findings += lint(library, name, contexts, kind=kind)
+        findings += _unsure(library, name, own, without, maybe)
+    return findings
 
 
 def _unsure(
@@ -260,7 +267,8 @@ def _lint_copy(
     names, paths = check_names(library, path, chain, _own_fields(contexts.values()))
     yield from names
     for drawn in paths:
-        yield from _bare_signs(library.parse(drawn))
+        *_, body = sources_of(library.parse(drawn))
+        yield from _bare_signs(body)
     if has_errors(names) or has_errors(library.findings(path)):
         return  # rendering would only tell the same again
     marked = _MARKED.setdefault(library, {}).setdefault(chain, MarkedEnvironment(library, chain))
@@ -300,10 +308,13 @@ def _words(library: TemplateLibrary, chain: tuple[str, ...]) -> Iterator[Finding
             yield from read_words(library.sources[path], path)[1]
 
 
-def _bare_signs(template: Template) -> Iterator[Finding]:
-    *_, body = sources_of(template)
-    for offset, text in data_tokens(body):
-        yield from structure.check_text(text, partial(_place, body, offset))
+@lru_cache(maxsize=4096)
+def _bare_signs(body: Source) -> tuple[Finding, ...]:
+    return tuple(
+        finding
+        for offset, text in data_tokens(body)
+        for finding in structure.check_text(text, partial(_place, body, offset))
+    )
 
 
 def _place(source: Source, offset: int, at: int) -> Span:
@@ -346,7 +357,8 @@ def _sample(sample: _Sample, marked: MarkedEnvironment) -> Iterator[Finding]:
         return
     found = structure.check(document)
     yield from found
-    yield from looks.check(document)
+    if sample.persona in _LOOKED_AT:
+        yield from looks.check(document)
     try:
         compiled = mjml.compile(structure.unmarked(document))
     except RenderError as error:

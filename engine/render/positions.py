@@ -74,7 +74,7 @@ def parse(source: Source, findings: list[Finding]) -> nodes.Template | None:
     return parsed
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def _parsed(source: Source) -> nodes.Template | Finding:
     try:
         list(_ENVIRONMENT.lexer.tokeniter(source.text, None))
