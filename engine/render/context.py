@@ -80,7 +80,9 @@ _ORDER = _asked(fields.ORDER) | _fields(
     money="total discount value refunded",
     **{"line*": "lines", "shipment*": "shipments", "refund*": "refunds", "return*": "returns"},
 )
-_CART = _asked(fields.CART) | _fields(url="url checkout_url", money="value", **{"line*": "lines"})
+_CART = _asked(fields.CART) | _fields(
+    url="url checkout_url", money="value value_now", **{"line*": "lines"}
+)
 _OFFER = _fields(
     text="name code currency buy_one_get_one gift early_access",
     number="percent",
@@ -103,7 +105,7 @@ KINDS: Mapping[str, Kind] = {
     "trigger": Kind(_TRIGGER, open=True),
     "order": Kind(_ORDER),
     "cart": Kind(_CART),
-    "line": Kind({**_PRODUCT, "quantity": "number", "total": "money", "price_now": "money"}),
+    "line": Kind({**_PRODUCT, "quantity": "number", "total": "money", "price_now": "money", "total_now": "money"}),
     "product": Kind(_PRODUCT),
     "shipment": Kind(_fields(text="carrier", url="tracking_url", time="estimated_at", any="skus")),
     "refund": Kind(_fields(money="amount", flag="full")),
@@ -406,6 +408,19 @@ def _lines_value(values: Mapping[str, Any]) -> Decimal | None:
     return sum(known, Decimal(0)) if known else None
 
 
+def _total_now(values: Mapping[str, Any]) -> Decimal | None:
+    """Return what a line costs at today's price, where that is known, else at its own."""
+    today = values.get("price_now")
+    return _line_total(values if today is None else {**values, "price": today})
+
+
+def _value_now(values: Mapping[str, Any]) -> Decimal | None:
+    """Return what the lines that can be bought cost today; None where one of them has no price."""
+    lines = [line for line in values.get("lines") or () if isinstance(line, Mapping) and _in_stock(line)]
+    totals = [_total_now(line) for line in lines]
+    return None if None in totals else sum((total for total in totals if total is not None), Decimal(0))
+
+
 def _order_value(values: Mapping[str, Any]) -> Decimal | None:
     total = to_decimal(values.get("total"))
     return _lines_value(values) if total is None else total
@@ -418,8 +433,10 @@ _DERIVED: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], Any]] = {
     ("line", "in_stock"): _in_stock,
     ("product", "in_stock"): _in_stock,
     ("line", "total"): _line_total,
+    ("line", "total_now"): _total_now,
     ("line", "quantity"): lambda _: 1,
     ("cart", "value"): _lines_value,
+    ("cart", "value_now"): _value_now,
     ("order", "value"): _order_value,
     ("order", "total"): _lines_value,
 }
