@@ -80,9 +80,7 @@ _ORDER = _asked(fields.ORDER) | _fields(
     money="total discount value refunded",
     **{"line*": "lines", "shipment*": "shipments", "refund*": "refunds", "return*": "returns"},
 )
-_CART = _asked(fields.CART) | _fields(
-    url="url checkout_url", money="value value_now", **{"line*": "lines"}
-)
+_CART = _asked(fields.CART) | _fields(url="url checkout_url", money="value value_now", **{"line*": "lines"})
 _OFFER = _fields(
     text="name code currency buy_one_get_one gift early_access",
     number="percent",
@@ -105,7 +103,9 @@ KINDS: Mapping[str, Kind] = {
     "trigger": Kind(_TRIGGER, open=True),
     "order": Kind(_ORDER),
     "cart": Kind(_CART),
-    "line": Kind({**_PRODUCT, "quantity": "number", "total": "money", "price_now": "money", "total_now": "money"}),
+    "line": Kind(
+        {**_PRODUCT, "quantity": "number", "total": "money", "price_now": "money", "total_now": "money"}
+    ),
     "product": Kind(_PRODUCT),
     "shipment": Kind(_fields(text="carrier", url="tracking_url", time="estimated_at", any="skus")),
     "refund": Kind(_fields(money="amount", flag="full")),
