@@ -40,7 +40,11 @@ def register(group: click.Group) -> None:
 def _register_running(group: click.Group) -> None:
     @command(group, "run")
     @click.option(
-        "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads that send."
+        "--workers",
+        type=click.IntRange(1, 64),
+        default=2,
+        show_default=True,
+        help="Threads that send (on SQLite always one).",
     )
     @click.option("--dev", is_flag=True, help="Apply on save (sandbox only).")
     def run(session: Session, workers: int, dev: bool) -> None:

@@ -7,40 +7,40 @@ sends it twice. Every write names the fence it holds, so that a worker that slep
 
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from engine.delivery.claim import LEASE, Claimed, claim, recover, release
 from engine.delivery.gatekeeping import verdicts
 from engine.delivery.mailroom import Made, WebhookCall, make_mails
-from engine.delivery.outcome import Accepted, Failed, Outcome, Unknown
+from engine.delivery.outcome import Failed, Outcome, Unknown
 from engine.delivery.provider import Provider
+from engine.delivery.recording import record_surely
 from engine.journeys import journal
 from engine.journeys.post import AWAITED, Carrying, give_offers
 from engine.journeys.round import Round
 from engine.journeys.versions import programs
 from engine.offers.issue import Wanted
-from engine.outbox import own_facts
 from engine.outbox.ledger import drop
 from engine.policy.gate import Allow, Defer, Drop, Verdict
 from engine.render.library import TemplateLibrary
 from engine.render.mail import Mail
-from engine.store import meta
-from engine.store.bulk import insert_rows, update_rows
+from engine.store.bulk import Change, together
 from engine.store.database import Database
-from engine.store.dialect import insert_new, within
-from engine.store.tables import attempts, enrollments, messages, quarantine, suppressions
+from engine.store.dialect import within
+from engine.store.tables import attempts, enrollments, messages, quarantine
+
+log = logging.getLogger("homing.dispatch")
 
 GROUP = 10
 CLAIM = 200
 RENDER_TRIES = 3
 RENDER_RETRY = timedelta(minutes=5)
-MOST_TRIES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,7 @@ def dispatch(
     what was due when a pass looked at everything, so that priorities meet.
     """
     tally = Tally()
+    lease_ends = worker.machine_now() + LEASE
     with database.write() as connection:
         recover(connection, at.now, worker.machine_now(), worker.is_gone)
         claimed = claim(
@@ -144,7 +145,8 @@ def dispatch(
         together = ready[start : start + group]
         # Waited for before the hand-over begins: what dies while it waits is not in doubt.
         worker.wait_for_rate(sum(1 for made in together if _route(made, exits) not in ("mailbox", "webhook")))
-        if not worker.may_go_on(closed):
+        # What is not begun well before its lease ends goes back, to be claimed and judged anew.
+        if not worker.may_go_on(closed) or worker.machine_now() > lease_ends - LEASE / 2:
             with database.write() as connection:
                 release(connection, [each.message for each in ready[start:]])
             break
@@ -180,6 +182,8 @@ def _refuse(database: Database, refused: Sequence[Made], at: Round, tally: Tally
     if not refused:
         return
     with database.write() as connection:
+        held = _held(connection, [made.message for made in refused])
+        refused = [made for made in refused if made.message.id in held]
         given_up = [
             made for made in refused if made.error is not None and made.message.tries + 1 >= RENDER_TRIES
         ]
@@ -231,13 +235,8 @@ def _hand_over_group(
     if not going:
         return
     outcomes = _call(going, exits)
-    with database.write() as connection:
-        record(
-            connection,
-            [(made, route, outcome) for (made, route), outcome in zip(going, outcomes, strict=True)],
-            at,
-            worker,
-        )
+    results = [(made, route, outcome) for (made, route), outcome in zip(going, outcomes, strict=True)]
+    record_surely(database, results, at, worker)
     for outcome in outcomes:
         tally.count(type(outcome).__name__.lower())
 
@@ -258,29 +257,38 @@ def _commit_verdicts(
     """Write what the gate said; return what may go, in hand-over state and with its attempt begun."""
     allowed_ones = [(m, r) for m, r, v in zip(group, routes, judged, strict=True) if isinstance(v, Allow)]
     going = _begin(connection, allowed_ones, at, worker)
-    rows = [
-        {
-            "message_id": made.message.id, "number": made.message.tries + 1, "at": at.now, "worker": worker.name,
-            "fence": made.message.fence,
-        }
-        for made, _ in going
-    ]  # fmt: skip
-    insert_rows(connection, attempts, rows)
-    dropped = [(m.message, v.reason) for m, v in zip(group, judged, strict=True) if isinstance(v, Drop)]
+    if len(allowed_ones) < len(group):
+        _hold_back(connection, group, judged, at, tally)
+    return going
+
+
+def _hold_back(
+    connection: Connection, group: Sequence[Made], judged: Sequence[Verdict], at: Round, tally: Tally
+) -> None:
+    """Drop and defer as the gate said, but nothing that another worker has taken over."""
+    held = _held(connection, [made.message for made in group])
+    told = [(m.message, v) for m, v in zip(group, judged, strict=True) if m.message.id in held]
+    dropped = [(message, verdict.reason) for message, verdict in told if isinstance(verdict, Drop)]
     drop(connection, dropped, at.now)
     for _, reason in dropped:
         tally.count(reason.partition(":")[0])
-    for made, verdict in zip(group, judged, strict=True):
+    for message, verdict in told:
         if isinstance(verdict, Defer):
-            _defer(connection, made.message, verdict, at)
+            _defer(connection, message, verdict, at)
             tally.count("deferred")
-    return going
+
+
+def _held(connection: Connection, claimed: Sequence[Claimed]) -> set[int]:
+    """Return which of these messages are still in this worker's hands."""
+    fences = {each.id: each.fence for each in claimed}
+    rows = connection.execute(_CLAIMED, {"ids": list(fences)})
+    return {row.id for row in rows if row.fence == fences[row.id]}
 
 
 def _begin(
     connection: Connection, allowed_ones: Sequence[tuple[Made, str]], at: Round, worker: Worker
 ) -> list[tuple[Made, str]]:
-    """Move messages to `handing_over`; return those whose fence has not passed to another worker."""
+    """Move messages to `handing_over` and begin their attempts; return those whose fence has not passed on."""
     lease = worker.machine_now() + LEASE
     rows = [
         {
@@ -292,14 +300,33 @@ def _begin(
         }
         for made, route in allowed_ones
     ]  # fmt: skip
-    if update_rows(connection, messages, rows, keys=("id", "fence"), only={"state": "claimed"}) == len(rows):
+    begun = [
+        {
+            "message_id": made.message.id, "number": made.message.tries + 1, "at": at.now, "worker": worker.name,
+            "fence": made.message.fence,
+        }
+        for made, _ in allowed_ones
+    ]  # fmt: skip
+    moved, _ = together(
+        connection,
+        Change(messages, rows, ("id", "fence"), only=(("state", "claimed"),)),
+        Change(attempts, begun),
+    )
+    if moved == len(rows):
         return list(allowed_ones)
     held = {
         row.id: row.fence for row in connection.execute(_HANDED_OVER, {"ids": [row["id"] for row in rows]})
     }
+    lost = [each for each in begun if held.get(each["message_id"]) != each["fence"]]
+    for each in lost:
+        own = (attempts.c.message_id == each["message_id"], attempts.c.fence == each["fence"])
+        connection.execute(delete(attempts).where(*own, attempts.c.outcome.is_(None)))
     return [(made, route) for made, route in allowed_ones if held.get(made.message.id) == made.message.fence]
 
 
+_CLAIMED = select(messages.c.id, messages.c.fence).where(
+    within(messages.c.id, "ids"), messages.c.state == "claimed"
+)
 _HANDED_OVER = select(messages.c.id, messages.c.fence).where(
     within(messages.c.id, "ids"), messages.c.state == "handing_over"
 )
@@ -363,107 +390,3 @@ def _call(going: Sequence[tuple[Made, str]], exits: Exits) -> list[Outcome]:
     return [
         outcome if outcome is not None else Unknown("the provider gave no answer") for outcome in outcomes
     ]
-
-
-# ── recording ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def record(
-    connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round, worker: Worker
-) -> None:
-    """Write down what became of handed-over messages; a late word of a worker whose fence has passed is refused."""
-    entries, facts = [], []
-    rows, tried = [], []
-    for made, _route_name, outcome in results:
-        message = made.message
-        settled = _settled(message, outcome, at.now, worker.chance)
-        rows.append(settled | {"id": message.id, "fence": message.fence})
-        tried.append(
-            {
-                "outcome": type(outcome).__name__.lower(), "detail": getattr(outcome, "reason", None),
-                "finished_at": at.now, "message_id": message.id, "fence": message.fence,
-            }
-        )  # fmt: skip
-        what = {"accepted": "sent", "pending": "retry"}.get(settled["state"], settled["state"])
-        entries.append(
-            journal.entry(
-                at.now, message.flow, message.customer_id, what, settled["reason"],
-                enrollment_id=message.enrollment_id, message_id=message.id, step=message.step,
-            )
-        )  # fmt: skip
-        if isinstance(outcome, Accepted) and made.mail is not None:
-            facts.append(_mail_sent(message, at.now))
-            if (message.content.get("offer") or {}).get("fresh"):
-                facts.append(_offer_issued(message, at.now))
-    _write_states(connection, rows, tried)
-    journal.write(connection, entries)
-    own_facts.record(connection, facts, at.listened)
-    _suppress_bad_addresses(connection, results, at)
-
-
-def _settled(message: Claimed, outcome: Outcome, now: datetime, chance: random.Random) -> dict[str, Any]:
-    state: dict[str, Any] = {
-        "state": "unknown", "reason": None, "accepted_at": None, "settled_at": now, "provider_id": None, "try_at": now,
-        "counted_at": now, "lease_until": None, "claimed_by": None,
-    }  # fmt: skip
-    if isinstance(outcome, Accepted):
-        return state | {"state": "accepted", "accepted_at": now, "provider_id": outcome.provider_id}
-    if isinstance(outcome, Unknown):
-        return state | {"reason": outcome.reason}
-    if isinstance(outcome, Failed) or message.tries + 1 >= MOST_TRIES:
-        return state | {"state": "failed", "reason": outcome.reason, "counted_at": None}
-    wait = outcome.after_seconds if outcome.after_seconds is not None else backoff(message.tries, chance)
-    return state | {
-        "state": "pending", "reason": outcome.reason, "settled_at": None, "counted_at": None,
-        "try_at": now + timedelta(seconds=wait),
-    }  # fmt: skip
-
-
-def backoff(tries: int, chance: random.Random) -> float:
-    """Return the seconds to wait after that many tries: doubling from 30 s to an hour, between half and the whole of it.
-
-    >>> 15 <= backoff(0, random.Random(1)) <= 30
-    True
-    """
-    return float(min(30.0 * 2**tries, 3600.0) * (0.5 + chance.random() / 2))
-
-
-def _write_states(
-    connection: Connection, rows: Sequence[Mapping[str, Any]], tried: Sequence[Mapping[str, Any]]
-) -> None:
-    update_rows(connection, messages, rows, keys=("id", "fence"), only={"state": "handing_over"})
-    update_rows(connection, attempts, tried, keys=("message_id", "fence"), only={"outcome": None})
-
-
-def _mail_sent(message: Claimed, now: datetime) -> dict[str, Any]:
-    told = {
-        "flow": message.flow, "step": message.step, "template": message.template, "topic": message.topic,
-        "message": message.key,
-    }  # fmt: skip
-    return own_facts.fact(f"mail_sent:{message.id}", message.customer_id, "mail_sent", now, told)
-
-
-def _offer_issued(message: Claimed, now: datetime) -> dict[str, Any]:
-    offer = message.content["offer"]
-    told = {"flow": message.flow, "step": message.step, "offer": offer["name"], "message": message.key}
-    return own_facts.fact(f"offer_issued:{message.id}", message.customer_id, "offer_issued", now, told)
-
-
-def _suppress_bad_addresses(
-    connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round
-) -> None:
-    """Never mail an address again that the provider says does not exist."""
-    bad = [
-        made for made, _, outcome in results if isinstance(outcome, Failed) and outcome.suppress and made.mail
-    ]
-    if bad:
-        key = meta.secret(connection)
-        rows = [
-            {
-                "address_hash": meta.keyed_hash(key, made.mail.to.email), "customer_id": made.message.customer_id,
-                "scope": "all", "reason": "hard_bounce", "at": at.now,
-            }
-            for made in bad
-            if made.mail is not None
-        ]  # fmt: skip
-        insert_new(connection, suppressions, rows)

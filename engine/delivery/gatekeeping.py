@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, bindparam, select
+from sqlalchemy import Boolean, Connection, bindparam, literal_column, null, select, union_all
 
 from engine.audience.sql import truths
 from engine.audience.subjects import Ask
@@ -23,12 +23,12 @@ from engine.journeys.react import subject_of
 from engine.journeys.round import Round
 from engine.journeys.versions import programs
 from engine.outbox.ledger import COUNTED
-from engine.policy.consent import granted_topics, suppressed_kinds
+from engine.policy.consent import TopicState, kinds_suppressed, topics_granted
 from engine.policy.gate import Allow, Handed, Question, Verdict, judge
 from engine.policy.wishes import FREQUENCY, NO_WISH, PAUSED_UNTIL, Wish, wish_of
 from engine.settings import Cap
 from engine.store.dialect import within
-from engine.store.tables import customers, messages
+from engine.store.tables import consent_state, customers, messages, suppressions
 from engine.store.types import Instant
 
 # Always in this order, so that two workers never wait for each other.
@@ -44,51 +44,78 @@ _LOCK = (
     .order_by(customers.c.id)
     .with_for_update()
 )
-_HANDED = (
-    select(messages.c.customer_id, messages.c.counted_at)
-    .where(
+# Words on topics, suppressions and counted mails: one journey to the database for all three.
+_STANDING = union_all(
+    select(
+        literal_column("'consent'").label("what"),
+        consent_state.c.customer_id,
+        consent_state.c.topic.label("word"),
+        consent_state.c.granted_at.label("at"),
+        consent_state.c.soft_granted_at,
+        consent_state.c.withdrawn_at,
+    ).where(within(consent_state.c.customer_id, "ids")),
+    select(
+        literal_column("'suppressed'"),
+        suppressions.c.customer_id,
+        suppressions.c.scope,
+        null(),
+        null(),
+        null(),
+    ).where(within(suppressions.c.customer_id, "ids")),
+    select(
+        literal_column("'handed'"), messages.c.customer_id, null(), messages.c.counted_at, null(), null()
+    ).where(
         within(messages.c.customer_id, "ids"),
         messages.c.counted_at > bindparam("longest", type_=Instant()),
         messages.c.state.in_(COUNTED),
         messages.c.kind == "marketing",
         messages.c.channel == "email",
         messages.c.sandbox == bindparam("in_sandbox", type_=Boolean()),
-    )
-    .order_by(messages.c.counted_at)
+    ),
 )
+
+
+@dataclass(slots=True)
+class _Standing:
+    """What is known of one customer when the gate is asked."""
+
+    topics: list[TopicState] = field(default_factory=list)
+    suppressed: frozenset[str] = frozenset()
+    handed: list[Handed] = field(default_factory=list)
 
 
 def verdicts(connection: Connection, group: Sequence[Claimed], at: Round) -> list[Verdict]:
     """Lock the customers of a group and judge its messages in order; each allowed one counts for the next."""
     ids = sorted({message.customer_id for message in group})
     people = _locked(connection, ids)
-    granted = granted_topics(connection, ids, {m.topic for m in group if m.topic}, at.settings.soft_opt_in)
-    suppressed = suppressed_kinds(connection, ids)
-    handed = _handed(connection, ids, group, at, {cap for *_, wish in people.values() for cap in wish.caps})
     found = programs(connection, [message.version for message in group])
+    wished = {cap for *_, wish in people.values() for cap in wish.caps}
+    standing = _standing(connection, ids, found, at, wished)
     clauses = _clauses(connection, group, found, at)
     result: list[Verdict] = []
     for message, (exit_clause, false_clause) in zip(group, clauses, strict=True):
         zone, erased, wish = people.get(message.customer_id, (None, True, NO_WISH))
         flow = found[message.version].flow
+        known = standing[message.customer_id]
         question = Question(
             kind=flow.kind,
             zone=zone or at.shop_zone,
             due_at=message.due_at,
             expires_at=message.expires_at,
-            consented=message.topic in granted.get(message.customer_id, frozenset()),
-            suppressed=erased or flow.kind in suppressed.get(message.customer_id, frozenset()),
+            consented=message.topic is not None
+            and bool(topics_granted(known.topics, (message.topic,), at.settings.soft_opt_in)),
+            suppressed=erased or flow.kind in known.suppressed,
             exit_clause=exit_clause,
             false_clause=false_clause,
             quiet_hours=at.rules(flow).quiet_hours,
             caps=(*at.caps(flow), *wish.caps) if message.channel == "email" else (),
             paused_until=wish.paused_until,
             when_capped=flow.policy.when_capped,
-            handed=handed[message.customer_id],
+            handed=known.handed,
         )
         verdict = judge(question, at.now)
         if isinstance(verdict, Allow) and flow.kind == "marketing" and message.channel == "email":
-            handed[message.customer_id].append(Handed(at.now))
+            known.handed.append(Handed(at.now))
         result.append(verdict)
     return result
 
@@ -101,23 +128,25 @@ def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str |
     }
 
 
-def _handed(
-    connection: Connection, ids: Sequence[int], group: Sequence[Claimed], at: Round, wished: set[Cap]
-) -> dict[int, list[Handed]]:
-    """Return the marketing mails that caps count, oldest first, as far back as the longest cap looks."""
-    found: dict[int, list[Handed]] = defaultdict(list)
-    caps = {
-        cap
-        for program in programs(connection, [m.version for m in group]).values()
-        for cap in at.caps(program.flow)
-    } | wished
-    if not caps:
-        return found
-    longest: datetime = min(at.now - cap.per.approximate - cap.per.approximate / 10 for cap in caps)
-    rows = connection.execute(_HANDED, {"ids": ids, "longest": longest, "in_sandbox": at.sandbox})
-    for customer_id, counted_at in rows:
-        found[customer_id].append(Handed(counted_at))
-    return found
+def _standing(
+    connection: Connection, ids: Sequence[int], found: Mapping[str, Program], at: Round, wished: set[Cap]
+) -> dict[int, _Standing]:
+    """Return what is known of each customer: counted mails, oldest first, as far back as the longest cap looks."""
+    standing: dict[int, _Standing] = defaultdict(_Standing)
+    caps = {cap for program in found.values() for cap in at.caps(program.flow)} | wished
+    longest = min((at.now - cap.per.approximate - cap.per.approximate / 10 for cap in caps), default=at.now)
+    parameters = {"ids": ids, "longest": longest, "in_sandbox": at.sandbox}
+    for what, customer_id, word, moment, soft, withdrawn in connection.execute(_STANDING, parameters):
+        known = standing[customer_id]
+        if what == "consent":
+            known.topics.append(TopicState(word, moment, soft, withdrawn))
+        elif what == "suppressed":
+            known.suppressed |= kinds_suppressed(word)
+        else:
+            known.handed.append(Handed(moment))
+    for known in standing.values():
+        known.handed.sort(key=lambda mail: mail.at)
+    return standing
 
 
 def _clauses(

@@ -153,7 +153,12 @@ def _outline(
 
 
 def make_again(
-    connection: Connection, message: Claimed, at: Round, library: TemplateLibrary, secret: bytes, locale: str | None
+    connection: Connection,
+    message: Claimed,
+    at: Round,
+    library: TemplateLibrary,
+    secret: bytes,
+    locale: str | None,
 ) -> Made:
     """Return a mail as it was made at `at.now`: in its language, with the products that stood in its slots then."""
     material = read_material(connection, [message], at, library)
@@ -162,12 +167,15 @@ def make_again(
     catalogue = _by_id(connection, products, "sku", shown)
     picks = {
         (message.id, name): [
-            Pick(slot["sku"], slot["strategy"], 0.0, catalogue[slot["sku"]]) for slot in chosen if slot["sku"] in catalogue
+            Pick(slot["sku"], slot["strategy"], 0.0, catalogue[slot["sku"]])
+            for slot in chosen
+            if slot["sku"] in catalogue
         ]
         for name, chosen in slots.items()
     }
     people = {
-        number: {**person, "locale": locale or person.get("locale")} for number, person in material.customers.items()
+        number: {**person, "locale": locale or person.get("locale")}
+        for number, person in material.customers.items()
     }
     summary = programs(connection, [message.version])[message.version].flow.summary
     material = replace(material, customers=people, picks={**material.picks, **picks})

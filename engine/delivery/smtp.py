@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 
 from engine.delivery.addresses import UnsafeMail, addr_spec
 from engine.delivery.deadline import Deadline, TimedReader
@@ -82,14 +81,13 @@ class _NoConnection(Exception):
 
 
 class SmtpProvider:
-    """Hands mails over to one SMTP server; threads take turns on its connection."""
+    """Hands mails over to one SMTP server; each thread that is in a hand-over has a connection of its own."""
 
     name = "smtp"
 
     def __init__(self, server: SmtpServer) -> None:
         self._server = server
-        self._session: _Session | None = None
-        self._lock = Lock()
+        self._resting: list[_Line] = []
 
     def __repr__(self) -> str:
         return f"SmtpProvider({self._server.host!r}, {self._server.port}, {self._server.security!r})"
@@ -118,43 +116,67 @@ class SmtpProvider:
 
     def hand_over(self, mails: Sequence[Mail]) -> list[Outcome]:
         """Send the mails one after another; `provider_id` is the server's queue id, or its answer to the last dot."""
-        with self._lock:
-            group = Deadline(self._server.group_seconds)
-            outcomes: list[Outcome] = []
-            for mail in mails:
-                if outcomes and group.left() < self._longest_mail():
-                    outcomes.append(Retry("the server was too slow for this group; this mail was not begun"))
-                    continue
-                try:
-                    outcomes.append(self._hand_over_one(mail))
-                except _NoConnection as failure:
-                    # One wait for a connection is enough: the rest of the group is not tried.
-                    return outcomes + [failure.outcome] * (len(mails) - len(outcomes))
-            return outcomes
+        line = self._line()
+        try:
+            return line.hand_over(mails)
+        finally:
+            self._resting.append(line)
 
     def check(self) -> list[str]:
         """Connect, secure and log in as for a mail, and send none."""
-        with self._lock:
-            self._drop()
-            try:
-                self._open()
-            except _NoConnection as failure:
-                return [getattr(failure.outcome, "reason", "the server cannot be used")]
-            self._drop()
-            return []
+        return _Line(self._server).check()
 
     def close(self) -> None:
+        """Say goodbye and close the connections that rest."""
+        while self._resting:
+            self._resting.pop().drop()
+
+    def _line(self) -> _Line:
+        try:
+            return self._resting.pop()
+        except IndexError:
+            return _Line(self._server)
+
+
+class _Line:
+    """One connection to the server, opened anew when it broke."""
+
+    def __init__(self, server: SmtpServer) -> None:
+        self._server = server
+        self._session: _Session | None = None
+
+    def hand_over(self, mails: Sequence[Mail]) -> list[Outcome]:
+        """Send the mails one after another, within the time of a group."""
+        group = Deadline(self._server.group_seconds)
+        outcomes: list[Outcome] = []
+        for mail in mails:
+            if outcomes and group.left() < self._longest_mail():
+                outcomes.append(Retry("the server was too slow for this group; this mail was not begun"))
+                continue
+            try:
+                outcomes.append(self._hand_over_one(mail))
+            except _NoConnection as failure:
+                # One wait for a connection is enough: the rest of the group is not tried.
+                return outcomes + [failure.outcome] * (len(mails) - len(outcomes))
+        return outcomes
+
+    def check(self) -> list[str]:
+        """Open a connection and close it again; return what kept it from opening."""
+        try:
+            self._open()
+        except _NoConnection as failure:
+            return [getattr(failure.outcome, "reason", "the server cannot be used")]
+        self.drop()
+        return []
+
+    def drop(self) -> None:
         """Say goodbye and close the connection."""
-        with self._lock:
-            self._drop()
-
-    def _longest_mail(self) -> float:
-        return min(self._server.connect_seconds + self._server.answer_seconds, self._server.group_seconds / 2)
-
-    def _drop(self) -> None:
         if self._session is not None:
             self._session.leave()
             self._session = None
+
+    def _longest_mail(self) -> float:
+        return min(self._server.connect_seconds + self._server.answer_seconds, self._server.group_seconds / 2)
 
     def _hand_over_one(self, mail: Mail) -> Outcome:
         try:
@@ -164,7 +186,7 @@ class SmtpProvider:
         except UnsafeMail as refusal:
             return Failed(str(refusal), suppress=refusal.address_is_bad)
         if self._session is not None and self._session.mails >= _MOST_MAILS:
-            self._drop()
+            self.drop()
         try:
             session = self._ready(sender, recipient, len(content))
             return session.content(content)
@@ -174,7 +196,7 @@ class SmtpProvider:
             return Retry(str(broken))
         finally:
             if self._session is not None and not self._session.is_clean():
-                self._drop()
+                self.drop()
 
     def _ready(self, sender: str, recipient: str, size: int) -> _Session:
         """Return a session that waits for the content; a resting connection that proves dead is replaced once."""
@@ -183,7 +205,7 @@ class SmtpProvider:
                 self._session.envelope(sender, recipient, size)
                 return self._session
             except _Broken:
-                self._drop()
+                self.drop()
         session = self._open()
         session.envelope(sender, recipient, size)
         return session

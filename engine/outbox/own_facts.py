@@ -40,6 +40,11 @@ def fact(
     }
 
 
+def unheard(facts: Sequence[Mapping[str, Any]], listened: Collection[str]) -> bool:
+    """Return whether no flow listens to any of these, so that they go to no inbox."""
+    return not any(each["name"] in listened for each in facts)
+
+
 def record(connection: Connection, facts: Sequence[Mapping[str, Any]], listened: Collection[str]) -> None:
     """Append events; told twice, they are there once. Those in `listened` wait in the inbox for the next pass."""
     if not facts:

@@ -58,23 +58,30 @@ def granted(states: Sequence[TopicState], topic: str, *, accepts_soft: bool) -> 
 
 
 def granted_topics(
-    connection: Connection, customer_ids: Sequence[int], topics: Iterable[str], soft_opt_in: Collection[str]
+    connection: Connection, customer_ids: Sequence[int], topics: Collection[str], soft_opt_in: Collection[str]
 ) -> dict[int, frozenset[str]]:
     """Return for each customer the topics among `topics` that may be mailed about."""
     states: Mapping[int, list[TopicState]] = defaultdict(list)
     for customer_id, *state in connection.execute(_STATES, {"ids": customer_ids}):
         states[customer_id].append(TopicState(*state))
-    wanted = list(topics)
-    return {
-        customer_id: frozenset(t for t in wanted if granted(own, t, accepts_soft=t in soft_opt_in))
-        for customer_id, own in states.items()
-    }
+    return {customer_id: topics_granted(own, topics, soft_opt_in) for customer_id, own in states.items()}
+
+
+def topics_granted(
+    states: Sequence[TopicState], topics: Iterable[str], soft_opt_in: Collection[str]
+) -> frozenset[str]:
+    """Return the topics among `topics` that a customer with these states may be mailed about."""
+    return frozenset(t for t in topics if granted(states, t, accepts_soft=t in soft_opt_in))
+
+
+def kinds_suppressed(scope: str) -> frozenset[str]:
+    """Return the kinds of mail that a suppression of this scope covers."""
+    return frozenset(("marketing", "transactional")) if scope == "all" else frozenset(("marketing",))
 
 
 def suppressed_kinds(connection: Connection, customer_ids: Sequence[int]) -> dict[int, frozenset[str]]:
     """Return for each suppressed customer the kinds of mail that the suppression covers."""
     found: dict[int, frozenset[str]] = {}
     for customer_id, scope in connection.execute(_SUPPRESSED, {"ids": customer_ids}):
-        kinds = {"marketing", "transactional"} if scope == "all" else {"marketing"}
-        found[customer_id] = found.get(customer_id, frozenset()) | kinds
+        found[customer_id] = found.get(customer_id, frozenset()) | kinds_suppressed(scope)
     return found

@@ -12,15 +12,18 @@ import json.encoder
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, StaticPool, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy import Connection, Dialect, Engine, StaticPool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, NoSuchModuleError
 
+from engine.clock import machine_seconds
 from engine.errors import OutsideError, UsageError
 
 BUSY_SECONDS = 30
+REST_SECONDS = 1.0  # a connection that rested longer is asked whether it lives before it is used
 
 
 class Database:
@@ -66,12 +69,12 @@ def connect(url: str, root: Path | None = None) -> Database:
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
-        engine = create_engine(
-            parsed, pool_pre_ping=True, json_serializer=to_json, json_deserializer=from_json
-        )
+        engine = create_engine(parsed, json_serializer=to_json, json_deserializer=from_json)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise UsageError("PostgreSQL needs the driver: pip install 'homing[postgres]'") from error
     event.listen(engine, "connect", _prepare_postgres)
+    event.listen(engine, "checkin", _rest)
+    event.listen(engine, "checkout", partial(_wake, engine.dialect))
     return Database(engine, url)
 
 
@@ -119,10 +122,29 @@ def _begin_sqlite(connection: Connection) -> None:
 def _prepare_postgres(connection: Any, _record: Any) -> None:
     with connection.cursor() as cursor:
         # Generic plans misjudge batches whose sizes differ by orders of magnitude.
-        cursor.execute("SET plan_cache_mode = force_custom_plan")
-        cursor.execute("SET jit = off")
-        cursor.execute("SET TIME ZONE 'UTC'")
+        # A program that stands still inside a transaction, or whose machine is gone, must not hold its locks for ever.
+        cursor.execute(
+            "SET plan_cache_mode = force_custom_plan; SET jit = off; SET TIME ZONE 'UTC'; "
+            "SET idle_in_transaction_session_timeout = '120s'; "
+            "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+        )
     connection.commit()
+
+
+def _rest(_connection: Any, record: Any) -> None:
+    record.info["rests_since"] = machine_seconds()
+
+
+def _wake(dialect: Dialect, connection: Any, record: Any, _proxy: Any) -> None:
+    """Ask a connection that rested for a while whether it still lives; one in use all the time is not asked each time."""
+    since = record.info.get("rests_since")
+    if since is not None and machine_seconds() - since > REST_SECONDS:
+        try:
+            alive = dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error:
+            alive = False
+        if not alive:
+            raise InvalidatePoolError("the connection was closed while it rested")
 
 
 def from_json(text: str | bytes) -> Any:

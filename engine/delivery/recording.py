@@ -1,0 +1,205 @@
+"""Recording what became of a group that was handed over: states, attempts, journal, and the engine's own facts.
+
+Comes in: messages with their outcomes. Goes out: rows in one transaction, tried again while the lease lasts where the
+database has gone away: what a provider took must not be forgotten. Promises: a word that comes after another worker took
+a message over changes nothing (the fence tells), and the same word twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from engine.clock import machine_seconds, sleep
+from engine.delivery.claim import LEASE, Claimed
+from engine.delivery.mailroom import Made
+from engine.delivery.outcome import Accepted, Failed, Outcome, Unknown
+from engine.journeys import journal
+from engine.journeys.round import Round
+from engine.outbox import own_facts
+from engine.store import meta
+from engine.store.bulk import Change, together
+from engine.store.database import Database, outside
+from engine.store.dialect import among, insert_new
+from engine.store.tables import attempts, events, messages, suppressions
+from engine.store.tables import journal as journal_table
+
+log = logging.getLogger("homing.dispatch")
+MOST_TRIES = 12
+RECORD_SPARE = 10.0  # seconds before the end of a lease when recording is given up
+
+
+class Hands(Protocol):
+    """What recording asks of a worker: chance for backoff, and whether the program is to end."""
+
+    @property
+    def chance(self) -> random.Random:
+        """Spreads the retries."""
+        ...
+
+    def stopping(self) -> bool:
+        """Return whether the program is to end."""
+        ...
+
+
+def record_surely(
+    database: Database, results: Sequence[tuple[Made, str, Outcome]], at: Round, hands: Hands
+) -> None:
+    """Record what became of a group, and try again while the lease lasts where the database has gone away.
+
+    Recording twice changes nothing: the second time no message is in hand-over any more.
+    """
+    until = machine_seconds() + LEASE.total_seconds() - RECORD_SPARE
+    pause = 0.1
+    while True:
+        try:
+            with database.write() as connection:
+                record(connection, results, at, hands.chance)
+        except (OperationalError, InterfaceError) as error:
+            if hands.stopping() or machine_seconds() + pause > until:
+                raise
+            log.warning("what became of %d messages is not recorded yet: %s", len(results), outside(error))
+            sleep(pause)
+            pause = min(2 * pause, 5.0)
+        else:
+            return
+
+
+def record(
+    connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round, chance: random.Random
+) -> None:
+    """Write down what became of handed-over messages; a late word of a worker whose fence has passed is refused."""
+    rows = [
+        _settled(made.message, outcome, at.now, chance) | {"id": made.message.id, "fence": made.message.fence}
+        for made, _, outcome in results
+    ]
+    tried = [
+        {
+            "outcome": type(outcome).__name__.lower(), "detail": getattr(outcome, "reason", None),
+            "finished_at": at.now, "message_id": made.message.id, "fence": made.message.fence,
+        }
+        for made, _, outcome in results
+    ]  # fmt: skip
+    settled, _ = together(
+        connection,
+        Change(messages, rows, ("id", "fence"), only=(("state", "handing_over"),)),
+        Change(attempts, tried, ("message_id", "fence"), only=(("outcome", None),)),
+    )
+    if settled < len(rows):
+        results = _not_taken_over(connection, results) if settled else []
+        log.warning("a late word on %d messages is refused: their lease had ended", len(rows) - len(results))
+    _tell(connection, results, at)
+    _suppress_bad_addresses(connection, results, at)
+
+
+def _not_taken_over(
+    connection: Connection, results: Sequence[tuple[Made, str, Outcome]]
+) -> list[tuple[Made, str, Outcome]]:
+    """Return the results of the messages that still carry our fence."""
+    table = messages.c
+    query = select(table.id, table.fence).where(
+        among(connection, table.id, [made.message.id for made, _, _ in results])
+    )
+    held = {row.id: row.fence for row in connection.execute(query)}
+    return [each for each in results if held.get(each[0].message.id) == each[0].message.fence]
+
+
+def _tell(connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round) -> None:
+    """Write the journal and the engine's own facts of what was recorded."""
+    entries, facts = [], []
+    for made, _, outcome in results:
+        message = made.message
+        what, reason = _in_a_word(message, outcome)
+        entries.append(
+            journal.entry(
+                at.now, message.flow, message.customer_id, what, reason,
+                enrollment_id=message.enrollment_id, message_id=message.id, step=message.step,
+            )
+        )  # fmt: skip
+        if isinstance(outcome, Accepted) and made.mail is not None:
+            facts.append(_mail_sent(message, at.now))
+            if (message.content.get("offer") or {}).get("fresh"):
+                facts.append(_offer_issued(message, at.now))
+    if own_facts.unheard(facts, at.listened):
+        together(connection, Change(journal_table, entries), Change(events, facts, skip_known=True))
+        return
+    journal.write(connection, entries)
+    own_facts.record(connection, facts, at.listened)
+
+
+def _in_a_word(message: Claimed, outcome: Outcome) -> tuple[str, str | None]:
+    """Return how the journal names an outcome, and why."""
+    if isinstance(outcome, Accepted):
+        return "sent", None
+    if isinstance(outcome, Unknown):
+        return "unknown", outcome.reason
+    if isinstance(outcome, Failed) or message.tries + 1 >= MOST_TRIES:
+        return "failed", outcome.reason
+    return "retry", outcome.reason
+
+
+def _settled(message: Claimed, outcome: Outcome, now: datetime, chance: random.Random) -> dict[str, Any]:
+    state: dict[str, Any] = {
+        "state": "unknown", "reason": None, "accepted_at": None, "settled_at": now, "provider_id": None, "try_at": now,
+        "counted_at": now, "lease_until": None, "claimed_by": None,
+    }  # fmt: skip
+    if isinstance(outcome, Accepted):
+        return state | {"state": "accepted", "accepted_at": now, "provider_id": outcome.provider_id}
+    if isinstance(outcome, Unknown):
+        return state | {"reason": outcome.reason}
+    if isinstance(outcome, Failed) or message.tries + 1 >= MOST_TRIES:
+        return state | {"state": "failed", "reason": outcome.reason, "counted_at": None}
+    wait = outcome.after_seconds if outcome.after_seconds is not None else backoff(message.tries, chance)
+    return state | {
+        "state": "pending", "reason": outcome.reason, "settled_at": None, "counted_at": None,
+        "try_at": now + timedelta(seconds=wait),
+    }  # fmt: skip
+
+
+def backoff(tries: int, chance: random.Random) -> float:
+    """Return the seconds to wait after that many tries: doubling from 30 s to an hour, between half and the whole of it.
+
+    >>> 15 <= backoff(0, random.Random(1)) <= 30
+    True
+    """
+    return float(min(30.0 * 2**tries, 3600.0) * (0.5 + chance.random() / 2))
+
+
+def _mail_sent(message: Claimed, now: datetime) -> dict[str, Any]:
+    told = {
+        "flow": message.flow, "step": message.step, "template": message.template, "topic": message.topic,
+        "message": message.key,
+    }  # fmt: skip
+    return own_facts.fact(f"mail_sent:{message.id}", message.customer_id, "mail_sent", now, told)
+
+
+def _offer_issued(message: Claimed, now: datetime) -> dict[str, Any]:
+    offer = message.content["offer"]
+    told = {"flow": message.flow, "step": message.step, "offer": offer["name"], "message": message.key}
+    return own_facts.fact(f"offer_issued:{message.id}", message.customer_id, "offer_issued", now, told)
+
+
+def _suppress_bad_addresses(
+    connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round
+) -> None:
+    """Never mail an address again that the provider says does not exist."""
+    bad = [
+        made for made, _, outcome in results if isinstance(outcome, Failed) and outcome.suppress and made.mail
+    ]
+    if bad:
+        key = meta.secret(connection)
+        rows = [
+            {
+                "address_hash": meta.keyed_hash(key, made.mail.to.email), "customer_id": made.message.customer_id,
+                "scope": "all", "reason": "hard_bounce", "at": at.now,
+            }
+            for made in bad
+            if made.mail is not None
+        ]  # fmt: skip
+        insert_new(connection, suppressions, rows)
