@@ -126,7 +126,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "topics": (),
     "policy": ("quiet_hours", "caps", "max_lateness", "global_holdout", "exclude", "soft_opt_in"),
     "webhooks": (),
-    "recommend": (),
+    "recommend": ("per_category", "never", "always", "boost"),
 }
 
 # [delivery.PROVIDER]; the providers read these themselves.

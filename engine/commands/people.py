@@ -12,9 +12,10 @@ from engine.commands.session import Session, command, the_customer
 from engine.diagnostics import did_you_mean
 from engine.errors import UsageError
 from engine.facts import customers as rights
-from engine.recommend.explain import shown_to
+from engine.flows.recommend_rules import rules_of
+from engine.recommend.explain import rebuilt_at, shown_to
 from engine.recommend.rebuild import rebuild
-from engine.recommend.serve import STRATEGIES
+from engine.recommend.serve import STRATEGIES, Request
 
 USUAL_CHAIN = ("for_you", "popular_in_category", "bestsellers")
 
@@ -123,6 +124,7 @@ def _register_recommend(group: click.Group) -> None:
     @command(group, "recommend")
     @click.argument("customer", metavar="EMAIL|rebuild")
     @click.option(
+        "--strategy",
         "--from",
         "chain",
         multiple=True,
@@ -138,26 +140,36 @@ def _register_recommend(group: click.Group) -> None:
     ) -> None:
         """Show what a customer would be shown and why; `rebuild` brings the tables up to date first."""
         if customer == "rebuild":
-            now = session.now(writing=True)
-            report = rebuild(session.database, now, force=True)
-            if session.as_json:
-                session.document({"rows": report.rows, "learned": report.learned, "written": report.written})
-            rows = ", ".join(f"{count:,} {name}" for name, count in report.rows.items()) or "nothing sold yet"
-            session.say(f"rebuilt: {rows}; days of supply learned for {report.learned:,} products")
+            _rebuild(session)
             return
-        now = session.now(writing=False)
+        chain = chain or USUAL_CHAIN
+        now, rules = session.now(writing=False), rules_of(session.settings)
         with session.database.read() as connection:
             who = the_customer(connection, customer)
-            picks = shown_to(connection, who, chain or USUAL_CHAIN, count, skus, now)
+            picks = shown_to(connection, Request(who, skus, chain, count), now, rules)
+            built = rebuilt_at(connection)
         if session.as_json:
-            session.document({"chain": list(chain or USUAL_CHAIN), "picks": picks})
+            session.document({"chain": list(chain), "picks": picks, "rebuilt_at": built})
             return
         for pick in picks:
-            session.say(
-                f"{pick['sku']:<12} {pick['title'] or ''}\n             {pick['strategy']}: {pick['why']}"
+            session.say(f"{pick['sku']:<12} {pick['title'] or ''}")
+            session.say(f"             {pick['strategy']}: {pick['why']}")
+        if built is None:
+            session.note(
+                "the tables were never built; `homing run` does it every night, or: homing recommend rebuild"
             )
         if not picks:
-            session.say("nothing to recommend; after new facts: homing recommend rebuild")
+            session.say(
+                "nothing to recommend: nothing that the strategies know is in stock, has an image and is new to them"
+            )
+
+
+def _rebuild(session: Session) -> None:
+    report = rebuild(session.database, session.now(writing=True), force=True)
+    if session.as_json:
+        session.document({"rows": report.rows, "learned": report.learned, "written": report.written})
+    rows = ", ".join(f"{count:,} {name}" for name, count in report.rows.items()) or "nothing sold yet"
+    session.say(f"rebuilt: {rows}; days of supply learned for {report.learned:,} products")
 
 
 # ── printing ─────────────────────────────────────────────────────────────────────────────────────────────────────────

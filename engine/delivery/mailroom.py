@@ -20,6 +20,7 @@ from engine.errors import HomingError
 from engine.flows.conditions import FieldTest
 from engine.flows.model import Offer
 from engine.flows.read_conditions import field_tests_of
+from engine.flows.recommend_rules import rules_of
 from engine.journeys.references import names_of, resolved
 from engine.journeys.round import Round
 from engine.journeys.versions import programs
@@ -302,10 +303,10 @@ def _picks(
             requests.append(
                 Request(
                     message.customer_id, tuple(context), tuple(block.strategies), block.count, block.at_least,
-                    _narrowing(block),
+                    _narrowing(block), per_category=block.per_category, mail=message.id,
                 )
             )  # fmt: skip
-    found = recommend(connection, requests, at.now) if requests else []
+    found = recommend(connection, requests, at.now, rules_of(at.settings)) if requests else []
     return dict(zip(keys, found, strict=True))
 
 

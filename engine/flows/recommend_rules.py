@@ -12,12 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.diagnostics import Finding
+from engine.diagnostics import Finding, has_errors
+from engine.errors import FindingsError
 from engine.flows.conditions import FieldTest
 from engine.flows.nodes import from_plain
 from engine.flows.read_conditions import field_tests
 from engine.flows.reading import Reader
+from engine.settings import Settings, setting_place
 
+CODE = "S205"
 PER_CATEGORY = 2
 MOST = 24  # slots of a block
 LEAST_BOOST, MOST_BOOST = 0.1, 10.0
@@ -56,6 +59,28 @@ def shop_rules(table: Mapping[str, Any]) -> tuple[ShopRules, list[tuple[str, str
         ),
         wrong,
     )
+
+
+def rules_of(settings: Settings) -> ShopRules:
+    """Return the shop's rules; raise FindingsError where they cannot be read, so that no rule is lost in silence."""
+    rules, _ = shop_rules(settings.recommend)
+    findings = findings_of(settings)
+    if has_errors(findings):
+        raise FindingsError(findings)
+    return rules
+
+
+def findings_of(settings: Settings) -> tuple[Finding, ...]:
+    """Return what is wrong with `[recommend]`, at its places in homing.toml."""
+    _, wrong = shop_rules(settings.recommend)
+    effect = "no mail that recommends products can be made"
+    return tuple(
+        Finding(
+            CODE, "error", sentence, setting_place(settings.root, "recommend", key), effect=effect,
+            help=f"`homing explain {CODE}` shows how rules are written",
+        )
+        for key, sentence in wrong
+    )  # fmt: skip
 
 
 def _per_category(value: Any, wrong: list[tuple[str, str]]) -> int:

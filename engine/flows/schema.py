@@ -606,6 +606,13 @@ _SECTION_TEXTS = {
     "webhooks": "Where `webhook: {to: NAME}` goes: name = https address.",
     "recommend": "What blocks of recommended products may show.",
 }
+_RULE: Schema = {"type": "object", "minProperties": 1}
+_BOOST: Schema = {
+    "type": "object",
+    "minProperties": 2,
+    "required": ["by"],
+    "properties": {"by": {"type": "number", "minimum": 0.1, "maximum": 10}},
+}
 _SETTINGS: Mapping[str, Schema] = {
     "shop.name": _text("As customers know it."),
     "shop.url": _text("The shop's address.", format="uri"),
@@ -630,6 +637,13 @@ _SETTINGS: Mapping[str, Schema] = {
     "policy.max_lateness": _text("A mail later than this is not sent any more.", pattern=_DURATION, default="24h"),
     "policy.global_holdout": _share("Share of all customers who get no marketing.", default="0%"),
     "policy.exclude": _list({"type": "string"}, "Segments that get no marketing."),
+    "recommend.per_category": {
+        "description": "Products of one category that a block shows; 0 for any number.", "type": "integer", "minimum": 0,
+        "maximum": 24, "default": 2,
+    },
+    "recommend.never": _list(_RULE, "Products that no block shows: tests, all of which must hold, such as {tags: sale}."),
+    "recommend.always": _list(_RULE, "Products of which one takes the first slot of a block."),
+    "recommend.boost": _list(_BOOST, "Products whose score is multiplied `by` so much within their strategy."),
     "policy.soft_opt_in": _list({"type": "string"}, "Topics for which a purchase is consent enough."),
 }  # fmt: skip
 

@@ -293,7 +293,7 @@ def _rebuild_repeats(database: Database, now: datetime) -> int:
         sku: (found.days.get(sku), found.orders.get(sku)) for sku in {*found.days, *found.orders, *stored}
     }
     changed = sorted((sku, *both) for sku, both in learned.items() if stored.get(sku, (None, None)) != both)
-    values = {"learned_days": bindparam("days"), "learned_repeats": bindparam("often")}
+    values: dict[str, Any] = {"learned_days": bindparam("days"), "learned_repeats": bindparam("often")}
     statement_of = update(products).where(table.sku == bindparam("of")).values(values)
     for items in chunks(changed, CHUNK):
         with database.write() as connection:

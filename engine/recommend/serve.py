@@ -40,14 +40,12 @@ from engine.store.tables import product_affinities, product_ranks, products
 SEEDS = 50  # of a customer's own products, those that for_you starts from
 NEWEST = 500  # newest products looked through
 ALWAYS = "always"  # recorded as the strategy of a slot that the shop's rules filled
-_AFFINE = {
-    "bought_together": ("bought_together",),
-    "similar": ("similar",),
-    "for_you": ("for_you", "similar"),
+# By strategy, the tables of affinities that it sums, and what each weighs.
+AFFINE: Mapping[str, Mapping[str, float]] = {
+    "bought_together": {"bought_together": 1.0},
+    "similar": {"similar": 1.0},
+    "for_you": {"for_you": 1.0, "similar": 0.05},
 }
-_SIMILAR_COUNTS = 0.05  # what likeness weighs in for_you beside being bought by the same customers
-
-
 PLAIN = ShopRules()
 
 
@@ -109,18 +107,19 @@ class _Asked:
     narrowed: tuple[str, ...]  # categories that the request's `where` leaves
 
     def seeds(self, strategy: str) -> Mapping[str, float]:
-        if strategy != "for_you":
-            return dict.fromkeys(self.request.sku_context, 1.0)
-        weights: Counter[str] = Counter()
-        most = max(self.shopper.bought.values(), default=1.0)
-        weights.update({sku: habit / most for sku, habit in self.shopper.bought.items()})
-        for weight, skus in (
-            (0.8, self.shopper.carted),
-            (0.6, self.shopper.wished),
-            (0.4, self.shopper.viewed),
-        ):
-            weights.update(dict.fromkeys(skus[:SEEDS], weight))
-        return dict(nsmallest(SEEDS, weights.items(), key=lambda item: (-item[1], item[0])))
+        return seeds_of(strategy, self.request, self.shopper)
+
+
+def seeds_of(strategy: str, request: Request, shopper: Shopper) -> Mapping[str, float]:
+    """Return the products that a strategy of affinities starts from, with the weight of each."""
+    if strategy != "for_you":
+        return dict.fromkeys(request.sku_context, 1.0)
+    weights: Counter[str] = Counter()
+    most = max(shopper.bought.values(), default=1.0)
+    weights.update({sku: habit / most for sku, habit in shopper.bought.items()})
+    for weight, skus in ((0.8, shopper.carted), (0.6, shopper.wished), (0.4, shopper.viewed)):
+        weights.update(dict.fromkeys(skus[:SEEDS], weight))
+    return dict(nsmallest(SEEDS, weights.items(), key=lambda item: (-item[1], item[0])))
 
 
 class _Shelf:
@@ -141,7 +140,7 @@ class _Shelf:
         self._asked = {request: self._ask(request, own[request.customer_id]) for request in requests}
         self._affinities = self._read_affinities(connection)
         self._ranks = self._read_ranks(connection)
-        self._newest = (
+        self._newest: Sequence[Ranked] = (
             _newest(connection, now) if any("newest" in request.chain for request in requests) else []
         )
         self._products.update(_products(connection, self._unread()))
@@ -154,7 +153,7 @@ class _Shelf:
         if not self._rules.always:
             return []
         statement = select(*COLUMNS).where(presentable()).order_by(products.c.sku)
-        found = [shown(row) for row in connection.execute(statement).mappings()]
+        found = [shown(dict(row)) for row in connection.execute(statement).mappings()]
         found = [product for product in found if passes_any(product, self._rules.always, self._now)]
         self._products.update((product["sku"], product) for product in found)
         return [product["sku"] for product in found]
@@ -193,9 +192,9 @@ class _Shelf:
     def _read_affinities(self, connection: Connection) -> Mapping[tuple[str, str], list[Ranked]]:
         wanted = {
             (table, sku)
-            for strategy, asked in self._uses(_AFFINE)
+            for strategy, asked in self._uses(AFFINE)
             for sku in asked.seeds(strategy)
-            for table in _AFFINE[strategy]
+            for table in AFFINE[strategy]
         }
         table = product_affinities
         found: defaultdict[tuple[str, str], list[Ranked]] = defaultdict(list)
@@ -208,7 +207,7 @@ class _Shelf:
                 found[strategy, sku].append(Ranked(other, score))
         return found
 
-    def _read_ranks(self, connection: Connection) -> Mapping[tuple[str, str], list[Ranked]]:
+    def _read_ranks(self, connection: Connection) -> Mapping[tuple[str, str], Sequence[Ranked]]:
         scopes = {key for strategy, asked in self._uses(_RANKED) for key in _RANKED[strategy](asked)}
         table = product_ranks
         found: defaultdict[tuple[str, str], list[Ranked]] = defaultdict(list)
@@ -290,7 +289,7 @@ class _Shelf:
         return _in_order(ordered)
 
     def candidates(self, strategy: str, asked: _Asked) -> Sequence[Ranked]:
-        if strategy in _AFFINE:
+        if strategy in AFFINE:
             return self._boosted(self._affine(strategy, asked))
         if strategy in _RANKED:
             return _merged([self._ranks.get(key, []) for key in _RANKED[strategy](asked)])
@@ -311,8 +310,7 @@ class _Shelf:
     def _affine(self, strategy: str, asked: _Asked) -> list[Ranked]:
         scores: defaultdict[str, float] = defaultdict(float)
         for sku, weight in asked.seeds(strategy).items():
-            for table in _AFFINE[strategy]:
-                share = _SIMILAR_COUNTS if strategy == "for_you" and table == "similar" else 1.0
+            for table, share in AFFINE[strategy].items():
                 for item in self._affinities.get((table, sku), ()):
                     scores[item.sku] += weight * share * item.score
         best = sorted((-score, sku) for sku, score in scores.items())
@@ -388,7 +386,7 @@ _OWN: Mapping[str, Callable[[Shopper], list[Ranked]]] = {
     "cart": lambda shopper: _in_order(shopper.carted),
     "reorder": lambda shopper: _in_order(list(shopper.bought)),
 }
-STRATEGIES: tuple[str, ...] = (*_AFFINE, *_RANKED, *_OWN, "newest")
+STRATEGIES: tuple[str, ...] = (*AFFINE, *_RANKED, *_OWN, "newest")
 
 
 def _merged(lists: Sequence[Sequence[Ranked]]) -> Sequence[Ranked]:
@@ -401,7 +399,7 @@ def _merged(lists: Sequence[Sequence[Ranked]]) -> Sequence[Ranked]:
 
 def _products(connection: Connection, skus: Iterable[str]) -> dict[str, Mapping[str, Any]]:
     statement = select(*COLUMNS).where(among(connection, products.c.sku, sorted(skus)))
-    return {row["sku"]: shown(row) for row in connection.execute(statement).mappings()}
+    return {row["sku"]: shown(dict(row)) for row in connection.execute(statement).mappings()}
 
 
 def _newest(connection: Connection, now: datetime) -> list[Ranked]:

@@ -22,7 +22,7 @@ COLUMNS = (
 
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row of `COLUMNS` as the fields that tests and templates see."""
-    product = dict(row)
+    product: dict[str, Any] = dict(row)
     properties = product["properties"] or {}
     product["tags"] = tags(properties.get("tags"))
     product["margin"] = margin(product["price"], properties)

@@ -26,7 +26,7 @@ STRATEGIES = (
 MAX_SOURCE = 200_000
 MAX_PICKS = 24
 _KEYS = ("subject", "preheader", "recommend")
-_BLOCK_KEYS = ("from", "count", "at_least", "otherwise", "where")
+_BLOCK_KEYS = ("from", "count", "at_least", "otherwise", "where", "per_category")
 _FENCE = re.compile(r"---[ \t]*(?:\n|$)")
 _CLOSING = re.compile(r"^---[ \t]*(?:\n|\Z)", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -37,7 +37,8 @@ class RecommendBlock:
     """A slot for product recommendations: which strategies fill it, how far, and what happens when they cannot.
 
     The strategies fill the block in order, up to `count` products. With fewer than `at_least`, `otherwise` says
-    whether the block is left out (`omit`) or the whole mail (`skip`). `where` narrows the products.
+    whether the block is left out (`omit`) or the whole mail (`skip`). `where` narrows the products; `per_category` is the
+    most of one category, where the shop's own limit is not to hold.
     """
 
     name: str
@@ -46,6 +47,7 @@ class RecommendBlock:
     at_least: int = 1
     otherwise: Literal["omit", "skip"] = "omit"
     where: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    per_category: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ class _FrontMatter:
         return RecommendBlock(
             entry.key, strategies, count, at_least,
             "skip" if otherwise == "skip" else "omit", MappingProxyType(tests),
+            self.number(table, "per_category", 0) or None,
         )  # fmt: skip
 
     def strategies(self, node: Node) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from engine.delivery.provider import make_provider
 from engine.delivery.rate import parse_rate
 from engine.delivery.webhook import to_address, to_folder
 from engine.errors import UsageError
+from engine.flows.recommend_rules import rules_of
 from engine.runtime.pace import Pace
 from engine.runtime.passes import Engine
 from engine.runtime.switch import Switch
@@ -135,6 +136,7 @@ def open_engine(
     The worker heeds pauses and `[delivery] rate`; a daemon brings its own `switch` and `pace`, which know when it ends.
     """
     held = effective_settings(settings, database)
+    rules_of(held)  # a rule that cannot be read stops the engine before a mail goes without it
     switch = switch or Switch(database)
     pace = pace or Pace(parse_rate(held.delivery.rate))
     worker = Worker(

@@ -23,6 +23,7 @@ from engine.flows.model import (
     WaitFor,
 )  # fmt: skip
 from engine.flows.nodes import Table
+from engine.flows.recommend_rules import findings_of
 from engine.flows.rules.registry import Look, flow_rule, place_of, project_rule, told
 from engine.flows.rules.shape import lists_of
 from engine.settings import Cap
@@ -401,6 +402,26 @@ def links_are_not_https(project: Project) -> Iterator[Finding]:
     why = "leads to this machine only" if local else "is not https"
     yield told(setting_place(project, section, "url"), f"the base of all links {why}", severity=_grave(project),
                effect="customers cannot unsubscribe with one click", help='write `url = "https://…"`')  # fmt: skip
+
+
+@project_rule("S205", "unreadable-recommend-rule", "error")
+def unreadable_recommend_rule(project: Project) -> Iterator[Finding]:
+    """A rule for recommended products cannot be read.
+
+    Each rule of `never`, `always` and `boost` is a table of tests on a product, all of which must hold: its fields, its
+    `properties.NAME`, `tags` and `margin`. A boost says `by` how much, from 0.1 to 10.
+
+    Before:
+
+        [recommend]
+        never = ["sale"]
+
+    After:
+
+        [recommend]
+        never = [{tags = "sale"}]
+    """
+    yield from findings_of(project.settings)
 
 
 @project_rule("S204", "no-protection")

@@ -140,6 +140,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "S202": ({"sender": Sender(), "delivery": LIVE}, "error"),
     "S203": ({"web_url": "http://localhost:8000"}, "warning"),
     "S204": ({"policy": Policy(quiet_hours=None, caps=())}, "warning"),
+    "S205": ({"recommend": {"never": "sale"}}, "error"),
     "D201": ({"delivery": Delivery(mode="live", provider="mailbox")}, "warning"),
     "D202": ({"delivery": Delivery(provider="sendgird")}, "error"),
     "D203": ({"sender": Sender(email="shop@gmail.com")}, "warning"),

@@ -170,7 +170,7 @@ def test_what_cannot_be_read_is_told(table: dict[str, Any], key: str, says: str)
     )
     assert [name for name, _ in wrong] == [key]
     assert says in wrong[0][1]
-    assert found.boost == found.always == ()
+    assert (found.boost, found.always) == ((), ())
 
 
 def test_margins_are_exact(shop: Shop) -> None:
