@@ -7,6 +7,7 @@ stands on. What a shop does give is never changed; what is no #rrggbb colour is 
 
 from __future__ import annotations
 
+import colorsys
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -29,6 +30,7 @@ TONES = ("warm", "formal")
 """How mails greet: by first name, or by full name and title."""
 
 _HEX = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
+_STEPS = 50  # from a colour to white or black
 _BLACK, _WHITE = "#161513", "#ffffff"
 
 
@@ -47,10 +49,10 @@ def _following(accent: str, surface: str, dark_surface: str) -> Mapping[str, str
     if not all(_HEX.fullmatch(colour) for colour in (accent, surface, dark_surface)):
         accent, surface, dark_surface = (str(DEFAULTS[n]) for n in ("accent", "surface", "dark_surface"))
     soft, dark_soft = mixed(accent, surface, 0.09), mixed(accent, dark_surface, 0.22)
-    dark_accent = readable(readable(accent, dark_soft, _WHITE), dark_surface, _WHITE)
+    dark_accent = readable(readable(accent, dark_soft, lighter=True), dark_surface, lighter=True)
     return {
         "on_accent": upon(accent),
-        "accent_text": readable(readable(accent, soft, _BLACK), surface, _BLACK),
+        "accent_text": readable(readable(accent, soft, lighter=False), surface, lighter=False),
         "soft": soft,
         "dark_accent": dark_accent,
         "dark_on_accent": upon(dark_accent),
@@ -68,19 +70,22 @@ def upon(colour: str) -> str:
     return best if contrast(best, colour) >= ENOUGH else "#000000"
 
 
-def readable(colour: str, ground: str, towards: str) -> str:
-    """Return the colour, moved towards another one until it can be read on the ground.
+def readable(colour: str, ground: str, *, lighter: bool) -> str:
+    """Return the colour, made lighter or darker until it can be read on the ground; its hue stays.
 
-    >>> readable("#2f5d50", "#ffffff", "#000000")
+    >>> readable("#2f5d50", "#ffffff", lighter=False)
     '#2f5d50'
-    >>> contrast(readable("#ffd400", "#ffffff", "#000000"), "#ffffff") >= ENOUGH
-    True
+    >>> readable("#2f5d50", "#1e1d1a", lighter=True)
+    '#4a937f'
     """
-    for step in range(21):
-        moved = mixed(towards, colour, step / 20) if step else colour
-        if contrast(moved, ground) >= ENOUGH:
-            return moved
-    return towards
+    hue, light, saturation = colorsys.rgb_to_hls(*(channel / 255 for channel in _channels(colour)))
+    end = 1.0 if lighter else 0.0
+    for step in range(_STEPS + 1):
+        moved = colorsys.hls_to_rgb(hue, light + (end - light) * step / _STEPS, saturation)
+        told = "#" + "".join(f"{round(channel * 255):02x}" for channel in moved) if step else colour
+        if contrast(told, ground) >= ENOUGH:
+            break
+    return told
 
 
 def mixed(colour: str, ground: str, share: float) -> str:
