@@ -52,18 +52,19 @@ class Session:
     def settings(self) -> Settings:
         """The project's settings, with `--database` over them."""
         if self._settings is None:
-            root = (
-                settings_module.find_project(Path.cwd()) if self.project is None else self.project.resolve()
-            )
-            loaded = settings_module.load(root)
+            loaded = settings_module.load(self.root)
             self._settings = replace(loaded, database_url=self.database_url or loaded.database_url)
         return self._settings
 
     @property
+    def root(self) -> Path:
+        """The project's folder."""
+        return settings_module.find_project(Path.cwd()) if self.project is None else self.project.resolve()
+
+    @property
     def lenient_settings(self) -> Settings:
-        """The settings with what is wrong in them among their findings, for commands that look at everything."""
-        root = settings_module.find_project(Path.cwd()) if self.project is None else self.project.resolve()
-        return settings_module.load(root, strict=False)
+        """The settings as they stand in the file now, with what is wrong in them among their findings."""
+        return settings_module.load(self.root, strict=False)
 
     @property
     def database(self) -> Database:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
 
 from engine.commands.session import Session, command
+from engine.commands.watching import on_each_save
 from engine.deploy.apply import FlowChange, apply
 from engine.diagnostics import Finding, did_you_mean, has_errors
-from engine.errors import UsageError
+from engine.errors import FindingsError, UsageError
 from engine.flows import report, rules, schema
 from engine.flows.validate import fixes, validate
 from engine.processes import processors
 from engine.project import init_project
-from engine.render.lint import lint_project
+from engine.render.lint import Memory, lint_project
 from engine.runtime.opening import open_engine
 from engine.runtime.passes import settle
 from engine.settings import Settings
+
+_MOST_ROUNDS = 5
+_CLEARED = "\x1b[2J\x1b[H"
 
 
 def register(group: click.Group) -> None:
@@ -41,18 +48,17 @@ def register(group: click.Group) -> None:
     @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
     @click.option("--format", "form", type=click.Choice(["text", "json", "github", "sarif"]), default="text")
     @click.option("--fix", is_flag=True, help="Mend what can be mended safely.")
-    def validate_(session: Session, paths: tuple[Path, ...], form: str, fix: bool) -> int:
-        """Check everything that can be known without customers."""
+    @click.option("--watch", is_flag=True, help="Check again whenever a file is saved, until Ctrl-C.")
+    def validate_(session: Session, paths: tuple[Path, ...], form: str, fix: bool, watch: bool) -> int:
+        """Check everything that can be known without customers; with --database, also against what it holds."""
         session.as_json = session.as_json or form == "json"
-        settings = session.lenient_settings
-        findings = validate(settings.root, settings, paths or None, lint=_lint)
-        if fix:
-            for path, text in fixes(settings.root, findings).items():
-                path.write_text(text, encoding="utf-8")
-                session.note(f"mended {path}")
-            findings = validate(settings.root, settings, paths or None, lint=_lint)
         form = "json" if session.as_json else form
-        click.echo(report.render(findings, form, root=settings.root, colour=session.colour), nl=False)
+        if watch:
+            on_each_save(session.root, partial(_look_again, session, paths, form, Memory()))
+        findings = _validated(session, paths)
+        if fix:
+            findings = _mended(session, paths, findings)
+        click.echo(report.render(findings, form, root=session.root, colour=session.colour), nl=False)
         return 1 if has_errors(findings) else 0
 
     @command(group, "explain")
@@ -105,6 +111,36 @@ def register(group: click.Group) -> None:
         for change in done.changes:
             session.say(f"  {change.change:<10} {change.flow}")
         session.say("applied; `homing tick` or `homing run` sends what is due")
+
+
+def _validated(session: Session, paths: Sequence[Path], memory: Memory | None = None) -> list[Finding]:
+    settings = session.lenient_settings
+    lint = partial(lint_project, workers=processors(), memory=memory)
+    return validate(settings.root, settings, paths or None, lint=lint)
+
+
+def _mended(session: Session, paths: Sequence[Path], findings: list[Finding]) -> list[Finding]:
+    """Mend until nothing more can be: what one mending uncovers, the next one mends."""
+    for _ in range(_MOST_ROUNDS):
+        texts = fixes(session.root, findings)
+        for path, text in texts.items():
+            path.write_bytes(text.encode("utf-8"))
+            session.note(f"mended {path}")
+        if not texts:
+            break
+        findings = _validated(session, paths)
+    return findings
+
+
+def _look_again(session: Session, paths: Sequence[Path], form: str, memory: Memory) -> None:
+    """Print what is found now; the screen of a terminal is cleared before."""
+    try:
+        findings = _validated(session, paths, memory)
+    except FindingsError as error:
+        findings = list(error.findings)
+    text = report.render(findings, form, root=session.root, colour=session.colour)
+    click.echo((_CLEARED if session.colour else "") + text, nl=False)
+    sys.stdout.flush()
 
 
 def _lint(root: Path, settings: Settings) -> list[Finding]:

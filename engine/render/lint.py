@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,7 @@ def lint(
     contexts = contexts if contexts is not None else sample_contexts(library, template_name)
     findings: dict[tuple[str, Span, str], Finding] = {}
     paths = library.paths(template_name)
-    if not any(split_path(path)[0] == DEFAULT for path in paths):
-        missing = problems.no_default(Span(f"templates/{template_name}.mjml"), template_name)
+    for missing in _without_default(library, template_name):
         findings[missing.code, missing.span, missing.message] = missing
     for path in paths:
         for finding in (*_lint_copy(library, path, contexts, kind), *_lacking(library, path)):
@@ -86,11 +85,43 @@ def lint(
     return sorted(findings.values(), key=lambda finding: (finding.span, finding.code))
 
 
-def lint_project(root: Path, settings: Settings, workers: int = 1) -> list[Finding]:
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """One copy of a template in one way in which flows send it."""
+
+    name: str
+    path: str
+    use: _Use
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the last look at a project found in each copy, and the texts that it rests on.
+
+    A copy whose texts, and whose project's own names, are as they were is not looked at again.
+    """
+
+    around: object = None
+    known: dict[_Copy, tuple[Mapping[str, str], list[Finding]]] = field(default_factory=dict)
+
+    def begin(self, around: object) -> None:
+        """Forget everything where other files exist, or the shop calls itself otherwise."""
+        if around != self.around:
+            self.around, self.known = around, {}
+
+    def of(self, copy: _Copy, sources: Mapping[str, str]) -> list[Finding] | None:
+        """Return what is known of a copy, or None where it has to be looked at."""
+        texts, findings = self.known.get(copy, ({"": ""}, []))
+        return findings if all(sources.get(path) == text for path, text in texts.items()) else None
+
+
+def lint_project(
+    root: Path, settings: Settings, workers: int = 1, memory: Memory | None = None
+) -> list[Finding]:
     """Return all findings of a project's templates, each with what the flows that send it have.
 
     A template that no flow sends is held against everything that a template can have. Each finding stands once. Many
-    templates are shared by up to `workers` processes.
+    templates are shared by up to `workers` processes; with a `memory`, only what has changed is looked at.
     """
     try:
         library = TemplateLibrary(read_folder(root / "templates"))
@@ -98,55 +129,68 @@ def lint_project(root: Path, settings: Settings, workers: int = 1) -> list[Findi
         return list(error.findings)
     flows = load_definitions(root, settings)[0].flows.values()
     own = {"shop": _shop(settings), "brand": settings.brand}
-    findings: dict[tuple[str, Span, str], Finding] = {}
+    told: list[Finding] = []
     for flow in flows:
         for step in flow.all_steps():
             if isinstance(step, Send) and step.subject:
-                told = check_line(library, step.subject, step.span, own)
-                findings.update({(finding.code, finding.span, finding.message): finding for finding in told})
-    look = partial(_lint_uses, library, own)
-    for told in mapped(look, sorted(_uses(library, flows).items()), workers, chunk=2):
-        for finding in told:
-            findings.setdefault((finding.code, finding.span, finding.message), finding)
-    return sorted(findings.values(), key=lambda finding: (finding.span, finding.code))
+                told += check_line(library, step.subject, step.span, own)
+    uses = sorted(_uses(library, flows).items())
+    told += [finding for name, _ in uses for finding in _without_default(library, name)]
+    copies = [
+        _Copy(name, path, use)
+        for name, found in uses
+        for path in library.paths(name)
+        for use in sorted(found, key=str)
+    ]
+    memory = memory if memory is not None else Memory()
+    memory.begin((sorted(library.sources), own))
+    waiting = [copy for copy in copies if memory.of(copy, library.sources) is None]
+    looked = mapped(partial(_look_at, library, own), waiting, workers)
+    for copy, (drawn, findings) in zip(waiting, looked, strict=True):
+        memory.known[copy] = ({path: library.sources[path] for path in drawn}, findings)
+    told += [finding for copy in copies for finding in memory.known[copy][1]]
+    findings_once = {(finding.code, finding.span, finding.message): finding for finding in reversed(told)}
+    return sorted(findings_once.values(), key=lambda finding: (finding.span, finding.code))
 
 
-def _lint_uses(
-    library: TemplateLibrary, own: Mapping[str, Mapping[str, Any]], used: tuple[str, set[_Use]]
-) -> list[Finding]:
-    """Return what is found in one template, in each way in which flows send it."""
-    name, uses = used
-    findings: list[Finding] = []
-    for kind, without, maybe in sorted(uses, key=str):
-        contexts = sample_contexts(library, name, shop=own["shop"], brand=own["brand"], without=without)
-        findings += lint(library, name, contexts, kind=kind)
-        findings += _unsure(library, name, own, without, maybe)
-    return findings
+def _look_at(
+    library: TemplateLibrary, own: Mapping[str, Mapping[str, Any]], copy: _Copy
+) -> tuple[set[str], list[Finding]]:
+    """Return the files that a copy draws on, and what is found in it."""
+    kind, without, maybe = copy.use
+    contexts = sample_contexts(library, copy.name, shop=own["shop"], brand=own["brand"], without=without)
+    drawn = {*library.paths(copy.name), *(path for path in library.sources if path.endswith(WORDS))}
+    findings = [*_lint_copy(library, copy.path, contexts, kind, drawn), *_lacking(library, copy.path)]
+    findings += _unsure(library, copy, own, without, maybe)
+    return drawn, findings
+
+
+def _without_default(library: TemplateLibrary, name: str) -> Iterator[Finding]:
+    if not any(split_path(path)[0] == DEFAULT for path in library.paths(name)):
+        yield problems.no_default(Span(f"templates/{name}.mjml"), name)
 
 
 def _unsure(
     library: TemplateLibrary,
-    name: str,
+    copy: _Copy,
     own: Mapping[str, Mapping[str, Any]],
     without: frozenset[str],
     maybe: frozenset[str],
 ) -> Iterator[Finding]:
     """Yield what cannot be made for somebody whose trigger told none of what it may tell."""
-    usual = personas()[0]
-    for path in library.paths(name) if maybe else ():
-        folder = split_path(path)[0]
-        variant = Variant(library.parse(path), folder, library.chain(folder) if folder else (DEFAULT,))
-        failed = [
-            _error_of(
-                library,
-                variant,
-                sample_context(usual, **own, recommend=_blocks_of(library, name), without=missing),
-                usual.name,
-            )
-            for missing in (without, without | maybe)
-        ]
-        if failed[0] is None and failed[1] is not None:
-            yield problems.may_be_missing(failed[1].span, failed[1].message, maybe)
+    if not maybe:
+        return
+    usual, blocks = personas()[0], _blocks_of(library, copy.name)
+    folder = split_path(copy.path)[0]
+    variant = Variant(library.parse(copy.path), folder, library.chain(folder) if folder else (DEFAULT,))
+    usually, otherwise = (
+        _error_of(
+            library, variant, sample_context(usual, **own, recommend=blocks, without=missing), usual.name
+        )
+        for missing in (without, without | maybe)
+    )
+    if usually is None and otherwise is not None:
+        yield problems.may_be_missing(otherwise.span, otherwise.message, maybe)
 
 
 def _error_of(
@@ -182,7 +226,7 @@ def _uses(library: TemplateLibrary, flows: Iterable[Flow]) -> dict[str, set[_Use
 
 def _shop(settings: Settings) -> dict[str, Any]:
     shop = settings.shop
-    known = {field.name: getattr(shop, field.name) for field in fields(shop) if field.name != "extra"}
+    known = {each.name: getattr(shop, each.name) for each in fields(shop) if each.name != "extra"}
     return {**known, **shop.extra}
 
 
@@ -255,8 +299,13 @@ def _had(trigger: object) -> frozenset[str]:
 
 
 def _lint_copy(
-    library: TemplateLibrary, path: str, contexts: Mapping[str, RenderContext], kind: str
+    library: TemplateLibrary,
+    path: str,
+    contexts: Mapping[str, RenderContext],
+    kind: str,
+    drawn: set[str] | None = None,
 ) -> Iterator[Finding]:
+    """Yield what is wrong with one copy; `drawn` gets the files that it draws on."""
     yield from library.findings(path)
     template = library.parse(path)
     folder = split_path(path)[0]
@@ -266,8 +315,10 @@ def _lint_copy(
         yield problems.no_subject(Span(f"templates/{path}", 1, 1))
     names, paths = check_names(library, path, chain, _own_fields(contexts.values()))
     yield from names
-    for drawn in paths:
-        *_, body = sources_of(library.parse(drawn))
+    if drawn is not None:
+        drawn.update(paths)
+    for each in paths:
+        *_, body = sources_of(library.parse(each))
         yield from _bare_signs(body)
     if has_errors(names) or has_errors(library.findings(path)):
         return  # rendering would only tell the same again
