@@ -24,9 +24,9 @@ from engine.flows.model import EventTrigger, Flow
 from engine.flows.nodes import plain
 from engine.flows.parse import flow_from_definition
 from engine.flows.validate import validate
+from engine.journeys.arming_known import arm_everyone
 from engine.journeys.membership import remember_members
 from engine.journeys.round import Round
-from engine.journeys.timers import arm_everyone
 from engine.journeys.versions import live_flows
 from engine.offers.pools import load_pools
 from engine.render.library import read_folder

@@ -10,10 +10,10 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 
 from engine.flows.model import Flow, Send, WaitField
+from engine.journeys.dates import dig
 from engine.journeys.decide import Person
 from engine.journeys.moments import as_moment, yearly
 from engine.journeys.round import Round
-from engine.journeys.timers import dig
 from engine.policy.consent import granted_topics, suppressed_kinds
 from engine.store.dialect import among, within
 from engine.store.tables import customers, messages, offer_codes

@@ -29,14 +29,17 @@ from engine.flows.model import (
     SegmentTrigger,
 )
 from engine.journeys.advance import BATCH, advance, begin
+from engine.journeys.arming import arm
 from engine.journeys.candidates import ArrivedEvent, Candidate, candidate_of
 from engine.journeys.catalogue import CatalogueChange, product_candidates, read_changes
 from engine.journeys.enter import Newcomer, enter, fitting
+from engine.journeys.firing import fire
+from engine.journeys.gathering import gather
+from engine.journeys.happenings import event_rows, read_events
 from engine.journeys.known import Known
 from engine.journeys.membership import next_schedule, schedule_candidates, segment_candidates
 from engine.journeys.react import react
 from engine.journeys.round import Round
-from engine.journeys.timers import arm, event_rows, fire, gather, read_events
 from engine.journeys.versions import LiveFlow, live_flows
 from engine.render.library import TemplateLibrary
 from engine.runtime import rails

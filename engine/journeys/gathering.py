@@ -1,0 +1,86 @@
+"""Gathering: further occurrences of a trigger join the first, and its customer enters once with all of them.
+
+Comes in: candidates of a trigger with `gather`. Goes out: one timer for each customer, which holds the facts until the
+first one's time is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from engine.calendar import add
+from engine.journeys.candidates import Candidate
+from engine.journeys.timers import GATHER, Row, set_timers
+from engine.journeys.versions import LiveFlow
+from engine.store.tables import timers
+
+
+def gather(
+    connection: Connection, live: LiveFlow, candidates: Sequence[Candidate], zones: Mapping[int, str]
+) -> None:
+    """Let further occurrences of a customer join the first: entry comes when the first one's time is over."""
+    for number in sorted({candidate.trigger_no for candidate in candidates}):
+        own = [candidate for candidate in candidates if candidate.trigger_no == number]
+        length = live.flow.triggers[number].gather
+        assert length is not None
+        standing = _gathering(connection, live, number, [candidate.customer_id for candidate in own])
+        rows: dict[int, Row] = {}
+        for candidate in own:
+            row = rows.get(candidate.customer_id) or standing.get(candidate.customer_id)
+            if row is None:
+                due = add(candidate.entered_at, length, zones[candidate.customer_id])
+                row = _gather_row(live, candidate, due)
+            row["payload"]["facts"].append(dict(candidate.trigger) | {"sku": candidate.sku})
+            rows[candidate.customer_id] = row
+        set_timers(connection, list(rows.values()))
+
+
+def _gathering(
+    connection: Connection, live: LiveFlow, number: int, customer_ids: Sequence[int]
+) -> dict[int, Row]:
+    query = select(timers).where(
+        timers.c.flow == live.flow.name,
+        timers.c.trigger_no == number,
+        timers.c.key == GATHER,
+        timers.c.customer_id.in_(sorted(set(customer_ids))),
+    )
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    return {row["customer_id"]: {key: value for key, value in row.items() if key != "id"} for row in rows}
+
+
+def _gather_row(live: LiveFlow, candidate: Candidate, due: datetime) -> Row:
+    payload: Row = {
+        "trigger": dict(candidate.trigger),
+        "facts": [],
+        "since": candidate.since_at.isoformat(),
+        "event_name": candidate.event_name,
+        "order_id": candidate.order_id,
+        "cart_id": candidate.cart_id,
+        "sku": candidate.sku,
+    }
+    return {
+        "flow": live.flow.name,
+        "trigger_no": candidate.trigger_no,
+        "customer_id": candidate.customer_id,
+        "key": GATHER,
+        "armed_at": candidate.entered_at,
+        "due_at": due,
+        "until": None,
+        "occurrence": candidate.occurrence,
+        "event_id": candidate.event_id,
+        "payload": payload,
+    }
+
+
+def gathered(row: Any) -> Candidate:
+    """Return the candidate that a gathering timer has become: the first occurrence, with the facts of all."""
+    payload = row.payload
+    return Candidate(
+        row.trigger_no, row.customer_id, row.occurrence, row.due_at, datetime.fromisoformat(payload["since"]),
+        payload["trigger"], row.event_id, payload["event_name"], payload["order_id"], payload["cart_id"], payload["sku"],
+        tuple(payload["facts"]),
+    )  # fmt: skip
