@@ -148,8 +148,8 @@ def _wake(dialect: Dialect, connection: Any, record: Any, _proxy: Any) -> None:
 
 
 def from_json(text: str | bytes) -> Any:
-    """Read a JSON document that the database gave back."""
-    return _decode(text if isinstance(text, str) else text.decode(), 0)[0]
+    """Read a JSON document that the database gave back; TypeError for a number, which SQLite gives back as it is."""
+    return _decode(text.decode() if isinstance(text, bytes) else text, 0)[0]
 
 
 def to_json(value: Any) -> str:
