@@ -45,8 +45,9 @@ def hides_marks(template: Template) -> bool:
 
 def _argument_names(tree: nodes.Template) -> frozenset[str]:
     """Return the names of what macros take: any of them may have got captured output."""
-    scopes = (*tree.find_all(nodes.Macro), *tree.find_all(nodes.CallBlock))
-    return frozenset(argument.name for scope in scopes for argument in scope.args)
+    taken = [argument for macro in tree.find_all(nodes.Macro) for argument in macro.args]
+    taken += [argument for call in tree.find_all(nodes.CallBlock) for argument in call.args]
+    return frozenset(argument.name for argument in taken)
 
 
 class _Captured:

@@ -26,7 +26,7 @@ _MAX_BITS = 4_096
 class Takes(Protocol):
     """Takes a value that a template writes, and gives what is written in its place."""
 
-    def take(self, value: Any) -> Any:
+    def take(self, value: Any) -> str:
         """Return what stands for the value."""
         ...
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
@@ -106,7 +105,7 @@ def read_token(secrets: bytes | Sequence[bytes], token: str, action: str) -> Tok
 
 
 def _mac(secret: bytes, payload: bytes) -> bytes:
-    return hmac.new(secret, _CONTEXT + payload, hashlib.sha256).digest()[:_MAC_BYTES]
+    return hmac.digest(secret, _CONTEXT + payload, "sha256")[:_MAC_BYTES]
 
 
 def _parsed(payload: bytes, action: str) -> Token | None:

@@ -26,8 +26,9 @@ _NAME = "zqhv"
 """How tokens are called while they go through the compiler; no source may hold it."""
 MARKS = (_NAME, TOKEN, END, LEAF, ROW, WORDS)
 
-Place = Literal["text", "attribute", "address", "fixed"]
-"""Where a value stands: in words; in an attribute; at the beginning of a link; where only its own letters will do."""
+Place = Literal["text", "attribute", "address", "comment", "fixed"]
+"""Where a value stands: in words; in an attribute; at the beginning of a link; of a link in a comment (for Outlook); where
+only its own letters will do."""
 
 _KEPT = {"a": ("href", "title"), "img": ("src", "alt", "title"), "mj-button": ("href", "title"),
          "mj-image": ("src", "href", "alt", "title")}  # fmt: skip
@@ -35,6 +36,7 @@ _ADDRESSES = frozenset(["href", "src"])
 _TAG_NAME = re.compile(r"</?([A-Za-z][\w:-]*)")
 _ATTRIBUTE = re.compile(r"""([A-Za-z_:][\w:.-]*)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _VALUE = re.compile(_NAME + r"v(\d+)z")
+_LINK_IN_COMMENT = re.compile(f'\\shref="{TOKEN}(?=")')
 _SLOT = re.compile(rf'<tr id="{_NAME}r(\d+)z"></tr>|{_NAME}w(\d+)z|{_NAME}v(\d+)z')
 _STYLED = re.compile(r"<(mj-style|style)\b.*?</\1>", re.DOTALL)
 _TITLED = re.compile(r"<mj-title>.*?</mj-title>", re.DOTALL)
@@ -55,6 +57,8 @@ class Slots:
 
     def filled(self, fillings: Sequence[str]) -> str:
         """Return the text with its slots filled."""
+        if not self.slots:
+            return self.literals[0]
         parts: list[str] = [""] * (2 * len(self.slots) + 1)
         parts[0::2] = self.literals
         parts[1::2] = [fillings[slot] for slot in self.slots]
@@ -81,13 +85,17 @@ class Piece:
     def written(self, values: Sequence[str]) -> list[str]:
         """Return the values as they stand in the HTML; raise Unfit for one that cannot stand there."""
         out: list[str] = []
+        if not values:
+            return out
         for value, place in zip(values, self.places, strict=True):
             if place == "text":
                 out.append(in_text(value))
                 continue
-            if place == "address" and not value.startswith(("https://", "http://")):
+            if place != "attribute" and not value.startswith(("https://", "http://")):
                 raise Unfit
-            out.append(in_attribute(value))
+            if place == "comment" and "--" in value:
+                raise Unfit
+            out.append(in_text(value) if place == "comment" else in_attribute(value))
         return out
 
 
@@ -127,6 +135,8 @@ def places(source: str) -> tuple[Place, ...]:
 
 def _kept(tag: str) -> dict[int, Place]:
     """Return the places of the tokens in a tag that stand in attributes which are passed through."""
+    if tag.startswith("<!--"):
+        return {match.end() - 1: "comment" for match in _LINK_IN_COMMENT.finditer(tag)}
     name = _TAG_NAME.match(tag)
     known = _KEPT.get(name[1].lower(), ()) if name else ()
     found: dict[int, Place] = {}

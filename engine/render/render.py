@@ -134,7 +134,7 @@ def render(
         preheader=mail.values["preheader"],
         html=html,
         text=words,
-        size=len(html.encode()),
+        size=len(html) if html.isascii() else len(html.encode()),
         locale=mail.locale,
         template_path=path,
     )

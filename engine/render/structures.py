@@ -77,7 +77,7 @@ class Tokens:
     def __init__(self) -> None:
         self.values: list[str] = []
 
-    def take(self, value: Any) -> Any:
+    def take(self, value: Any) -> str:
         """Return what is written for a value that is not markup yet."""
         text = value if type(value) is str else str(value)
         if not text:
