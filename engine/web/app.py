@@ -7,10 +7,12 @@ people a page; nobody gets a traceback. A new part of the house (`engine/web/hou
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -20,6 +22,9 @@ from engine.errors import HomingError
 from engine.web import health, paper
 from engine.web.counts import Counts
 from engine.web.guard import Guard, cut
+from engine.web.intake import segment
+from engine.web.intake.writer import Writer
+from engine.web.keys import KeyRing
 from engine.web.links import answers, browser, data, preferences, signup, unsubscribe
 from engine.web.links.gone import gone
 from engine.web.site import Site
@@ -27,7 +32,7 @@ from engine.web.site import Site
 log = logging.getLogger("homing.web")
 ROUTES: tuple[Callable[[], Sequence[BaseRoute]], ...] = (
     paper.routes, health.routes, unsubscribe.routes, preferences.routes, browser.routes, answers.routes, data.routes,
-    signup.routes,
+    signup.routes, segment.routes,
 )  # fmt: skip
 _MACHINES = ("/v1/", "/webhooks/", "/healthz", "/readyz", "/metrics")
 _WORDS = {404: ("missing_title", "missing"), 405: ("refused_title", "refused"), 400: ("refused_title", "refused"),
@@ -36,13 +41,25 @@ _WORDS = {404: ("missing_title", "missing"), 405: ("refused_title", "refused"), 
 
 def create_app(site: Site) -> Guard:
     """Return the application for a site, behind its guard."""
+    writer = Writer(site)
+
+    @asynccontextmanager
+    async def running(_app: Starlette) -> AsyncIterator[None]:
+        writer.start()
+        try:
+            yield
+        finally:
+            await run_in_threadpool(writer.stop)
+
     app = Starlette(
+        lifespan=running,
         routes=[route for routes in ROUTES for route in routes()],
         exception_handlers={
             HTTPException: _refused, HomingError: _failed, DBAPIError: _failed, Exception: _failed,
         },
     )  # fmt: skip
-    app.state.site, app.state.counts = site, Counts()
+    app.state.site, app.state.counts, app.state.writer = site, Counts(), writer
+    app.state.keys, app.state.pressure = KeyRing(site.database), segment.pressure()
     return Guard(app, https=site.settings.link_base.startswith("https://"))
 
 

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engine.clock import machine_seconds
 
 log = logging.getLogger("homing.web")
-LARGEST_BODY = 1024 * 1024
+LARGEST_BODY = 256 * 1024
+LARGEST = {"/v1/": 1024 * 1024, "/webhooks/": 5 * 1024 * 1024}  # where more may come
 BODY_SECONDS = 20.0
 SAFE = {
     "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self' https: data:; form-action 'self'; "
@@ -37,12 +38,10 @@ _TOKEN = re.compile(r"^/([a-z])/[^/]+")
 
 
 class Guard:
-    """Wraps the application; `largest` is the most bytes of a body, `seconds` the longest that sending it may take."""
+    """Wraps the application; `seconds` is the longest that sending a body may take."""
 
-    def __init__(
-        self, app: ASGIApp, *, largest: int = LARGEST_BODY, seconds: float = BODY_SECONDS, https: bool = False
-    ) -> None:
-        self.app, self.largest, self.seconds = app, largest, seconds
+    def __init__(self, app: ASGIApp, *, seconds: float = BODY_SECONDS, https: bool = False) -> None:
+        self.app, self.seconds = app, seconds
         safe = SAFE | ({"strict-transport-security": "max-age=31536000"} if https else {})
         self.safe = {name.encode(): value.encode() for name, value in safe.items()}
 
@@ -52,6 +51,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         name, started, status = secrets.token_hex(8), machine_seconds(), 500
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        largest = next((most for start, most in LARGEST.items() if path.startswith(start)), LARGEST_BODY)
         scope.setdefault("state", {})["request_id"] = name
 
         async def answer(message: Message) -> None:
@@ -62,12 +63,12 @@ class Guard:
             await send(message)
 
         try:
-            if _told_length(scope) > self.largest:
+            if _told_length(scope) > largest:
                 await PlainTextResponse("the body is too large\n", 413, {"connection": "close"})(
                     scope, receive, answer
                 )
             else:
-                await self.app(scope, _Limited(receive, self.largest, self.seconds), answer)
+                await self.app(scope, _Limited(receive, largest, self.seconds), answer)
         finally:
             told = {"request": name, "method": scope["method"], "path": cut(scope["path"]), "status": status}
             told["ms"] = round((machine_seconds() - started) * 1000, 1)

@@ -83,9 +83,13 @@ class KeyRing:
         self._known: dict[bytes, WriteKey] = {}
         self._read_at = -KNOWN_SECONDS
 
+    def is_fresh(self) -> bool:
+        """Return whether a key can be found without asking the database."""
+        return machine_seconds() - self._read_at < KNOWN_SECONDS
+
     def find(self, key: str) -> WriteKey | None:
         """Return the key, or None where it is not good; what is compared is a hash of it."""
-        if machine_seconds() - self._read_at >= KNOWN_SECONDS:
+        if not self.is_fresh():
             self._read()
         return self._known.get(hashed(key))
 

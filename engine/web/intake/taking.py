@@ -1,0 +1,114 @@
+"""Calls of many requests become facts in one transaction.
+
+Comes in: calls. Goes out: rows through the same reading and projecting as any file's. What cannot be read is set aside in
+the raw inbox with its reason, and the rest goes on. The number of statements does not grow with the calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from engine.facts.fact import BadRow, Fact, Kind
+from engine.facts.fields import Reading
+from engine.facts.formats import segment_call
+from engine.facts.ingest import take
+from engine.facts.normalise import normalise
+from engine.settings import Settings
+from engine.store.dialect import insert_new
+from engine.store.tables import customer_ids, customers
+from engine.web.intake import baskets, inbox, learning
+from engine.web.intake.calls import Call
+from engine.web.intake.inbox import Unread, as_text
+from engine.web.intake.visitors import known_calls
+
+
+def take_calls(
+    connection: Connection,
+    calls: Sequence[Call],
+    settings: Settings,
+    now: datetime,
+    unread: Sequence[Unread] = (),
+) -> None:
+    """Take calls received at `now`; `unread` is kept beside what turns out to be unusable."""
+    aside = list(unread)
+    reading = Reading(settings.shop.timezone, now, frozenset(settings.topics))
+    for part in _parts(known_calls(connection, sorted(calls, key=lambda call: call.at), now)):
+        if part[0].type == "alias":
+            _rename(connection, part[0], aside)
+        facts: list[Fact] = []
+        for origin, kind, row in _rows(connection, part):
+            read = normalise(kind, row, reading)
+            if isinstance(read, BadRow):
+                aside.append(_unusable(origin, row, f"{read.column} {read.reason}".strip()))
+            else:
+                facts += read
+        if facts:
+            take(connection, facts, settings=settings, now=now, virtual=False)
+    inbox.keep(connection, aside, now)
+
+
+def _parts(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+    """Yield the calls cut before each alias, which may name somebody whom the calls before it made known."""
+    start = 0
+    for place, call in enumerate(calls):
+        if call.type == "alias" and place > start:
+            yield calls[start:place]
+            start = place
+    if calls:
+        yield calls[start:]
+
+
+def _unusable(origin: Call | None, row: dict[str, Any], reason: str) -> Unread:
+    if origin is None:
+        return Unread("segment", "", reason, as_text(row))
+    return Unread("segment", origin.type, reason, as_text(dict(origin.content)), origin.message_id)
+
+
+def _rows(connection: Connection, told: Sequence[Call]) -> Iterator[tuple[Call | None, Kind, dict[str, Any]]]:
+    for row in learning.rows_of(connection, told):
+        yield None, "products", row
+    carts: dict[int, list[dict[str, Any]]] = {}
+    for call, row in baskets.rows_of(connection, told):
+        carts.setdefault(id(call), []).append(row)
+    for call in told:
+        if call.type == "group":
+            yield call, "customers", _member(call)
+        else:
+            for kind, row in segment_call(call.content):
+                if kind != "carts":  # which baskets.rows_of knows better
+                    yield call, kind, row
+        for row in carts.get(id(call), ()):
+            yield call, "carts", row
+
+
+def _member(call: Call) -> dict[str, Any]:
+    """Return a group call as what is known of the customer: the group's id and name."""
+    traits = call.content.get("traits")
+    name = traits.get("name") if isinstance(traits, dict) else None
+    told = {"group_id": call.content.get("groupId"), "group_name": name}
+    who = {"email": call.person} if "@" in call.person else {"external_id": call.person}
+    return {
+        **who,
+        "updated_at": call.content["timestamp"],
+        "properties": {k: v for k, v in told.items() if v is not None},
+    }
+
+
+def _rename(connection: Connection, alias: Call, aside: list[Unread]) -> None:
+    """Let a new id name the customer whom an old id named; two who are both known stay two."""
+    wanted = select(customer_ids.c.external_id, customer_ids.c.customer_id)
+    rows = connection.execute(wanted.where(customer_ids.c.external_id.in_([alias.previous, alias.person])))
+    known = {row.external_id: row.customer_id for row in rows}
+    old, new = known.get(alias.previous), known.get(alias.person)
+    if old is None or old == new:
+        return  # a visitor's id, which is linked already
+    if new is not None:
+        aside.append(_unusable(alias, {}, "both ids are known customers already"))
+        return
+    insert_new(connection, customer_ids, [{"external_id": alias.person, "customer_id": old}])
+    renamed = update(customers).where(customers.c.id == old, customers.c.external_id == alias.previous)
+    connection.execute(renamed.values(external_id=alias.person))
