@@ -22,8 +22,9 @@ from engine.facts.customers import find_customer, suppress
 from engine.journeys.versions import live_flows
 from engine.render.mail import Mail
 from engine.runtime import nightly
-from engine.runtime.passes import Engine, look, run_pass
+from engine.runtime.passes import Engine, run_pass
 from engine.runtime.ticking import next_moment
+from engine.runtime.work import look
 from engine.store import meta
 from engine.store.tables import attempts
 from engine.store.types import EPOCH

@@ -22,7 +22,9 @@ from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows
 from engine.recommend.rebuild import rebuild
 from engine.runtime import rails
-from engine.runtime.passes import Engine, admit_all, one_router
+from engine.runtime.intake import admit_all
+from engine.runtime.passes import Engine
+from engine.runtime.work import one_router
 from engine.store.database import Database
 from engine.store.dialect import upsert
 from engine.store.tables import journal, marks

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from engine.clock import sleep
 from engine.journeys.membership import next_schedule
 from engine.runtime import nightly
-from engine.runtime.passes import Engine, PassReport, look, run_pass, send_due
+from engine.runtime.passes import Engine, PassReport, run_pass, send_due
+from engine.runtime.work import look
 from engine.store import meta
 from engine.store.database import Database
 from engine.store.dialect import upsert

@@ -1,0 +1,80 @@
+"""Guarding: one flow's failure is undone by itself, counted, and freezes that flow after the third time.
+
+Comes in: one flow's share of a pass. Goes out: its result, or None where it failed; the error's place stands in the
+quarantine, without the values that may be a customer's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import OperationalError
+
+from engine.journeys.round import Round
+from engine.journeys.versions import LiveFlow
+from engine.runtime import rails
+from engine.store.tables import quarantine
+
+log = logging.getLogger("homing.pass")
+FLOW_TRIES = 3
+
+
+class Braked(Exception):
+    """A flow would take in far more customers than usual."""
+
+
+T = TypeVar("T")
+
+
+def guarded(connection: Connection, live: LiveFlow, step: Callable[[], T], at: Round) -> T | None:
+    """Do one flow's share in a savepoint; where it fails, undo it, and freeze the flow after the third time.
+
+    What the database itself refuses (a lost connection, a full disk) ends the pass: it is nobody's fault in here.
+    """
+    savepoint = connection.begin_nested()
+    try:
+        result = step()
+    except Braked as braked:
+        savepoint.rollback()
+        rails.freeze(connection, live.flow.name, str(braked), at.now)
+        log.error("flow %s is frozen: it %s", live.flow.name, braked)
+        return None
+    except OperationalError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one flow's failure must not stop the others
+        savepoint.rollback()
+        _count_failure(connection, live.flow.name, error, at.now)
+        return None
+    savepoint.commit()
+    return result
+
+
+def _count_failure(connection: Connection, flow: str, error: Exception, now: datetime) -> None:
+    reason = f"{type(error).__name__} at {_place(error)}"
+    log.error("flow %s failed: %s", flow, reason)
+    table = quarantine.c
+    standing = connection.execute(
+        select(table.id, table.tries).where(
+            table.kind == "flow", table.subject == flow, table.resolved_at.is_(None)
+        )
+    ).first()
+    if standing is None:
+        connection.execute(insert(quarantine).values(kind="flow", subject=flow, reason=reason, at=now))
+        return
+    connection.execute(
+        update(quarantine).where(table.id == standing.id).values(tries=standing.tries + 1, reason=reason)
+    )
+    if standing.tries + 1 >= FLOW_TRIES:
+        rails.freeze(connection, flow, f"failed {FLOW_TRIES} times: {reason}", now)
+
+
+def _place(error: Exception) -> str:
+    """Return where an error came from, without the values that may be a customer's."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace is not None else "?"

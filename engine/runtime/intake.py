@@ -1,0 +1,241 @@
+"""Taking in: new facts and due timers let customers leave, wake and enter.
+
+Comes in: what a pass knows, inside its write transaction. Goes out: exits, timers, enrollments with their first steps
+taken, and facts kept for flows that cannot take them now. A flow that fails is undone by itself and keeps its facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import Connection, delete, insert, select
+
+from engine.flows.model import EventTrigger, Flow, ProductTrigger, ScheduleTrigger, SegmentTrigger
+from engine.journeys.advance import begin
+from engine.journeys.arming import arm
+from engine.journeys.candidates import ArrivedEvent, Candidate, candidate_of
+from engine.journeys.catalogue import CatalogueChange, product_candidates, read_changes
+from engine.journeys.enter import Newcomer, enter, fitting
+from engine.journeys.firing import fire
+from engine.journeys.gathering import gather
+from engine.journeys.happenings import event_rows, read_events
+from engine.journeys.known import Known
+from engine.journeys.membership import schedule_candidates, segment_candidates
+from engine.journeys.react import react
+from engine.journeys.round import Round
+from engine.journeys.versions import LiveFlow
+from engine.runtime import rails
+from engine.runtime.guarding import Braked, guarded
+from engine.runtime.work import Work
+from engine.store.dialect import among
+from engine.store.tables import arrivals, customers, events, fact_inbox
+
+INBOX = 1_000  # facts in one transaction: on SQLite nobody else writes meanwhile
+
+
+@dataclass(slots=True)
+class Intake:
+    """What was taken in: facts, timers that fired, customers who entered, enrollments that ended."""
+
+    facts: int = 0
+    fired: int = 0
+    entered: int = 0
+    left: int = 0
+
+
+# ── facts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def take_in(connection: Connection, work: Work) -> Intake:
+    """Route one batch of the inbox: leave, wake, arm, enter; closed flows keep theirs for later."""
+    intake = Intake()
+    rows = connection.execute(select(fact_inbox).order_by(fact_inbox.c.id).limit(INBOX)).all()
+    batch = _events(connection, [row.event_id for row in rows if row.event_id is not None], work.at)
+    changes = read_changes(connection, [row.change_id for row in rows if row.change_id is not None])
+    if rows:
+        intake.facts = len(rows)
+        intake.left = react(connection, work.live, batch, work.at)
+        for live in work.live.values():
+            if live.active:
+                guarded(
+                    connection,
+                    live,
+                    partial(arm, connection, live, batch, work.at.shop_zone, work.at.now),
+                    work.at,
+                )
+        connection.execute(
+            delete(fact_inbox).where(among(connection, fact_inbox.c.id, [row.id for row in rows]))
+        )
+    intake.entered = _enter_by_facts(connection, work, batch, changes)
+    return intake
+
+
+def _events(connection: Connection, ids: Sequence[int], at: Round) -> list[ArrivedEvent]:
+    query = (
+        event_rows().where(among(connection, events.c.id, ids)).order_by(events.c.occurred_at, events.c.id)
+    )
+    return read_events(connection, query, at.shop_zone) if ids else []
+
+
+def _enter_by_facts(
+    connection: Connection, work: Work, batch: Sequence[ArrivedEvent], changes: Sequence[CatalogueChange]
+) -> int:
+    newcomers: list[Newcomer] = []
+    touched = sorted({event.customer_id for event in batch})
+    known = _known(connection, work, batch)
+    for name, live in work.live.items():
+        if not live.active:
+            continue
+        own = _relevant(live.flow, batch, changes)
+        if not live.open:
+            _keep(connection, name, *own)
+            continue
+        events_now, changes_now = _with_kept(connection, work, name, own) if work.agenda.kept else own
+
+        admitted = _enter_one(connection, live, events_now, changes_now, touched, work.at, known)
+        if admitted is None:
+            _keep(connection, name, events_now, changes_now)
+        else:
+            newcomers += admitted
+    return begin(connection, newcomers, work.at)
+
+
+def _known(connection: Connection, work: Work, batch: Sequence[ArrivedEvent] = ()) -> Known:
+    """Return what the open flows will ask about these facts' customers, to be read when the first of them asks."""
+    flows = [live.flow for live in work.live.values() if live.open]
+    names = {
+        t.event
+        for flow in flows
+        for t in flow.triggers
+        if isinstance(t, EventTrigger) and t.quiet_for is None
+    }
+    expected = {event.customer_id for event in batch if event.name in names and not event.backfill}
+    return Known(connection, work.at, flows, expected)
+
+
+def _enter_one(
+    connection: Connection,
+    live: LiveFlow,
+    batch: Sequence[ArrivedEvent],
+    changes: Sequence[CatalogueChange],
+    touched: Sequence[int],
+    at: Round,
+    known: Known,
+) -> list[Newcomer] | None:
+    """Return whom one flow lets in by these facts; None where it failed and must keep them."""
+
+    def step() -> list[Newcomer]:
+        found = _candidates(connection, live, batch, changes, at)
+        if touched:
+            found += segment_candidates(connection, live, touched, at)
+        return admit_all(connection, live, found, at, known)
+
+    needed = batch or changes or (touched and _has_segment(live.flow))
+    return guarded(connection, live, step, at) if needed else []
+
+
+def _has_segment(flow: Flow) -> bool:
+    return any(isinstance(trigger, SegmentTrigger) for trigger in flow.triggers)
+
+
+def _relevant(
+    flow: Flow, batch: Sequence[ArrivedEvent], changes: Sequence[CatalogueChange]
+) -> tuple[list[ArrivedEvent], list[CatalogueChange]]:
+    names = {t.event for t in flow.triggers if isinstance(t, EventTrigger) and t.quiet_for is None}
+    kinds = {t.change for t in flow.triggers if isinstance(t, ProductTrigger)}
+    own_events = [event for event in batch if event.name in names and not event.backfill]
+    return own_events, [change for change in changes if change.change in kinds]
+
+
+def _keep(
+    connection: Connection, flow: str, batch: Sequence[ArrivedEvent], changes: Sequence[CatalogueChange]
+) -> None:
+    """Keep facts for a flow that cannot take them now; it meets them when it goes on."""
+    rows = [{"flow": flow, "event_id": event.id, "change_id": None} for event in batch]
+    rows += [{"flow": flow, "event_id": None, "change_id": change.id} for change in changes]
+    if rows:
+        connection.execute(insert(arrivals), rows)
+
+
+def _with_kept(
+    connection: Connection, work: Work, flow: str, own: tuple[list[ArrivedEvent], list[CatalogueChange]]
+) -> tuple[list[ArrivedEvent], list[CatalogueChange]]:
+    query = select(arrivals).where(arrivals.c.flow == flow).order_by(arrivals.c.id).limit(INBOX)
+    rows = connection.execute(query).all()
+    if not rows:
+        return own
+    connection.execute(delete(arrivals).where(among(connection, arrivals.c.id, [row.id for row in rows])))
+    kept_events = _events(connection, [row.event_id for row in rows if row.event_id is not None], work.at)
+    kept_changes = read_changes(connection, [row.change_id for row in rows if row.change_id is not None])
+    return [*kept_events, *own[0]], [*kept_changes, *own[1]]
+
+
+def _candidates(
+    connection: Connection,
+    live: LiveFlow,
+    batch: Sequence[ArrivedEvent],
+    changes: Sequence[CatalogueChange],
+    at: Round,
+) -> list[Candidate]:
+    found: list[Candidate] = []
+    for number, trigger in enumerate(live.flow.triggers):
+        if isinstance(trigger, EventTrigger) and trigger.quiet_for is None:
+            found += [candidate_of(event, number) for event in batch if event.name == trigger.event]
+        elif isinstance(trigger, ProductTrigger):
+            found += product_candidates(connection, trigger, number, changes, at.shop_zone)
+    return found
+
+
+# ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def by_time(connection: Connection, work: Work) -> Intake:
+    """Enter by timers and calendars that are due, for every open flow."""
+    intake = Intake()
+    due = set(work.agenda.due_flows(work.at.now))
+    known = _known(connection, work)
+    newcomers: list[Newcomer] = []
+    for live in work.live.values():
+        scheduled = any(isinstance(trigger, ScheduleTrigger) for trigger in live.flow.triggers)
+        if not live.open or not (scheduled or live.flow.name in due):
+            continue
+
+        def step(live: LiveFlow = live) -> tuple[int, list[Newcomer]]:
+            found = fire(connection, live, work.at.shop_zone, work.at.now)
+            found += list(schedule_candidates(connection, live, work.at))
+            return len(found), admit_all(connection, live, found, work.at, known)
+
+        fired, admitted = guarded(connection, live, step, work.at) or (0, [])
+        intake.fired += fired
+        newcomers += admitted
+    intake.entered = begin(connection, newcomers, work.at)
+    return intake
+
+
+def admit_all(
+    connection: Connection, live: LiveFlow, found: Sequence[Candidate], at: Round, known: Known
+) -> list[Newcomer]:
+    """Let candidates in, in order of their moments; those of a gathering trigger join what is gathered first."""
+    if not found:
+        return []
+    joining = [c for c in found if _joins(c, live)]
+    if joining:
+        zones = _zones(connection, joining, at)
+        gather(connection, live, fitting(connection, live.flow, joining, at), zones)
+    ready = sorted((c for c in found if not _joins(c, live)), key=lambda c: c.entered_at)
+    reason = rails.brake_on_entries(connection, live, len(ready), at)
+    if reason is not None:
+        raise Braked(reason)
+    return enter(connection, live, ready, at, known)
+
+
+def _joins(candidate: Candidate, live: LiveFlow) -> bool:
+    return not candidate.gathered and live.flow.triggers[candidate.trigger_no].gather is not None
+
+
+def _zones(connection: Connection, candidates: Sequence[Candidate], at: Round) -> dict[int, str]:
+    ids = sorted({candidate.customer_id for candidate in candidates})
+    query = select(customers.c.id, customers.c.zone).where(among(connection, customers.c.id, ids))
+    return {row.id: row.zone or at.shop_zone for row in connection.execute(query)}

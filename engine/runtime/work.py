@@ -1,0 +1,68 @@
+"""What a pass knows when it begins: the moment, the live flows, what was applied beside them, and what is due when.
+
+Comes in: a connection, the settings and the moment. Goes out: `Work`, read in three statements whatever the number of
+customers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+
+from engine.flows.model import ScheduleTrigger
+from engine.journeys.membership import next_schedule
+from engine.journeys.round import Round
+from engine.journeys.versions import LiveFlow, live_flows
+from engine.render.library import TemplateLibrary
+from engine.runtime import rails
+from engine.runtime.agenda import Agenda, read_agenda
+from engine.runtime.applied import STAMP, applied_sources
+from engine.settings import Settings
+from engine.store import meta
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a pass knows when it begins."""
+
+    at: Round
+    live: Mapping[str, LiveFlow]
+    closed: tuple[str, ...]
+    library: TemplateLibrary
+    secret: bytes
+    agenda: Agenda
+
+
+def look(connection: Connection, settings: Settings, now: datetime) -> Work:
+    """Return what there is to do at `now`, in three statements."""
+    known = meta.several(connection, (meta.SECRET, meta.LINK_SECRETS, rails.PAUSED_ALL, STAMP))
+    live = live_flows(connection, paused_all=known.get(rails.PAUSED_ALL) is not None)
+    applied = applied_sources(connection, known.get(STAMP))
+    at = Round(now, settings, listened_names(live.values()), applied.offers)
+    closed = tuple(name for name, each in live.items() if each.stopped)
+    agenda = read_agenda(connection, [name for name, each in live.items() if each.open], closed)
+    return Work(at, live, closed, applied.library, meta.signing_secret(known), agenda)
+
+
+def schedules_due(connection: Connection, work: Work) -> bool:
+    """Return whether a slot of a schedule trigger has come."""
+    for live in work.live.values():
+        if live.open and any(isinstance(trigger, ScheduleTrigger) for trigger in live.flow.triggers):
+            slot = next_schedule(connection, live, work.at)
+            if slot is not None and slot <= work.at.now:
+                return True
+    return False
+
+
+def listened_names(live: Iterable[LiveFlow]) -> frozenset[str]:
+    """Return the names of events that a live flow enters, leaves, waits or succeeds by."""
+    return frozenset(name for each in live for name in each.program.names)
+
+
+def one_router(connection: Connection) -> None:
+    """On PostgreSQL only one pass at a time takes facts in; on SQLite the writer's lock does that."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(0x484F4D49)))
