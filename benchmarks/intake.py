@@ -45,7 +45,7 @@ def main() -> None:
         with database.write() as connection:
             key = keys.create(connection, "bench", scopes=["write"], origins=[], now=datetime.now(UTC))
         command = [sys.executable, "-m", "cli", "serve", "--port", "8799", "--project", str(root)]
-        with subprocess.Popen(command, cwd=ROOT) as server:
+        with subprocess.Popen(command, cwd=ROOT) as server:  # noqa: S603 - our own program
             try:
                 _wait()
                 _measure(server.pid, key, batches, database)

@@ -300,7 +300,7 @@ def test_alias_names_a_customer_anew(shop: Serving) -> None:
         shop,
         key,
         track("A", "old", 2),
-        {"type": "alias", "previousId": "old", "userId": "new"},
+        {"type": "alias", "previousId": "old", "userId": "new", "timestamp": "2026-03-01T12:00:02.5Z"},
         track("B", "new", 3),
     )
     batch(shop, key, {"type": "alias", "previousId": "u1", "userId": "new"})
