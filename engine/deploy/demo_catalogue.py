@@ -42,7 +42,7 @@ class Article:
             "price": str(self.price),
             "currency": "EUR",
             "url": f"{SHOP}/products/{self.group}?variant={self.sku}",
-            "image_url": f"{SHOP}/images/{self.group}.jpg",
+            "image_url": f"{SHOP}/images/{_picture(self)}.png",
             "stock": self.stock,
             "available": True,
             "group": self.group,
@@ -148,6 +148,29 @@ PAIRS = {
     "Tie Guan Yin": ("Travel Gaiwan Set", "Tasting Cup Set"),
     "Ginger and Lemon": ("Honey Acacia", "Candied Ginger"),
 }
+
+
+# What is drawn in docs/pictures/products.py: of some titles their own picture, of a category four to take turns.
+_PICTURES = {
+    "pot-black": ("Kyusu Teapot Black", "Cast Iron"), "pot-red": ("Kyusu Teapot Red",),
+    "pot-glass": ("Glass Teapot", "Cold Brew", "Descaler"), "gaiwan": ("Gaiwan", "Travel Gaiwan"),
+    "whisk": ("Bamboo Whisk", "Bamboo Scoop", "Whisk Holder", "Cleaning Brush"), "bowl-moss": ("Matcha Bowl Moss",),
+    "bowl-snow": ("Matcha Bowl Snow", "Basket Strainer"), "cup-blue": ("Yunomi Cup Blue", "Tasting Cup"),
+    "cup-sand": ("Yunomi Cup Sand", "Thermos"), "glass": ("Double-Walled", "Tea Timer"), "kettle": ("Temperature Kettle",),
+    "caddy": ("Tea Tin",), "jar": ("Storage Jar",), "case": ("Tea Tray", "Tea Scale", "Tea Towel", "Paper Filters"),
+    "sweets-2": ("Mochi", "Shortbread"), "sweets-3": ("Yokan", "Matcha Chocolate", "Hojicha Chocolate", "Almond"),
+    "sweets-4": ("Honey", "Rock Sugar", "Candied Ginger", "Oat Milk"), "sweets-1": ("Pineapple", "Clotted", "Sesame", "Rice"),
+}  # fmt: skip
+_OF_TITLE = tuple((start, name) for name, starts in _PICTURES.items() for start in starts)
+_OF_CATEGORY = {"gift sets": "gift"}
+
+
+def _picture(article: Article) -> str:
+    """Return the name of the article's picture."""
+    own = next((name for start, name in _OF_TITLE if article.title.startswith(start)), None)
+    number = int(article.group.split("-")[1])
+    kind = _OF_CATEGORY.get(article.category, article.category.replace(" ", "-"))
+    return own or f"{kind}-{number % 4 + 1}"
 
 
 def make_catalogue(rng: random.Random, size: int) -> list[Article]:

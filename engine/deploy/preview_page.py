@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import html
 import re
+from base64 import b64encode
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from jinja2 import Environment, StrictUndefined, Template
 
+from engine.deploy import pictures
 from engine.deploy.preview import CLIPPED_AT, Shot
 from engine.render.locales import direction
 
@@ -79,6 +81,9 @@ def _drawn(tag: str) -> str:
     host = urlsplit(source).hostname or ""
     if not host.endswith(_NOWHERE):
         return tag
+    stored = pictures.picture(source)
+    if stored is not None:
+        return tag.replace(told["src"], f"data:image/png;base64,{b64encode(stored).decode('ascii')}")
     width, height = (int(told[name]) if told.get(name, "").isdigit() else 0 for name in ("width", "height"))
     ratio = height / width if width and height else 1.0
     return tag.replace(told["src"], picture(source, html.unescape(told.get("alt", "")), ratio))

@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 from engine.render.context import RenderContext
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+PICTURES = "https://kiyomi.test/images"
+"""Where sample products have their pictures: nowhere, so that previews draw them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ def sample_context(
         "offer": _offer() if persona.with_offer else None,
         "answer": {"event": "survey_answered", "survey": "check-in", "choice": "happy", "score": 9},
         "trigger": {"event": "order_placed", "at": NOW - timedelta(hours=5), "order_id": order["order_id"],
-                    "order_number": persona.fields.get("orders", 1), "value": order["total"], "years": 34},
+                    "order_number": persona.fields.get("orders", 1), "value": order["total"], "years": 34,
+                    "sku": "T0", "quantity": 2, "run_out_at": (NOW + timedelta(days=3)).isoformat()},
     }  # fmt: skip
     parts = {name: value for name, value in parts.items() if name not in without}
     return RenderContext(
@@ -154,22 +157,23 @@ _CUSTOMER: Mapping[str, Any] = {
     "created_at": NOW - timedelta(days=420), "tags": [], "properties": {"favourite": "sencha"},
 }  # fmt: skip
 _CATALOGUE = (
-    ("Sencha of the first harvest, 100 g", "tea", "14.50"),
-    ("Hōjicha, roasted, 80 g", "tea", "9.80"),
-    ("Cast-iron teapot “Arare”, 0.8 l", "teaware", "64.00"),
-    ("Genmaicha with rice, 100 g", "tea", "8.90"),
-    ("Matcha for every day, 40 g", "tea", "18.00"),
-    ("Bamboo whisk", "teaware", "16.50"),
-    ("Two porcelain cups", "teaware", "24.00"),
+    ("Sencha of the first harvest, 100 g", "tea", "14.50", "green-tea-1"),
+    ("Hōjicha, roasted, 80 g", "tea", "9.80", "oolong-4"),
+    ("Cast-iron teapot “Arare”, 0.8 l", "teaware", "64.00", "pot-black"),
+    ("Genmaicha with rice, 100 g", "tea", "8.90", "green-tea-2"),
+    ("Matcha for every day, 40 g", "tea", "18.00", "matcha-1"),
+    ("Bamboo whisk", "teaware", "16.50", "whisk"),
+    ("Two porcelain cups", "teaware", "24.00", "cup-blue"),
 )
 
 
 def _product(number: int, shop: Mapping[str, Any]) -> dict[str, Any]:
-    title, category, price = _CATALOGUE[number % len(_CATALOGUE)]
+    title, category, price, picture = _CATALOGUE[number % len(_CATALOGUE)]
     return {
         "sku": f"T{number}", "title": title, "category": category, "brand": "Kiyomi", "price": Decimal(price),
-        "currency": shop["currency"], "url": f"{shop['url']}/p/t{number}", "image_url": f"{shop['url']}/i/t{number}.jpg",
+        "currency": shop["currency"], "url": f"{shop['url']}/p/t{number}", "image_url": f"{PICTURES}/{picture}.png",
         "stock": 0 if number == 2 else 12, "available": True, "days_of_supply": 40, "strategy": "bestsellers",
+        "first_seen_at": NOW - timedelta(days=9 * number),
     }  # fmt: skip
 
 
@@ -191,8 +195,15 @@ def _order(persona: Persona, shop: Mapping[str, Any]) -> dict[str, Any]:
 def _cart(persona: Persona, shop: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "cart_id": "c1", "url": f"{shop['url']}/cart", "checkout_url": f"{shop['url']}/checkout",
-        "currency": shop["currency"], "updated_at": NOW - timedelta(hours=4), "lines": _lines(persona, shop),
+        "currency": shop["currency"], "updated_at": NOW - timedelta(hours=4),
+        "lines": tuple(_today(line) for line in _lines(persona, shop)),
     }  # fmt: skip
+
+
+def _today(line: dict[str, Any]) -> dict[str, Any]:
+    """Return a line of the cart with today's price: the second one has become cheaper."""
+    price = line["price"]
+    return {**line, "price_now": price - Decimal("1.30") if line["sku"] == "T1" else price}
 
 
 def _offer() -> dict[str, Any]:

@@ -35,7 +35,7 @@ def marked(source: str) -> tuple[str, str]:
 
 def test_the_starter_set_is_clean(starter: TemplateLibrary) -> None:
     """No starter template has a finding, with what its own flow has and no more."""
-    project = load_project(ROOT, Settings(root=ROOT))
+    project = load_project(ROOT, load(ROOT, {}))
     assert not project.findings
     sent = 0
     for flow in project.definitions.flows.values():
@@ -51,7 +51,7 @@ def test_the_starter_set_is_clean(starter: TemplateLibrary) -> None:
 
 def test_all_starter_templates_are_used(starter: TemplateLibrary) -> None:
     """No template lies about that no flow sends."""
-    flows = load_project(ROOT, Settings(root=ROOT)).definitions.flows.values()
+    flows = load_project(ROOT, load(ROOT, {})).definitions.flows.values()
     used = {
         name
         for flow in flows

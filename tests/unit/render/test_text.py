@@ -62,19 +62,20 @@ def test_a_whole_mail(starter: TemplateLibrary) -> None:
     mail = render(starter, "cart-reminder", sample_context(personas()[0]))
     assert mail.text == (
         "Kiyomi Tea: https://shop.test\n\n"
-        "Still thinking it over?\n\n"
+        "Where were we?\n\n"
         "Hello Grace,\n\n"
-        "You left a few things with us. We kept them, so you can pick up where you stopped.\n\n"
+        "The kettle boiled, the doorbell rang; it happens. Your cart is as you left it, except that one thing has sold"
+        " out since.\n\n"
         "Sencha of the first harvest, 100 g × 2 | €29.00 | https://shop.test/p/t0\n"
-        "Hōjicha, roasted, 80 g × 1 | €9.80 | https://shop.test/p/t1\n"
-        "Cast-iron teapot “Arare”, 0.8 l × 2, sold out for now | €128.00 | https://shop.test/p/t2\n"
-        "Subtotal | €166.80\n\n"
+        "Hōjicha, roasted, 80 g × 1, Now cheaper, was €9.80 each | €8.50 | https://shop.test/p/t1\n"
+        "Cast-iron teapot “Arare”, 0.8 l × 2, Sold out for now | €128.00 | https://shop.test/p/t2\n"
+        "Subtotal | €37.50\n\n"
         "Back to your cart: https://shop.test/checkout\n\n"
-        "Something unclear? Just reply to this mail; a person reads it.\n\n"
+        "Not sure about something? Reply to this mail; a person answers.\n\n"
         "You get this mail because you left items in your cart at Kiyomi Tea.\n\n"
-        "Kiyomi Tea\n1 Tea Street, 10115 Berlin\n\n"
         "Unsubscribe: https://shop.test/u/sample · Choose your mails: https://shop.test/p/sample"
-        " · View in browser: https://shop.test/v/sample\n"
+        " · View in browser: https://shop.test/v/sample\n\n"
+        "Kiyomi Tea\n1 Tea Street, 10115 Berlin\nhello@shop.test\n"
     )
 
 
