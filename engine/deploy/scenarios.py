@@ -106,7 +106,9 @@ def run_project(
     theatre = Theatre.of(root, settings)
     known = theatre.project.definitions.flows
     findings += theatre.project.findings
-    findings += [no_such_flow(each.span, each.flow, known) for each in scenarios if each.flow not in known]
+    findings += [
+        no_such_flow(each.flow_span, each.flow, known) for each in scenarios if each.flow not in known
+    ]
     if has_errors(findings):
         raise FindingsError([finding for finding in findings if finding.is_error])
     verdicts = []

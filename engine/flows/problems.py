@@ -89,6 +89,17 @@ def too_much(span: Span, message: str) -> Finding:
 
     The limits (a million bytes, 40 levels, 50,000 values with all aliases written out) keep one file from stopping
     everybody else's. Divide the file, or write out what the aliases repeat.
+
+    Before:
+
+        a: &a [x, x, x, x, x, x, x, x, x, x]
+        b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]
+        c: [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]
+
+    After:
+
+        flow: one        # one flow in each file, its steps written out
+        steps: [send: a]
     """
     return Finding("F003", "error", message, span, help="divide it into several files, or nest less")
 
@@ -98,6 +109,14 @@ def unreadable_file(span: Span, message: str) -> Finding:
     """A file cannot be opened, or is not UTF-8 text.
 
     Save it as UTF-8 in your editor, and make sure that Homing may read it.
+
+    Before:
+
+        summary: Gr��e            (saved as Latin-1)
+
+    After:
+
+        summary: Grüße            (saved as UTF-8)
     """
     return Finding(
         "F004", "error", f"this file cannot be read: {message}", span, help="save the file as UTF-8 text"
@@ -109,6 +128,17 @@ def empty_file(span: Span) -> Finding:
     """A file under `flows/` holds nothing.
 
     A flow needs at least `flow`, `trigger` and `steps`. Remove the file if the flow is gone.
+
+    Before:
+
+        # nothing but a comment
+
+    After:
+
+        flow: welcome
+        topic: offers
+        trigger: {event: customer_created}
+        steps: [send: welcome]
     """
     return Finding("F005", "error", "this file is empty", span, help="write the flow, or remove the file")
 
@@ -119,6 +149,14 @@ def named_otherwise(span: Span, name: str, file: str) -> Finding:
 
     The flow's name is its identity; who looks for `cart-recovery` opens `flows/cart-recovery.yaml`. Rename the file:
     renaming the flow would make another flow, and whoever is inside the old one would finish there.
+
+    Before:
+
+        flow: cart-recovery        # in flows/cart.yaml
+
+    After:
+
+        flow: cart-recovery        # in flows/cart-recovery.yaml
     """
     return Finding(
         "F006",
@@ -160,6 +198,19 @@ def missing_key(span: Span, key: str, where: str, *, way_out: str = "") -> Findi
 
     Every flow needs `flow`, `trigger` and `steps`; a marketing flow needs the `topic` that customers can unsubscribe
     from. Other places say what they need.
+
+    Before:
+
+        flow: cart-recovery
+        trigger: {event: cart_updated, quiet_for: 4h}
+        steps: [send: cart-reminder]
+
+    After:
+
+        flow: cart-recovery
+        topic: reminders
+        trigger: {event: cart_updated, quiet_for: 4h}
+        steps: [send: cart-reminder]
     """
     return Finding("F102", "error", f'{where} needs "{key}"', span, help=way_out or f"add `{key}:`")
 
@@ -314,6 +365,14 @@ def cannot_grant(span: Span, value: object) -> Finding:
     """A flow tries to grant consent for a customer.
 
     Consent is given by the person, not by a flow: `set: {consent: …}` can withdraw, never grant (GDPR article 7).
+
+    Before:
+
+        - set: {consent: {offers: granted}}
+
+    After:
+
+        - set: {consent: {offers: withdrawn}}
     """
     return Finding(
         "F110", "error", f"consent can be withdrawn by a flow, not set to {quoted(value)}", span,
@@ -326,6 +385,20 @@ def order_of_arms(span: Span, message: str) -> Finding:
     """The arms of a branch stand in an order that leaves some of them out.
 
     A branch takes the first arm whose `when` holds. `otherwise` is for everybody else, so it stands last, once.
+
+    Before:
+
+        - branch:
+            - otherwise: [{send: a}]
+            - when: [{customer: {country: JP}}]
+              steps: [{send: b}]
+
+    After:
+
+        - branch:
+            - when: [{customer: {country: JP}}]
+              steps: [{send: b}]
+            - otherwise: [{send: a}]
     """
     return Finding("F111", "error", message, span, help="put one `otherwise` last, or leave it out")
 
@@ -352,25 +425,60 @@ def unknown_topic(span: Span, name: str, known: Iterable[str]) -> Finding:
 
     The topic is what a customer can unsubscribe from; it must exist under `[topics]` so that the preference page can
     show it.
+
+    Before (with `reminders = "Reminders"` under `[topics]`):
+
+        topic: reminder
+
+    After:
+
+        topic: reminders
     """
     return _no_such("F121", span, name, known, what="topic", where="[topics] of homing.toml")
 
 
 @page("F122", "unknown-sender")
 def unknown_sender(span: Span, name: str, known: Iterable[str]) -> Finding:
-    """A flow or step names a sender that `homing.toml` does not declare under `[senders.NAME]`."""
+    """A flow or step names a sender that `homing.toml` does not declare under `[senders.NAME]`.
+
+    Before (with `[senders.founder]` in `homing.toml`):
+
+        sender: fouder
+
+    After:
+
+        sender: founder
+    """
     return _no_such("F122", span, name, known, what="sender", where="[senders.NAME] of homing.toml")
 
 
 @page("F123", "unknown-offer")
 def unknown_offer(span: Span, name: str, known: Iterable[str]) -> Finding:
-    """A flow names an offer that `flows/offers.yaml` does not hold."""
+    """A flow names an offer that `flows/offers.yaml` does not hold.
+
+    Before (with `cart-ten` in `flows/offers.yaml`):
+
+        - {send: cart-offer, offer: ten}
+
+    After:
+
+        - {send: cart-offer, offer: cart-ten}
+    """
     return _no_such("F123", span, name, known, what="offer", where="flows/offers.yaml")
 
 
 @page("F124", "unknown-webhook")
 def unknown_webhook(span: Span, name: str, known: Iterable[str]) -> Finding:
-    """A `webhook` step hands over to a name that `[webhooks]` in `homing.toml` does not hold."""
+    """A `webhook` step hands over to a name that `[webhooks]` in `homing.toml` does not hold.
+
+    Before (with `sms = "https://…"` under `[webhooks]`):
+
+        - webhook: {to: sns}
+
+    After:
+
+        - webhook: {to: sms}
+    """
     return _no_such("F124", span, name, known, what="webhook", where="[webhooks] of homing.toml")
 
 
@@ -380,6 +488,14 @@ def unknown_template(span: Span, name: str, known: Iterable[str]) -> Finding:
 
     `send: cart-reminder` means `templates/cart-reminder.mjml`; copies in other languages stand beside it, as in
     `templates/ja/cart-reminder.mjml`, and do not replace it.
+
+    Before:
+
+        - send: cart-remindr
+
+    After:
+
+        - send: cart-reminder
     """
     hint = did_you_mean(name, known)
     return Finding(
@@ -390,7 +506,16 @@ def unknown_template(span: Span, name: str, known: Iterable[str]) -> Finding:
 
 @page("F126", "unknown-file")
 def unknown_pool(span: Span, name: str) -> Finding:
-    """An offer takes its codes from a file that does not exist in the project."""
+    """An offer takes its codes from a file that does not exist in the project.
+
+    Before (while the project holds `codes.txt`):
+
+        spring: {percent: 10, pool: code.txt, valid_for: 7d}
+
+    After:
+
+        spring: {percent: 10, pool: codes.txt, valid_for: 7d}
+    """
     return Finding(
         "F126",
         "error",
@@ -405,6 +530,16 @@ def circle_of_offers(span: Span, names: Sequence[str]) -> Finding:
     """Offers replace each other in a circle when their codes run out.
 
     `when_empty: OFFER` takes the other offer's code. Where that one falls back on the first, no code would ever be found.
+
+    Before:
+
+        a: {percent: 10, pool: a.txt, when_empty: b}
+        b: {percent: 5, pool: b.txt, when_empty: a}
+
+    After:
+
+        a: {percent: 10, pool: a.txt, when_empty: b}
+        b: {percent: 5, pool: b.txt, when_empty: without}
     """
     return Finding("F127", "error", f"these offers replace each other in a circle: {' → '.join(names)}", span,
                    help="let one of them say `when_empty: without` or `wait`")  # fmt: skip
@@ -502,6 +637,14 @@ def bad_path(span: Span, path: str) -> Finding:
     """The name of a field holds something that names cannot hold.
 
     A field is a name, or names joined by dots: letters, digits, `_` and `-`, at most five parts.
+
+    Before:
+
+        customer: {country!: DE}
+
+    After:
+
+        customer: {country: DE}
     """
     return Finding(
         "C105",
@@ -514,7 +657,16 @@ def bad_path(span: Span, path: str) -> Finding:
 
 @page("C106", "unknown-segment")
 def unknown_segment(span: Span, name: str, known: Iterable[str]) -> Finding:
-    """A condition, trigger or setting names a segment that `flows/segments.yaml` does not hold."""
+    """A condition, trigger or setting names a segment that `flows/segments.yaml` does not hold.
+
+    Before (`flows/segments.yaml` holds `vip`):
+
+        only_if: [{segment: vips}]
+
+    After:
+
+        only_if: [{segment: vip}]
+    """
     return _no_such("C106", span, name, known, what="segment", where="flows/segments.yaml")
 
 
@@ -523,6 +675,16 @@ def circle_of_segments(span: Span, names: Sequence[str]) -> Finding:
     """Segments are defined by each other in a circle.
 
     Whether a customer belongs could never be decided. Write the conditions out in one of them.
+
+    Before (`flows/segments.yaml`):
+
+        loyal: [{segment: regulars}]
+        regulars: [{segment: loyal}]
+
+    After:
+
+        loyal: [{segment: regulars}]
+        regulars: [{customer: {orders: {gte: 3}}}]
     """
     return Finding("C107", "error", f"these segments are defined by each other: {' → '.join(names)}", span,
                    help="write the conditions out in one of them")  # fmt: skip

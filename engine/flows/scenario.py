@@ -132,6 +132,12 @@ class Scenario:
     holdout: bool = False
     arms: Mapping[str, str] = field(default_factory=dict)
     span: Span = field(default=Span(), compare=False)
+    places: Mapping[str, Span] = field(default_factory=dict, compare=False)
+
+    @property
+    def flow_span(self) -> Span:
+        """Where the name of its flow stands."""
+        return self.places.get("flow", self.span)
 
 
 # ── problems ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -139,7 +145,16 @@ class Scenario:
 
 @page("F501", "scenario-of-no-flow")
 def no_such_flow(span: Span, name: str, known: Mapping[str, Any]) -> Finding:
-    """A scenario tests a flow that the project does not have."""
+    """A scenario tests a flow that the project does not have.
+
+    Before:
+
+        flow: cart-recvery        # in tests/
+
+    After:
+
+        flow: cart-recovery
+    """
     hint = did_you_mean(name, known)
     return Finding(
         "F501", "error", f'there is no flow "{name}" to test', span, help=hint or "name a flow of flows/"
@@ -170,7 +185,16 @@ def no_such_step(span: Span, name: str, known: list[str]) -> Finding:
 
 @page("F503", "scenario-of-no-arm")
 def no_such_arm(span: Span, name: str, known: list[str]) -> Finding:
-    """A scenario names an experiment or arm that its flow does not have."""
+    """A scenario names an experiment or arm that its flow does not have.
+
+    Before:
+
+        arms: {last-nudge: nothin}
+
+    After:
+
+        arms: {last-nudge: nothing}
+    """
     hint = did_you_mean(name, known)
     return Finding(
         "F503",
@@ -193,6 +217,7 @@ def parse_scenario(node: Node, findings: list[Finding]) -> Scenario | None:
     for key in ("scenario", "flow", "timeline", "expect"):
         if key not in table:
             reader.add(problems.missing_key(table.span, key, "a scenario"))
+    named = table.get("flow")
     made = Scenario(
         name=optional(table, "scenario", reader.text, ""),
         flow=optional(table, "flow", reader.name, ""),
@@ -204,8 +229,17 @@ def parse_scenario(node: Node, findings: list[Finding]) -> Scenario | None:
         holdout=optional(table, "holdout", reader.flag, False),
         arms=optional(table, "arms", lambda n, _: _arms(reader, n), {}),
         span=table.key_span("scenario"),
+        places={**_places_of(table.get("arms")), **({} if named is None else {"flow": named.span})},
     )
     return made if reader.is_clean(before) else None
+
+
+def _places_of(node: Node | None) -> dict[str, Span]:
+    """Return where each experiment that is forced, and its arm, stand."""
+    entries = node.entries if isinstance(node, Table) else ()
+    return {f"arms.{entry.key}": entry.key_span for entry in entries} | {
+        f"arms.{entry.key}.arm": entry.value.span for entry in entries
+    }
 
 
 def load_scenarios(root: Path, findings: list[Finding], paths: list[Path] | None = None) -> list[Scenario]:
@@ -251,7 +285,7 @@ def check_folder(root: Path, definitions: Definitions) -> list[Finding]:
         if flow is None and (root / "flows" / f"{scenario.flow}.yaml").exists():
             continue  # its own errors come first
         if flow is None:
-            findings.append(no_such_flow(scenario.span, scenario.flow, definitions.flows))
+            findings.append(no_such_flow(scenario.flow_span, scenario.flow, definitions.flows))
         else:
             findings += _against(scenario, flow)
     return findings
@@ -270,7 +304,8 @@ def _against(scenario: Scenario, flow: Flow) -> Iterator[Finding]:
         if isinstance(expected, Takes):
             yield from _arm_findings(expected.span, expected.experiment, expected.arm, arms)
     for experiment, arm in scenario.arms.items():
-        yield from _arm_findings(scenario.span, experiment, arm, arms)
+        place = f"arms.{experiment}" + (".arm" if experiment in arms else "")
+        yield from _arm_findings(scenario.places.get(place, scenario.span), experiment, arm, arms)
 
 
 def _arm_findings(span: Span, experiment: str, arm: str, known: Mapping[str, list[str]]) -> Iterator[Finding]:

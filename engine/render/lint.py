@@ -134,6 +134,7 @@ def lint_project(
         for step in flow.all_steps():
             if isinstance(step, Send) and step.subject:
                 told += check_line(library, step.subject, step.span, own)
+    told += [finding for flow in flows for finding in _advertising(library, flow)]
     uses = sorted(_uses(library, flows).items())
     told += [finding for name, _ in uses for finding in _without_default(library, name)]
     copies = [
@@ -163,6 +164,24 @@ def _look_at(
     findings = [*_lint_copy(library, copy.path, contexts, kind, drawn), *_lacking(library, copy.path)]
     findings += _unsure(library, copy, own, without, maybe)
     return drawn, findings
+
+
+def _advertising(library: TemplateLibrary, flow: Flow) -> Iterator[Finding]:
+    """Yield each template with a recommend block that a transactional flow sends."""
+    steps = (
+        [step for step in flow.all_steps() if isinstance(step, Send)] if flow.kind == "transactional" else []
+    )
+    for name in dict.fromkeys(name for step in steps for name in step.templates):
+        for path in library.paths(name):
+            if library.parse(path).recommend:
+                yield problems.recommends_in_transactional(_front(library, path, "recommend"), flow.name)
+
+
+def _front(library: TemplateLibrary, path: str, key: str) -> Span:
+    """Return where a key of the front matter stands."""
+    lines = library.sources[path].split("\n")
+    line = next((number for number, text in enumerate(lines, 1) if text.startswith(f"{key}:")), 1)
+    return Span(f"templates/{path}", line, 1, len(key) if line > 1 else 1)
 
 
 def _without_default(library: TemplateLibrary, name: str) -> Iterator[Finding]:

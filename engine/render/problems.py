@@ -21,6 +21,14 @@ def too_long(span: Span, limit: int) -> Finding:
 
     A mail that clients show whole has at most 102,000 bytes of HTML. Move what repeats into a block, and pictures out of
     the source into files of their own.
+
+    Before:
+
+        <img src="data:image/png;base64,iVBORw0KGgo…" />
+
+    After:
+
+        <mj-image src="https://shop.example/pot.png" alt="a pot" />
     """
     return Finding("T101", "error", f"this template is longer than {limit:,} characters", span)
 
@@ -53,6 +61,14 @@ def unreadable(span: Span, message: str) -> Finding:
 
     Templates are UTF-8 text of at most 200,000 characters, in the folder itself: links that lead out of it are not
     followed.
+
+    Before:
+
+        templates/logo.mjml -> /home/me/logo.mjml        (a link)
+
+    After:
+
+        templates/logo.mjml        (a file, UTF-8)
     """
     return Finding("T107", "error", message, span)
 
@@ -62,6 +78,19 @@ def no_subject(span: Span) -> Finding:
     """A template that a flow sends has no subject.
 
     Write it into the front matter: `subject: "Your cart is still here"`.
+
+    Before:
+
+        ---
+        preheader: "Three items are waiting"
+        ---
+
+    After:
+
+        ---
+        subject: "Your cart is still here"
+        preheader: "Three items are waiting"
+        ---
     """
     return Finding(
         "T103", "error", "this template has no subject", span,
@@ -75,6 +104,16 @@ def block_name(span: Span, name: str) -> Finding:
 
     A block has a name that the template uses, the strategies to fill it from, and numbers:
     `picks: {from: [bought_together, bestsellers], count: 4, at_least: 2, otherwise: omit}`.
+
+    Before:
+
+        recommend:
+          picks: {from: [bestsellers], count: 2, at_least: 4}
+
+    After:
+
+        recommend:
+          picks: {from: [bestsellers], count: 4, at_least: 2}
     """
     return Finding("T104", "error", f'"{name}" cannot name a block', span, help="use letters, digits and _")
 
@@ -98,6 +137,15 @@ def no_default(span: Span, name: str) -> Finding:
     """A template exists only for some languages.
 
     Customers of all others would get no mail. Put a copy without a language folder into templates/.
+
+    Before:
+
+        templates/ja/welcome.mjml
+
+    After:
+
+        templates/welcome.mjml
+        templates/ja/welcome.mjml
     """
     return Finding(
         "T105", "error", f"there is no templates/{name}.mjml, only copies for some languages", span,
@@ -110,6 +158,14 @@ def bad_words(span: Span, message: str) -> Finding:
     """A words.yaml cannot be read.
 
     It holds `key: text` lines, the short words of layouts and blocks in one language.
+
+    Before:
+
+        - see the shop        # templates/words.yaml
+
+    After:
+
+        view_shop: See the shop
     """
     return Finding("T106", "error", message, span)
 
@@ -122,6 +178,14 @@ def syntax(span: Span, message: str) -> Finding:
     """A template is not Jinja that can be read.
 
     Each `{%` ends with `%}`, each `{{` with `}}`, and `if`, `for`, `block`, `macro`, `call` and `set` have their `end…`.
+
+    Before:
+
+        {% if offer %}{{ blocks.offer(offer) }}{% end %}
+
+    After:
+
+        {% if offer %}{{ blocks.offer(offer) }}{% endif %}
     """
     return Finding("T201", "error", message, span)
 
@@ -132,6 +196,14 @@ def unknown_name(span: Span, name: str, known: Iterable[str]) -> Finding:
 
     Templates know `customer`, `shop`, `sender`, `brand`, `trigger`, `order`, `cart`, `product`, `products`, `offer`,
     `answer`, `flow`, `now`, `links`, `blocks`, `words`, their recommend blocks, and what they `set` themselves.
+
+    Before:
+
+        {{ costumer.first_name }}
+
+    After:
+
+        {{ customer.first_name }}
     """
     return Finding(
         "T202", "error", f'"{name}" is no name that a template knows', span,
@@ -144,6 +216,14 @@ def unknown_field(span: Span, owner: str, name: str, known: Iterable[str]) -> Fi
     """A template asks something for a field that it does not have.
 
     Free fields of customers stand under `customer.properties.NAME`.
+
+    Before:
+
+        {{ customer.shoe_size }}
+
+    After:
+
+        {{ customer.properties.shoe_size }}
     """
     known = list(known)
     hint = did_you_mean(name, known)
@@ -161,6 +241,14 @@ def unknown_filter(span: Span, what: str, name: str, known: Iterable[str]) -> Fi
 
     Filters of Jinja that mark text as safe, draw lots or pad to any size are not known; `money`, `date`, `datetime`,
     `number`, `plural` and `lines` are added.
+
+    Before:
+
+        {{ order.total | currency }}
+
+    After:
+
+        {{ order.total | money }}
     """
     return Finding("T204", "error", f'there is no {what} "{name}"', span, help=did_you_mean(name, known))
 
@@ -170,6 +258,14 @@ def unknown_template(span: Span, name: str, known: Iterable[str]) -> Finding:
     """A template extends, includes or imports a file that is not there, or whose name is worked out.
 
     Names are paths below templates/, in quotes: `{% extends "layouts/store.mjml" %}`.
+
+    Before:
+
+        {% extends "layout/store.mjml" %}
+
+    After:
+
+        {% extends "layouts/store.mjml" %}
     """
     message = f"there is no templates/{name}" if name else "the name of a template stands here in quotes"
     return Finding("T205", "error", message, span, help=did_you_mean(name, known) if name else "")
@@ -180,6 +276,14 @@ def unknown_block(span: Span, name: str, known: Iterable[str]) -> Finding:
     """A template calls a block that does not exist.
 
     `blocks.cart(...)` is the macro `cart` in templates/blocks/cart.mjml.
+
+    Before:
+
+        {{ blocks.basket(cart) }}
+
+    After:
+
+        {{ blocks.cart(cart) }}
     """
     return Finding(
         "T206", "error", f'there is no block "{name}"', span,
@@ -189,7 +293,16 @@ def unknown_block(span: Span, name: str, known: Iterable[str]) -> Finding:
 
 @page("T207", "wrong-arguments")
 def wrong_arguments(span: Span, name: str, message: str, signature: str) -> Finding:
-    """A block or macro is called with arguments that it does not take."""
+    """A block or macro is called with arguments that it does not take.
+
+    Before:
+
+        {{ blocks.button("See it") }}
+
+    After:
+
+        {{ blocks.button("See it", shop.url) }}
+    """
     return Finding("T207", "error", f"{name} {message}", span, help=f"it is {signature}")
 
 
@@ -199,10 +312,18 @@ def fails(span: Span, message: str, persona: str) -> Finding:
 
     The samples are: loyal, new, without a name, Japanese, Taiwanese, Thai, with emoji, with a name of 60 characters.
     What the flow does not have (a birthday flow has no cart) is missing in the samples too.
+
+    Before:
+
+        {{ cart.url }}        (in a birthday flow)
+
+    After:
+
+        {% if cart %}{{ cart.url }}{% endif %}
     """
     return Finding(
         "T208", "error", message, span, label=f'with the sample customer "{persona}"',
-        effect="such customers get no mail",
+        effect="such customers get no mail", help="write {% if … %} around what may be missing, or say `or …` behind it",
     )  # fmt: skip
 
 
@@ -214,6 +335,14 @@ def unknown_tag(span: Span, tag: str, known: Iterable[str]) -> Finding:
     """A tag is neither MJML nor HTML that mails can hold.
 
     The compiler leaves it out without a word.
+
+    Before:
+
+        <mj-img src="https://shop.example/pot.png" alt="a pot" />
+
+    After:
+
+        <mj-image src="https://shop.example/pot.png" alt="a pot" />
     """
     return Finding(
         "T301", "error", f"<{tag}> is no tag that a mail can hold", span,
@@ -227,6 +356,14 @@ def wrong_place(span: Span, what: str, parent: str, way_out: str) -> Finding:
 
     A section holds columns, a column holds text, pictures, buttons; words stand in mj-text. What is elsewhere is left
     out, or breaks the layout.
+
+    Before:
+
+        <mj-section><mj-text>Hello</mj-text></mj-section>
+
+    After:
+
+        <mj-section><mj-column><mj-text>Hello</mj-text></mj-column></mj-section>
     """
     return Finding(
         "T302", "error", f"{what} does not belong into <{parent}>", span,
@@ -239,6 +376,14 @@ def bare_sign(span: Span, sign: str) -> Finding:
     """A `<` or `&` stands alone in the text.
 
     Write `&lt;` and `&amp;`. A `<` stops the compiler; an `&` may become another sign (`&copy=1` shows ©).
+
+    Before:
+
+        <mj-text>Tea & teapots</mj-text>
+
+    After:
+
+        <mj-text>Tea &amp; teapots</mj-text>
     """
     entity = {"<": "&lt;", "&": "&amp;"}[sign]
     severity = "error" if sign == "<" else "warning"
@@ -247,7 +392,16 @@ def bare_sign(span: Span, sign: str) -> Finding:
 
 @page("T304", "not-closed")
 def not_closed(span: Span, tag: str) -> Finding:
-    """A tag has no end, or an end has no beginning."""
+    """A tag has no end, or an end has no beginning.
+
+    Before:
+
+        <mj-text><b>Hello</mj-text>
+
+    After:
+
+        <mj-text><b>Hello</b></mj-text>
+    """
     return Finding(
         "T304", "error", f"<{tag}> has no matching end", span, help=f"close it with </{tag.lstrip('/')}>"
     )
@@ -255,7 +409,16 @@ def not_closed(span: Span, tag: str) -> Finding:
 
 @page("T305", "not-supported")
 def not_supported(span: Span, what: str, way_out: str) -> Finding:
-    """Something of MJML is silently ignored by the compiler that Homing uses."""
+    """Something of MJML is silently ignored by the compiler that Homing uses.
+
+    Before:
+
+        <mj-include path="./footer.mjml" />
+
+    After:
+
+        {% include "layouts/footer.mjml" %}
+    """
     return Finding("T305", "error", f"{what} has no effect here", span, help=way_out)
 
 
@@ -268,6 +431,14 @@ def no_alt(span: Span) -> Finding:
 
     Many clients show no pictures at first, and some people hear the mail. Say what it shows; where it only decorates,
     write `alt=""`.
+
+    Before:
+
+        <mj-image src="https://shop.example/pot.png" />
+
+    After:
+
+        <mj-image src="https://shop.example/pot.png" alt="a cast-iron pot" />
     """
     return Finding(
         "T401", "warning", "this picture has no alt text", span,
@@ -280,6 +451,14 @@ def unsafe_link(span: Span, problem: str) -> Finding:
     """A link or picture goes to http instead of https, to a machine of your own, or nowhere.
 
     Clients warn before http links and do not load http pictures.
+
+    Before:
+
+        <mj-button href="http://localhost:8000/cart">Your cart</mj-button>
+
+    After:
+
+        <mj-button href="{{ cart.url }}">Your cart</mj-button>
     """
     return Finding("T402", "warning", problem, span, help="use the https address that customers reach")
 
@@ -289,6 +468,14 @@ def too_large(span: Span, size: int, persona: str) -> Finding:
     """A mail is larger than 100,000 bytes.
 
     Gmail cuts mails at 102,000 bytes and hides the rest, the unsubscribe link too.
+
+    Before:
+
+        picks: {from: [bestsellers], count: 40}
+
+    After:
+
+        picks: {from: [bestsellers], count: 4}
     """
     return Finding(
         "T403", "warning", f"this mail has {size:,} bytes of HTML", span, label=f'with the sample customer "{persona}"',
@@ -301,6 +488,14 @@ def no_unsubscribe(span: Span) -> Finding:
     """A marketing mail has no unsubscribe link.
 
     The law of most countries asks for one. `blocks.footer` has it; else write `{{ links.unsubscribe }}` into a link.
+
+    Before:
+
+        {% block body %}<mj-section>…</mj-section>{% endblock %}        (without a layout)
+
+    After:
+
+        {% extends "layouts/store.mjml" %}
     """
     return Finding(
         "T404", "error", "this marketing mail has no unsubscribe link", span,
@@ -313,6 +508,14 @@ def long_subject(span: Span, length: int, persona: str) -> Finding:
     """A subject is longer than 60 characters.
 
     Phones show 30 to 45 of them. Put what matters first, and shorten names with `| truncate(30)`.
+
+    Before:
+
+        subject: "Hello {{ customer.first_name }}, we have kept the things in your cart for you a little longer"
+
+    After:
+
+        subject: "{{ customer.first_name | truncate(20) }}, your cart is still here"
     """
     return Finding(
         "T405", "warning", f"the subject has {length} characters", span, label=f'with the sample customer "{persona}"',
@@ -325,6 +528,14 @@ def no_postal_address(span: Span) -> Finding:
     """A marketing mail does not show the shop's postal address.
 
     CAN-SPAM and others ask for it. `blocks.footer` shows `[shop] postal_address`.
+
+    Before:
+
+        <a href="{{ links.unsubscribe }}">Unsubscribe</a>
+
+    After:
+
+        {{ blocks.footer() }}
     """
     return Finding(
         "T406", "warning", "this marketing mail does not show the shop's postal address", span,
@@ -433,4 +644,24 @@ def may_be_missing(span: Span, message: str, names: Iterable[str]) -> Finding:
     return Finding(
         "T209", "warning", f"{message}, where the trigger tells no {missing}", span,
         effect="such customers get no mail", help=f"write {{% if … %}} around it, or make sure that the fact tells its {missing}",
+    )  # fmt: skip
+
+
+@page("T411", "recommendation-in-transactional")
+def recommends_in_transactional(span: Span, name: str) -> Finding:
+    """A transactional flow sends a mail with a recommend block.
+
+    Transactional mail goes out without consent because it belongs to a contract. Recommended products make it
+    advertising, which the law forbids without consent.
+
+    Before (sent by a flow with `kind: transactional`):
+
+        recommend:
+          picks: {from: [bestsellers], count: 4}
+
+    After: the block is gone, or the flow is marketing.
+    """
+    return Finding(
+        "T411", "error", f'the transactional flow "{name}" sends this mail, which may hold no recommendations', span,
+        effect="customers who never agreed to advertising would get some", help="leave `recommend` out, or make the flow marketing",
     )  # fmt: skip

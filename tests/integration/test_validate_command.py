@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from time import process_time
+from typing import IO
 
 import pytest
 from click.testing import CliRunner
@@ -122,6 +123,11 @@ def test_each_save_is_seen(tmp_path: Path) -> None:
 
     on_each_save(tmp_path, look, stop=lambda: len(looks) == 4)
     assert looks == [0, 1, 1, 0]
+
+
+def _copy(out: IO[str], lines: queue.Queue[str]) -> None:
+    for line in out:
+        lines.put(line)
 
 
 @pytest.fixture

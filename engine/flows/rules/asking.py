@@ -361,6 +361,14 @@ def said_twice(look: Look) -> Iterator[Finding]:
     """The same condition stands twice in one list.
 
     The second one changes nothing; it may have been meant otherwise.
+
+    Before:
+
+        only_if: [{customer: {country: DE}}, {customer: {country: DE}}]
+
+    After:
+
+        only_if: [{customer: {country: DE}}]
     """
     for clauses in (look.flow.enter_if, look.flow.only_if, look.flow.exit_when):
         seen: dict[str, Clause] = {}
@@ -400,6 +408,16 @@ def no_time_at_all(look: Look) -> Iterator[Finding]:
     """A stretch of time of length zero.
 
     `within: 0d` holds for nothing that has happened before this very moment.
+
+    Before:
+
+        did: order_placed
+        within: 0d
+
+    After:
+
+        did: order_placed
+        within: 30d
     """
     for table in tables_of(look.table):
         for entry in table:
@@ -421,6 +439,14 @@ def unused_segment(project: Project) -> Iterator[Finding]:
     """A segment that no flow, offer or setting uses.
 
     It costs nothing, and may be kept for later; a misspelt name elsewhere is the other possibility.
+
+    Before (`flows/segments.yaml`, while flows ask for `vip`):
+
+        vipp: [{customer: {orders: {gte: 5}}}]
+
+    After:
+
+        vip: [{customer: {orders: {gte: 5}}}]
     """
     used = set(project.settings.policy.exclude)
     for flow in project.definitions.flows.values():

@@ -114,6 +114,14 @@ def unusual_discount(project: Project) -> Iterator[Finding]:
     """An offer gives more than half of the price away.
 
     That may be meant. A slip here costs more than any other.
+
+    Before:
+
+        ten: {percent: 100, code: TEN, valid_for: 7d}
+
+    After:
+
+        ten: {percent: 10, code: TEN, valid_for: 7d}
     """
     for offer, place in _offers(project):
         if offer.gives == "percent" and Decimal(offer.value) > 50:
@@ -151,6 +159,14 @@ def unused_offer(project: Project) -> Iterator[Finding]:
     """An offer that no flow gives.
 
     It may be kept for later. Remove it, or name it in a step: `offer: NAME`.
+
+    Before:
+
+        ten: {percent: 10, code: TEN, valid_for: 7d}        # and no step says `offer: ten`
+
+    After:
+
+        - {send: cart-offer, offer: ten}
     """
     used = {offer.when_empty for offer in project.definitions.offers.values()}
     for flow in project.definitions.flows.values():
@@ -430,6 +446,18 @@ def no_protection(project: Project) -> Iterator[Finding]:
 
     Nothing then keeps several flows from mailing one customer on one day, or at night. People unsubscribe from shops
     that do.
+
+    Before:
+
+        [policy]
+        quiet_hours = ""
+        caps = []
+
+    After:
+
+        [policy]
+        quiet_hours = "21:00-08:00"
+        caps = ["1 per 16h", "4 per 7d"]
     """
     policy = project.settings.policy
     if not policy.caps and policy.quiet_hours is None and _sends_marketing(project):
@@ -466,6 +494,14 @@ def unknown_provider(project: Project) -> Iterator[Finding]:
     """`[delivery] provider` names no provider that Homing knows.
 
     Known are `mailbox`, `smtp` and `sendgrid`.
+
+    Before:
+
+        provider = "sendgird"
+
+    After:
+
+        provider = "sendgrid"
     """
     name = project.settings.delivery.provider
     if name not in _PROVIDERS:
@@ -479,6 +515,16 @@ def sender_of_free_mailer(project: Project) -> Iterator[Finding]:
     """A sender's address belongs to a free mail service.
 
     Its DMARC policy forbids others to send in its name: the mails are refused, or land in spam. Use the shop's own domain.
+
+    Before:
+
+        [sender]
+        email = "my-shop@gmail.com"
+
+    After:
+
+        [sender]
+        email = "hello@my-shop.com"
     """
     for name, sender in {"": project.settings.sender, **project.settings.senders}.items():
         domain = sender.email.rpartition("@")[2].lower()
@@ -493,6 +539,16 @@ def sender_not_real(project: Project) -> Iterator[Finding]:
     """Live mode sends in the name of a domain that is kept for examples.
 
     `.test`, `example.com` and the like belong to nobody; answers are lost and receivers refuse such mail.
+
+    Before:
+
+        [sender]
+        email = "hello@example.com"
+
+    After:
+
+        [sender]
+        email = "hello@my-shop.com"
     """
     if project.settings.delivery.mode != "live":
         return

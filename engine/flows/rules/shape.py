@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import time, timedelta
 from itertools import pairwise
 
 from engine.calendar import Duration
@@ -14,6 +14,7 @@ from engine.flows.load import Project
 from engine.flows.model import (
     AnniversaryTrigger,
     Branch,
+    DateTrigger,
     EventTrigger,
     Exit,
     Experiment,
@@ -104,6 +105,17 @@ def says_nothing(look: Look) -> Iterator[Finding]:
 
     Customers enter it, pass its steps and never hear from it. That is right for a flow that only sets properties;
     otherwise a `send` is missing.
+
+    Before:
+
+        steps:
+          - wait: 2d
+
+    After:
+
+        steps:
+          - wait: 2d
+          - send: reminder
     """
     steps = list(look.flow.all_steps())
     if not any(speaks(step) or step.__class__.__name__ == "Set" for step in steps):
@@ -275,6 +287,20 @@ def same_moment(project: Project) -> Iterator[Finding]:
 
     Both are entered by the same thing, and their first mails go out together. The frequency cap lets one of them through,
     by `priority`; the other is lost. Let one wait, or make one flow of them.
+
+    Before:
+
+        # two flows
+        trigger: {event: order_placed}
+        steps: [send: thank-you]
+
+        trigger: {event: order_placed}
+        steps: [send: care-tips]
+
+    After:
+
+        trigger: {event: order_placed}
+        steps: [send: thank-you, wait: 3d, send: care-tips]
     """
     by_start: dict[tuple[str, tuple[str, ...]], tuple[Flow, Span]] = {}
     for flow in project.definitions.flows.values():
@@ -346,6 +372,18 @@ def empty_arm(look: Look) -> Iterator[Finding]:
     """An arm of an experiment has the weight 0, so nobody enters it.
 
     Remove the arm, or give it a weight. Weights are shares of their sum.
+
+    Before:
+
+        arms:
+          nothing: {weight: 0, steps: []}
+          mail: {weight: 50, steps: [{send: a}]}
+
+    After:
+
+        arms:
+          nothing: {weight: 50, steps: []}
+          mail: {weight: 50, steps: [{send: a}]}
     """
     for step in look.flow.all_steps():
         if isinstance(step, Experiment):
@@ -414,6 +452,14 @@ def most_are_held_out(look: Look) -> Iterator[Finding]:
     """More than half of those who enter are held out and get nothing.
 
     A holdout is the share that gets *nothing*, to compare with. 5 to 20 % is usual; 90% was probably meant as 10%.
+
+    Before:
+
+        holdout: 90%
+
+    After:
+
+        holdout: 10%
     """
     if look.flow.holdout * 2 > 1:
         yield told(look.value("holdout"), f"{look.flow.holdout * 100:.4g} % of the customers in this flow get nothing",
@@ -472,11 +518,108 @@ def waits_no_time(look: Look) -> Iterator[Finding]:
     """A wait of length zero does nothing.
 
     The mails around it go out together, and the frequency cap drops the second one.
+
+    Before:
+
+        - send: a
+        - wait: 0h
+        - send: b
+
+    After:
+
+        - send: a
+        - wait: 2d
+        - send: b
     """
     for step in look.flow.all_steps():
         if isinstance(step, WaitFor) and step.duration == Duration():
             yield told(step.span, "this wait takes no time", effect="what stands before and after it is due together",
                        help="say how long, as in `wait: 2d`")  # fmt: skip
+
+
+@flow_rule("F216", "passes-at-once")
+def passes_at_once(look: Look) -> Iterator[Finding]:
+    """A wait until a time of day begins at that very time, so it takes no time.
+
+    `until: "09:00"` is over at 09:00. Where the step before is due at 09:00 too, both mails go out together, and the
+    frequency cap drops the second one. `at_least` says how long to wait before that time of day counts.
+
+    Before:
+
+        - wait: {until: "09:00"}
+        - send: first
+        - wait: {until: "09:00"}
+        - send: second
+
+    After:
+
+        - wait: {until: "09:00"}
+        - send: first
+        - wait: {until: "09:00", at_least: 12h}
+        - send: second
+    """
+    starts = {_starting_clock(trigger) for trigger in look.flow.triggers}
+    start = starts.pop() if len(starts) == 1 else None
+    yield from _standing_still(look.flow.steps, start)
+
+
+def _standing_still(
+    steps: tuple[Step, ...], clock: time | None, mailed: Step | None = None
+) -> Iterator[Finding]:
+    """Yield waits until the time of day that it is already, where a mail went out at it; steps in between take no time."""
+    for step in steps:
+        if isinstance(step, WaitClock):
+            at_once = clock == step.clock and step.at_least == Duration() and len(step.days) == 7
+            if at_once and mailed is not None:
+                yield told(step.span, f"it is {step.clock:%H:%M} already, so this wait passes at once", second=mailed.span,
+                           second_label=f"due at {step.clock:%H:%M} too", effect="two mails go out together, or the cap drops the second",
+                           help="add `at_least: 12h`")  # fmt: skip
+            clock, mailed = step.clock, mailed if at_once else None
+        elif isinstance(step, _WAITS):
+            clock, mailed = None, None
+        elif isinstance(step, Branch | Experiment):
+            for arm in arms_of(step):
+                yield from _standing_still(arm, clock, mailed)
+            if any(isinstance(inner, _WAITS) for arm in arms_of(step) for inner in arm):
+                clock, mailed = None, None
+        elif speaks(step):
+            mailed = step
+
+
+def _starting_clock(trigger: Trigger) -> time | None:
+    """Return the time of day at which a trigger lets customers in, where it is always the same."""
+    return trigger.at if isinstance(trigger, AnniversaryTrigger | DateTrigger) else None
+
+
+@flow_rule("F217", "arm-asked-before")
+def arm_asked_before(look: Look) -> Iterator[Finding]:
+    """An arm of a branch asks what an arm above it asks already, so nobody comes to it.
+
+    Before:
+
+        - branch:
+            - when: [{customer: {tier: gold}}]
+              steps: [{send: a}]
+            - when: [{customer: {tier: gold}}]
+              steps: [{send: b}]
+
+    After:
+
+        - branch:
+            - when: [{customer: {tier: gold}}]
+              steps: [{send: a}]
+            - when: [{customer: {tier: silver}}]
+              steps: [{send: b}]
+    """
+    for step in look.flow.all_steps():
+        asked: list[frozenset[str]] = []
+        for number, arm in enumerate(step.arms if isinstance(step, Branch) else (), 1):
+            wanted = frozenset(repr(clause.condition) for clause in arm.when or ())
+            if arm.when and any(earlier <= wanted for earlier in asked if earlier):
+                yield told(arm.when[0].span, f"an arm above takes everybody for whom this holds, so nobody comes to arm {number}",
+                           effect="what stands in this arm never happens", help="say what is different, or put this arm first")  # fmt: skip
+            if arm.when:
+                asked.append(wanted)
 
 
 @flow_rule("F301", "transactional-with-offer", "error")
@@ -512,6 +655,15 @@ def transactional_with_holdout(look: Look) -> Iterator[Finding]:
     """A transactional flow holds some customers out.
 
     They would not get mail that belongs to their order. Holdouts are for marketing.
+
+    Before:
+
+        kind: transactional
+        holdout: 10%
+
+    After:
+
+        kind: transactional
     """
     if not look.is_marketing and look.flow.holdout:
         yield told(look.key("holdout"), "a transactional flow leaves some customers out", help="leave `holdout` out",
@@ -523,6 +675,17 @@ def summary_missing(look: Look) -> Iterator[Finding]:
     """A flow has no summary.
 
     One sentence says what the flow is for: colleagues read it in `status`, in reports and on the dashboard.
+
+    Before:
+
+        flow: welcome
+        topic: offers
+
+    After:
+
+        flow: welcome
+        summary: Greet who has just signed up.
+        topic: offers
     """
     summary = look.table.get("summary")
     if not isinstance(summary, Scalar):

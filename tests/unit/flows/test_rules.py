@@ -57,6 +57,14 @@ FLOWS: dict[str, tuple[str, tuple[int, int], str]] = {
     "F213": (flow("holdout: 90%\ngoal: {did: x}"), (7, 10), flow("holdout: 50%\ngoal: {did: x}")),
     "F214": (flow("re_entry: {per: cart}"), (7, 11), flow("re_entry: {per: order}")),
     "F215": (flow(steps="[send: a, wait: 0h, send: b]"), (5, 18), flow(steps="[send: a, wait: 2d, send: b]")),
+    "F216": (
+        flow(steps='[{wait: {until: "09:00"}}, send: a, {wait: {until: "09:00"}}, send: b]'), (5, 44),
+        flow(steps='[{wait: {until: "09:00"}}, send: a, {wait: {until: "09:00", at_least: 12h}}, send: b]'),
+    ),
+    "F217": (
+        flow(steps="[{branch: [{when: [{did: x}], steps: [send: a]}, {when: [{did: x}], steps: [send: b]}]}]"), (5, 65),
+        flow(steps="[{branch: [{when: [{did: x}], steps: [send: a]}, {when: [{did: y}], steps: [send: b]}]}]"),
+    ),
     "F301": (flow(steps="[{send: a, offer: ten}]", kind=NO_TOPIC), (5, 9), flow(steps="[{send: a, offer: ten}]")),
     "F302": (flow("holdout: 10%\ngoal: {did: x}", kind=NO_TOPIC), (7, 1), flow("holdout: 10%\ngoal: {did: x}")),
     "F303": (flow().replace("summary: x\n", ""), (1, 1), flow()),

@@ -1,0 +1,208 @@
+"""What flows ask for and the data never told: fields without a value, events that nobody sent, products without a picture.
+
+Comes in: a loaded project and a connection to its database. Goes out: findings of `homing validate --database`. Promises:
+only reads; a database without customers says nothing, since everything would be unseen in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, select
+
+from engine.audience.sql import customers_matching
+from engine.diagnostics import Finding, Span, did_you_mean
+from engine.flows import fields
+from engine.flows.conditions import Clause, Did, FieldTest, Of, Test, walk
+from engine.flows.load import Project, flow_clauses
+from engine.flows.manual import page
+from engine.flows.model import EventTrigger, LapsedTrigger, Send
+from engine.flows.nodes import Node
+from engine.flows.rules.registry import entries_of
+from engine.render.library import TemplateLibrary, read_folder
+from engine.store.tables import customers, events, products
+
+_OWN = ("orders", "spent")  # never missing
+
+
+@page("C212", "field-never-seen", "warning")
+def field_never_seen(span: Span, path: str, hint: str) -> Finding:
+    """A condition asks for a field of customers that holds no value for anybody.
+
+    Found with `homing validate --database URL` only. A field that was never told is missing for all, so that the test
+    fails for all; most often its name, or the mapping of the import, is a slip.
+
+    Before (where the shop's customers have `properties.shoe_size`):
+
+        customer: {properties.shoesize: {gte: 44}}
+
+    After:
+
+        customer: {properties.shoe_size: {gte: 44}}
+    """
+    return Finding("C212", "warning", f'no customer in the database has "{path}"', span, effect="the test fails for everybody",
+                   help=hint or "tell the field with the customers, or ask for another one")  # fmt: skip
+
+
+@page("C213", "event-never-seen", "warning")
+def event_never_seen(span: Span, name: str, hint: str) -> Finding:
+    """A flow waits for, or asks about, an event that the database never saw.
+
+    Found with `homing validate --database URL` only. It may be too early for it; more often the shop calls it otherwise.
+
+    Before (where the shop tells `parcel_delivered`):
+
+        - wait: {until: {did: order_delivered, same: order_id}, up_to: 10d}
+
+    After:
+
+        - wait: {until: {did: parcel_delivered, same: order_id}, up_to: 10d}
+    """
+    return Finding("C213", "warning", f'the database never saw the event "{name}"', span, effect="what rests on it never happens",
+                   help=hint or "let the shop tell it, or name the event that it tells")  # fmt: skip
+
+
+@page("T412", "nothing-to-recommend-from", "warning")
+def nothing_to_recommend_from(span: Span, name: str) -> Finding:
+    """A mail is skipped where there is nothing to recommend, and no product can be recommended.
+
+    Found with `homing validate --database URL` only. A recommended product needs a picture, a price and a place in the
+    catalogue that is not sold out; `otherwise: skip` then sends the mail to nobody.
+
+    Before (in a shop whose products have no `image_url`):
+
+        picks: {from: [bestsellers], at_least: 2, otherwise: skip}
+
+    After: the products are told with their pictures, or the block says `otherwise: omit`.
+    """
+    return Finding("T412", "warning", f'no product of the database can fill the block "{name}"', span,
+                   effect="nobody gets this mail (`nothing_to_recommend`)",
+                   help="tell image_url and price of the products, or write `otherwise: omit`")  # fmt: skip
+
+
+def unseen(connection: Connection, project: Project, now: datetime) -> list[Finding]:
+    """Return what the project's flows ask for that the database never saw, each place once."""
+    if connection.execute(select(customers.c.id).limit(1)).first() is None:
+        return []
+    found = [
+        *_fields(connection, project, now),
+        *_events(connection, project),
+        *_products(connection, project.root, project),
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _all_clauses(project: Project) -> Iterator[Clause]:
+    for flow in project.definitions.flows.values():
+        yield from flow_clauses(flow)
+    for clauses in project.definitions.segments.values():
+        yield from clauses
+
+
+def _trees(project: Project) -> Iterator[Node]:
+    yield from (source.node for source in project.sources)
+    if project.segments_node is not None:
+        yield project.segments_node
+
+
+def _places(project: Project, name: str, *keys: str) -> Iterator[Span]:
+    """Yield where a field is a key, or an event the value of one of the keys."""
+    for tree in _trees(project):
+        for entry in entries_of(tree):
+            if not keys and entry.key == name:
+                yield entry.key_span
+            elif entry.key in keys and getattr(entry.value, "value", None) == name:
+                yield entry.value.span
+
+
+def _fields(connection: Connection, project: Project, now: datetime) -> Iterator[Finding]:
+    wanted = {
+        test.path: None
+        for clause in _all_clauses(project)
+        for part in walk(clause.condition)
+        if isinstance(part, Of) and part.scope == "customer"
+        for test in part.fields
+        if test.path not in _OWN and not _asks_for_absence(test.tests)
+    }
+    for path in wanted:
+        if not _is_there(connection, project, path, now):
+            hint = did_you_mean(path, [name for name in _told_properties(connection) if name != path])
+            yield from (field_never_seen(span, path, hint) for span in _places(project, path))
+
+
+def _asks_for_absence(tests: Iterable[Test]) -> bool:
+    return any(test.op == "exists" and test.operand is False for test in tests)
+
+
+def _is_there(connection: Connection, project: Project, path: str, now: datetime) -> bool:
+    there = Clause(
+        Of("customer", (FieldTest(path, (Test("exists", operand=True),)),)),
+        f"customer: {{{path}: {{exists: true}}}}",
+    )
+    query = customers_matching(
+        [there], now=now, segments=project.definitions.segments, shop_zone=project.settings.shop.timezone
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def _told_properties(connection: Connection) -> list[str]:
+    """Return the fields that some customers have: the stored ones, and the properties of the last thousand."""
+    rows = connection.scalars(select(customers.c.properties).order_by(customers.c.id.desc()).limit(1_000))
+    names = {f"properties.{name}" for row in rows if isinstance(row, dict) for name in row}
+    return sorted(names | set(fields.CUSTOMER))
+
+
+def _events(connection: Connection, project: Project) -> Iterator[Finding]:
+    wanted = {
+        part.event
+        for clause in _all_clauses(project)
+        for part in walk(clause.condition)
+        if isinstance(part, Did)
+    }
+    for flow in project.definitions.flows.values():
+        wanted |= {
+            trigger.event for trigger in flow.triggers if isinstance(trigger, EventTrigger | LapsedTrigger)
+        }
+    unknown = sorted(name for name in wanted - fields.ENGINE_EVENTS if not _was_seen(connection, name))
+    known = connection.scalars(select(events.c.name).distinct()).all() if unknown else ()
+    for name in unknown:
+        if name in fields.EVENTS and not did_you_mean(name, known):
+            continue  # one of Homing's own names: the shop may simply not have had it yet
+        hint = did_you_mean(name, known)
+        yield from (
+            event_never_seen(span, name, hint) for span in _places(project, name, "did", "did_not", "event")
+        )
+
+
+def _was_seen(connection: Connection, name: str) -> bool:
+    return connection.execute(select(events.c.id).where(events.c.name == name).limit(1)).first() is not None
+
+
+def _products(connection: Connection, root: Path, project: Project) -> Iterator[Finding]:
+    table = products.c
+    query = select(table.sku).where(table.image_url.is_not(None), table.price.is_not(None)).limit(1)
+    if connection.execute(query).first() is not None:
+        return
+    library = TemplateLibrary(read_folder(root / "templates"))
+    sent = {
+        name
+        for flow in project.definitions.flows.values()
+        for step in flow.all_steps()
+        if isinstance(step, Send)
+        for name in step.templates
+    }
+    for name in sorted(sent & set(library.names())):
+        for path in library.paths(name):
+            for block in library.parse(path).recommend:
+                if block.otherwise == "skip":
+                    line = next(
+                        (
+                            n
+                            for n, text in enumerate(library.sources[path].split("\n"), 1)
+                            if block.name + ":" in text
+                        ),
+                        1,
+                    )
+                    yield nothing_to_recommend_from(Span(f"templates/{path}", line, 1), block.name)

@@ -1,0 +1,307 @@
+"""Every code that `homing validate` can tell: a project with that mistake, and the same project without it."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from engine import settings as settings_module
+from engine.diagnostics import Finding
+from engine.errors import FindingsError
+from engine.flows import rules
+from engine.flows.validate import validate
+from engine.render.lint import lint_project
+from tests.unit.flows import test_rules
+from tests.unit.test_settings import CASES as SETTINGS
+
+FLOW = """\
+flow: one
+summary: What this is for.
+kind: marketing
+topic: reminders
+trigger: {event: order_placed}
+re_entry: {per: order}
+enter_if:
+  - customer: {country: [DE, JP], orders: {gte: 1}}
+  - did: product_viewed
+    within: 30d
+  - segment: vip
+exit_when:
+  - did: order_placed
+  - {did: order_cancelled, same: order_id}
+goal: {did: order_placed, within: 30d}
+sender: ceo
+steps:
+  - send: a
+  - wait: 2d
+  - branch:
+      - when: [{order: {lines: {any: {category: tea}}}}]
+        steps: [{send: b, offer: ten}]
+      - otherwise:
+          - webhook: {to: sms, with: {text: hello}}
+  - wait: {until: {did: survey_answered}, up_to: 7d, as: answer}
+  - experiment:
+      name: lot
+      arms:
+        nothing: {weight: 50, steps: []}
+        words: {weight: 50, steps: [{send: b, id: b-again}]}
+  - set: {properties.asked: true, consent: {reminders: withdrawn}}
+"""
+TEMPLATE = """\
+---
+subject: "Hello {{ customer.first_name }}"
+recommend:
+  picks: {from: [bestsellers], count: 4, at_least: 2}
+---
+<mjml>
+  <mj-body>
+    <mj-section><mj-column>
+      {% if order %}<mj-text color="#222222" font-size="16px">{{ order.total | money }} &amp; more</mj-text>{% endif %}
+      <mj-image src="https://shop.example/a.png" alt="a pot" />
+      {{ blocks.note("thanks") }}
+      <mj-text><a href="{{ links.unsubscribe }}">unsubscribe</a> {{ shop.postal_address }}</mj-text>
+    </mj-column></mj-section>
+  </mj-body>
+</mjml>
+"""
+SCENARIO = """\
+scenario: nobody
+flow: one
+customer: {timezone: UTC, consent: [reminders]}
+timeline: [{at: 2026-03-02 10:00, event: order_placed, order_id: o1}]
+arms: {lot: nothing}
+expect: [{does_not_send: a}]
+"""
+BASE: dict[str, str] = {
+    "homing.toml": (
+        "[shop]\nurl = 'https://shop.example'\npostal_address = '1 Tea Street'\n[sender]\nemail = 'hello@kiyomi.shop'\n"
+        "[senders.ceo]\nemail = 'ceo@kiyomi.shop'\n[webhooks]\nsms = 'https://sms.example'\n"
+        "[topics]\nreminders = 'Reminders'\n[policy]\nexclude = ['blocked']\n"
+    ),
+    "flows/one.yaml": FLOW,
+    "flows/segments.yaml": "vip: [{customer: {tier: gold}}, {not_segment: blocked}]\nblocked: [{customer: {tags: {contains: no}}}]\n",
+    "flows/offers.yaml": "ten: {percent: 10, pool: codes.txt, valid_for: 7d, when_empty: two}\ntwo: {percent: 5, code: TWO, valid_for: 7d}\n",
+    "codes.txt": "A1\n",
+    "templates/a.mjml": TEMPLATE,
+    "templates/ja/a.mjml": TEMPLATE,
+    "templates/b.mjml": TEMPLATE,
+    "templates/words.yaml": "hello: Hello\n",
+    "templates/blocks/note.mjml": "{% macro note(words) %}<mj-text>{{ words }}</mj-text>{% endmacro %}\n",
+    "tests/one.yaml": SCENARIO,
+}  # fmt: skip
+ONE, A = "flows/one.yaml", "templates/a.mjml"
+
+# code → file, what is there, what stands there instead, and what the finding points at (empty: anything in the file)
+WRONG: dict[str, tuple[str, str, str, str]] = {
+    "F001": (ONE, "What this is for.", "What: this is for.", ":"),
+    "F002": (ONE, "sender: ceo", "sender: ceo\nsender: ceo", "sender"),
+    "F003": (ONE, "nothing: {weight: 50, steps: []}", "nothing: " + "[" * 50 + "]" * 50, "["),
+    "F005": (ONE, FLOW, "# nothing yet\n", ""),
+    "F006": (ONE, "flow: one", "flow: two", "two"),
+    "F101": (ONE, "exit_when:", "exit_whn:", "exit_whn"),
+    "F102": (ONE, "topic: reminders\n", "", "flow"),
+    "F103": (ONE, "trigger: {event: order_placed}", "trigger: order_placed", "order_placed"),
+    "F104": (ONE, "kind: marketing", "kind: Marketing", "Marketing"),
+    "F105": (ONE, "wait: 2d", "wait: two days", "two days"),
+    "F106": (ONE, "name: lot", "name: a lot!", "a lot!"),
+    "F107": (ONE, "{event: order_placed}", "{event: order_placed, by: 5%}", "by"),
+    "F108": (ONE, "- send: a\n", "- {send: a, wait: 2d}\n", "{send: a, wait: 2d}"),
+    "F109": (ONE, "{send: b, id: b-again}", "{send: b}", "b"),
+    "F110": (ONE, "consent: {reminders: withdrawn}", "consent: {reminders: granted}", "granted"),
+    "F111": (ONE, "      - when: [{order: {lines: {any: {category: tea}}}}]\n        steps: [{send: b, offer: ten}]\n", "", ""),
+    "F121": (ONE, "topic: reminders", "topic: reminder", "reminder"),
+    "F122": (ONE, "sender: ceo", "sender: coe", "coe"),
+    "F123": (ONE, "offer: ten", "offer: tenn", "tenn"),
+    "F124": (ONE, "to: sms", "to: smss", "smss"),
+    "F125": (ONE, "- send: a\n", "- send: aa\n", "aa"),
+    "F126": ("flows/offers.yaml", "codes.txt", "code.txt", "code.txt"),
+    "F127": ("flows/offers.yaml", "{percent: 5, code: TWO,", "{percent: 5, code: TWO, when_empty: ten,", ""),
+    "C101": (ONE, "- customer: {country", "- costumer: {country", "costumer"),
+    "C102": (ONE, "{country: [DE", "{contry: [DE", "contry"),
+    "C103": (ONE, "{gte: 1}", "{min: 1}", "min"),
+    "C104": (ONE, "{gte: 1}", "{gte: [1]}", "[1]"),
+    "C105": (ONE, "{country: [DE", "{'country!': [DE", "'country!'"),
+    "C106": (ONE, "segment: vip", "segment: vips", "vips"),
+    "C107": ("flows/segments.yaml", "{customer: {tags: {contains: no}}}", "{segment: vip}", ""),
+    "C108": (ONE, "  - did: product_viewed\n", "  - did: product_viewed\n    did_not: order_placed\n", ""),
+    "F501": ("tests/one.yaml", "flow: one", "flow: ones", "ones"),
+    "F502": ("tests/one.yaml", "does_not_send: a", "does_not_send: aa", "aa"),
+    "F503": ("tests/one.yaml", "lot: nothing", "lot: none", "none"),
+    "T102": (A, "at_least: 2}\n---\n", "at_least: 2}\n", ""),
+    "T103": (A, 'subject: "Hello {{ customer.first_name }}"\n', "", ""),
+    "T104": (A, "at_least: 2", "at_least: 5", ""),
+    "T105": (A, TEMPLATE, "", ""),
+    "T106": ("templates/words.yaml", "hello: Hello", "- Hello", ""),
+    "T201": (A, "{% endif %}", "{% end %}", ""),
+    "T202": (A, "customer.first_name", "costumer.first_name", "costumer"),
+    "T203": (A, "order.total", "order.totl", "totl"),
+    "T204": (A, "| money", "| mony", "mony"),
+    "T205": (A, "<mjml>", '{% include "layouts/none.mjml" %}<mjml>', '"layouts/none.mjml"'),
+    "T206": (A, "blocks.note(", "blocks.nite(", "nite"),
+    "T207": (A, 'note("thanks")', "note(1, 2)", "note"),
+    "T208": (A, "{% if order %}", "{{ cart.url }}{% if order %}", "{"),
+    "T301": (A, "<mj-image", "<mj-imag", "<mj-imag"),
+    "T302": (A, "<mj-section><mj-column>\n", "<mj-section><mj-column>\n<mj-section></mj-section>", "<mj-section"),
+    "T303": (A, "&amp; more", "& more", "&"),
+    "T304": (A, "</a>", "", "<a"),
+    "T305": (A, "<mj-body>", "<mj-head><mj-style inline='inline'>p {}</mj-style></mj-head><mj-body>", "<mj-style"),
+    "T401": (A, ' alt="a pot"', "", "<mj-image"),
+    "T402": (A, "https://shop.example/a.png", "http://shop.example/a.png", "<mj-image"),
+    "T403": (A, "&amp; more", "more " * 21_000, ""),
+    "T404": (A, '<a href="{{ links.unsubscribe }}">unsubscribe</a>', "", ""),
+    "T405": (A, 'subject: "Hello ', 'subject: "Hello, this is a subject that says far more than anybody reads on a phone ', ""),
+    "T406": (A, " {{ shop.postal_address }}", "", ""),
+    "T407": (A, "#222222", "#999999", "<mj-text"),
+    "T408": (A, "16px", "9px", "<mj-text"),
+    "T409": (A, "Hello {{ customer.first_name }}", "Hello *|FNAME|*", ""),
+    "T410": ("templates/ja/a.mjml", '{{ blocks.note("thanks") }}', "", ""),
+}  # fmt: skip
+# codes that need another project than one replacement away, tried below or elsewhere
+APART = {
+    "F004": "tests/contracts/findings/test_every_code.py",
+    "T107": "tests/contracts/findings/test_every_code.py",
+    "T411": "tests/contracts/findings/test_every_code.py",
+    "T209": "tests/unit/render/test_looks.py",
+    "C212": "tests/integration/test_unseen.py",
+    "C213": "tests/integration/test_unseen.py",
+    "T412": "tests/integration/test_unseen.py",
+    "T101": "tests/unit/render/test_template.py",
+    "F208": "tests/unit/flows/test_rules.py",
+    "C211": "tests/unit/flows/test_rules.py",
+}
+
+
+def found(root: Path, changes: dict[str, str | bytes] | None = None) -> list[Finding]:
+    """Write the base project with some files changed, and return all that is found in it."""
+    for name, text in {**BASE, **(changes or {})}.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        if not text and name.endswith(".mjml"):
+            path.unlink()
+    try:
+        settings = settings_module.load(root, {}, strict=False)
+    except FindingsError as error:
+        return list(error.findings)
+    return validate(root, settings, lint=lint_project)
+
+
+def written(root: Path, finding: Finding) -> str:
+    """Return what stands at the place of a finding."""
+    line = (root / finding.span.file).read_text(encoding="utf-8").split("\n")[finding.span.line - 1]
+    return line[finding.span.column - 1 : finding.span.column - 1 + finding.span.length]
+
+
+def test_the_right_project_has_no_findings(tmp_path: Path) -> None:
+    """Nothing is told where nothing is wrong, whatever the project uses."""
+    assert [f"{each.code} {each.span} {each.message}" for each in found(tmp_path)] == []
+
+
+@pytest.mark.parametrize("code", WRONG)
+def test_each_code_is_told_where_the_mistake_is(tmp_path: Path, code: str) -> None:
+    """One change to a right project gives the finding, in that file, at the very words, with a way out."""
+    file, right, wrong, place = WRONG[code]
+    assert right in BASE[file]
+    told = [
+        each for each in found(tmp_path, {file: BASE[file].replace(right, wrong, 1)}) if each.code == code
+    ]
+    assert told, [f"{each.code} {each.message}" for each in found(tmp_path)]
+    finding = told[0]
+    assert finding.span.file == file
+    assert finding.message
+    assert finding.help or finding.code in ("T101", "T106", "T201")
+    if place:
+        assert written(tmp_path, finding).startswith(place), (str(finding.span), written(tmp_path, finding))
+
+
+def test_a_file_of_another_encoding_is_told(tmp_path: Path) -> None:
+    """A flow or template that is no UTF-8 is told as what it is."""
+    told = found(tmp_path, {ONE: FLOW.replace("What", "Wäs").encode("latin-1")})
+    assert [
+        (each.code, each.span.file, each.span.line, each.span.column)
+        for each in told
+        if each.span.file == ONE
+    ] == [("F004", ONE, 2, 11)]
+    assert "T107" in {
+        each.code for each in found(tmp_path, {A: TEMPLATE.replace("Hello", "Wäs").encode("latin-1")})
+    }
+
+
+def test_recommendations_in_transactional_mail_are_told(tmp_path: Path) -> None:
+    """A transactional flow may send no mail with a recommend block."""
+    flow = "flow: two\nsummary: x\nkind: transactional\ntrigger: {event: order_placed}\nsteps: [{send: c}]\n"
+    told = found(tmp_path, {"flows/two.yaml": flow, "templates/c.mjml": TEMPLATE})
+    assert [(each.code, each.span.line) for each in told] == [("T411", 3)]
+    plain = re.sub(r"recommend:\n.*\n", "", TEMPLATE)
+    assert found(tmp_path, {"flows/two.yaml": flow, "templates/c.mjml": plain}) == []
+
+
+# ── all of them ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_code_has_a_wrong_and_a_right_file() -> None:
+    """No page of the manual is without a mistake that is found and a file in which it is not."""
+    tried = {*WRONG, *APART, *SETTINGS, *test_rules.FLOWS, *test_rules.OFFERS, *test_rules.SETTINGS}
+    pages = {page.code for page in rules.all_rules()}
+    here = {code for code in pages if not re.match(r"D[3-9]|B|P[3-9]", code)}
+    assert sorted(here - tried) == []
+
+
+def test_every_code_says_what_to_do() -> None:
+    """Each page of what stands in files shows a mistake and how it is mended."""
+    silent = [
+        page.code
+        for page in rules.all_rules()
+        if page.code in {*WRONG, *test_rules.FLOWS} and "Before" not in page.text
+    ]
+    assert silent == []
+
+
+# ── planted at random ────────────────────────────────────────────────────────────────────────────────────────────────
+
+NAMES = {  # what can be misspelt, and the code that tells it at that very place
+    A: [("customer.", "T202"), ("first_name", "T203"), ("bestsellers", "C106|T104|F104"), ("total", "T203"), ("money", "T204"), ("note(", "T206"),
+        ("links.", "T202"), ("unsubscribe }}", "T203"), ("postal_address", "T203"), ("mj-image", "T301"), ("mj-column", "T301|T304|T302")],
+    ONE: [("summary", "F101"), ("marketing", "F104"), ("reminders", "F121"), ("event", "F101|F108|F102"), ("order\\b", "F104"), ("customer", "C101"),
+          ("country", "C102"), ("gte", "C103"), ("within", "F101|C101"), ("vip", "C106"), ("exit_when", "F101"), ("ceo", "F122"),
+          ("category", "C102"), ("ten", "F123"), ("sms", "F124"), ("weight", "F101"), ("up_to", "F101"), ("withdrawn", "F110"), ("goal", "F101")],
+    "tests/one.yaml": [("scenario", "F101"), ("timeline", "F101"), ("consent\\b", ""), ("does_not_send", "F101|F108"),
+                       ("(?<=flow: )one\\b", "F501"), ("UTC", "F105")],
+    "flows/segments.yaml": [("customer", "C101"), ("tier", "C102"), ("contains", "C103"), ("blocked}", "C106"), ("not_segment", "C101")],
+    "flows/offers.yaml": [("percent", "F101|F108"), ("valid_for", "F101"), ("pool", "F101"), ("7d", "F105"), ("two}", "F123")],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give one folder to plant mistakes in."""
+    return tmp_path_factory.mktemp("planted")
+
+
+@given(st.integers(0, 2**32))
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_a_misspelt_word_is_found_where_it_is(folder: Path, seed: int) -> None:
+    """A letter too many, anywhere in any kind of file and pushed about by other lines, is told at its line and column."""
+    chance = random.Random(seed)
+    file = chance.choice(sorted(NAMES))
+    word, codes = chance.choice([each for each in NAMES[file] if each[1]])
+    text = BASE[file]
+    match = chance.choice(list(re.finditer(word if "\\" in word else re.escape(word), text)))
+    at = match.start() + chance.randint(1, 2)
+    planted = text[:at] + "qq" + text[at:]
+    moved = chance.randint(0, 3) if file != A else 0
+    planted = "# 緑茶 🍵\n" * moved + planted
+    line = text.count("\n", 0, match.start()) + 1 + moved
+    column = match.start() - text.rfind("\n", 0, match.start())
+    findings = found(folder, {file: planted})
+    found(folder)
+    near = [each for each in findings if each.span.file == file and each.span.line == line]
+    assert any(each.code in codes.split("|") and abs(each.span.column - column) <= 4 for each in near), (
+        word, codes, line, column, [f"{each.code} {each.span} {each.message}" for each in findings],
+    )  # fmt: skip

@@ -1,0 +1,79 @@
+"""`homing validate --database`: what flows ask for and the data never told."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from engine.facts.ingest import ingest_rows
+from engine.flows.load import load_project
+from engine.runtime.unseen import unseen
+from engine.settings import load
+from engine.store.database import Database
+
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+FLOW = """\
+flow: one
+topic: reminders
+trigger: {event: order_placed}
+enter_if:
+  - customer: {properties.shoesize: {gte: 44}}
+  - customer: {tier: gold, properties.asked: {exists: false}}
+  - {did: parcel_deliverd, within: 30d}
+steps:
+  - send: a
+"""
+MAIL = """\
+---
+subject: "Hello"
+recommend:
+  picks: {from: [bestsellers], count: 4, at_least: 2, otherwise: skip}
+---
+<mjml></mjml>
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Give a project with one flow and one mail."""
+    files = {"homing.toml": "[shop]\n", "flows/one.yaml": FLOW, "templates/a.mjml": MAIL}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def told(database: Database, root: Path) -> list[tuple[str, str, str]]:
+    """Return code, place and help of what the database never saw."""
+    project = load_project(root, load(root, {}))
+    assert not [str(finding) for finding in project.findings]
+    with database.read() as connection:
+        return [(each.code, str(each.span), each.help) for each in unseen(connection, project, NOW)]
+
+
+def test_what_was_never_told_is_told(database: Database, shop: Path) -> None:
+    """Fields without a value, events that resemble others, and blocks that nothing can fill; once told, no more."""
+    settings = load(shop, {})
+
+    def tell(kind: str, **row: object) -> None:
+        ingest_rows(database, kind, [row], settings=settings, now=NOW)  # type: ignore[arg-type]
+
+    assert told(database, shop) == []  # an empty database says nothing
+    tell("customers", external_id="c1", email="a@b.test", properties={"shoe_size": 45}, tier="silver")
+    tell("events", customer="c1", event="order_placed", order_id="o1", at=NOW.isoformat())
+    tell("events", customer="c1", event="parcel_delivered", at=NOW.isoformat())
+    assert told(database, shop) == [
+        ("C212", "flows/one.yaml:5:16", 'did you mean "properties.shoe_size"?'),
+        ("C213", "flows/one.yaml:7:11", 'did you mean "parcel_delivered"?'),
+        (
+            "T412",
+            "templates/a.mjml:4:1",
+            "tell image_url and price of the products, or write `otherwise: omit`",
+        ),
+    ]
+    tell("customers", external_id="c1", email="a@b.test", properties={"shoesize": 45})
+    tell("events", customer="c1", event="parcel_deliverd", at=NOW.isoformat())
+    tell("products", sku="T1", title="Tea", price=3, currency="EUR", image_url="https://shop.test/t.png")
+    assert told(database, shop) == []
