@@ -17,12 +17,14 @@ from engine.deploy.apply import FlowChange, apply
 from engine.diagnostics import Finding, did_you_mean, has_errors
 from engine.errors import FindingsError, UsageError
 from engine.flows import report, rules, schema
+from engine.flows.load import load_project
 from engine.flows.validate import fixes, validate
 from engine.processes import processors
 from engine.project import init_project
 from engine.render.lint import Memory, lint_project
 from engine.runtime.opening import open_engine
 from engine.runtime.passes import settle
+from engine.runtime.unseen import unseen
 from engine.settings import Settings
 
 _MOST_ROUNDS = 5
@@ -115,8 +117,19 @@ def register(group: click.Group) -> None:
 
 def _validated(session: Session, paths: Sequence[Path], memory: Memory | None = None) -> list[Finding]:
     settings = session.lenient_settings
-    lint = partial(lint_project, workers=processors(), memory=memory)
+
+    def lint(root: Path, own: Settings) -> list[Finding]:
+        found = lint_project(root, own, processors(), memory)
+        return found if session.database_url is None else [*found, *_never_told(session, root, own)]
+
     return validate(settings.root, settings, paths or None, lint=lint)
+
+
+def _never_told(session: Session, root: Path, settings: Settings) -> list[Finding]:
+    """Return what the flows ask for that the database of --database never saw."""
+    now = session.now(writing=False)
+    with session.database.read() as connection:
+        return unseen(connection, load_project(root, settings), now)
 
 
 def _mended(session: Session, paths: Sequence[Path], findings: list[Finding]) -> list[Finding]:
