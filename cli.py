@@ -5,7 +5,18 @@ from __future__ import annotations
 import click
 
 from engine import __version__
-from engine.commands import asking, operating, people, running, serving, shop, showing, telling, testing
+from engine.commands import (
+    asking,
+    operating,
+    people,
+    planning,
+    running,
+    serving,
+    shop,
+    showing,
+    telling,
+    testing,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -14,7 +25,7 @@ def main() -> None:
     """Lifecycle email as code: flows and mails in Git, tested in virtual time, sent at most once."""
 
 
-for module in (shop, showing, testing, telling, running, asking, people, operating, serving):
+for module in (shop, showing, testing, planning, telling, running, asking, people, operating, serving):
     module.register(main)
 
 if __name__ == "__main__":

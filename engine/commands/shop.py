@@ -1,8 +1,7 @@
-"""Commands about a project and its definitions: init, validate, explain, apply, schema, test's and plan's ground."""
+"""Commands about a project and its definitions: init, validate, explain, schema."""
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,6 @@ import click
 
 from engine.commands.session import Session, command
 from engine.commands.watching import on_each_save
-from engine.deploy.apply import FlowChange, apply
 from engine.diagnostics import Finding, did_you_mean, has_errors
 from engine.errors import FindingsError, UsageError
 from engine.flows import report, rules, schema
@@ -22,8 +20,6 @@ from engine.flows.validate import fixes, validate
 from engine.processes import processors
 from engine.project import init_project
 from engine.render.lint import Memory, lint_project
-from engine.runtime.opening import open_engine
-from engine.runtime.passes import settle
 from engine.runtime.unseen import unseen
 from engine.settings import Settings
 
@@ -85,35 +81,6 @@ def register(group: click.Group) -> None:
         """Print the JSON Schema for editors."""
         click.echo(json.dumps(schema.schema(what), indent=2, ensure_ascii=False))
 
-    @command(group, "apply")
-    @click.option("--yes", is_flag=True, help="Do not ask.")
-    @click.option("--backfill", is_flag=True, help="Place past customers where they would stand now.")
-    @click.option("--allow-audience", type=int, help="Let this many customers through the brake.")
-    def apply_(session: Session, yes: bool, backfill: bool, allow_audience: int | None) -> None:
-        """Make the folder's flows, templates and offers live."""
-        settings, database = session.settings, session.database
-        now = session.now(writing=True)
-        settle(open_engine(settings, database), now)
-        if not yes and session.colour and not session.as_json:
-            click.confirm(f"Apply the flows of {settings.root}?", abort=True)
-        done = apply(
-            database,
-            settings,
-            now=now,
-            who=_who(),
-            backfill=backfill,
-            allow_audience=allow_audience,
-            lint=_lint,
-        )
-        if session.as_json:
-            session.document({"applied_at": now, "flows": [_told(change) for change in done.changes]})
-        for finding in done.findings:
-            if not finding.is_error:
-                session.note(f"{finding.severity}[{finding.code}] {finding.span}: {finding.message}")
-        for change in done.changes:
-            session.say(f"  {change.change:<10} {change.flow}")
-        session.say("applied; `homing tick` or `homing run` sends what is due")
-
 
 def _validated(session: Session, paths: Sequence[Path], memory: Memory | None = None) -> list[Finding]:
     settings = session.lenient_settings
@@ -154,18 +121,3 @@ def _look_again(session: Session, paths: Sequence[Path], form: str, memory: Memo
     text = report.render(findings, form, root=session.root, colour=session.colour)
     click.echo((_CLEARED if session.colour else "") + text, nl=False)
     sys.stdout.flush()
-
-
-def _lint(root: Path, settings: Settings) -> list[Finding]:
-    return lint_project(root, settings, processors())
-
-
-def _told(change: FlowChange) -> dict[str, str | None]:
-    return {"flow": change.flow, "change": change.change, "from": change.before, "to": change.after}
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from engine.deploy.plan_moving import Moved, change_to, earlier_version, move_inside
 from engine.diagnostics import Finding, has_errors
 from engine.errors import FindingsError
 from engine.flows.fingerprint import Change, Fingerprint, change_between, fingerprint
@@ -59,6 +60,7 @@ class Planned:
     templates: Mapping[str, str]
     changes: tuple[FlowChange, ...]
     findings: tuple[Finding, ...] = field(default=())
+    moved: tuple[Moved, ...] = ()
 
 
 def compare(database: Database, settings: Settings) -> Planned:
@@ -78,9 +80,13 @@ def apply(
     who: str,
     backfill: bool = False,
     allow_audience: int | None = None,
+    migrate: bool = False,
     lint: Callable[[Path, Settings], Sequence[Finding]] | None = None,
 ) -> Planned:
-    """Make the folder live and return what changed; raise FindingsError where it has errors."""
+    """Make the folder live and return what changed; raise FindingsError where it has errors.
+
+    `migrate` moves those inside changed flows to the new version, where it has their step.
+    """
     planned = compare(database, settings)
     findings = validate(settings.root, settings, lint=lint)
     if has_errors(findings):
@@ -97,9 +103,37 @@ def apply(
             allow_audience,
             backfill=backfill,
         )
+        moved = _moved(connection, changes) if migrate else ()
         _record(connection, changes, who, now)
         insert_new(connection, marks, [{"name": NIGHTLY, "at": now}])  # nights count from the first apply
-    return Planned(planned.project, planned.templates, changes, tuple(findings))
+    return Planned(planned.project, planned.templates, changes, tuple(findings), moved)
+
+
+def apply_version(
+    database: Database,
+    settings: Settings,
+    digest: str,
+    *,
+    now: datetime,
+    who: str,
+    allow_audience: int | None = None,
+    migrate: bool = False,
+) -> Planned:
+    """Make an earlier version of one flow live again, by the beginning of its hash; mails and offers stay as they are."""
+    folder = load_project(settings.root, settings)
+    with database.write() as connection:
+        earlier = earlier_version(connection, digest)
+        kind, before = change_to(connection, earlier)
+        project = earlier.into(folder, alone=True)
+        changes = (FlowChange(earlier.flow, kind, before, earlier.version),)
+        put_live(connection, project, None, changes, settings, now, allow_audience)
+        moved = _moved(connection, changes) if migrate else ()
+        _record(connection, changes, who, now)
+    return Planned(project, {}, changes, (), moved)
+
+
+def _moved(connection: Connection, changes: Sequence[FlowChange]) -> tuple[Moved, ...]:
+    return tuple(move_inside(connection, [each.flow for each in changes if each.change != "removed"]))
 
 
 def put_live(

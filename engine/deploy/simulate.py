@@ -126,7 +126,7 @@ def simulate(
         folder = Path(name)
         tables: tuple[Shelf, ...] = ()
         if stretch.replay and asks_for_tables(play):
-            tables = tuple(shelves(database, stretch.start, stretch.until, folder))
+            tables = tuple(shelves(database, stretch.start, stretch.until, tables_for(play), folder))
         root = play.project.settings.root
         tasks = [
             _Task(database.url, root, play, stretch, _slice(stretch, number, parts), tables, folder)
@@ -200,6 +200,19 @@ def asks_for_tables(play: Play) -> bool:
         isinstance(trigger, ReplenishTrigger) for flow in play.flows.values() for trigger in flow.triggers
     )
     return learned or bool(strategies(play, library))
+
+
+# What a strategy is served from, where that is more than the rows of its own name.
+_TABLES = {
+    "for_you": {"for_you", "bought_together", "similar"},
+    "popular_in_category": {"popular_in_category", "bestsellers"},
+}
+
+
+def tables_for(play: Play) -> set[str]:
+    """Return the strategies whose tables these flows' mails are served from."""
+    used = strategies(play, TemplateLibrary(play.templates))
+    return {name for each in used for name in _TABLES.get(each, {each})}
 
 
 def strategies(play: Play, library: TemplateLibrary) -> set[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete
+from sqlalchemy import select
 
 from engine.delivery.dispatch import dispatch
 from engine.delivery.mailroom import make_outlines
@@ -25,12 +25,10 @@ from engine.runtime import nightly
 from engine.runtime.passes import Engine, run_pass
 from engine.runtime.ticking import next_moment
 from engine.runtime.work import look
-from engine.store import meta
-from engine.store.tables import attempts
+from engine.store.tables import fact_inbox
 from engine.store.types import EPOCH
 
 GROUP = 500
-FORGET = timedelta(days=7)
 Tell = Callable[[datetime, int], None]
 
 
@@ -74,8 +72,6 @@ class Run:
         """Let everything happen from `start` until `until`."""
         night = self._night(self.start)
         for moment in self._moments():
-            with self.engine.database.write() as connection:
-                meta.set_virtual_now(connection, moment)
             self._suppress(moment)
             self._restock(moment)
             if night is not None and night <= moment:
@@ -146,24 +142,33 @@ def settle_moment(engine: Engine, moment: datetime) -> int:
     """Do everything that is due at one moment; return how many mails would have gone."""
     handed = 0
     while True:
-        report = run_pass(engine, moment, sending=False)
-        claimed = 0
-        while True:
-            with engine.database.read() as connection:
-                work = look(connection, engine.settings, moment)
-            due = work.agenda.messages_at
-            if due is None or due > moment:
-                break
-            tally = dispatch(
-                engine.database, work.at, engine.exits, work.library, work.secret, engine.worker, work.closed,
-                make=make_outlines, group=GROUP,
-            )  # fmt: skip
-            if not tally.claimed:
-                break
-            claimed += tally.claimed
-            handed += tally.outcomes.get("accepted", 0)
-        if report.idle and not claimed:
+        run_pass(engine, moment, sending=False)
+        claimed, tally = _hand_over(engine, moment)
+        handed += tally
+        if not claimed:
             return handed
+        with engine.database.read() as connection:
+            heard = connection.scalar(select(fact_inbox.c.id).limit(1))
+        if heard is None:  # no flow waits for what was just sent
+            return handed
+
+
+def _hand_over(engine: Engine, moment: datetime) -> tuple[int, int]:
+    """Take what is due through the gate; return how many messages were claimed and how many went."""
+    with engine.database.read() as connection:
+        work = look(connection, engine.settings, moment)
+    due = work.agenda.messages_at
+    claimed = handed = 0
+    while due is not None and due <= moment:
+        tally = dispatch(
+            engine.database, work.at, engine.exits, work.library, work.secret, engine.worker, work.closed,
+            make=make_outlines, group=GROUP,
+        )  # fmt: skip
+        claimed += tally.claimed
+        handed += tally.outcomes.get("accepted", 0)
+        if not tally.claimed:
+            break
+    return claimed, handed
 
 
 def needs_nights(engine: Engine) -> bool:
@@ -171,9 +176,3 @@ def needs_nights(engine: Engine) -> bool:
     with engine.database.read() as connection:
         live = live_flows(connection)
     return nightly.has_segments(live.values()) or nightly.asks_for_scores(live.values())
-
-
-def forget_attempts(engine: Engine) -> None:
-    """Let go of what nobody asks for after a simulation."""
-    with engine.database.write() as connection:
-        connection.execute(delete(attempts))

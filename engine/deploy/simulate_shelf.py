@@ -1,4 +1,4 @@
-"""What would have been recommended at each time of a simulation: the nightly tables, made anew every four weeks.
+"""What would have been recommended at each time of a simulation: the nightly tables, made anew every eight weeks.
 
 Comes in: the catalogue and everybody's sales, only read. Goes out: the tables as values, for each of some moments, which
 every part of a simulation loads when its clock gets there. Made once from all customers, so that what one part of them is
@@ -7,22 +7,25 @@ shown does not depend on how they were parted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, insert, or_, select, update
 
-from engine.recommend.rebuild import TASTES_LAST, rebuild
+from engine.recommend.rebuild import NAME, TASTES_LAST, rebuild
+from engine.store import meta
 from engine.store.bulk import insert_rows
 from engine.store.database import Database
 from engine.store.scratch import scratch
 from engine.store.tables import order_lines, orders, product_affinities, product_ranks, products
 
-EVERY = timedelta(days=28)
+EVERY = timedelta(days=56)
 ROWS = 10_000
+LEARNED = ("learned_days", "learned_repeats")
+STATE = (NAME,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +35,23 @@ class Shelf:
     since: datetime
     ranks: Sequence[Mapping[str, Any]]
     affinities: Sequence[Mapping[str, Any]]
-    learned: Mapping[str, float]
+    learned: Sequence[Mapping[str, Any]]
+    state: Mapping[str, Any]
 
 
-def shelves(source: Database, start: datetime, end: datetime, folder: Path) -> list[Shelf]:
-    """Return the tables as they would have stood at `start` and every four weeks until `end`."""
+def shelves(
+    source: Database, start: datetime, end: datetime, wanted: Collection[str], folder: Path
+) -> list[Shelf]:
+    """Return the tables as they would have stood at `start` and every eight weeks until `end`, of these strategies."""
     database = scratch(folder, "shelf.db")
     try:
         _copy_sales(source, database, start - TASTES_LAST, end)
         found = []
         moment = start
         while moment < end:
-            rebuild(database, moment, force=True)
+            rebuild(database, moment)
             with database.read() as connection:
-                found.append(_read(connection, moment))
+                found.append(_read(connection, moment, wanted))
             moment += EVERY
         return found
     finally:
@@ -58,20 +64,24 @@ def put_on(connection: Connection, shelf: Shelf) -> None:
         connection.execute(delete(table))
         if rows:
             connection.execute(insert(table), list(rows))
-    connection.execute(update(products).values(learned_days=None))
+    connection.execute(update(products).values(dict.fromkeys(LEARNED)))
     if shelf.learned:
-        set_days = (
-            update(products).where(products.c.sku == bindparam("of")).values(learned_days=bindparam("days"))
-        )
-        connection.execute(set_days, [{"of": sku, "days": days} for sku, days in shelf.learned.items()])
+        values = {name: bindparam(f"new_{name}") for name in LEARNED}
+        told = [{"of": row["sku"], **{f"new_{name}": row[name] for name in LEARNED}} for row in shelf.learned]
+        connection.execute(update(products).where(products.c.sku == bindparam("of")).values(values), told)
+    for name, value in shelf.state.items():
+        meta.put(connection, name, value)
 
 
-def _read(connection: Connection, moment: datetime) -> Shelf:
-    ranks = [dict(row) for row in connection.execute(select(product_ranks)).mappings()]
-    affinities = [dict(row) for row in connection.execute(select(product_affinities)).mappings()]
-    table = products.c
-    learned = select(table.sku, table.learned_days).where(table.learned_days.is_not(None))
-    return Shelf(moment, ranks, affinities, {sku: days for sku, days in connection.execute(learned)})
+def _read(connection: Connection, moment: datetime, wanted: Collection[str]) -> Shelf:
+    found = []
+    for table in (product_ranks, product_affinities):
+        query = select(table).where(table.c.strategy.in_(sorted(wanted)))
+        found.append([dict(row) for row in connection.execute(query).mappings()])
+    columns = [products.c[name] for name in LEARNED]
+    learned = select(products.c.sku, *columns).where(or_(*(column.is_not(None) for column in columns)))
+    state = {name: value for name in STATE if (value := meta.get(connection, name)) is not None}
+    return Shelf(moment, *found, [dict(row) for row in connection.execute(learned).mappings()], state)
 
 
 def _copy_sales(source: Database, target: Database, since: datetime, until: datetime) -> None:

@@ -26,6 +26,7 @@ from engine.store.tables import customers, enrollments, events, journal, message
 EXAMPLES = 3
 WORST = 20
 NEAR = timedelta(days=7)
+DAY = timedelta(days=1)
 BOUGHT = "order_placed"
 Example = tuple[str, str, str, str]  # when, who, flow, step
 
@@ -39,6 +40,9 @@ class Tally:
     mails: Counter[tuple[str, str]] = field(default_factory=Counter)
     days: Counter[tuple[str, str]] = field(default_factory=Counter)
     hours: Counter[tuple[int, int]] = field(default_factory=Counter)
+    first_day: Counter[tuple[str, str]] = field(
+        default_factory=Counter
+    )  # mails and entries in the first 24 hours
     entered: Counter[str] = field(default_factory=Counter)
     goals: Counter[str] = field(default_factory=Counter)
     not_sent: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -93,11 +97,17 @@ def _count_entries(connection: Connection, tally: Tally, since: datetime) -> Non
     query = select(table.flow, func.count()).where(table.state != "held_out", _made_after(since))
     for flow, number in connection.execute(query.group_by(table.flow)):
         tally.entered[flow] += number
+    told = journal.c
+    at_once = select(told.flow, func.count()).where(
+        told.decision == "entered", told.at >= since, told.at <= since + DAY
+    )
+    for flow, number in connection.execute(at_once.group_by(told.flow)):
+        tally.first_day[flow, "entries"] += number
     reached = select(table.flow, func.count()).where(table.goal_at > since).group_by(table.flow)
     for flow, number in connection.execute(reached):
         tally.goals[flow] += number
     left = select(table.flow, table.left_reason, func.count()).where(
-        table.left_at > since, table.left_reason.is_not(None)
+        table.left_at >= since, table.left_reason.is_not(None)
     )
     for flow, reason, number in connection.execute(left.group_by(table.flow, table.left_reason)):
         tally.exits[flow, reason] += number
@@ -105,7 +115,7 @@ def _count_entries(connection: Connection, tally: Tally, since: datetime) -> Non
 
 def _made_after(since: datetime) -> Any:
     """Return the condition that an enrollment was made in this stretch: its entry is in the journal, which began empty."""
-    entered = select(journal.c.enrollment_id).where(journal.c.decision == "entered", journal.c.at > since)
+    entered = select(journal.c.enrollment_id).where(journal.c.decision == "entered", journal.c.at >= since)
     return enrollments.c.id.in_(entered)
 
 
@@ -120,7 +130,7 @@ def _sent(connection: Connection, since: datetime, until: datetime) -> Iterator[
             table.counted_at, table.due_at, table.template, table.content,
         )
         .join(customers, customers.c.id == table.customer_id)
-        .where(table.counted_at > since, table.counted_at <= until, table.state.in_(COUNTED), table.channel == "email")
+        .where(table.counted_at >= since, table.counted_at <= until, table.state.in_(COUNTED), table.channel == "email")
         .order_by(table.customer_id, table.counted_at, table.id)
     )  # fmt: skip
     yield from connection.execution_options(yield_per=5_000).execute(query)
@@ -158,6 +168,8 @@ def _count_mails(
             tally.worst = _worst(tally.worst)
         for row in own:
             _count_mail(tally, row, shop_zone, library)
+            if row.counted_at <= since + DAY:
+                tally.first_day[row.flow, "mails"] += 1
         _count_near(tally, own, bought.pop(customer_id, ()))
     for orders in bought.values():
         _count_near(tally, (), orders)
@@ -208,7 +220,7 @@ def _count_near(tally: Tally, mails: Any, bought: Any) -> None:
 
 def _count_reasons(connection: Connection, tally: Tally, since: datetime) -> None:
     table = journal.c
-    where = and_(table.decision == "deferred", table.at > since)
+    where = and_(table.decision == "deferred", table.at >= since)
     query = select(table.flow, table.reason, func.count()).where(where).group_by(table.flow, table.reason)
     for flow, reason, number in connection.execute(query):
         tally.deferred[flow, reason] += number
@@ -248,12 +260,12 @@ def _reasons(since: datetime) -> Any:
     kept_out = select(
         table.flow, func.coalesce(table.reason, "holdout").label("reason"), table.at, table.customer_id,
         func.coalesce(table.step, "").label("step"),
-    ).where(table.at > since, table.decision.in_(("skipped", "refused", "held_out")))  # fmt: skip
+    ).where(table.at >= since, table.decision.in_(("skipped", "refused", "held_out")))  # fmt: skip
     dropped = (
         select(table.flow, table.reason, table.at, table.customer_id, func.coalesce(table.step, "").label("step"))
         .join(enrollments, own.id == table.enrollment_id)
         .where(
-            table.at > since, table.decision == "dropped", table.reason.is_not(None),
+            table.at >= since, table.decision == "dropped", table.reason.is_not(None),
             or_(own.left_reason.is_(None), own.left_reason != table.reason),
         )
     )  # fmt: skip
@@ -263,7 +275,7 @@ def _reasons(since: datetime) -> Any:
         own.left_at.label("at"),
         own.customer_id,
         literal("").label("step"),
-    ).where(own.left_at > since, own.left_reason.is_not(None))
+    ).where(own.left_at >= since, own.left_reason.is_not(None))
     return union_all(kept_out, dropped, left)
 
 

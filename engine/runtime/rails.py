@@ -6,7 +6,9 @@ or sends in a rolling 24 hours, or the allowance that `apply --allow-audience` g
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, Select, Table, func, select, update
 
@@ -84,13 +86,21 @@ def _brake(
     )
     if recent + more <= FLOOR:
         return None
-    days = _daily(
-        connection, select(moment).where(*own, moment > at.now - LOOK_BACK, moment <= at.now - DAY), at.now
-    )
-    limit = max(FLOOR, 3 * _percentile_95(days), live.allowance or 0)
+    limit = max(_usual(connection, moment, own, at.now), live.allowance or 0)
     if recent + more <= limit:
         return None
     return f"would {verb} {recent + more} customers within 24 hours; usual is at most {limit}"
+
+
+def usual_most(connection: Connection, flow: str, now: datetime, table: Table) -> int:
+    """Return how many entries (`enrollments`) or mails (`messages`) of a flow are at most usual in 24 hours."""
+    moment = table.c.entered_at if table is enrollments else table.c.counted_at
+    return _usual(connection, moment, [table.c.flow == flow], now)
+
+
+def _usual(connection: Connection, moment: Any, own: Sequence[Any], now: datetime) -> int:
+    query = select(moment).where(*own, moment > now - LOOK_BACK, moment <= now - DAY)
+    return max(FLOOR, 3 * _percentile_95(_daily(connection, query, now)))
 
 
 def _daily(connection: Connection, query: Select[datetime], now: datetime) -> list[int]:

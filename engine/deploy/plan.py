@@ -1,0 +1,304 @@
+"""`homing plan`: what `apply` would change, and what that would do to customers, before it does.
+
+Comes in: the folder, the real database (only read), a moment. Goes out: a `Plan`. For each flow: the kind of change and
+where it lies, who could enter now and what keeps the others out, the mails of the next 24 hours and 30 days, what becomes
+of those inside. The mails come from the simulation: from how everybody stands, once with nothing new and once with
+customers who go on as similar ones did; both make the range. Of many customers a sample is driven, and the range grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from math import ceil, floor, sqrt
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from engine.deploy.apply import FlowChange, Planned, compare, with_excluded
+from engine.deploy.plan_audience import Audience, audience, everybody
+from engine.deploy.plan_moving import can_move
+from engine.deploy.simulate import Play, Simulation, Stretch, simulate
+from engine.flows.conditions import clause_text
+from engine.flows.fingerprint import Change
+from engine.flows.model import Flow
+from engine.journeys.program import Program, compile_program
+from engine.journeys.round import Round
+from engine.journeys.versions import live_flows, programs
+from engine.runtime.rails import usual_most
+from engine.settings import Settings
+from engine.store.database import Database
+from engine.store.tables import INSIDE, customers, enrollments, flow_versions, messages
+
+SAMPLE = 1_500  # customers who are driven; of more, one in so many
+MONTH = timedelta(days=30)
+FINE, COARSE = timedelta(hours=1), timedelta(hours=3)
+MOST_DIFFERENCES = 12
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A number that depends on what customers do: at least, most likely, at most."""
+
+    low: int = 0
+    expected: int = 0
+    high: int = 0
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing can change it."""
+        return self.low == self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """Customers inside a flow at one step of one version; `moves`: whether `--migrate` can move them."""
+
+    version: str
+    step: str | None
+    customers: int
+    moves: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FlowPlan:
+    """One flow in a plan."""
+
+    change: FlowChange
+    kind: str
+    summary: str
+    differences: tuple[str, ...]
+    audience: Audience | None
+    day: Range
+    month: Range
+    entries: Range
+    inside: tuple[Inside, ...]
+    brake: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole of it; `sample`: one in so many customers was driven."""
+
+    at: datetime
+    customers: int
+    flows: tuple[FlowPlan, ...]
+    sample: int
+    live: bool
+    planned: Planned = field(repr=False)
+
+    @property
+    def braked(self) -> bool:
+        """Whether the brake would stop what this plan does."""
+        return any(flow.brake for flow in self.flows)
+
+    def changed(self) -> Iterator[FlowPlan]:
+        """Yield the flows that `apply` would change."""
+        return (flow for flow in self.flows if flow.change.change != "unchanged")
+
+
+def plan(
+    database: Database,
+    settings: Settings,
+    *,
+    now: datetime,
+    sandbox: bool,
+    allow_audience: int | None = None,
+    progress: Progress = lambda _what, _share: None,
+) -> Plan:
+    """Return what applying the folder at `now` would do; nothing is written."""
+    planned = compare(database, settings)
+    with database.read() as connection:
+        people = (
+            connection.scalar(
+                select(func.count()).select_from(customers).where(customers.c.erased_at.is_(None))
+            )
+            or 0
+        )
+    sample = max(1, ceil(people / SAMPLE))
+    quiet, likely = _forecasts(database, planned, now, sample, sandbox=sandbox, progress=progress)
+    with database.read() as connection:
+        flows = _flows(connection, planned, settings, now, (quiet, likely, sample), allow_audience)
+    return Plan(now, people, flows, sample, not sandbox, planned)
+
+
+def _forecasts(
+    database: Database, planned: Planned, now: datetime, sample: int, *, sandbox: bool, progress: Progress
+) -> tuple[Simulation, Simulation]:
+    play = Play(planned.project, dict(planned.templates))
+    beat = FINE if sample == 1 else COARSE
+    stretch = Stretch(now, now + MONTH, replay=False, beat=beat, sample=sample, sandbox=sandbox)
+
+    def tell(what: str, begun: float) -> Callable[[datetime, int, float], None]:
+        return lambda moment, mails, share: progress(
+            f"{what}: {moment:%d %b}, {mails:,} mails", begun + share / 2
+        )
+
+    quiet = simulate(database, play, stretch, processes=1, progress=tell("nothing new", 0.0))
+    likely = simulate(
+        database, play, replace(stretch, behaviour="history"), processes=1, progress=tell("as before", 0.5)
+    )
+    return quiet, likely
+
+
+def _flows(
+    connection: Connection,
+    planned: Planned,
+    settings: Settings,
+    now: datetime,
+    forecasts: tuple[Simulation, Simulation, int],
+    allowance: int | None,
+) -> tuple[FlowPlan, ...]:
+    flows = {
+        name: with_excluded(flow, planned.project) for name, flow in planned.project.definitions.flows.items()
+    }
+    at = Round(now, settings)
+    people = everybody(connection, list(flows.values()), at)
+    live = live_flows(connection)
+    known = dict(planned.project.definitions.raw)
+    found = []
+    for change in planned.changes:
+        flow = flows.get(change.flow) or live[change.flow].flow
+        staying = change.change != "removed"
+        day, month, entries = (
+            _range(forecasts, change.flow, what) if staying else Range()
+            for what in ("day", "month", "entries")
+        )
+        one = FlowPlan(
+            change, flow.kind, flow.summary, _differences(connection, change, known, flow),
+            audience(connection, flow, people, at) if staying else None,
+            day, month, entries, _inside(connection, change, flow),
+        )  # fmt: skip
+        found.append(replace(one, brake=_brake(connection, one, now, allowance)))
+    return tuple(found)
+
+
+# ── forecasts ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _range(forecasts: tuple[Simulation, Simulation, int], flow: str, what: str) -> Range:
+    """Return a forecast's range: without anything new, and as customers did before, each as sure as its number is."""
+    quiet, likely, sample = forecasts
+    low, high = _number(quiet, flow, what), _number(likely, flow, what)
+    if low == high and sample == 1:
+        return Range(low, low, low)
+    spread = 2 * sqrt(max(low, high, 1))
+    least = min(low, high - spread) if low < high or sample > 1 else high - spread
+    least = least - (2 * sqrt(max(low, 1)) if sample > 1 and low <= high else 0)
+    most = max(low, high) + spread
+    return Range(max(0, floor(least)) * sample, high * sample, ceil(most) * sample)
+
+
+def _number(simulation: Simulation, flow: str, what: str) -> int:
+    tally = simulation.tally
+    if what == "day":
+        return tally.first_day[flow, "mails"]
+    if what == "entries":
+        return tally.first_day[flow, "entries"]
+    return sum(number for (name, _), number in tally.mails.items() if name == flow)
+
+
+def _brake(connection: Connection, flow: FlowPlan, now: datetime, allowance: int | None) -> str | None:
+    """Return why the brake would stop this change, or None: far more in 24 hours than is usual or allowed."""
+    if flow.change.change not in ("new", "behaviour"):
+        return None
+    for table, number, verb in ((enrollments, flow.entries, "enter"), (messages, flow.day, "mail")):
+        most = max(usual_most(connection, flow.change.flow, now, table), allowance or 0)
+        if number.expected > most:
+            return (
+                f"would {verb} about {number.expected:,} customers within 24 hours; usual is at most {most:,}"
+            )
+    return None
+
+
+# ── those inside ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _inside(connection: Connection, change: FlowChange, flow: Flow) -> tuple[Inside, ...]:
+    """Return how many are at which step of which version, the present one first."""
+    table = enrollments.c
+    query = (
+        select(table.version, table.position, func.count())
+        .where(table.flow == change.flow, INSIDE)
+        .group_by(table.version, table.position)
+    )
+    rows = sorted(
+        connection.execute(query).all(), key=lambda row: (row[0] != change.before, row[0], row[1] or "")
+    )
+    if not rows:
+        return ()
+    new = compile_program(flow, change.after) if change.after is not None else None
+    old = _programs(connection, {row[0] for row in rows})
+    return tuple(
+        Inside(version, position, number, new is not None and can_move(old[version], new, position))
+        for version, position, number in rows
+    )
+
+
+def _programs(connection: Connection, hashes: set[str]) -> Mapping[str, Program]:
+    return programs(connection, sorted(hashes))
+
+
+# ── differences ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _differences(
+    connection: Connection, change: FlowChange, raw: Mapping[str, Any], flow: Flow
+) -> tuple[str, ...]:
+    """Return where a changed flow differs from the applied one, as `where: before → after`."""
+    if change.change not in ("behaviour", "content", "text") or change.before is None:
+        return ()
+    stored = select(flow_versions.c.definition).where(flow_versions.c.hash == change.before)
+    before = dict(connection.scalar(stored) or {})
+    after = dict(raw.get(change.flow, {}))
+    if "segments" in before and "segments" not in after:
+        before.pop("segments") if set(flow.segments) == set(before["segments"]) else None
+    told = list(_compared("", before, after))
+    if not told and change.change == "content":
+        told = ["the content of its mails"]
+    return tuple(told)
+
+
+def _compared(where: str, before: Any, after: Any) -> Iterator[str]:
+    if before == after:
+        return
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in dict.fromkeys((*before, *after)):
+            place = f"{where}.{key}" if where else str(key)
+            if key not in after:
+                yield f"- {place}: {_short(before[key])}"
+            elif key not in before:
+                yield f"+ {place}: {_short(after[key])}"
+            else:
+                yield from _compared(place, before[key], after[key])
+    elif (
+        isinstance(before, Sequence)
+        and isinstance(after, Sequence)
+        and not isinstance(before, str)
+        and not isinstance(after, str)
+    ):
+        for number in range(max(len(before), len(after))):
+            place = f"{where}.{number + 1}"
+            if number >= len(after):
+                yield f"- {place}: {_short(before[number])}"
+            elif number >= len(before):
+                yield f"+ {place}: {_short(after[number])}"
+            else:
+                yield from _compared(place, before[number], after[number])
+    else:
+        yield f"~ {where}: {_short(before)} → {_short(after)}"
+
+
+def _short(value: Any) -> str:
+    text = clause_text(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def kinds(found: Plan) -> dict[Change, int]:
+    """Return how many flows change in which way."""
+    counted: dict[Change, int] = {}
+    for flow in found.flows:
+        counted[flow.change.change] = counted.get(flow.change.change, 0) + 1
+    return counted

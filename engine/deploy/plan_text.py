@@ -1,0 +1,211 @@
+"""A plan for people: coloured on a terminal, Markdown for a pull request, plain data for programs.
+
+Comes in: a `Plan`. Goes out: text or a document. Promises the same numbers in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from engine.calendar import local
+from engine.deploy.plan import MOST_DIFFERENCES, FlowPlan, Plan, Range, kinds
+
+SIGNS = {"new": "+", "behaviour": "~", "content": "~", "text": "~", "removed": "-", "unchanged": "="}
+COLOURS = {"+": "32", "~": "33", "-": "31", "=": "2", "!": "1;31"}
+WORDS = {
+    "new": "new",
+    "behaviour": "behaviour",
+    "content": "content only",
+    "text": "text only",
+    "removed": "removed",
+}
+_REASONS = {
+    "no_consent": "no consent for the topic", "suppressed": "suppressed",
+}  # fmt: skip
+SHOWN = 4
+Paint = Callable[[str, str], str]
+
+
+def reason_in_words(reason: str) -> str:
+    """Return why customers are left out, in few words.
+
+    >>> reason_in_words("condition_false: customer: {country: JP}")
+    'not customer: {country: JP}'
+    """
+    head, _, rest = reason.partition(": ")
+    return _REASONS.get(reason, f"not {rest}" if head == "condition_false" else reason)
+
+
+def number(found: Range) -> str:
+    """Return a range in figures.
+
+    >>> number(Range(5, 5, 5)), number(Range(1, 1200, 2000))
+    ('5', 'about 1,200 (1 to 2,000)')
+    """
+    return (
+        f"{found.expected:,}"
+        if found.exact
+        else f"about {found.expected:,} ({found.low:,} to {found.high:,})"
+    )
+
+
+# ── a terminal ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def as_text(plan: Plan, zone: str, *, colour: bool) -> str:
+    """Return a plan as lines for a terminal."""
+
+    def paint(text: str, sign: str) -> str:
+        return f"\x1b[{COLOURS[sign]}m{text}\x1b[0m" if colour else text
+
+    lines = [f"Plan at {local(plan.at, zone):%a %d %b %Y %H:%M} for {plan.customers:,} customers", ""]
+    for flow in plan.changed():
+        lines += [*_flow(flow, paint), ""]
+    unchanged = [flow for flow in plan.flows if flow.change.change == "unchanged"]
+    if unchanged:
+        lines += [paint("  = unchanged", "=")]
+        lines += [paint(f"      {flow.change.flow:<26} {_mails(flow)}", "=") for flow in unchanged]
+        lines.append("")
+    lines.append(f"{summary(plan)}{_sampled(plan)}")
+    lines += [paint(line, "!") for line in brake_lines(plan)]
+    return "\n".join(lines)
+
+
+def _flow(flow: FlowPlan, paint: Paint) -> Iterator[str]:
+    change = flow.change
+    sign = SIGNS[change.change]
+    versions = f"  {change.before} → {change.after}" if change.change == "behaviour" else ""
+    yield paint(f"  {sign} {change.flow}", sign) + f"  {WORDS[change.change]}{versions}"
+    for line in flow.differences[:MOST_DIFFERENCES]:
+        yield "      " + paint(line, line[0] if line[0] in COLOURS else "~")
+    if len(flow.differences) > MOST_DIFFERENCES:
+        yield f"      … and {len(flow.differences) - MOST_DIFFERENCES} more"
+    if flow.audience is not None:
+        yield f"      could enter now    {flow.audience.size:,} of {flow.audience.customers:,} customers"
+        for reason, count in list(flow.audience.excluded.items())[:SHOWN]:
+            yield f"        left out         {count:,}: {reason_in_words(reason)}"
+        for clause in flow.audience.open[:SHOWN]:
+            yield f"        open until then  {clause}"
+        yield f"      enter in 24 hours  {number(flow.entries)}"
+        yield f"      mails in 24 hours  {number(flow.day)}"
+        yield f"      mails in 30 days   {number(flow.month)}"
+    yield from inside_lines(flow)
+
+
+def _mails(flow: FlowPlan) -> str:
+    return f"mails in 24 hours {number(flow.day)}, in 30 days {number(flow.month)}"
+
+
+def inside_lines(flow: FlowPlan, indent: str = "      ") -> Iterator[str]:
+    """Yield what becomes of those inside."""
+    if not flow.inside:
+        return
+    total = sum(each.customers for each in flow.inside)
+    if flow.change.change == "removed":
+        yield f"{indent}inside now         {total:,} finish it; nobody enters any more"
+        return
+    older = [each for each in flow.inside if each.version != flow.change.after]
+    if not older:
+        yield f"{indent}inside now         {total:,}"
+        return
+    yield f"{indent}inside now         {total:,}; {sum(e.customers for e in older):,} stay on the version that they entered"
+    for each in older:
+        fate = "--migrate moves them" if each.moves else "cannot be moved: no such step"
+        yield f"{indent}  {each.version:<16} {each.customers:,} before {each.step or 'the end'} ({fate})"
+
+
+def summary(plan: Plan) -> str:
+    """Return the plan in one sentence."""
+    counted = kinds(plan)
+    changed = sum(counted.get(kind, 0) for kind in ("behaviour", "content", "text"))
+    return (
+        f"Plan: {counted.get('new', 0)} new, {changed} changed, {counted.get('removed', 0)} removed, "
+        f"{counted.get('unchanged', 0)} unchanged."
+    )
+
+
+def _sampled(plan: Plan) -> str:
+    return f" Mails are forecast from one customer in {plan.sample}." if plan.sample > 1 else ""
+
+
+def brake_lines(plan: Plan) -> list[str]:
+    """Return what the brake says; empty where it lets everything through."""
+    braked = [flow for flow in plan.flows if flow.brake]
+    if not braked:
+        return []
+    most = max(max(flow.entries.high, flow.day.high) for flow in braked)
+    lines = [f"The brake stops {flow.change.flow}: it {flow.brake}." for flow in braked]
+    lines.append(f"If that is meant: homing apply --allow-audience {most}")
+    if not plan.live:
+        lines.append("(While in sandbox nobody is mailed, and the brake lets everything pass.)")
+    return lines
+
+
+# ── a pull request ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def as_markdown(plan: Plan, zone: str) -> str:
+    """Return a plan as a comment for a pull request."""
+    lines = [f"### Homing plan: {summary(plan).removeprefix('Plan: ')}", ""]
+    lines += [
+        f"> [!WARNING]\n> {line}" if not number_ else f"> {line}"
+        for number_, line in enumerate(brake_lines(plan))
+    ]
+    lines += [
+        "", "| | flow | change | could enter now | mails in 24 hours | mails in 30 days |", "|---|---|---|---:|---:|---:|",
+    ]  # fmt: skip
+    for flow in plan.flows:
+        size = f"{flow.audience.size:,}" if flow.audience is not None else ""
+        lines.append(
+            f"| `{SIGNS[flow.change.change]}` | {flow.change.flow} | {flow.change.change} | {size} | {number(flow.day)} | {number(flow.month)} |"
+        )
+    lines.append("")
+    for flow in plan.changed():
+        lines += _details(flow)
+    lines.append(
+        f"<sub>{plan.customers:,} customers at {local(plan.at, zone):%Y-%m-%d %H:%M} {zone}.{_sampled(plan)}</sub>"
+    )
+    return "\n".join(lines)
+
+
+def _details(flow: FlowPlan) -> list[str]:
+    told = [f"    {line}" for line in flow.differences[:MOST_DIFFERENCES]]
+    if flow.audience is not None:
+        told += [
+            f"    left out: {count:,} {reason_in_words(reason)}"
+            for reason, count in flow.audience.excluded.items()
+        ]
+    told += list(inside_lines(flow, "    "))
+    if not told:
+        return []
+    return [f"<details><summary>{flow.change.flow}</summary>", "", *told, "", "</details>", ""]
+
+
+# ── programs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def as_data(plan: Plan) -> dict[str, Any]:
+    """Return a plan as plain data."""
+    return {
+        "at": plan.at, "customers": plan.customers, "live": plan.live, "sample": plan.sample, "braked": plan.braked,
+        "changes": kinds(plan), "flows": [_flow_data(flow) for flow in plan.flows],
+    }  # fmt: skip
+
+
+def _flow_data(flow: FlowPlan) -> dict[str, Any]:
+    change, found = flow.change, flow.audience
+    return {
+        "flow": change.flow, "change": change.change, "kind": flow.kind, "summary": flow.summary, "from": change.before,
+        "to": change.after, "differences": list(flow.differences), "audience": found.size if found else 0,
+        "excluded": dict(found.excluded) if found else {}, "open": list(found.open) if found else [],
+        "mails": {"24h": _range(flow.day), "30d": _range(flow.month)}, "entries": {"24h": _range(flow.entries)},
+        "inside": [
+            {"version": e.version, "step": e.step, "customers": e.customers, "moves": e.moves} for e in flow.inside
+        ],
+        "brake": flow.brake,
+    }  # fmt: skip
+
+
+def _range(found: Range) -> dict[str, int]:
+    return {"low": found.low, "expected": found.expected, "high": found.high}
