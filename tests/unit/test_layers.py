@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # High to low; a package may use itself and what stands in a lower line.
 LAYERS = (
     ("cli",),
-    ("engine.commands", "engine.web"),
+    ("engine.commands",),
+    ("engine.web",),
     ("engine.deploy",),
     ("engine.runtime",),
     ("engine.feedback",),
