@@ -56,6 +56,10 @@ class Session:
             self._settings = replace(loaded, database_url=self.database_url or loaded.database_url)
         return self._settings
 
+    def reload(self) -> None:
+        """Read the settings anew when they are asked for next."""
+        self._settings = None
+
     @property
     def root(self) -> Path:
         """The project's folder."""

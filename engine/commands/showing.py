@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import webbrowser
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,13 @@ import click
 
 from engine.commands.progress import progress
 from engine.commands.session import Session, command, the_customer
+from engine.commands.watching import on_each_save
 from engine.deploy.demo import DemoSummary, clear, run_demo
 from engine.deploy.preview import CLIPPED_AT, Shot, open_studio, preview_customer, preview_sample
-from engine.deploy.preview_page import page
+from engine.deploy.preview_cast import Role, cast, role
+from engine.deploy.preview_page import Seen, page
 from engine.deploy.preview_send import send_previews
+from engine.deploy.preview_watch import LivePreview
 from engine.errors import UsageError
 from engine.flows.report import render_text
 
@@ -35,7 +40,13 @@ def _register_preview(group: click.Group) -> None:
     @click.argument("target", metavar="TEMPLATE|FLOW[:STEP]")
     @click.option("--customer", help="As this customer would see it now (email or external id).")
     @click.option(
-        "--sample", is_flag=True, help="As a sample customer would see it; needs no database (the default)."
+        "--sample", is_flag=True, help="As sample customers would see it; needs no database (the default)."
+    )
+    @click.option(
+        "--as",
+        "role_name",
+        metavar="NAME",
+        help=f"As one sample customer: {', '.join(each.name for each in cast())}.",
     )
     @click.option("--locale", help="In this language, such as ja or zh-TW.")
     @click.option(
@@ -44,22 +55,36 @@ def _register_preview(group: click.Group) -> None:
     @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
     @click.option("--text", "as_text", is_flag=True, help="Print the plain text only.")
     @click.option(
+        "--watch", "watched", is_flag=True, help="Serve the page on this machine, made anew after each save."
+    )
+    @click.option(
+        "--port",
+        type=click.IntRange(0, 65_535),
+        default=0,
+        help="For --watch: this port (default: any free one).",
+    )
+    @click.option(
         "--send-to", metavar="ADDRESS", help="Send the mails there, through the provider in the settings."
     )
     def preview(
-        session: Session, target: str, customer: str | None, sample: bool, locale: str | None, out: Path | None,
-        show: bool, as_text: bool, send_to: str | None,
+        session: Session, target: str, customer: str | None, sample: bool, role_name: str | None, locale: str | None,
+        out: Path | None, show: bool, as_text: bool, watched: bool, port: int, send_to: str | None,
     ) -> int:  # fmt: skip
         """Show a mail as it would go out: HTML, text, headers, size, findings; for a flow all its mails, as one page."""
-        if customer is not None and sample:
+        if customer is not None and (sample or role_name is not None):
             raise UsageError("--customer and --sample exclude each other")
-        shots, who = _shots(session, target, customer, locale)
+        asked = _Asked(target, customer, role(role_name) if role_name is not None else None, locale)
+        if watched:
+            if out is not None or send_to is not None or as_text or session.as_json:
+                raise UsageError("--watch serves the page; leave --out, --send-to, --text and --json out")
+            return _watch(session, asked, port, show=show)
+        look = _look(session, asked, whole=out is not None or show)
         folder = out or (Path(tempfile.mkdtemp(prefix="homing-preview-")) if show else None)
-        files = (
-            _write(folder, shots, title=target, shop=session.settings.shop.name, who=who) if folder else []
-        )
+        files = _write(folder, look, target) if folder else []
         sent = (
-            send_previews(session.settings, [shot.mail for shot in shots if shot.mail], send_to, os.environ)
+            send_previews(
+                session.settings, [shot.mail for shot in look.shots if shot.mail], send_to, os.environ
+            )
             if send_to
             else []
         )
@@ -67,43 +92,118 @@ def _register_preview(group: click.Group) -> None:
             session.document(
                 {
                     "target": target,
-                    "for": who,
-                    "mails": _told(shots, files),
+                    "for": look.who,
+                    "mails": _told(look.shots, files),
+                    "others": [
+                        {"for": seen.who, "errors": [shot.error for shot in seen.shots if shot.error]}
+                        for seen in look.others
+                    ],
                     "out": str(out) if out else None,
                     "sent": sent,
                 }
             )
         else:
-            _print(session, shots, folder, sent, as_text=as_text)
+            _print(session, look.shots, folder, sent, as_text=as_text)
+            _print_others(session, look)
         if show and folder is not None:
             webbrowser.open((folder / "index.html").resolve().as_uri())
-        return 1 if any(shot.failed for shot in shots) else 0
+        return 1 if look.failed else 0
 
 
-def _shots(session: Session, target: str, customer: str | None, locale: str | None) -> tuple[list[Shot], str]:
-    studio = open_studio(session.settings)
-    if customer is None:
-        shots = preview_sample(studio, target, locale)
-        return shots, "a sample customer" + (f" who speaks {locale}" if locale else "")
-    now = session.now(writing=False)
-    with session.database.read() as connection:
-        who = the_customer(connection, customer)
-        return preview_customer(connection, studio, target, who, now, locale), customer
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be looked at, and as whom: a customer, one sample customer, or all of them."""
+
+    target: str
+    customer: str | None
+    role: Role | None
+    locale: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What there is to see: the mails for one person, and for the others who can be chosen on the page."""
+
+    shop: str
+    who: str
+    shots: Sequence[Shot]
+    others: Sequence[Seen] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a mail cannot be made, or has an error."""
+        return any(shot.failed for seen in (Seen(self.who, self.shots), *self.others) for shot in seen.shots)
+
+    def page(self, target: str, files: Sequence[str] = (), live: str = "") -> str:
+        """Return the whole page."""
+        return page(
+            self.shots, title=target, shop=self.shop, who=self.who, files=files, others=self.others, live=live
+        )
+
+
+def _look(session: Session, asked: _Asked, *, whole: bool) -> _Look:
+    """Make the mails; `whole`: for every sample customer."""
+    settings = session.settings
+    studio, shop, locale = open_studio(settings), settings.shop.name, asked.locale
+    if asked.customer is not None:
+        now = session.now(writing=False)
+        with session.database.read() as connection:
+            who = the_customer(connection, asked.customer)
+            return _Look(
+                shop, asked.customer, preview_customer(connection, studio, asked.target, who, now, locale)
+            )
+    if asked.role is not None:
+        return _Look(shop, asked.role.words, preview_sample(studio, asked.target, locale, asked.role))
+    if locale is not None:
+        words = f"a sample customer who speaks {locale}"
+        return _Look(shop, words, preview_sample(studio, asked.target, locale))
+    first, *rest = cast()
+    shots = preview_sample(studio, asked.target, None, first)
+    others = [
+        Seen(each.words, preview_sample(studio, asked.target, None, each, judged=False))
+        for each in rest
+        if whole
+    ]
+    return _Look(shop, first.words if whole else "a sample customer", shots, others)
+
+
+def _watch(session: Session, asked: _Asked, port: int, *, show: bool) -> int:
+    def make(version: str) -> str:
+        session.reload()
+        return _look(session, asked, whole=True).page(asked.target, live=version)
+
+    with LivePreview(make, port) as live:
+
+        def look() -> None:
+            first = not live.version
+            live.renew()
+            if first:
+                session.say(f"open {live.address}; it follows your files until Ctrl-C")
+            session.note(
+                f"cannot be shown: {live.problem}" if live.problem else "" if first else "shown anew"
+            )
+            if first and show:
+                webbrowser.open(live.address)
+
+        with contextlib.suppress(KeyboardInterrupt):
+            on_each_save(session.root, look)
+    return 0
 
 
 def _names(shots: Sequence[Shot]) -> list[str]:
     return [f"{shot.slot.number:02}-{shot.slot.step}" for shot in shots]
 
 
-def _write(folder: Path, shots: Sequence[Shot], **words: str) -> list[str]:
+def _write(folder: Path, look: _Look, target: str) -> list[str]:
     """Write `NN-STEP.html`, `NN-STEP.txt` and `index.html`; return the names of the HTML files."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, shot in zip(_names(shots), shots, strict=True):
+    files = []
+    for name, shot in zip(_names(look.shots), look.shots, strict=True):
+        files.append(f"{name}.html" if shot.mail else "")
         if shot.mail is not None:
             (folder / f"{name}.html").write_text(shot.mail.html, encoding="utf-8")
             (folder / f"{name}.txt").write_text(shot.mail.text, encoding="utf-8")
-    files = [f"{name}.html" if shot.mail else "" for name, shot in zip(_names(shots), shots, strict=True)]
-    (folder / "index.html").write_text(page(shots, files=files, **words), encoding="utf-8")
+    (folder / "index.html").write_text(look.page(target, files), encoding="utf-8")
     return files
 
 
@@ -154,6 +254,13 @@ def _print(
         session.say(f"{each['subject']}: {each['outcome']}")
     if folder is not None:
         session.say(f"open {folder / 'index.html'}")
+
+
+def _print_others(session: Session, look: _Look) -> None:
+    for seen in look.others:
+        for shot in seen.shots:
+            if shot.error:
+                session.note(f"     {seen.who}: {shot.slot.step} cannot be made: {shot.error}")
 
 
 def _print_whole(session: Session, shot: Shot) -> None:

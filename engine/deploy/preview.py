@@ -27,6 +27,7 @@ from engine.delivery.mailroom import (
     shop_fields,
 )
 from engine.delivery.mime import to_bytes
+from engine.deploy.preview_cast import Role
 from engine.diagnostics import Finding, did_you_mean
 from engine.errors import HomingError, UsageError
 from engine.flows.load import Project, load_project
@@ -185,11 +186,16 @@ def _arm_words(step: Branch | Experiment, arm: Arm | ExperimentArm) -> str:
 # ── sample customers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def preview_sample(studio: Studio, target: str, locale: str | None = None) -> list[Shot]:
-    """Return the target's mails for a sample customer who speaks `locale`; needs no database, and no clock."""
-    persona = _persona(locale)
-    contexts = [(slot, _sample(studio, slot, persona)) for slot in slots(studio, target)]
-    return [_shot(studio, slot, context, context.now, locale) for slot, context in contexts]
+def preview_sample(
+    studio: Studio, target: str, locale: str | None = None, who: Role | None = None, *, judged: bool = True
+) -> list[Shot]:
+    """Return the target's mails for a sample customer who speaks `locale`; needs no database, and no clock.
+
+    `who` is the usual one unless given; `judged` tells whether the templates' findings are looked for.
+    """
+    who = who or Role("sample", "A sample customer", _persona(locale))
+    contexts = [(slot, who.dressed(_sample(studio, slot, who.persona))) for slot in slots(studio, target)]
+    return [_shot(studio, slot, context, context.now, locale, judged=judged) for slot, context in contexts]
 
 
 def _persona(locale: str | None) -> Persona:
@@ -368,8 +374,10 @@ def _shot(
     now: datetime,
     locale: str | None,
     metadata: Mapping[str, str] | None = None,
+    *,
+    judged: bool = True,
 ) -> Shot:
-    findings = _findings(studio, slot, context, locale)
+    findings = _findings(studio, slot, context, locale) if judged else ()
     try:
         subject = slot.send.subject if slot.send is not None else None
         rendered = render(studio.library, slot.template, context, locale=locale, subject=subject)

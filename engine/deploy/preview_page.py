@@ -12,6 +12,7 @@ import html
 import re
 from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from engine.render.locales import direction
 _PAGE = Path(__file__).with_name("preview_page.html")
 _IMAGE = re.compile(r"<img\b[^>]*>")
 _ATTRIBUTE = re.compile(r'\b(src|alt|width|height)="([^"]*)"')
+_DATA = re.compile(r'data:image/[^"\s]+')
+_FILLERS = ("&#847;", "\u034f", "&zwnj;", "\u200c")
+_SHOWN_LINK = re.compile(r":? <?https?://\S+>?")
 _NOWHERE = (".test", ".example", ".invalid", ".localhost")
 _TINTS = (
     ("#dfe8df", "#4f6f58"), ("#efe3d3", "#8a6a3c"), ("#e3e4ee", "#565b86"), ("#f0dedd", "#8d504c"),
@@ -33,10 +37,61 @@ _TINTS = (
 )  # fmt: skip
 
 
-def page(shots: Sequence[Shot], *, title: str, shop: str, who: str, files: Sequence[str] = ()) -> str:
-    """Return the page; `files` are the names of the mails' own HTML files beside it, in order."""
-    mails = [_told(shot, files[place] if place < len(files) else "") for place, shot in enumerate(shots)]
-    return _template().render(mails=mails, title=title, shop=shop, who=who, clipped_at=CLIPPED_AT)
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The same mails as somebody else would get them: `who` in a few words."""
+
+    who: str
+    shots: Sequence[Shot]
+
+
+def page(
+    shots: Sequence[Shot],
+    *,
+    title: str,
+    shop: str,
+    who: str,
+    files: Sequence[str] = (),
+    others: Sequence[Seen] = (),
+    live: str = "",
+) -> str:
+    """Return the page; `files` are the names of the mails' own HTML files beside it, in order.
+
+    `others` can be chosen on the page. `live` is the version of a served page: it asks for `version` beside it, and loads
+    itself anew when that is another.
+    """
+    told = _Pictures()
+    people = [
+        {
+            "who": seen.who,
+            "mails": [
+                _told(shot, files[at] if not number and at < len(files) else "", told)
+                for at, shot in enumerate(seen.shots)
+            ],
+        }
+        for number, seen in enumerate((Seen(who, shots), *others))
+    ]
+    return _template().render(
+        people=people, title=title, shop=shop, clipped_at=CLIPPED_AT, live=live, pictures=told.addresses
+    )
+
+
+class _Pictures:
+    """Keeps each picture that stands in the mails once, however many mails show it."""
+
+    def __init__(self) -> None:
+        self.addresses: list[str] = []
+        self._known: dict[str, int] = {}
+
+    def apart(self, document: str) -> str:
+        """Return a mail in which pictures are named by their number."""
+        return _DATA.sub(self._numbered, document)
+
+    def _numbered(self, match: re.Match[str]) -> str:
+        if match[0] not in self._known:
+            self._known[match[0]] = len(self.addresses)
+            self.addresses.append(match[0])
+        return f"picture:{self._known[match[0]]}:"
 
 
 @lru_cache(maxsize=1)
@@ -47,7 +102,7 @@ def _template() -> Template:
     return environment.from_string(_PAGE.read_text(encoding="utf-8"))
 
 
-def _told(shot: Shot, file: str) -> dict[str, Any]:
+def _told(shot: Shot, file: str, told: _Pictures) -> dict[str, Any]:
     mail, slot = shot.mail, shot.slot
     return {
         "number": slot.number, "step": slot.step, "template": slot.template, "before": list(slot.before), "file": file,
@@ -55,13 +110,22 @@ def _told(shot: Shot, file: str) -> dict[str, Any]:
         "direction": direction(shot.locale or "en"), "subject": mail.subject if mail else "",
         "preheader": mail.preheader if mail else "", "text": mail.text if mail else "",
         "sender": (mail.sender.name or mail.sender.email) if mail else "", "headers": shot.headers,
-        "html": offline(mail.html) if mail else "",
+        "html": told.apart(offline(mail.html)) if mail else "", "at": f"{mail.date:%H:%M}" if mail else "",
+        "after": _continued(mail.html, mail.preheader, mail.text) if mail else "",
         "findings": [
             {"severity": finding.severity, "code": finding.code, "place": str(finding.span), "message": finding.message,
              "effect": finding.effect, "help": finding.help}
             for finding in shot.findings
         ],
     }  # fmt: skip
+
+
+def _continued(document: str, preheader: str, text: str) -> str:
+    """Return what a list view shows behind the preheader: the mail's first words, unless it keeps them away."""
+    head = document[document.find("<body") :][: len(preheader) + 1_500]
+    if any(sign in head for sign in _FILLERS):
+        return ""
+    return " ".join(_SHOWN_LINK.sub("", text).split())[:240]
 
 
 def offline(document: str) -> str:

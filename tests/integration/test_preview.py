@@ -1,0 +1,167 @@
+"""Previews of the starter project: everybody's mails on one page, drawn offline, and followed while files are saved."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine import settings
+from engine.deploy.preview import open_studio, preview_sample
+from engine.deploy.preview_cast import cast, role
+from engine.deploy.preview_page import Seen, page
+from engine.deploy.preview_watch import LivePreview
+from engine.errors import OutsideError, UsageError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def whole() -> str:
+    """Give the page of a flow for everybody."""
+    studio = open_studio(settings.load(ROOT))
+    first, *rest = cast()
+    others = [
+        Seen(each.words, preview_sample(studio, "cart-recovery", None, each, judged=False)) for each in rest
+    ]
+    assert not [shot.error for seen in others for shot in seen.shots if shot.error]
+    return page(
+        preview_sample(studio, "cart-recovery", None, first),
+        title="t",
+        shop="s",
+        who=first.words,
+        others=others,
+    )
+
+
+def test_everybody_can_be_chosen(whole: str) -> None:
+    """New, loyal, without a name, in other scripts, with an empty cart, with one to four picks: each is on the page."""
+    names = [each.name for each in cast()]
+    assert {"loyal", "new", "no-name", "japanese", "taiwanese", "thai", "emoji", "sixty", "empty-cart"} < set(
+        names
+    )
+    assert [name for name in names if "pick" in name] == [
+        "one-pick",
+        "two-picks",
+        "three-picks",
+        "four-picks",
+    ]
+    mails = json.loads(_script(whole, "mails"))
+    assert len(mails) == len(names)
+    assert all(len(person) == len(mails[0]) for person in mails)
+    assert all(each.words in whole for each in cast())
+
+
+def test_a_page_is_whole_by_itself(whole: str) -> None:
+    """Offline the page shows everything: pictures of the sample shop stand in it, each once, and nothing is loaded."""
+    pictures = json.loads(_script(whole, "pictures"))
+    assert pictures
+    assert len(set(pictures)) == len(pictures)
+    assert all(picture.startswith("data:image/") for picture in pictures)
+    mails = [mail for person in json.loads(_script(whole, "mails")) for mail in person]
+    assert not re.findall(r'<img[^>]*src="(?!picture:\d+:")', "".join(mails))
+    numbers = {int(number) for number in re.findall(r"picture:(\d+):", "".join(mails))}
+    assert numbers == set(range(len(pictures)))
+    assert "connect-src" not in whole
+
+
+def test_list_views_show_what_comes_first(whole: str) -> None:
+    """Each list shows sender, subject and preheader of every mail, as a mail program has them."""
+    assert whole.count('class="list iphone"') == len(cast())
+    row = re.search(r'<span class="line"><b>(.*?)</b> <span class="peek">(.*?)</span>', whole)
+    assert row is not None
+    assert row[1].strip()
+    assert "http" not in row[2]
+
+
+def test_an_unknown_role_names_the_likely_one() -> None:
+    """A sample customer that is none ends with the likely name."""
+    assert role("japanese").persona.fields["country"] == "JP"
+    with pytest.raises(UsageError, match='did you mean "japanese"'):
+        role("japanes")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Give a copy of the starter project that may be written to."""
+    for name in ("flows", "templates"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "homing.toml", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def live(project: Path) -> Iterator[LivePreview]:
+    """Give a served preview of one mail of the project."""
+
+    def make(version: str) -> str:
+        shots = preview_sample(open_studio(settings.load(project)), "cart-reminder")
+        return page(shots, title="t", shop="s", who="somebody", live=version)
+
+    with LivePreview(make) as preview:
+        preview.renew()
+        yield preview
+
+
+def _got(address: str, host: str = "") -> str:
+    asked = urllib.request.Request(address, headers={"Host": host} if host else {})
+    with urllib.request.urlopen(asked, timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+def test_a_saved_file_shows_by_itself(live: LivePreview, project: Path) -> None:
+    """The page asks for its version; a save makes a new page, and one that cannot be made says why until the next save."""
+    assert _got(live.address + "version") == "1"
+    assert "connect-src 'self'" in _got(live.address).replace("&#39;", "'")
+    template = project / "templates" / "cart-reminder.mjml"
+    source = template.read_text()
+    template.write_text(re.sub(r"subject: .*", 'subject: "Quite another subject"', source, count=1))
+    live.renew()
+    assert _got(live.address + "version") == "2"
+    assert "Quite another subject" in _got(live.address)
+    (project / "homing.toml").write_text("[shop\n")
+    live.renew()
+    assert live.problem
+    assert "cannot be shown" in _got(live.address)
+    shutil.copy(ROOT / "homing.toml", project)
+    live.renew()
+    assert not live.problem
+    assert "Quite another subject" in _got(live.address)
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "status"), [("x", "", 404), ("", "evil.test:80", 403), ("../homing.toml", "", 404)]
+)
+def test_only_this_machine_is_answered(live: LivePreview, path: str, host: str, status: int) -> None:
+    """The server has one page, and other names for this machine (as a hostile page would use) get nothing."""
+    with pytest.raises(urllib.error.HTTPError) as told:
+        _got(live.address + path, host)
+    told.value.close()
+    assert told.value.code == status
+
+
+def test_a_port_that_is_taken_is_told(live: LivePreview) -> None:
+    """A port that another program has is a sentence with the way out."""
+    port = int(live.address.rstrip("/").rpartition(":")[2])
+    with pytest.raises(OutsideError, match="--port"):
+        LivePreview(lambda _: "", port)
+
+
+def test_ending_leaves_nothing_behind(project: Path) -> None:
+    """When the watching ends, the port is free and no thread goes on."""
+    with LivePreview(lambda version: version) as preview:
+        address = preview.address
+    with pytest.raises(urllib.error.URLError):
+        _got(address)
+    assert not [thread for thread in threading.enumerate() if "serve_forever" in thread.name]
+
+
+def _script(document: str, name: str) -> str:
+    return document.split(f'id="{name}">', 1)[1].split("</script>", 1)[0]
