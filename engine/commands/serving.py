@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from pathlib import Path
 
 import click
 
 from engine.clock import SystemClock
 from engine.commands.session import Session, command
 from engine.errors import UsageError
+from engine.feedback.dsn import events_of
+from engine.feedback.reports import reports
+from engine.feedback.settle import settle
+from engine.journeys.versions import live_flows
 from engine.runtime.log_lines import start_logging
+from engine.runtime.work import listened_names
 from engine.store import meta
 from engine.web import keys
 
@@ -17,6 +24,7 @@ from engine.web import keys
 def register(group: click.Group) -> None:
     """Add these commands to `homing`."""
     _register_serve(group)
+    _register_bounces(group)
 
     @group.group("keys")
     def keys_() -> None:
@@ -44,6 +52,33 @@ def _register_serve(group: click.Group) -> None:
         start_logging(sys.stderr, as_json=session.as_json, verbosity=session.verbosity)
         site = open_site(session.settings, session.database)
         serve_all(site, host, port, workers=workers, root_path=root_path)
+
+
+def _register_bounces(group: click.Group) -> None:
+    @command(group, "bounces")
+    @click.argument("place", type=click.Path(path_type=Path, exists=True, allow_dash=True))
+    def bounces(session: Session, place: Path) -> None:
+        """Take in delivery reports: a Maildir, an mbox, one mail as a file, or `-` for one on stdin."""
+        now = session.now(writing=True)
+        counts: Counter[str] = Counter()
+        with reports(place, sys.stdin.buffer) as mails:
+            for mail in mails:
+                counts["mails"] += 1
+                found = events_of(mail, now)
+                counts["no_reports"] += not found
+                with session.database.write() as connection:
+                    meta.secret(connection)
+                    senders = [
+                        each.email for each in (session.settings.sender, *session.settings.senders.values())
+                    ]
+                    heard = listened_names(live_flows(connection).values())
+                    counts += settle(connection, found, now, heard, [each for each in senders if each])
+        if session.as_json:
+            session.document(dict(counts))
+        told = ", ".join(
+            f"{count:,} {what.replace('_', ' ')}" for what, count in sorted(counts.items()) if count
+        )
+        session.say(told or "no mails there")
 
 
 def _register_keys(group: click.Group) -> None:

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from engine.errors import HomingError
-from engine.web import health, paper
+from engine.web import health, paper, provider_events
 from engine.web.counts import Counts
 from engine.web.guard import Guard, cut
 from engine.web.intake import segment
@@ -32,7 +32,7 @@ from engine.web.site import Site
 log = logging.getLogger("homing.web")
 ROUTES: tuple[Callable[[], Sequence[BaseRoute]], ...] = (
     paper.routes, health.routes, unsubscribe.routes, preferences.routes, browser.routes, answers.routes, data.routes,
-    signup.routes, segment.routes,
+    signup.routes, segment.routes, provider_events.routes,
 )  # fmt: skip
 _MACHINES = ("/v1/", "/webhooks/", "/healthz", "/readyz", "/metrics")
 _WORDS = {404: ("missing_title", "missing"), 405: ("refused_title", "refused"), 400: ("refused_title", "refused"),
