@@ -1,8 +1,9 @@
 """Issuing offers: a code belongs to its message from the transaction that made the message.
 
 Comes in: a batch of messages that carry an offer. Goes out: for each either a code with its end, nothing (the mail goes
-`without`), or the reason why the mail may not go now. The same offer sent again to its holder shows the same code
-(`once_per: customer`), and once that is used or past its end the customer gets no other; a code is never given to two messages; a pool that runs dry follows `when_empty`.
+`without`), or the reason why the mail may not go now. Promises: the same offer sent again to its holder shows the same
+code (`once_per: customer`), also where two programs send it at once, and once that is used or past its end the customer
+gets no other; a code is never given to two messages; a pool that runs dry follows `when_empty`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import BigInteger, Connection, func, select, update
 from sqlalchemy import insert as plain_insert
 
 from engine.calendar import add
@@ -22,6 +23,7 @@ from engine.flows.model import Offer
 from engine.store.dialect import among
 from engine.store.tables import offer_codes
 
+OFFERS_LOCK = 0x0FFE  # first key of our advisory locks on PostgreSQL, the second is the customer's
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # nothing that reads like something else
 
 
@@ -56,6 +58,10 @@ def issue(
 ) -> list[Issued]:
     """Give each message its code; the result is in the order of `wanted`."""
     held = _held(connection, wanted, now)
+    if _lock_holders(connection, wanted, offers, held):
+        held = _held(
+            connection, wanted, now
+        )  # as it stands now that nobody else gives these customers anything
     result: list[Issued] = []
     for want in wanted:
         issued = _one(connection, want, want.offer, offers, held, now, secret, frozenset())
@@ -73,6 +79,35 @@ class _Code:
 
 
 _Held = dict[tuple[str, int], _Code]
+
+
+def _lock_holders(
+    connection: Connection, wanted: Sequence[Wanted], offers: Mapping[str, Offer], held: _Held
+) -> bool:
+    """Make others who would give the same customer a first code wait; return whether anything was locked.
+
+    On PostgreSQL two programs may find at once that a customer holds no code yet; SQLite's writer is alone. The locks
+    are taken in one order, by customer, and last as long as the transaction.
+    """
+    once = {name for name, offer in offers.items() if offer.once_per == "customer"}
+    first = {want.customer_id for want in wanted if _may_be_given(want.offer, offers, once, want, held)}
+    if not first or connection.dialect.name != "postgresql":
+        return False
+    listed = select(func.unnest(sorted(first), type_=BigInteger).label("id")).subquery()
+    key = func.hashint8(listed.c.id)
+    connection.execute(select(func.pg_advisory_xact_lock(OFFERS_LOCK, key)).select_from(listed)).all()
+    return True
+
+
+def _may_be_given(name: str, offers: Mapping[str, Offer], once: set[str], want: Wanted, held: _Held) -> bool:
+    """Return whether the offer, or one that steps in for it, would give this customer a first code of once."""
+    seen: set[str] = set()
+    while name in offers and name not in seen:
+        if name in once and (name, want.customer_id) not in held:
+            return True
+        seen.add(name)
+        name = offers[name].when_empty
+    return False
 
 
 def _held(connection: Connection, wanted: Sequence[Wanted], now: datetime) -> _Held:

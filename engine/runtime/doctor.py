@@ -16,13 +16,16 @@ from sqlalchemy import Connection, Select, and_, exists, func, or_, select, text
 
 from engine.diagnostics import Finding, Severity, has_errors
 from engine.errors import OutsideError
+from engine.offers.pools import pools_left
 from engine.runtime import problems, rails, readiness
+from engine.runtime.applied import STAMP, applied_sources
 from engine.runtime.leader import LEADER
 from engine.runtime.nightly import JOURNAL_DAYS
 from engine.runtime.opening import on_virtual_clock, why_sandbox
 from engine.runtime.readiness import DnsRecord
 from engine.runtime.ticking import MARK
 from engine.settings import Settings
+from engine.store import meta
 from engine.store.database import Database, connect
 from engine.store.migrate import check
 from engine.store.tables import (
@@ -190,6 +193,9 @@ def _stopped(connection: Connection, machine_now: datetime) -> Iterator[Finding]
     )
     for kind, count in connection.execute(kinds):
         yield problems.quarantined(kind, count)
+    for pool in pools_left(connection, applied_sources(connection, meta.get(connection, STAMP)).offers):
+        if pool.runs_low:
+            yield problems.pool_runs_low(pool.offer, pool.free)
     if unknown := _count(connection, select(messages.c.id).where(messages.c.state == "unknown")):
         yield problems.unknown_messages(unknown)
     held = messages.c.state.in_(("claimed", "handing_over")) & (messages.c.lease_until < machine_now)

@@ -272,6 +272,18 @@ def expired_leases(count: int) -> Finding:
 # ── what must hold ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@page("D506", "pool-runs-low", "warning")
+def pool_runs_low(offer: str, free: int) -> Finding:
+    """The codes of an offer are nearly or wholly given away.
+
+    Without a code a mail waits, goes without one, or carries another offer, as `when_empty` of the offer says. Add codes to
+    its file and run `homing apply`; mails that wait find them within the hour.
+    """
+    left = "no code is left" if not free else f"{free:,} code{'s are' if free > 1 else ' is'} left"
+    return Finding("D506", "warning", f"{left} for the offer {offer}", effect="mails follow its `when_empty`",
+                   help="add codes to its file, then `homing apply`")  # fmt: skip
+
+
 @page("D601", "broken-invariant")
 def broken(what: str, count: int) -> Finding:
     """Something in the data does not hold that always must.
