@@ -14,6 +14,7 @@ from engine.commands import (
     serving,
     shop,
     showing,
+    simulating,
     telling,
     testing,
 )
@@ -25,7 +26,19 @@ def main() -> None:
     """Lifecycle email as code: flows and mails in Git, tested in virtual time, sent at most once."""
 
 
-for module in (shop, showing, testing, planning, telling, running, asking, people, operating, serving):
+for module in (
+    shop,
+    showing,
+    testing,
+    planning,
+    simulating,
+    telling,
+    running,
+    asking,
+    people,
+    operating,
+    serving,
+):
     module.register(main)
 
 if __name__ == "__main__":

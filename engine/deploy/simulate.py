@@ -50,8 +50,8 @@ from engine.store.scratch import scratch
 from engine.store.tables import customers, events, marks
 
 APART = 4_000  # customers from which processes of their own are worth their start
-EXACT = 5_000  # facts up to which the clock stops at every moment
-FINE = 60_000  # facts up to which it stops every quarter of an hour
+EXACT = 500  # facts or customers up to which the clock stops at every moment
+FINE = 5_000  # up to which it stops every quarter of an hour
 QUARTER, HOUR = timedelta(minutes=15), timedelta(hours=1)
 BEHAVIOURS = ("none", "history")
 Progress = Callable[[datetime, int, float], None]
