@@ -2,7 +2,8 @@
 
 New or changed behaviour is a new version under its hash; enrollments stay on the version they entered. A newly applied
 flow takes only facts that arrive from then on; its time triggers only moments after that. With `backfill` past
-customers are placed where they would stand now.
+customers are placed where they would stand now. The timers of everybody follow in short transactions of their own; what a
+killed apply left undone, the next apply or pass does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, literal, select, update
 
 from engine.deploy.plan_moving import Moved, change_to, earlier_version, move_inside
 from engine.diagnostics import Finding, has_errors
@@ -25,7 +26,7 @@ from engine.flows.model import EventTrigger, Flow
 from engine.flows.nodes import plain
 from engine.flows.parse import flow_from_definition
 from engine.flows.validate import validate
-from engine.journeys.arming_known import arm_everyone
+from engine.journeys.arming_known import to_arm
 from engine.journeys.membership import remember_members
 from engine.journeys.round import Round
 from engine.journeys.versions import live_flows
@@ -33,6 +34,7 @@ from engine.offers.pools import load_pools
 from engine.render.library import read_folder
 from engine.runtime.applied import OFFERS, STAMP, TEMPLATES
 from engine.runtime.nightly import MARK as NIGHTLY
+from engine.runtime.setting_up import put_off, set_up, set_up_part
 from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database
@@ -93,7 +95,7 @@ def apply(
         raise FindingsError([finding for finding in findings if finding.is_error])
     with database.write() as connection:
         changes = tuple(changes_of(connection, planned.project, planned.templates))
-        put_live(
+        _activate(
             connection,
             planned.project,
             planned.templates,
@@ -106,6 +108,7 @@ def apply(
         moved = _moved(connection, changes) if migrate else ()
         _record(connection, changes, who, now)
         insert_new(connection, marks, [{"name": NIGHTLY, "at": now}])  # nights count from the first apply
+    set_up(database, settings.shop.timezone)
     return Planned(planned.project, planned.templates, changes, tuple(findings), moved)
 
 
@@ -126,9 +129,10 @@ def apply_version(
         kind, before = change_to(connection, earlier)
         project = earlier.into(folder, alone=True)
         changes = (FlowChange(earlier.flow, kind, before, earlier.version),)
-        put_live(connection, project, None, changes, settings, now, allow_audience)
+        _activate(connection, project, None, changes, settings, now, allow_audience)
         moved = _moved(connection, changes) if migrate else ()
         _record(connection, changes, who, now)
+    set_up(database, settings.shop.timezone)
     return Planned(project, {}, changes, (), moved)
 
 
@@ -148,6 +152,23 @@ def put_live(
     backfill: bool = False,
 ) -> None:
     """Make these changes what the daemon runs, in the caller's transaction; `templates` None leaves the applied ones."""
+    _activate(connection, project, templates, changes, settings, now, allowance, backfill=backfill)
+    while set_up_part(connection, settings.shop.timezone, most=5_000):
+        pass
+
+
+def _activate(
+    connection: Connection,
+    project: Project,
+    templates: Mapping[str, str] | None,
+    changes: Sequence[FlowChange],
+    settings: Settings,
+    now: datetime,
+    allowance: int | None,
+    *,
+    backfill: bool = False,
+) -> None:
+    """Make these changes live; what is to be armed for them is put off."""
     meta.secret(connection)
     if templates is not None:
         _store_sources(connection, settings.root, templates)
@@ -161,8 +182,9 @@ def put_live(
         anew = change.change in ("new", "behaviour")
         if anew or (backfill and change.change != "removed"):
             old = before[change.flow].flow.triggers if change.change == "behaviour" else ()
-            zone = settings.shop.timezone
-            arm_everyone(connection, live[change.flow], zone, now, placing=backfill, before=old)
+            own = live[change.flow]
+            more = to_arm(connection, own, now, placing=backfill, before=old)
+            put_off(connection, change.flow, more, len(own.flow.triggers))
         if anew:
             remember_members(connection, live[change.flow], at)
         if backfill and change.change != "removed":
@@ -311,13 +333,11 @@ def _place_past(connection: Connection, flow: Flow, now: datetime) -> None:
         return
     since = now - timedelta(days=BACKFILL_DAYS)
     past = (
-        select(events.c.id)
+        select(literal(flow.name), events.c.id)
         .where(events.c.name.in_(sorted(names)), events.c.occurred_at > since, events.c.backfill.is_(False))
         .order_by(events.c.occurred_at, events.c.id)
     )
-    rows = [{"flow": flow.name, "event_id": event_id} for event_id in connection.scalars(past)]
-    for start in range(0, len(rows), 5_000):
-        connection.execute(insert(arrivals), rows[start : start + 5_000])
+    connection.execute(insert(arrivals).from_select(["flow", "event_id"], past))
 
 
 def _record(connection: Connection, changes: Sequence[FlowChange], who: str, now: datetime) -> None:

@@ -1,15 +1,18 @@
 """Arming what is known: a newly applied flow gets its timers from the facts that are in the tables.
 
-Comes in: a live flow. Goes out: rows of `timers` for every customer, set in chunks.
+Comes in: a live flow and which of its triggers are new. Goes out: rows of `timers` for every customer, set part by part;
+what is left to do is a value that can be kept between transactions. Facts that arrive meanwhile set their own timers,
+which stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, delete, select, tuple_
+from sqlalchemy import Connection, and_, delete, func, or_, select, tuple_
 
 from engine.flows.model import (
     AnniversaryTrigger,
@@ -23,72 +26,134 @@ from engine.journeys.arming import arm_quiet, arm_replenish, lapsed_rows
 from engine.journeys.candidates import ArrivedEvent
 from engine.journeys.dates import arm_dates
 from engine.journeys.happenings import event_rows, read_events
-from engine.journeys.timers import CHUNK, GATHER, set_timers
+from engine.journeys.timers import GATHER, set_timers
 from engine.journeys.versions import LiveFlow
 from engine.store.tables import customers, events, timers
 
 PLACED_BACK = timedelta(days=400)
 
 
-def arm_everyone(
-    connection: Connection,
-    live: LiveFlow,
-    shop_zone: str,
-    now: datetime,
-    *,
-    placing: bool = False,
-    before: Sequence[Trigger] = (),
-) -> None:
-    """Set the timers of a newly applied flow from what is known; triggers that were the same `before` keep theirs.
+@dataclass(frozen=True, slots=True)
+class ToArm:
+    """One trigger whose timers are to be set for the customers after `after`, up to `last`; `event` is the newest known.
 
-    Moments before `now` are gone, unless past customers are to be placed where they would stand now.
+    Moments before `at` are gone, unless past customers are to be placed where they would stand now (`placing`).
     """
-    name = live.flow.name
-    connection.execute(
-        delete(timers).where(timers.c.flow == name, timers.c.trigger_no >= len(live.flow.triggers))
+
+    flow: str
+    number: int
+    at: datetime
+    placing: bool
+    after: int
+    last: int
+    event: int
+
+    def stored(self) -> dict[str, Any]:
+        """Return it as a document."""
+        names = ("flow", "number", "placing", "after", "last", "event")
+        return {name: getattr(self, name) for name in names} | {"at": self.at.isoformat()}
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> ToArm:
+        """Return what `stored` told."""
+        return cls(**{**document, "at": datetime.fromisoformat(document["at"])})
+
+
+def to_arm(
+    connection: Connection, live: LiveFlow, now: datetime, *, placing: bool, before: Sequence[Trigger]
+) -> list[ToArm]:
+    """Return what has to be armed for a newly applied flow; triggers that were the same `before` keep their timers."""
+    last = connection.scalar(select(func.max(customers.c.id))) or 0
+    event = connection.scalar(select(func.max(events.c.id))) or 0
+    triggers = live.flow.triggers
+    numbers = [
+        number
+        for number, trigger in enumerate(triggers)
+        if (placing or number >= len(before) or before[number] != trigger)
+        and (_sets_timers(trigger) or number in _standing(connection, live.flow.name, number))
+    ]
+    numbers += _standing(connection, live.flow.name, len(triggers))
+    return [ToArm(live.flow.name, number, now, placing, 0, last, event) for number in numbers]
+
+
+def _sets_timers(trigger: Trigger) -> bool:
+    if isinstance(trigger, EventTrigger):
+        return trigger.quiet_for is not None
+    return isinstance(trigger, AnniversaryTrigger | DateTrigger | LapsedTrigger | ReplenishTrigger)
+
+
+def _standing(connection: Connection, flow: str, since: int) -> list[int]:
+    """Return the numbers from `since` on of triggers that have timers, one probe of the index for each."""
+    found: list[int] = []
+    while True:
+        least = select(func.min(timers.c.trigger_no)).where(
+            timers.c.flow == flow, timers.c.trigger_no >= (found[-1] + 1 if found else since)
+        )
+        number = connection.scalar(least)
+        if number is None:
+            return found
+        found.append(number)
+
+
+def arm_part(connection: Connection, live: LiveFlow, todo: ToArm, shop_zone: str, most: int) -> ToArm | None:
+    """Set the timers of at most `most` further customers; return what is left to do, None where nothing is."""
+    inside = (customers.c.id > todo.after, customers.c.id <= todo.last)
+    part = list(
+        connection.scalars(select(customers.c.id).where(*inside).order_by(customers.c.id).limit(most))
     )
-    live = replace(live, applied_at=now - PLACED_BACK if placing else now)
-    for number, trigger in enumerate(live.flow.triggers):
-        if not placing and number < len(before) and before[number] == trigger:
-            continue
-        standing = (timers.c.flow == name, timers.c.trigger_no == number, timers.c.key != GATHER)
-        connection.execute(delete(timers).where(*standing))
-        _arm_known(connection, live, number, trigger, shop_zone, now)
+    full = len(part) == most
+    upto = part[-1] if full else todo.last
+    known = live.flow.triggers[todo.number] if todo.number < len(live.flow.triggers) else None
+    _forget(connection, todo, upto, everything=known is None)
+    if known is not None and part:
+        live = replace(live, applied_at=todo.at - PLACED_BACK if todo.placing else todo.at)
+        _arm_known(connection, live, todo.number, known, part, shop_zone, todo.at)
+    return replace(todo, after=upto) if full else None
+
+
+def _forget(connection: Connection, todo: ToArm, upto: int, *, everything: bool) -> None:
+    """Take the timers away that stood there when the flow was applied; those of newer facts stay, and what is gathered."""
+    of = [
+        timers.c.flow == todo.flow,
+        timers.c.trigger_no == todo.number,
+        timers.c.customer_id > todo.after,
+        timers.c.customer_id <= upto,
+    ]
+    if not everything:
+        dated = and_(timers.c.event_id.is_(None), timers.c.armed_at <= todo.at)
+        of += [timers.c.key != GATHER, or_(timers.c.event_id <= todo.event, dated)]
+    connection.execute(delete(timers).where(*of))
 
 
 def _arm_known(
-    connection: Connection, live: LiveFlow, number: int, trigger: Trigger, shop_zone: str, now: datetime
+    connection: Connection,
+    live: LiveFlow,
+    number: int,
+    trigger: Trigger,
+    part: Sequence[int],
+    shop_zone: str,
+    now: datetime,
 ) -> None:
     """Set the timers of one trigger from everything that is known, for moments after `live.applied_at`."""
     if isinstance(trigger, AnniversaryTrigger | DateTrigger):
-        for part in _all_customers(connection):
-            arm_dates(connection, live, number, trigger, part, shop_zone, now, known_before=True)
+        arm_dates(connection, live, number, trigger, part, shop_zone, now, known_before=True)
     elif isinstance(trigger, LapsedTrigger):
-        for facts in _newest_facts(connection, trigger.event, shop_zone):
-            set_timers(connection, lapsed_rows(connection, live, number, trigger, facts, now))
+        facts = _newest_facts(connection, trigger.event, part, shop_zone)
+        set_timers(connection, lapsed_rows(connection, live, number, trigger, facts, now))
     elif isinstance(trigger, ReplenishTrigger):
         names = ("order_placed", "order_cancelled", "refill_answered")
-        for facts in _facts_since(connection, names, now - PLACED_BACK, shop_zone):
-            arm_replenish(connection, live, number, trigger, facts, now)
+        facts = _facts_since(connection, names, now - PLACED_BACK, part, shop_zone)
+        arm_replenish(connection, live, number, trigger, facts, now)
     elif isinstance(trigger, EventTrigger) and trigger.quiet_for is not None:
         since = live.applied_at - trigger.quiet_for.approximate - timedelta(days=3)
-        for facts in _facts_since(connection, (trigger.event, "cart_emptied"), since, shop_zone):
-            arm_quiet(connection, live, number, trigger, facts, live.applied_at)
+        facts = _facts_since(connection, (trigger.event, "cart_emptied"), since, part, shop_zone)
+        arm_quiet(connection, live, number, trigger, facts, live.applied_at)
 
 
-def _all_customers(connection: Connection) -> Iterator[list[int]]:
-    last = 0
-    while True:
-        query = select(customers.c.id).where(customers.c.id > last).order_by(customers.c.id).limit(CHUNK)
-        part = list(connection.scalars(query))
-        if not part:
-            return
-        yield part
-        last = part[-1]
-
-
-def _newest_facts(connection: Connection, event: str, shop_zone: str) -> Iterator[list[ArrivedEvent]]:
-    """Yield every customer's newest fact of that name, in chunks of customers."""
+def _newest_facts(
+    connection: Connection, event: str, part: Sequence[int], shop_zone: str
+) -> list[ArrivedEvent]:
+    """Return the newest fact of that name of each of these customers, who lie side by side."""
     later = events.alias("later")
     newer_exists = (
         select(later.c.id)
@@ -99,26 +164,22 @@ def _newest_facts(connection: Connection, event: str, shop_zone: str) -> Iterato
         )
         .exists()
     )
-    for part in _all_customers(connection):
-        query = event_rows().where(
-            events.c.customer_id.between(part[0], part[-1]), events.c.name == event, ~newer_exists
-        )
-        yield read_events(connection, query, shop_zone)
+    query = event_rows().where(
+        events.c.customer_id.between(part[0], part[-1]), events.c.name == event, ~newer_exists
+    )
+    return read_events(connection, query, shop_zone)
 
 
 def _facts_since(
-    connection: Connection, names: Sequence[str], since: datetime, shop_zone: str
-) -> Iterator[list[ArrivedEvent]]:
-    for part in _all_customers(connection):
-        query = (
-            event_rows()
-            .where(
-                events.c.customer_id.between(part[0], part[-1]),
-                events.c.name.in_(names),
-                events.c.occurred_at > since,
-            )
-            .order_by(events.c.occurred_at, events.c.id)
+    connection: Connection, names: Sequence[str], since: datetime, part: Sequence[int], shop_zone: str
+) -> list[ArrivedEvent]:
+    query = (
+        event_rows()
+        .where(
+            events.c.customer_id.between(part[0], part[-1]),
+            events.c.name.in_(names),
+            events.c.occurred_at > since,
         )
-        found = read_events(connection, query, shop_zone)
-        if found:
-            yield found
+        .order_by(events.c.occurred_at, events.c.id)
+    )
+    return read_events(connection, query, shop_zone)

@@ -6,7 +6,7 @@ many customers there are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -56,11 +56,21 @@ class Agenda:
         return min((moment for moment in moments if moment is not None), default=None)
 
 
-def read_agenda(connection: Connection, open_flows: Sequence[str], closed: Sequence[str]) -> Agenda:
-    """Return what is due when; kept facts, timers, enrollments and messages of closed flows are left out."""
+def read_agenda(
+    connection: Connection,
+    open_flows: Sequence[str],
+    closed: Sequence[str],
+    arming: Collection[str] = (),
+) -> Agenda:
+    """Return what is due when.
+
+    Kept facts, timers, enrollments and messages of closed flows are left out, and the timers of flows in `arming`.
+    """
     found: dict[str, Any] = {}
     timers_at: dict[str, datetime] = {}
-    for kind, flow, moment in connection.execute(_statement(tuple(open_flows), tuple(closed))):
+    for kind, flow, moment in connection.execute(
+        _statement(tuple(open_flows), tuple(closed), frozenset(arming))
+    ):
         if kind == "timer":
             timers_at[flow] = moment
         else:
@@ -72,7 +82,7 @@ def read_agenda(connection: Connection, open_flows: Sequence[str], closed: Seque
 
 
 @lru_cache(maxsize=64)
-def _statement(open_flows: tuple[str, ...], closed: tuple[str, ...]) -> Any:
+def _statement(open_flows: tuple[str, ...], closed: tuple[str, ...], arming: frozenset[str]) -> Any:
     inside = select(enrollments.c.next_at).where(INSIDE)
     posted = select(messages.c.try_at).where(UNSETTLED, messages.c.state == "pending")
     if closed:
@@ -106,7 +116,8 @@ def _statement(open_flows: tuple[str, ...], closed: tuple[str, ...]) -> Any:
             .order_by(timers.c.due_at, timers.c.id)
             .limit(1)
         )
-        parts.append(_probe("timer", due, flow))
+        if flow not in arming:
+            parts.append(_probe("timer", due, flow))
     return union_all(*parts)
 
 

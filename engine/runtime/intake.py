@@ -203,7 +203,8 @@ def by_time(connection: Connection, work: Work) -> Intake:
             continue
 
         def step(live: LiveFlow = live) -> tuple[int, list[Newcomer]]:
-            found = fire(connection, live, work.at.shop_zone, work.at.now)
+            armed = live.flow.name not in work.arming
+            found = fire(connection, live, work.at.shop_zone, work.at.now) if armed else []
             found += list(schedule_candidates(connection, live, work.at))
             return len(found), admit_all(connection, live, found, work.at, known)
 

@@ -21,6 +21,7 @@ from engine.facts.ingest import arrive
 from engine.journeys.advance import BATCH, advance
 from engine.runtime import rails
 from engine.runtime.intake import Intake, by_time, take_in
+from engine.runtime.setting_up import set_up_part
 from engine.runtime.work import Work, look, one_router, schedules_due
 from engine.settings import Settings
 from engine.store.database import Database
@@ -95,11 +96,11 @@ def run_pass(engine: Engine, now: datetime, *, sending: bool = True) -> PassRepo
         with engine.database.read() as connection:
             work = look(connection, engine.settings, now)
             slots = schedules_due(connection, work)
-        if work.agenda.nothing_by(now) and not work.agenda.leased and not slots:
+        if work.agenda.nothing_by(now) and not work.agenda.leased and not slots and not work.arming:
             return total
         report = _once(engine, work, slots=slots, sending=sending)
         total.add(report)
-        if report.idle or engine.worker.stopping():
+        if (report.idle and not work.arming) or engine.worker.stopping():
             return total
 
 
@@ -115,6 +116,9 @@ def send_due(engine: Engine, now: datetime, due_by: datetime) -> Tally:
 def _once(engine: Engine, work: Work, *, slots: bool, sending: bool) -> PassReport:
     report = PassReport()
     now, agenda = work.at.now, work.agenda
+    if work.arming:  # an apply is at it, or was killed
+        with undisturbed(), engine.database.write() as connection:
+            set_up_part(connection, work.at.shop_zone)
     if agenda.staged_at is not None and agenda.staged_at <= now:
         report.facts += arrive(engine.database, until=now, settings=engine.settings)
     if agenda.unread or agenda.kept or report.facts:

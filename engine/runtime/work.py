@@ -23,6 +23,8 @@ from engine.runtime.applied import STAMP, applied_sources
 from engine.settings import Settings
 from engine.store import meta
 
+ARMING = "arming"  # the triggers whose timers are still to be set: see engine.runtime.setting_up
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -34,17 +36,19 @@ class Work:
     library: TemplateLibrary
     secret: bytes
     agenda: Agenda
+    arming: frozenset[str]  # flows whose timers are still being set: none of them fires
 
 
 def look(connection: Connection, settings: Settings, now: datetime) -> Work:
     """Return what there is to do at `now`, in three statements."""
-    known = meta.several(connection, (meta.SECRET, meta.LINK_SECRETS, rails.PAUSED_ALL, STAMP))
+    known = meta.several(connection, (meta.SECRET, meta.LINK_SECRETS, rails.PAUSED_ALL, STAMP, ARMING))
     live = live_flows(connection, paused_all=known.get(rails.PAUSED_ALL) is not None)
     applied = applied_sources(connection, known.get(STAMP))
     at = Round(now, settings, listened_names(live.values()), applied.offers)
     closed = tuple(name for name, each in live.items() if each.stopped)
-    agenda = read_agenda(connection, [name for name, each in live.items() if each.open], closed)
-    return Work(at, live, closed, applied.library, meta.signing_secret(known), agenda)
+    arming = frozenset(each["flow"] for each in known.get(ARMING, ()))
+    agenda = read_agenda(connection, [name for name, each in live.items() if each.open], closed, arming)
+    return Work(at, live, closed, applied.library, meta.signing_secret(known), agenda, arming)
 
 
 def schedules_due(connection: Connection, work: Work) -> bool:
