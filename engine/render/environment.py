@@ -147,6 +147,8 @@ class _Charged(NodeTransformer):
             raise TemplateAssertionError(f'"{node.name}" is no name that a template knows', node.lineno)
         if isinstance(node, nodes.ScopedEvalContextModifier):
             raise TemplateAssertionError(_NO_AUTOESCAPE, node.lineno)
+        if isinstance(node, nodes.Import | nodes.FromImport | nodes.Include):
+            node.with_context = True  # the budget is in it
         if isinstance(node, _BODIES):
             return self._charge(node)
         self.generic_visit(node)

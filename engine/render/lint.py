@@ -50,6 +50,7 @@ from engine.render.library import (
 )
 from engine.render.locales import DEFAULT
 from engine.render.names import check_line, check_names, sources_of
+from engine.render.pinpoint import pinpointed
 from engine.render.positions import Source, data_tokens, located_tokens
 from engine.render.render import Prepared, prepare
 from engine.render.samples import personas, sample_context
@@ -412,10 +413,11 @@ class _Sample:
     def failed(self, error: RenderError) -> Finding:
         """Return the finding for an error while rendering."""
         span = self.top
+        error = pinpointed(error, self.prepared.library, self.prepared.by_character)
         if error.template and error.line:
             lines = self.prepared.library.sources[error.template.removeprefix("templates/")].split("\n")
             jinja = re.search(r"\{[{%]", lines[error.line - 1])
-            span = Span(error.template, error.line, jinja.start() + 1 if jinja else 1)
+            span = Span(error.template, error.line, error.column or (jinja.start() + 1 if jinja else 1))
         return problems.fails(span, error.problem, self.persona)
 
 

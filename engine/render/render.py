@@ -25,6 +25,7 @@ from engine.render.limits import Budget
 from engine.render.locales import Formats, direction, formatting_locale
 from engine.render.names import check_names
 from engine.render.pieces import Unfit
+from engine.render.pinpoint import ByCharacter, pinpointed
 from engine.render.structures import Tokens
 from engine.render.template import Inline
 
@@ -78,6 +79,14 @@ class Prepared:
         document = self.run(f"{self.name}.mjml")
         return _with_head(document, self.values, tokens.take), tokens.values
 
+    def by_character(self) -> None:
+        """Run everything once more in an environment that tells the columns of errors."""
+        again = prepare(self.library, self.name, self.context, locale=self.asked, variant=self.variant)
+        again.use(ByCharacter(self.library, self.variant.chain))
+        for part in ("subject", "preheader"):
+            again.values[part] = self.values[part] or again.line(part)
+        again.mjml()
+
     def use(self, environment: MailEnvironment) -> None:
         """Render with another environment from here on."""
         self.environment = environment
@@ -128,7 +137,7 @@ def render(
         mail.values["preheader"] = mail.line("preheader")
         html, words = _made(mail)
     except RenderError as error:
-        raise error.placed(f"templates/{path}") from error
+        raise pinpointed(error.placed(f"templates/{path}"), library, mail.by_character) from error
     return Rendered(
         subject=mail.values["subject"],
         preheader=mail.values["preheader"],

@@ -92,7 +92,7 @@ def test_mistakes_are_told_with_their_line(body: str, sentence: str) -> None:
 
 def test_a_misspelt_subject_is_on_its_own_line() -> None:
     """The front matter's lines count too."""
-    with pytest.raises(RenderError, match=r"templates/x.mjml:2: .*first_name"):
+    with pytest.raises(RenderError, match=r"templates/x.mjml:2:23: .*first_name"):
         rendered("x", subject="{{ customer.frist_name }}")
 
 
@@ -105,7 +105,7 @@ def test_errors_in_a_layout_name_the_layout() -> None:
             "x.mjml": '---\nsubject: s\n---\n{% extends "layouts/a.mjml" %}',
         }
     )
-    with pytest.raises(RenderError, match=r"^templates/blocks/b.mjml:3: "):
+    with pytest.raises(RenderError, match=r"^templates/blocks/b.mjml:3:9: "):
         render(library, "x", context())
 
 
@@ -247,3 +247,55 @@ def test_german_money_keeps_its_no_break_space() -> None:
     ).html
     assert "12,50\u00a0€</p>" in html
     assert 'title="12,50&#160;&#8364;"' in html
+
+
+LAYOUT = (
+    "<mjml><mj-body><mj-section><mj-column>\n<mj-text>a{{ %s }} {%% block b %%}{%% endblock %%}</mj-text>"
+    "</mj-column></mj-section></mj-body></mjml>"
+)
+PLACES = {
+    "in the body": ({"x.mjml": mail("<p>a</p>\n  <b>{{ 'ü' }} {{ customer.first_nam }}</b>")}, "x.mjml:5:28"),
+    "in the subject": ({"x.mjml": mail("x", subject="Hi {{ customer.nme }}")}, "x.mjml:2:26"),
+    "in a block that extends": (
+        {"x.mjml": '---\nsubject: "Hi"\n---\n{% extends "layouts/l.mjml" %}\n{% block b %}\n   {{ 1 / 0 }}{% endblock %}',
+         "layouts/l.mjml": LAYOUT % "1"},
+        "x.mjml:6:7",
+    ),
+    "in a layout": (
+        {"x.mjml": '---\nsubject: "Hi"\n---\n{% extends "layouts/l.mjml" %}', "layouts/l.mjml": LAYOUT % "x.y"},
+        "layouts/l.mjml:2:16",
+    ),
+    "in a macro's loop": (
+        {"x.mjml": mail("{{ blocks.m(1) }}"),
+         "blocks/m.mjml": "{% macro m(c) %}\n {% for i in [1] %}{{ i }} {{ c | batch(0) }}{% endfor %}{% endmacro %}"},
+        "blocks/m.mjml:2:35",
+    ),
+    "in what is included": (
+        {"x.mjml": mail('{% include "blocks/i.mjml" %}'), "blocks/i.mjml": "\n\n  {% if true %}{{ [] | batch(0) }}{% endif %}"},
+        "blocks/i.mjml:3:24",
+    ),
+    "in what is imported": (
+        {"x.mjml": mail('{% import "blocks/i.mjml" as i %}{{ i.m() }}'),
+         "blocks/i.mjml": "\n\n  {% macro m() %}{{ nope }}{% endmacro %}"},
+        "blocks/i.mjml:3:21",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spot", PLACES)
+def test_errors_name_file_line_and_column(spot: str) -> None:
+    """What fails while a mail is made is told with its character in the author's file, wherever it was drawn from."""
+    sources, place = PLACES[spot]
+    with pytest.raises(RenderError) as told:
+        render(TemplateLibrary(sources), "x", context())
+    assert str(told.value).startswith(f"templates/{place}: ")
+
+
+def test_imported_macros_are_bounded_too() -> None:
+    """A macro that is imported, with or without its context, costs the same budget as any other."""
+    sources = {
+        "x.mjml": mail('{% import "blocks/i.mjml" as i without context %}{{ i.m() }}'),
+        "blocks/i.mjml": "{% macro m() %}{% for a in range(900) %}{% for b in range(900) %}x{% endfor %}{% endfor %}{% endmacro %}",
+    }
+    with pytest.raises(TooMuch):
+        render(TemplateLibrary(sources), "x", context())

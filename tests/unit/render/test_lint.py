@@ -175,8 +175,8 @@ STRUCTURE = [
     ("T402", SECTION.format('◊<mj-button href="http://x.test">x</mj-button>')),
     ("T402", SECTION.format('<mj-text>◊<a href="https://localhost:3000/">x</a></mj-text>')),
     ("T402", SECTION.format('◊<mj-image alt="" src="http://192.168.0.2/a.png" />')),
-    ("T208", SECTION.format("<mj-text>◊{{ 1 / 0 }}</mj-text>")),
-    ("T208", SECTION.format("<mj-text>◊{{ customer.tier.upper() }}</mj-text>")),
+    ("T208", SECTION.format("<mj-text>{{ ◊1 / 0 }}</mj-text>")),
+    ("T208", SECTION.format("<mj-text>{{ customer.tier.upper◊() }}</mj-text>")),
 ]
 
 
@@ -283,7 +283,7 @@ def test_a_project_is_linted_as_its_flows_send(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text, encoding="utf-8")
     settings = Settings(root=tmp_path)
     found = {(finding.code, str(finding.span)) for finding in lint_project(tmp_path, settings)}
-    assert found == {("T203", "flows/hello.yaml:7:5"), ("T208", "templates/hello.mjml:4:48")}
+    assert found == {("T203", "flows/hello.yaml:7:5"), ("T208", "templates/hello.mjml:4:57")}
     (tmp_path / "templates" / "hello.mjml").write_bytes(b"\xff")
     assert [finding.code for finding in lint_project(tmp_path, settings)] == ["T107"]
     assert lint_project(tmp_path / "nowhere", settings) == []

@@ -1,0 +1,57 @@
+"""The column of an error: the same templates run once more, in an environment whose lines are characters.
+
+Jinja keeps lines only, and mails that fail are few. The place of a failure by its line comes in, with how to run it again; the
+column goes out, through layouts, blocks, loops and macros. Nothing of this runs for mails that are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jinja2.lexer import TokenStream
+
+from engine.render.environment import MailEnvironment
+from engine.render.errors import RenderError
+from engine.render.library import LibraryLoader, TemplateLibrary
+from engine.render.positions import located_tokens
+
+
+class ByCharacter(MailEnvironment):
+    """Renders like the real one; the line of an error is the offset of its expression, from 1."""
+
+    def __init__(self, library: TemplateLibrary, chain: tuple[str, ...]) -> None:
+        super().__init__(LibraryLoader(library, chain))
+
+    def _tokenize(
+        self, source: str, name: str | None, filename: str | None = None, state: str | None = None
+    ) -> TokenStream:
+        tokens = [(offset + 1, kind, text) for _, offset, kind, text in located_tokens(self, source)]
+        return TokenStream(self.lexer.wrap(iter(tokens), name, filename), name, filename)
+
+
+def pinpointed(error: RenderError, library: TemplateLibrary, again: Callable[[], object]) -> RenderError:
+    """Return the error with its column where `again`, which runs the mail by character, fails in the same place."""
+    path = error.template.removeprefix("templates/")
+    if not error.line or error.column or path not in library.sources:
+        return error
+    try:
+        again()
+    except RenderError as told:
+        if told.template != error.template or told.problem != error.problem:
+            return error
+        source = _source(library, path, error.line)
+        at = told.line - 1
+        if source[at : at + 1] == ".":
+            at += 1
+        if source.count("\n", 0, at) + 1 == error.line:
+            return error.at(at - source.rfind("\n", 0, at))
+    return error
+
+
+def _source(library: TemplateLibrary, path: str, line: int) -> str:
+    """Return what Jinja was given of a file: its body, or the line of the front matter."""
+    template = library.parse(path)
+    for inline in (template.subject, template.preheader):
+        if inline.source and inline.line == line:
+            return LibraryLoader.placed(inline)
+    return "\n" * (template.body_line - 1) + template.body
