@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types test-pg test-slow test-crash bench docs migration lock
+.PHONY: help setup demo test check fmt lint types test-pg test-slow test-crash bench docs migration lock pictures mail-check
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,12 @@ docs: $(READY)  ## run the commands of the documentation, and see that it names 
 
 bench: $(READY)  ## the figures of the README, measured here
 	$(BIN)/python -m benchmarks $(ARGS)
+
+pictures: $(READY)  ## draw the mails for the documentation, in every language, by day and by night
+	$(BIN)/python docs/pictures/make.py $(ARGS)
+
+mail-check: $(READY)  ## hold every starter mail against SpamAssassin, axe, caniemail and small screens
+	$(BIN)/python -m tests.mails $(ARGS)
 
 migration: $(READY)  ## NAME="add colour": write the migration from the last one to engine/store/tables.py
 	@test -n "$(NAME)" || { echo 'say what it does: make migration NAME="add colour"'; exit 2; }
