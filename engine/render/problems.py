@@ -422,6 +422,16 @@ def not_supported(span: Span, what: str, way_out: str) -> Finding:
     return Finding("T305", "error", f"{what} has no effect here", span, help=way_out)
 
 
+@page("T306", "odd-width")
+def odd_width(span: Span, problem: str, way_out: str) -> Finding:
+    """A width is none that MJML knows, or columns that stand side by side take more than the whole.
+
+    The compiler takes any width without a word; then columns stand below each other, or pictures are as wide as they
+    like. Columns and groups have `50%` or `280px`, pictures `280px`.
+    """
+    return Finding("T306", "error", problem, span, effect="the layout breaks in some clients", help=way_out)
+
+
 # ── what customers get ───────────────────────────────────────────────────────────────────────────────────────────────
 
 

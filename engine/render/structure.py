@@ -144,6 +144,10 @@ _MARK = re.compile(r' data-at="([^"]*):(\d+):(\d+)"')
 _OPENING = re.compile(r"<([A-Za-z][\w:-]*)")
 _BARE = re.compile(r"<(?![A-Za-z/!?])")
 _AMPERSAND = re.compile(r"&(?!#\d+;|#x[0-9A-Fa-f]+;|[A-Za-z][A-Za-z0-9]*;)")
+_SHARED = frozenset(["mj-section", "mj-group"])
+_SHARING = frozenset(["mj-column", "mj-group", "mj-image"])
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?)(px|%)")
+_WHOLE = 100.5  # three columns of 33.4% are fine
 _LOCAL = re.compile(r"https?://(?:localhost|127\.|0\.0\.0\.0|10\.|192\.168\.|\[::1\])", re.IGNORECASE)
 
 
@@ -200,6 +204,7 @@ class _Checker:
         self.findings: list[Finding] = []
         self.open: list[Element] = []
         self.after = 0  # where the text since the last tag begins
+        self.shares: list[float] = []  # for each open section or group, the percent that its columns take
 
     def run(self) -> list[Finding]:
         for match in TAG.finditer(self.document):
@@ -235,8 +240,12 @@ class _Checker:
             self.mjml(name, parts[3], at)
         elif self.parent != "mj-style":
             self.html(name, parts[3], at)
+        if name in _SHARED or name in _SHARING:
+            self.width(name, parts[3], at)
         if not parts[4] and name not in _VOID:
             self.open.append(Element(name, at))
+            if name in _SHARED:
+                self.shares.append(0.0)
 
     def close(self, name: str, at: int) -> None:
         if name in _VOID:
@@ -247,7 +256,38 @@ class _Checker:
         while self.open[-1].name != name:
             left = self.open.pop()
             self.add(problems.not_closed(self.span(left.at, left.name), left.name))
-        self.open.pop()
+            self.ended(left)
+        self.ended(self.open.pop())
+
+    def ended(self, element: Element) -> None:
+        """Look at the columns of a section or group that is complete."""
+        if element.name in _SHARED and self.shares and self.shares.pop() > _WHOLE:
+            self.add(
+                problems.odd_width(
+                    self.span(element.at, element.name),
+                    f"the columns of this <{element.name}> take more than 100%",
+                    "let them share 100%",
+                )
+            )
+
+    def width(self, name: str, attributes: str, at: int) -> None:
+        """Look at the width of a column, group or picture, and count a column's share."""
+        told = next(
+            (match[2][1:-1].strip() for match in _ATTRIBUTE.finditer(attributes) if match[1] == "width"), ""
+        )
+        if not told or self.parent == "mj-attributes":
+            return
+        units = ("px",) if name == "mj-image" else ("px", "%")
+        found = _LENGTH.fullmatch(told)
+        if found is None or found[2] not in units or float(found[1]) <= 0:
+            shown = " or ".join(f"100{unit}" for unit in units)
+            self.add(
+                problems.odd_width(
+                    self.span(at, name), f'"{told}" is no width of <{name}>', f"write it as {shown}"
+                )
+            )
+        elif found[2] == "%" and self.shares:
+            self.shares[-1] += float(found[1])
 
     def mjml(self, name: str, attributes: str, at: int) -> None:
         parent = self.parent

@@ -175,6 +175,12 @@ STRUCTURE = [
     ("T402", SECTION.format('◊<mj-button href="http://x.test">x</mj-button>')),
     ("T402", SECTION.format('<mj-text>◊<a href="https://localhost:3000/">x</a></mj-text>')),
     ("T402", SECTION.format('◊<mj-image alt="" src="http://192.168.0.2/a.png" />')),
+    ("T306", '<mj-section>◊<mj-column width="half"><mj-text>a</mj-text></mj-column></mj-section>'),
+    (
+        "T306",
+        '◊<mj-section><mj-column width="60%"><mj-text>a</mj-text></mj-column><mj-column width="60%"><mj-text>a</mj-text></mj-column></mj-section>',
+    ),
+    ("T306", SECTION.format('◊<mj-image alt="" src="https://a.test/a.png" width="50%" />')),
     ("T208", SECTION.format("<mj-text>{{ ◊1 / 0 }}</mj-text>")),
     ("T208", SECTION.format("<mj-text>{{ customer.tier.upper◊() }}</mj-text>")),
 ]
