@@ -9,7 +9,7 @@ again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, select
 from engine.audience.sql import truths
 from engine.audience.subjects import Ask, told
 from engine.calendar import add
-from engine.flows.model import Set, WaitUntil
+from engine.flows.model import Set, WaitField, WaitUntil
 from engine.journeys import journal
 from engine.journeys.answers import heard_facts, held_since, note_answer
 from engine.journeys.decide import Heard, Rules, decide
@@ -30,6 +30,7 @@ from engine.journeys.react import leave_by_law
 from engine.journeys.round import Round
 from engine.journeys.unwritten import Unwritten
 from engine.journeys.versions import programs
+from engine.journeys.wait_fields import is_about, look_up
 from engine.journeys.walker import COLUMNS, Walker
 from engine.outbox import own_facts
 from engine.store.bulk import reserve
@@ -154,6 +155,7 @@ def _walk(
     moving = [w for w in walkers if setting or not _sets(w, found)]
     while moving:
         effects = Effects()
+        look_up(connection, list(_waiting_for_fields(moving, found)))
         truth = _truths(connection, found, moving, at)
         heard = _heard(connection, found, moving, truth, at)
         for walker, own in zip(moving, truth, strict=True):
@@ -182,6 +184,14 @@ def _decide(
     take(walker, program, decision, truth, at, effects)
     if step is not None and isinstance(decision, Heard) and decision.held:
         note_answer(walker, step, heard[walker.id], add(before, step.up_to, walker.person.zone))
+
+
+def _waiting_for_fields(moving: Sequence[Walker], found: Programs) -> Iterator[tuple[Walker, str]]:
+    """Yield those who stand at a wait until a date in what they are about, with its field."""
+    for walker in moving:
+        node = found[walker.version].nodes.get(walker.position) if walker.position is not None else None
+        if node is not None and isinstance(node.step, WaitField) and is_about(node.step.field_path):
+            yield walker, node.step.field_path
 
 
 def _sets(walker: Walker, found: Programs) -> bool:
