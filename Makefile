@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types test-pg test-slow test-crash bench docs migration lock pictures mail-check
+.PHONY: help setup demo test check fmt lint types test-pg test-slow test-crash bench bench-recommend docs migration lock pictures mail-check
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ demo: $(READY)  ## a shop with a year of history, 60 virtual days, mails in a lo
 	$(BIN)/homing demo $(ARGS)
 
 test: $(READY)  ## every test but the slow ones, on SQLite and PostgreSQL
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow and not editor" $(ARGS)
 
 test-pg: $(READY)  ## the tests that need PostgreSQL
 	$(PYTEST) -m "postgresql and not slow" $(ARGS)
@@ -37,6 +37,14 @@ test-slow: $(READY)  ## the tests that take minutes, with their full shares
 
 test-crash: $(READY)  ## SIGKILL at 100 random moments on each database and way out (about 45 minutes)
 	HOMING_CRASH_KILLS=100 $(PYTEST) tests/integration/test_crash.py $(ARGS)
+
+test-editor: $(READY) build/editor/node_modules  ## the schemas in the real yaml-language-server (needs npm)
+	$(PYTEST) -m editor tests/editor $(ARGS)
+
+build/editor/node_modules: tests/editor/package.json
+	mkdir -p build/editor && cp tests/editor/package.json build/editor/
+	cd build/editor && npm install --silent --no-audit --no-fund --ignore-scripts
+	@touch $@
 
 check: lint types  ## everything that can be said without running
 
@@ -62,6 +70,9 @@ pictures: $(READY)  ## draw the mails for the documentation, in every language, 
 
 mail-check: $(READY)  ## hold every starter mail against SpamAssassin, axe, caniemail and small screens
 	$(BIN)/python -m tests.mails $(ARGS)
+
+bench-recommend: $(READY)  ## recommendations held against what two real shops' customers bought afterwards (10 minutes)
+	$(BIN)/python -m benchmarks.recommend $(ARGS)
 
 migration: $(READY)  ## NAME="add colour": write the migration from the last one to engine/store/tables.py
 	@test -n "$(NAME)" || { echo 'say what it does: make migration NAME="add colour"'; exit 2; }

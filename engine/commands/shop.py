@@ -13,7 +13,7 @@ import click
 from engine.commands.session import Session, command
 from engine.commands.watching import on_each_save
 from engine.diagnostics import Finding, did_you_mean, has_errors
-from engine.errors import FindingsError, UsageError
+from engine.errors import FindingsError, OutsideError, UsageError
 from engine.flows import report, rules, schema
 from engine.flows.load import load_project
 from engine.flows.validate import fixes, validate
@@ -24,6 +24,7 @@ from engine.runtime.unseen import unseen
 from engine.settings import Settings
 
 _MOST_ROUNDS = 5
+_EDITOR = Path(".vscode/settings.json")
 _CLEARED = "\x1b[2J\x1b[H"
 
 
@@ -34,7 +35,7 @@ def register(group: click.Group) -> None:
     @click.argument("folder", type=click.Path(path_type=Path))
     def init(session: Session, folder: Path) -> None:
         """Make a new project: settings, starter flows and templates, their scenarios, a CI example."""
-        written = init_project(folder)
+        written = (*init_project(folder), *_write_schemas(folder, keep=True))
         if session.as_json:
             session.document({"project": str(folder), "files": [str(path) for path in written]})
         session.say(f"made {folder} with {len(written)} files")
@@ -76,10 +77,35 @@ def register(group: click.Group) -> None:
             click.echo(text)
 
     @command(group, "schema")
-    @click.argument("what", type=click.Choice(["flow", "segments", "scenario", "settings"]), default="flow")
-    def schema_(_session: Session, what: str) -> None:
+    @click.argument("what", type=click.Choice(schema.NAMES), default="flow")
+    @click.option(
+        "--write", is_flag=True, help="Write all of them into the project's schema/ folder instead."
+    )
+    def schema_(session: Session, what: str, write: bool) -> None:
         """Print the JSON Schema for editors."""
-        click.echo(json.dumps(schema.schema(what), indent=2, ensure_ascii=False))
+        if not write:
+            click.echo(json.dumps(schema.schema(what), indent=2, ensure_ascii=False))
+            return
+        for path in _write_schemas(session.root):
+            session.say(f"wrote {path}")
+
+
+def _write_schemas(root: Path, *, keep: bool = False) -> list[Path]:
+    """Write every schema, and .vscode/settings.json that names them where there is none; `keep` what is there."""
+    texts = {
+        Path("schema", f"{name}.json"): json.dumps(schema.schema(name), ensure_ascii=False)
+        for name in schema.NAMES
+    }
+    if not (root / _EDITOR).exists():
+        texts[_EDITOR] = json.dumps({"yaml.schemas": schema.FILES}, indent=2)
+    texts = {path: text for path, text in texts.items() if not (keep and (root / path).exists())}
+    try:
+        for path, text in texts.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutsideError(f"{root / 'schema'} cannot be written: {error.strerror}") from error
+    return list(texts)
 
 
 def _validated(session: Session, paths: Sequence[Path], memory: Memory | None = None) -> list[Finding]:

@@ -2,7 +2,8 @@
 
 Comes in: the name of a schema. Goes out: a draft-07 schema as plain data, which yaml-language-server and taplo read.
 Promises: what the parsers take is valid, and the words of the language come from the parsers themselves; shapes are one
-object with dependent keys rather than alternatives, so that an editor can say which key is wrong.
+object with dependent keys rather than alternatives, so that an editor can say which key is wrong. What is shared carries
+no text, since editors show it beside that of the key.
 """
 
 from __future__ import annotations
@@ -14,12 +15,20 @@ from engine.calendar import WEEKDAYS
 from engine.errors import UsageError
 from engine.flows import fields, parse, read_steps, read_triggers, scenario
 from engine.flows.conditions import SCOPES
-from engine.settings import SECTIONS
+from engine.settings import OPTIONS, SECTIONS
 
 Schema = dict[str, Any]
 DRAFT = "http://json-schema.org/draft-07/schema#"
 NAMES = ("flow", "segments", "offers", "scenario", "settings")
+# Which files of a project each schema is for, as editors write it.
+FILES = {
+    "./schema/flow.json": ["flows/*.yaml", "!flows/segments.yaml", "!flows/offers.yaml", "!tests/**/*.yaml"],
+    "./schema/segments.json": "flows/segments.yaml",
+    "./schema/offers.json": "flows/offers.yaml",
+    "./schema/scenario.json": "tests/**/*.yaml",
+}
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+_AS_DURATION = "write a duration such as 30min, 4h, 30d, 2w, 6mo or 1y"
 _DURATION = r"^-?\s*\d{1,6}(\.\d{1,3})?\s*(s|sec|min|h|d|w|mo|y)$"
 
 
@@ -35,8 +44,14 @@ def schema(what: str = "flow") -> Schema:
     if what not in makers:
         raise UsageError(f"there is no schema {what}; known: {', '.join(NAMES)}")
     made = makers[what]()
-    used = made | ({} if what == "settings" else {"definitions": _definitions()})
+    shared = {name: _silent(known) for name, known in _definitions().items()}
+    used = made | ({} if what == "settings" else {"definitions": shared})
     return {"$schema": DRAFT, "$id": f"homing:{what}", **used}
+
+
+def _silent(definition: Schema) -> Schema:
+    """Return a definition without a text of its own: it would stand beside that of each key that refers to it."""
+    return {key: value for key, value in definition.items() if key != "description"}
 
 
 # ── building blocks ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -67,7 +82,7 @@ def _word(description: str, known: Iterable[str], **more: Any) -> Schema:
 
 
 def _name(description: str, **more: Any) -> Schema:
-    return _text(description, pattern=_NAME, **more)
+    return _text(description, pattern=_NAME, patternErrorMessage="use letters, digits and dashes", **more)
 
 
 def _needs(keys: Iterable[str], *owners: str) -> Schema:
@@ -81,11 +96,18 @@ def _needs(keys: Iterable[str], *owners: str) -> Schema:
 
 
 def _share(description: str, **more: Any) -> Schema:
-    return _text(description, pattern=r"^\d{1,3}(\.\d+)?\s*%$", **more)
+    wanted = "write a share such as 10%"
+    return _text(
+        description, pattern=r"^\d{1,3}(\.\d+)?\s*%$", patternErrorMessage=wanted, errorMessage=wanted, **more
+    )
 
 
 def _clock(description: str, **more: Any) -> Schema:
-    return _text(description, pattern=r"^([01]?\d|2[0-3]):[0-5]\d$", examples=["09:00"], **more)
+    wanted = 'write a time of day in quotes: "09:00"'
+    return _text(
+        description, pattern=r"^([01]?\d|2[0-3]):[0-5]\d$", patternErrorMessage=wanted, errorMessage=wanted,
+        examples=["09:00"], **more,
+    )  # fmt: skip
 
 
 def _duration(description: str, *examples: str, **more: Any) -> Schema:
@@ -108,13 +130,18 @@ _FIELD_TEXTS = {
 }
 
 
+_A_TEST = "A value (equal), a list (one of), or operators, all of which must hold."
+
+
 def _tests(known: Mapping[str, fields.FieldType] | None, description: str, **more: Schema) -> Schema:
     """Return a table of fields with tests; every field of one's own is allowed, known ones are offered."""
     properties: Schema = {
         name: _ref("test", _FIELD_TEXTS.get(name, f"The {name.replace('_', ' ')} ({kind})."))
         for name, kind in (known or {}).items()
     }
-    return _object({**properties, **more}, description, additionalProperties=_ref("test"), minProperties=1)
+    return _object(
+        {**properties, **more}, description, additionalProperties=_ref("test", _A_TEST), minProperties=1
+    )
 
 
 # ── definitions that schemas share ───────────────────────────────────────────────────────────────────────────────────
@@ -123,10 +150,9 @@ def _tests(known: Mapping[str, fields.FieldType] | None, description: str, **mor
 def _definitions() -> Schema:
     line = _tests(fields.LINE, "Tests on a line: what was bought, with its product's fields.")
     return {
-        "duration": _text(
-            "A stretch of time: 30min, 4h, 30d, 2w, 6mo, 1y.", pattern=_DURATION,
-            patternErrorMessage="write a duration such as 30min, 4h, 30d, 2w, 6mo or 1y",
-        ),
+        "duration": {
+            "type": "string", "pattern": _DURATION, "patternErrorMessage": _AS_DURATION, "errorMessage": _AS_DURATION,
+        },
         "scalar": {"type": ["string", "number", "boolean"]},
         "test": _test(),
         "where": _tests(None, "Tests on the fields of the fact."),
@@ -147,7 +173,7 @@ def _definitions() -> Schema:
 def _test() -> Schema:
     number = {"type": ["number", "string"]}
     moment = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}"}
-    scalar, many = _ref("scalar"), _list(_ref("scalar"), minItems=1)
+    many = _list(_ref("scalar"), minItems=1)
     operators = {
         "eq": _ref("scalar", "Equal to this value."),
         "ne": _ref("scalar", "Anything else, also nothing."),
@@ -166,9 +192,13 @@ def _test() -> Schema:
         "older_than": _duration("Longer ago than this."),
         "in_next": _duration("At most this far ahead."),
     }
+    # Each keyword speaks about its own kind of value, so that messages stay exact.
+    one = _object(operators, minProperties=1)
     return {
-        "description": "A value (equal), a list (one of), or operators, all of which must hold.",
-        "anyOf": [scalar, many, _object(operators, minProperties=1)],
+        **one,
+        "type": ["string", "number", "boolean", "array", "object"],
+        "items": _ref("scalar"),
+        "minItems": 1,
     }
 
 
@@ -433,7 +463,7 @@ def _flow() -> Schema:
         "if": {"properties": {"kind": {"const": "transactional"}}, "required": ["kind"]},
         "else": {"required": ["topic"]},
     }
-    return {"title": "A flow", **_object(known, required=["flow", "trigger", "steps"], **marketing)}
+    return {"description": "A flow.", **_object(known, required=["flow", "trigger", "steps"], **marketing)}
 
 
 def _re_entry() -> Schema:
@@ -476,8 +506,7 @@ def _flow_policy() -> Schema:
 
 def _segments() -> Schema:
     return {
-        "title": "Segments: names for groups of customers",
-        "description": "Each name has conditions, all of which must hold.",
+        "description": "Names for groups of customers. Each has conditions, all of which must hold.",
         "type": "object",
         "propertyNames": {"pattern": _NAME},
         "additionalProperties": _ref("conditions"),
@@ -502,7 +531,7 @@ def _offers() -> Schema:
     assert set(known) == set(parse.OFFER_KEYS)
     offer = _object(known, "One offer.", anyOf=[{"required": [key]} for key in parse.GIVES])
     return {
-        "title": "Offers",
+        "description": "Offers by name.",
         "type": "object",
         "propertyNames": {"pattern": _NAME},
         "additionalProperties": offer,
@@ -562,7 +591,12 @@ def _scenario() -> Schema:
     assert set(known) == set(scenario.KEYS)
     one = _object(known, required=["scenario", "flow", "timeline", "expect"])
     # A file holds one or a list; each keyword speaks about its own kind of value, so that messages stay exact.
-    return {"title": "A scenario test, or a list of them", **one, "type": ["object", "array"], "items": one}
+    return {
+        "description": "A scenario test, or a list of them.",
+        **one,
+        "type": ["object", "array"],
+        "items": one,
+    }
 
 
 def _expectation(at: Schema) -> Schema:
@@ -611,8 +645,35 @@ _BOOST: Schema = {
     "type": "object",
     "minProperties": 2,
     "required": ["by"],
-    "properties": {"by": {"type": "number", "minimum": 0.1, "maximum": 10}},
+    "properties": {
+        "by": {"description": "Below 1 they count less.", "type": "number", "minimum": 0.1, "maximum": 10}
+    },
 }
+_NUMBER: Schema = {"type": "number", "minimum": 0}
+_OPTIONS: Mapping[str, Schema] = {
+    "path": _text("The Maildir's folder.", default="mailbox"),
+    "durable": {"description": "Wait until a mail is on the disk.", "type": "boolean", "default": True},
+    "host": _text("The server's name.", examples=["smtp.kiyomi.test"]),
+    "port": {"description": "The server's port.", "type": "integer", "minimum": 1, "maximum": 65535, "examples": [587]},
+    "security": _word("How the connection is encrypted.", ("starttls", "tls", "none"), default="starttls"),
+    "user": _text("Who logs in."),
+    "envelope_sender": _text("Where bounces go, if not to the sender."),
+    "hello_name": _text("The name that this machine gives itself."),
+    "connect_seconds": {"description": "How long to wait for a connection.", **_NUMBER, "default": 10},
+    "answer_seconds": {"description": "How long to wait for an answer.", **_NUMBER, "default": 20},
+    "group_seconds": {"description": "How long a group of mails may take.", **_NUMBER, "default": 45},
+    "ca_file": _text("A file with the certificates to trust instead of the system's."),
+    "url": _text("The provider's address.", format="uri"),
+    "connections": {"description": "How many requests at once.", "type": "integer", "minimum": 1, "maximum": 32, "default": 4},
+    "click_tracking": {"description": "Let the provider count clicks.", "type": "boolean", "default": False},
+    "open_tracking": {"description": "Let the provider count opens.", "type": "boolean", "default": False},
+}  # fmt: skip
+
+
+def _options(provider: str, description: str) -> Schema:
+    return _object({name: _OPTIONS[name] for name in OPTIONS[provider]}, description)
+
+
 _SETTINGS: Mapping[str, Schema] = {
     "shop.name": _text("As customers know it."),
     "shop.url": _text("The shop's address.", format="uri"),
@@ -628,9 +689,9 @@ _SETTINGS: Mapping[str, Schema] = {
     "delivery.provider": _word("What takes the mails.", ("mailbox", "smtp", "sendgrid"), default="mailbox"),
     "delivery.allow": _list({"type": "string"}, "Addresses or @domains that real mail may reach while in sandbox."),
     "delivery.rate": _text("At most so many a second, minute or hour.", default="20/s"),
-    "delivery.smtp": {"description": "The SMTP server; the password comes from the environment.", "type": "object"},
-    "delivery.sendgrid": {"description": "SendGrid; the key comes from the environment.", "type": "object"},
-    "delivery.mailbox": {"description": "The local Maildir.", "type": "object"},
+    "delivery.smtp": _options("smtp", "The SMTP server; the password comes from HOMING_SMTP_PASSWORD in the environment."),
+    "delivery.sendgrid": _options("sendgrid", "SendGrid; the key comes from SENDGRID_API_KEY in the environment."),
+    "delivery.mailbox": _options("mailbox", "The local Maildir, which any mail program reads."),
     "web.url": _text("Base of the links in mails; https.", format="uri"),
     "policy.quiet_hours": _text('Hours on the customer\'s own clock in which nothing is sent; "" for none.', default="21:00-08:00"),
     "policy.caps": _list({"type": "string", "pattern": r"^\s*\d+ per \S+\s*$"}, "Marketing mails to one customer; [] for none."),
@@ -666,4 +727,4 @@ def _settings() -> Schema:
     }
     for name in ("topics", "webhooks"):
         sections[name]["additionalProperties"] = {"type": "string"}
-    return {"title": "homing.toml", **_object(sections)}
+    return {"description": "The settings of a project: homing.toml.", **_object(sections)}
