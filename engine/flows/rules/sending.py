@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
@@ -182,6 +183,33 @@ def unused_offer(project: Project) -> Iterator[Finding]:
             yield told(
                 place.span, f'no flow gives the offer "{offer.name}"', help="keep it for later, or remove it"
             )
+
+
+@project_rule("F406", "shared-pool")
+def shared_pool(project: Project) -> Iterator[Finding]:
+    """Two offers take their codes from the same file.
+
+    A code is given once, so it can belong to one of them only: the offer that comes first in the alphabet gets all of them,
+    and the pool of the other stays empty.
+
+    Before:
+
+        autumn: {percent: 10, pool: codes.txt, valid_for: 7d}
+        spring: {percent: 15, pool: codes.txt, valid_for: 7d}
+
+    After:
+
+        autumn: {percent: 10, pool: autumn.txt, valid_for: 7d}
+        spring: {percent: 15, pool: spring.txt, valid_for: 7d}
+    """
+    owners: dict[str, str] = {}
+    for offer, place in sorted(_offers(project), key=lambda pair: pair[0].name):
+        if offer.pool is None:
+            continue
+        owner = owners.setdefault(os.path.normpath(offer.pool), offer.name)
+        if owner != offer.name:
+            yield told(place_of(place, "pool"), f'the codes of {offer.pool} belong to the offer "{owner}"',
+                       effect=f'the pool of "{offer.name}" stays empty', help="give each offer a file of its own")  # fmt: skip
 
 
 # ── policy ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -128,6 +128,11 @@ OFFERS = {
         "a: {amount: 5 EUR, code: X, valid_for: 7d}",
     ),
     "F405": ("a: {percent: 10, code: X, valid_for: 7d}", (1, 1), ""),
+    "F406": (
+        "a: {percent: 10, pool: flows/one.yaml, valid_for: 7d}\nb: {percent: 5, pool: ./flows/one.yaml, valid_for: 7d}",
+        (2, 23),
+        "a: {percent: 10, pool: flows/one.yaml, valid_for: 7d}",
+    ),
 }
 
 

@@ -1,0 +1,303 @@
+"""A house to simulate: one database, daemons that tick and send in turns, people who tell facts, and who watches them.
+
+Each run begins with a copy of one prepared SQLite file in which the flows are applied. The database passes through the
+scheduler at every statement, commit and lock, so that another worker, a fault or the end of a process can come anywhere.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from sqlalchemy import Connection, event, select
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from engine import settings as settings_module
+from engine.delivery.dispatch import Exits, Worker
+from engine.deploy.apply import apply
+from engine.errors import HomingError
+from engine.facts import customers as people
+from engine.facts.ingest import ingest_rows
+from engine.runtime import rails
+from engine.runtime.nightly import run_nightly
+from engine.runtime.passes import Engine, run_pass, send_due
+from engine.runtime.switch import Switch
+from engine.runtime.ticking import MARK, next_moment, night_is_due, note_tick
+from engine.settings import Settings
+from engine.store.database import Database, connect
+from engine.store.migrate import upgrade
+from engine.store.tables import customers, marks
+from tests.simulation.outside import Provider
+from tests.simulation.scheduler import Faults, Lock, Scheduler
+from tests.simulation.shop import START, Telling, customers_of, month, pauses, write_project
+from tests.simulation.watch import Watch
+
+DAYS = 30
+EVERYONE = tuple(customers_of(20))
+BEATS = (timedelta(minutes=30), timedelta(hours=4), timedelta(hours=4), timedelta(hours=9), timedelta(hours=9))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one run is made of: all of it can be said on a command line."""
+
+    seed: int
+    days: int = DAYS
+    customers: tuple[str, ...] = EVERYONE
+    without: frozenset[str] = frozenset()  # kill, delay, fail, switch, pause, skew
+
+    def faults(self) -> Faults:
+        """Return how often what goes wrong; what is left out is 0."""
+        return Faults(**{f"{name}_every": 0.0 for name in ("kill", "delay", "fail") if name in self.without},
+                      **({"switch": 0.0} if "switch" in self.without else {}))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A project with its flows applied in a database that is only ever copied."""
+
+    root: Path
+    database: Path
+    settings: Settings
+
+
+def prepare(root: Path) -> Prepared:
+    """Write the project and apply its flows to a fresh database."""
+    write_project(root)
+    settings = settings_module.load(root, {})
+    path = root / "prepared.db"
+    database = connect(f"sqlite:///{path}")
+    upgrade(database)
+    apply(database, settings, now=START - timedelta(days=1), who="test")
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    return Prepared(root, path, settings)
+
+
+class WatchedDatabase(Database):
+    """A database whose every transaction and statement is a point at which others may come between."""
+
+    scheduler: Scheduler
+    lock: Lock
+    watch: Watch
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection for reading; others may write meanwhile."""
+        self.scheduler.point("read")
+        with super().read() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give a connection for writing, one actor at a time; what was committed is looked at before anything else happens."""
+        self.scheduler.point("write")
+        self.scheduler.acquire(self.lock)
+        try:
+            with super().write() as connection:
+                yield connection
+                self.scheduler.point("statement")
+            self.watch.committed()
+        finally:
+            self.scheduler.release(self.lock)
+        self.scheduler.point("committed")
+
+
+def _open(path: Path, scheduler: Scheduler) -> WatchedDatabase:
+    plain = connect(f"sqlite:///{path}")
+    event.listen(plain.engine, "connect", _hurry)
+    database = WatchedDatabase(plain.engine, plain.url)
+    database.scheduler, database.lock = scheduler, Lock()
+
+    def before(*_: Any) -> None:
+        scheduler.point("statement")
+        if scheduler.fails():
+            raise OperationalError("the simulation", None, sqlite3.OperationalError("disk I/O error"))
+
+    event.listen(plain.engine, "before_cursor_execute", before)
+    return database
+
+
+def _hurry(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA synchronous=OFF")  # nobody kills this process, only what it plays
+
+
+class House:
+    """One run of a plan."""
+
+    def __init__(self, plan: Plan, prepared: Prepared, folder: Path) -> None:
+        self.plan, self.settings = plan, prepared.settings
+        self.chance = random.Random(f"house:{plan.seed}")
+        self.scheduler = Scheduler(self.chance, START, plan.faults())
+        path = folder / f"seed-{plan.seed}.db"
+        shutil.copyfile(prepared.database, path)
+        self.database = _open(path, self.scheduler)
+        self.watch = Watch(path, self.scheduler)
+        self.database.watch = self.watch
+        self.provider = Provider(self.scheduler, self.watch.handed_over)
+        self.watch.provider = self.provider
+        self.beat = self.chance.choice(BEATS)
+        self.leased_only = self.chance.random() < 0.5  # nobody can tell whether a worker has died before its lease ends
+        self.two_leaders = self.chance.random() < 0.2  # as while a lease passes from one to the other
+        self.dead: set[str] = set()
+        self.skew = {name: timedelta(0) for name in "ab"}
+        self._tellers: list[Telling] = []
+
+    @property
+    def end(self) -> datetime:
+        """The end of the month."""
+        return START + timedelta(days=self.plan.days)
+
+    def run(self) -> None:
+        """Play the month, then let the dust settle without further faults, and look at everything once more."""
+        plan, scheduler = self.plan, self.scheduler
+        told = month(plan.seed, list(plan.customers), plan.days)
+        told += [] if "pause" in plan.without else pauses(plan.seed, plan.days)
+        self._tellers = sorted(told)
+        scheduler.spawn("people", self._people, mortal=False)
+        for name in "ab" if self.two_leaders else "a":
+            scheduler.spawn(f"tick {name}", lambda name=name: self._tick(name))
+        for name in "ab":
+            scheduler.spawn(f"send {name}", lambda name=name: self._send(name))
+        if "skew" not in plan.without:
+            scheduler.spawn("clocks", self._clocks, mortal=False)
+        for actor in scheduler.actors:
+            actor.wakes_at = START
+        # The engine's own patience is on the machine's clock; here it is on ours.
+        with (
+            mock.patch("engine.delivery.recording.sleep", lambda s: scheduler.sleep(timedelta(seconds=s))),
+            mock.patch("engine.delivery.recording.machine_seconds", self._seconds),
+            mock.patch("engine.facts.ingest.sleep", lambda s: scheduler.sleep(timedelta(seconds=s)), create=True),
+        ):
+            scheduler.run(self.end)
+            self._settle()
+        self.watch.at_the_end()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.scheduler.stop()
+        self.watch.close()
+        self.database.close()
+        Path(self.database.engine.url.database or "").unlink(missing_ok=True)
+
+    def _settle(self) -> None:
+        self.scheduler.faults = Faults(switch=0.0, kill_every=0, delay_every=0, fail_every=0)
+        self.skew = {name: timedelta(0) for name in "ab"}
+        self.scheduler.run(self.end + timedelta(hours=6))
+        self.scheduler.run(self.end + timedelta(hours=12))
+
+    # ── actors ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _seconds(self) -> float:
+        return self.scheduler.now.timestamp()
+
+    def _engine(self, name: str) -> Engine:
+        life = next(actor.lives for actor in self.scheduler.actors if actor.name == name)
+        own = f"{name} {life}"
+        self.dead |= {f"{name} {earlier}" for earlier in range(1, life)}
+        switch = Switch(self.database, seconds=self._seconds)
+        worker = Worker(
+            own, lambda: self.scheduler.now, random.Random(self.chance.random()), switch.may_go_on,
+            is_gone=lambda other: not self.leased_only and other in self.dead,
+        )  # fmt: skip
+        return Engine(self.settings, self.database, Exits(self.provider), worker)
+
+    def _present(self, name: str) -> datetime:
+        return self.scheduler.now + self.skew[name[-1]]
+
+    def _tick(self, letter: str) -> None:
+        """Tick at each beat at which something is due, like the daemon that leads; at times there are two of them."""
+        name, scheduler = f"tick {letter}", self.scheduler
+        engine = self._engine(name)
+        while True:
+            following = None
+            with _forgiving(scheduler):
+                now = self._present(name)
+                if night_is_due(engine, now):
+                    run_nightly(engine, now, tables=False)
+                run_pass(engine, now, sending=False)
+                note_tick(self.database, now)
+                scheduler.signal()
+                following = next_moment(engine, now)
+            scheduler.wait(self._beat_after(following), or_signal=False)
+
+    def _beat_after(self, moment: datetime | None) -> datetime:
+        """Return when to look again: once something is told or due, but no sooner than a beat after now."""
+        now = self.scheduler.now
+        told = next((each.at for each in self._tellers if each.at > now), self.end)
+        return max(min(moment or told, told), now + self.beat * self.chance.uniform(0.2, 1.8))
+
+    def _send(self, letter: str) -> None:
+        """Send what a tick has looked at, each claim judged at the present."""
+        name, scheduler = f"send {letter}", self.scheduler
+        engine = self._engine(name)
+        while True:
+            with _forgiving(scheduler):
+                while True:
+                    with self.database.read() as connection:
+                        looked = connection.scalar(select(marks.c.at).where(marks.c.name == MARK))
+                    if looked is None:
+                        break
+                    now = self._present(name)
+                    self.watch.begins_sending(name)
+                    if not send_due(engine, now, min(looked, now)).outcomes:
+                        break
+            scheduler.wait(scheduler.now + timedelta(hours=8), or_signal=True)
+
+    def _people(self) -> None:
+        """Tell each fact when its time comes; what was answered is what the watch believes."""
+        for telling in list(self._tellers):
+            self.scheduler.wait(max(telling.at, self.scheduler.now))
+            self._until_done(lambda telling=telling: self._do(telling))
+            self.watch.acknowledged(telling)
+
+    def _until_done(self, act: Callable[[], None]) -> None:
+        while True:
+            try:
+                act()
+            except DBAPIError:
+                self.scheduler.sleep(timedelta(seconds=30))
+            else:
+                return
+
+    def _do(self, telling: Telling) -> None:
+        now = self.scheduler.now
+        if telling.kind == "erase":
+            with self.database.write() as connection:
+                customer = connection.scalar(select(customers.c.id).where(customers.c.external_id == telling.customer))
+                if customer is not None:
+                    people.erase(connection, customer, now=now)
+        elif telling.kind == "pause":
+            with self.database.write() as connection:
+                rails.pause(connection, telling.row["flow"], now)
+        elif telling.kind == "resume":
+            with self.database.write() as connection:
+                rails.resume(connection, telling.row["flow"])
+        else:
+            report = ingest_rows(self.database, telling.kind, [telling.row], settings=self.settings, now=now)
+            assert not report.bad_rows, report.bad_rows
+
+    def _clocks(self) -> None:
+        """Let the machines' clocks jump at times, forward and back."""
+        while True:
+            self.scheduler.sleep(timedelta(days=self.chance.uniform(2, 12)))
+            for name in self.skew:
+                self.skew[name] = timedelta(minutes=self.chance.choice((0, 0, 0, -7, 3, -55)))
+
+
+@contextmanager
+def _forgiving(scheduler: Scheduler, errors: Collection[type[Exception]] = (DBAPIError, HomingError)) -> Iterator[None]:
+    """Go on after an error of the database, as a daemon's beat does: it is tried again."""
+    try:
+        yield
+    except tuple(errors):
+        scheduler.sleep(timedelta(seconds=1))

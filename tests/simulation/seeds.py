@@ -1,0 +1,178 @@
+"""Running seeds: one, or a range on all processors; a failing one is made small and told as a command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engine.store.tables import metadata
+from tests.simulation.house import DAYS, EVERYONE, House, Plan, Prepared, prepare
+from tests.simulation.planted import BUGS, planted
+from tests.simulation.shop import START
+from tests.simulation.watch import Violation
+
+assert metadata.tables  # loaded before processes are forked
+FAULTS = ("kill", "delay", "fail", "switch", "pause", "skew")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one seed; `promise` is what was broken."""
+
+    plan: Plan
+    promise: str | None
+    told: str | None
+    mails: int
+    kills: int
+    points: int
+    seconds: float
+
+
+def play(plan: Plan, prepared: Prepared, bug: str | None = None) -> Result:
+    """Play one plan, with a bug planted if one is named."""
+    started = time.process_time()
+    with tempfile.TemporaryDirectory(dir=_fast_folder()) as folder, planted(bug):
+        house = House(plan, prepared, Path(folder))
+        broken: Violation | None = None
+        try:
+            house.run()
+        except Violation as violation:
+            broken = violation
+        finally:
+            house.close()
+    return Result(
+        plan, broken.promise if broken else None, str(broken) if broken else None,
+        sum(house.provider.accepted.values()), house.scheduler.kills, house.scheduler.points,
+        time.process_time() - started,
+    )  # fmt: skip
+
+
+def shrink(result: Result, prepared: Prepared, bug: str | None = None) -> Result:
+    """Return the smallest plan found that breaks the same promise: fewer faults, days and customers."""
+    best = result
+    for fault in FAULTS:
+        best = _smaller(best, replace(best.plan, without=best.plan.without | {fault}), prepared, bug)
+    days = best.plan.days // 2
+    while days >= 1:
+        tried = _smaller(best, replace(best.plan, days=days), prepared, bug)
+        if tried is best:
+            break
+        best, days = tried, days // 2
+    size = max(1, len(best.plan.customers) // 2)
+    while size >= 1:
+        names = best.plan.customers
+        for start in range(0, len(names), size):
+            rest = names[:start] + names[start + size :]
+            if rest:
+                best = _smaller(best, replace(best.plan, customers=rest), prepared, bug)
+        size //= 2
+    return best
+
+
+def _smaller(best: Result, plan: Plan, prepared: Prepared, bug: str | None) -> Result:
+    if not set(plan.customers) <= set(best.plan.customers):
+        return best
+    tried = play(plan, prepared, bug)
+    return tried if tried.promise == best.promise else best
+
+
+def command(plan: Plan, bug: str | None = None) -> str:
+    """Return the line that plays this plan again."""
+    line = f"python -m tests.simulation --seed {plan.seed}"
+    if plan.days != DAYS:
+        line += f" --days {plan.days}"
+    if plan.customers != EVERYONE:
+        line += f" --customers {','.join(plan.customers)}"
+    if plan.without:
+        line += f" --without {','.join(sorted(plan.without))}"
+    return line + (f" --bug {bug}" if bug else "")
+
+
+def _fast_folder() -> str | None:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - memory, where there is such a folder
+
+
+_prepared: Prepared | None = None
+
+
+def _play(asked: tuple[Plan, str | None]) -> Result:
+    assert _prepared is not None
+    return play(asked[0], _prepared, asked[1])
+
+
+def play_many(plans: Sequence[Plan], prepared: Prepared, bug: str | None = None, processes: int | None = None) -> list[Result]:
+    """Play plans on all processors."""
+    global _prepared  # noqa: PLW0603 - what forked processes share
+    _prepared = prepared
+    with ProcessPoolExecutor(processes or os.cpu_count()) as pool:
+        return list(pool.map(_play, [(plan, bug) for plan in plans], chunksize=2))
+
+
+def find(bug: str, prepared: Prepared, seeds: Sequence[int]) -> Result | None:
+    """Return the first seed in which a planted bug breaks a promise."""
+    for seed in seeds:
+        result = play(Plan(seed), prepared, bug)
+        if result.promise is not None:
+            return result
+    return None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Play what the command line asks for; 1 where a promise was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--seeds", default="0-99", help="a range, as 0-499")
+    parser.add_argument("--days", type=int, default=DAYS)
+    parser.add_argument("--customers", default="")
+    parser.add_argument("--without", default="", help="faults to leave out: " + ", ".join(FAULTS))
+    parser.add_argument("--bug", choices=sorted(BUGS), help="plant this bug")
+    parser.add_argument("--bugs", action="store_true", help="plant each bug in turn and tell which seed finds it")
+    asked = parser.parse_args(arguments)
+    plan = Plan(
+        asked.seed or 0, asked.days, tuple(asked.customers.split(",")) if asked.customers else EVERYONE,
+        frozenset(filter(None, asked.without.split(","))),
+    )  # fmt: skip
+    first, _, last = asked.seeds.partition("-")
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(Path(folder))
+        if asked.bugs:
+            return _all_bugs(prepared, range(int(first), int(last) + 1))
+        if asked.seed is not None:
+            results = [play(plan, prepared, asked.bug)]
+        else:
+            plans = [replace(plan, seed=seed) for seed in range(int(first), int(last or first) + 1)]
+            results = play_many(plans, prepared, asked.bug)
+        return _tell(results, prepared, asked.bug)
+
+
+def _tell(results: Sequence[Result], prepared: Prepared, bug: str | None) -> int:
+    broken = [result for result in results if result.promise is not None]
+    print(
+        f"{len(results)} seeds, {sum(r.mails for r in results)} mails, {sum(r.kills for r in results)} kills, "
+        f"{sum(r.points for r in results)} points, {sum(r.seconds for r in results):.0f} s of CPU, {len(broken)} broken"
+    )
+    for result in broken[:5]:
+        small = shrink(result, prepared, bug)
+        print(f"\n{result.told}\n  again: {command(result.plan, bug)}\n  small: {command(small.plan, bug)}\n         {small.told}")
+    return 1 if broken else 0
+
+
+def _all_bugs(prepared: Prepared, seeds: range) -> int:
+    missed = 0
+    for bug in sorted(BUGS):
+        found = find(bug, prepared, seeds)
+        missed += found is None
+        print(f"{bug:40} {'MISSED' if found is None else f'seed {found.plan.seed}: {found.told}'}", flush=True)
+    print(f"{len(BUGS) - missed} of {len(BUGS)} found (START {START:%Y-%m-%d})")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
