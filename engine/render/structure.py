@@ -307,6 +307,12 @@ class _Checker:
                     self.span(at, name), 'inline="inline"', "write style=… on the elements"
                 )
             )
+        if name == "mj-button" and re.search(r"\stitle\s*=", attributes):
+            self.add(
+                problems.not_supported(
+                    self.span(at, name), "title= on <mj-button>", "say it in the button's words"
+                )
+            )
         if name in ("mj-image", "mj-carousel-image") and parent != "mj-attributes":
             self.picture(attributes, at, name)
         self.links(attributes, at, name)
