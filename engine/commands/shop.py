@@ -16,6 +16,7 @@ from engine.diagnostics import Finding, did_you_mean, has_errors
 from engine.errors import FindingsError, OutsideError, UsageError
 from engine.flows import report, rules, schema
 from engine.flows.load import load_project
+from engine.flows.manual import as_markdown
 from engine.flows.validate import fixes, validate
 from engine.processes import processors
 from engine.project import init_project
@@ -61,9 +62,13 @@ def register(group: click.Group) -> None:
         return 1 if has_errors(findings) else 0
 
     @command(group, "explain")
-    @click.argument("code")
-    def explain(session: Session, code: str) -> None:
-        """Show the rule behind a finding."""
+    @click.argument("code", required=False)
+    @click.option("--markdown", is_flag=True, help="Print the pages of all rules as one Markdown document.")
+    def explain(session: Session, code: str | None, markdown: bool) -> None:
+        """Show the rule behind a finding; without a code, list all of them."""
+        if code is None:
+            _list_rules(session, markdown=markdown)
+            return
         code = code.upper()
         text = rules.explain(code)
         if text is None:
@@ -88,6 +93,21 @@ def register(group: click.Group) -> None:
             return
         for path in _write_schemas(session.root):
             session.say(f"wrote {path}")
+
+
+def _list_rules(session: Session, *, markdown: bool) -> None:
+    pages = rules.all_rules()
+    if session.as_json:
+        known = [
+            {"code": each.code, "name": each.name, "severity": each.severity, "title": each.title}
+            for each in pages
+        ]
+        session.document({"rules": known})
+    elif markdown:
+        click.echo(as_markdown(), nl=False)
+    else:
+        for page in pages:
+            click.echo(f"{page.code}  {page.severity:<8} {page.title}")
 
 
 def _write_schemas(root: Path, *, keep: bool = False) -> list[Path]:

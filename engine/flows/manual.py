@@ -66,3 +66,39 @@ def pages() -> tuple[Page, ...]:
 def find(code: str) -> Page | None:
     """Return the page of a code, whatever its case, or None."""
     return _PAGES.get(code.strip().upper())
+
+
+FAMILIES = {
+    "F": "Flows, offers and scenarios",
+    "C": "Conditions",
+    "T": "Templates",
+    "P": "Policy and plan",
+    "S": "Settings",
+    "D": "Delivery and the installation",
+    "B": "Bugs of ours",
+}
+
+
+def as_markdown() -> str:
+    """Return all pages as one Markdown document, by family and code: docs/rules.md, in which nothing is written by hand."""
+    known = pages()
+    lines = [
+        "# Rules",
+        "",
+        f"The {len(known)} things that `homing validate` and `homing doctor` can tell, as `homing explain CODE` shows them. An error",
+        "keeps `apply` from going on; warnings and remarks are advice. `validate --fix` mends what can be mended safely.",
+        "",
+    ]
+    for letter, title in FAMILIES.items():
+        own = [page for page in known if page.code.startswith(letter)]
+        if own:
+            lines += [f"## {title}", "", "| code | name | |", "| --- | --- | --- |"]
+            lines += [f"| [{page.code}](#{_anchor(page)}) | {page.name} | {page.severity} |" for page in own]
+            lines.append("")
+            for page in own:
+                lines += [f"### {page.code} {page.name}", "", page.text, ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _anchor(page: Page) -> str:
+    return f"{page.code.lower()}-{page.name}"
