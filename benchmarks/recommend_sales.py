@@ -158,6 +158,7 @@ def fill(database: Database, sales: Sales, until: datetime) -> None:
     for line in known:
         first.setdefault(line.sku, line.at)
         paid[line.sku].append(line.price)
+    for line in sales.lines:  # those who come later too: `add` may tell what they buy
         if line.customer is not None:
             met.setdefault(line.customer, line.at)
     catalogue = [
