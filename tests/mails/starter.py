@@ -17,10 +17,11 @@ from engine.flows.load import Definitions, load_project
 from engine.flows.model import Flow, Send
 from engine.render.compose import Envelope, compose
 from engine.render.library import TemplateLibrary, read_folder
+from engine.render.links import SignedLinks
 from engine.render.lint import missing_names
 from engine.render.mail import Address, Mail
 from engine.render.render import Rendered, render
-from engine.render.samples import NOW, Persona, SampleLinks, sample_context
+from engine.render.samples import NOW, Persona, sample_context
 from engine.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,7 @@ _NAMES = {
     "ja": (("結衣", "佐藤", "ja-JP", "JP"), ("蓮", "高橋", "ja-JP", "JP")),
     "zh-Hant": (("雅婷", "林", "zh-TW", "TW"), ("志明", "陳", "zh-TW", "TW")),
 }
+SECRET = b"only for these mails"
 CUSTOMERS = ("usual", "little", "unknown")
 
 
@@ -126,14 +128,15 @@ def _made(
         brand=settings.brand if brand is None else brand, flow=fields, recommend=sorted(blocks),
         without=missing_names(flow, send),
     )  # fmt: skip
-    context = replace(context, links=SampleLinks(settings.link_base))
+    key = f"{flow.name}:{send.id}:{customer}"
+    context = replace(context, links=SignedLinks(settings.link_base, SECRET, key, 1, topic or ""))
     if send.offer is not None and person.with_offer:
         context = replace(context, offer=_offer(shop, send.offer))
     rendered = render(
         shop.library, template, context, locale=str(person.fields["locale"]), subject=send.subject
     )
     envelope = Envelope(
-        key=f"{flow.name}:{send.id}:{customer}", to=Address(f"{customer}@example.test", _name(person)),
+        key=key, to=Address(f"{customer}@example.test", _name(person)),
         sender=Address(sender.email, sender.name or told.name), date=NOW, topic=topic or "", shop_url=told.url,
         kind="transactional" if flow.kind == "transactional" else "marketing",
         reply_to=Address(sender.reply_to) if sender.reply_to else None,
