@@ -50,18 +50,35 @@ def _file_options(function: Any) -> Any:
 
 def _register_ingest(group: click.Group) -> None:
     @command(group, "ingest")
-    @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+    @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+    @click.option("--retry", is_flag=True, help="Try again what came over the web and was not understood.")
     @_file_options
     def ingest(
         session: Session,
         files: tuple[Path, ...],
+        retry: bool,
         kind: str | None,
         form: str | None,
         pairs: tuple[str, ...],
         backfill: bool,
     ) -> int:
         """Take in facts: customers, products, orders, carts, events, consents (CSV, JSON Lines, parquet, .gz)."""
+        if retry:
+            return _retry_inbox(session)
+        if not files:
+            raise UsageError("name a file; or --retry for what came over the web")
         return _read_all(session, files, kind, form, mapping_of(pairs), backfill=backfill)
+
+
+def _retry_inbox(session: Session) -> int:
+    # Imported here: no other file's way in needs the web side.
+    from engine.web.intake.retrying import retry  # noqa: PLC0415
+
+    tried, remained = retry(session.database, session.settings, session.now(writing=True))
+    if session.as_json:
+        session.document({"tried": tried, "remained": remained})
+    session.say(f"{tried:,} tried again, {remained:,} remain in the raw inbox")
+    return 1 if remained else 0
 
 
 def _register_quarantine(group: click.Group) -> None:

@@ -22,7 +22,7 @@ from engine.errors import HomingError
 from engine.web import health, paper, provider_events
 from engine.web.counts import Counts
 from engine.web.guard import Guard, cut
-from engine.web.intake import segment
+from engine.web.intake import segment, shops
 from engine.web.intake.writer import Writer
 from engine.web.keys import KeyRing
 from engine.web.links import answers, browser, data, preferences, signup, unsubscribe
@@ -32,7 +32,7 @@ from engine.web.site import Site
 log = logging.getLogger("homing.web")
 ROUTES: tuple[Callable[[], Sequence[BaseRoute]], ...] = (
     paper.routes, health.routes, unsubscribe.routes, preferences.routes, browser.routes, answers.routes, data.routes,
-    signup.routes, segment.routes, provider_events.routes,
+    signup.routes, segment.routes, provider_events.routes, shops.routes,
 )  # fmt: skip
 _MACHINES = ("/v1/", "/webhooks/", "/healthz", "/readyz", "/metrics")
 _WORDS = {404: ("missing_title", "missing"), 405: ("refused_title", "refused"), 400: ("refused_title", "refused"),

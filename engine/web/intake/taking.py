@@ -49,6 +49,7 @@ def take_calls(
         if facts:
             take(connection, facts, settings=settings, now=now, virtual=False)
     inbox.keep(connection, aside, now)
+    return aside
 
 
 def _parts(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, delete, select
 
 from engine.store.bulk import insert_new
 from engine.store.dialect import among, upsert
-from engine.store.tables import held_facts, visitors
+from engine.store.tables import held_facts, receipts, visitors
 from engine.web.intake.calls import Call
 
 KEPT = timedelta(days=30)
@@ -109,5 +109,6 @@ def _call(row: Any, customer: str) -> Call:
 
 
 def forget_old(connection: Connection, now: datetime) -> None:
-    """Let go of what was held for a month: nobody came back for it."""
+    """Let go of what was held for a month, and of the ids of webhooks that nobody sends again."""
     connection.execute(delete(held_facts).where(held_facts.c.at < now - KEPT))
+    connection.execute(delete(receipts).where(receipts.c.at < now - KEPT))

@@ -1,0 +1,128 @@
+"""What a shop's webhook asks for beside facts: to forget a person, to merge two, to add a tag, to append a refund.
+
+Comes in: effects as values, inside the webhook's write transaction. Goes out: rows that need what is stored already, and
+what was done at once. Each is harmless when it is told again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from engine.facts import customers as rights
+from engine.facts.customers import find_customer
+from engine.facts.fact import Kind, iso
+from engine.facts.merging import merge_customers
+from engine.facts.people import lock_facts
+from engine.store.tables import customers, orders, products
+
+Row = tuple[Kind, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Forget everybody of these ids and addresses."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Mail nobody of this id any more: the shop deleted them."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """One customer became another."""
+
+    gone: str
+    stays: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """Add and take away tags of a customer."""
+
+    name: str
+    at: datetime
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Add an entry, told apart by its `id`, to a list of an order: `refunds` or `shipments`."""
+
+    order_id: str
+    field: str
+    entry: Mapping[str, Any]
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """A product is not sold any more; `field` names the property that holds the shop's number of it."""
+
+    field: str
+    number: str
+    at: datetime
+
+
+Effect = Erase | Stop | Merge | Tag | Append | Withdraw
+
+
+def carry_out(connection: Connection, effects: Sequence[Effect], now: datetime) -> Iterator[Row]:
+    """Do what is asked, and yield the rows that follow from what is stored."""
+    for effect in effects:
+        match effect:
+            case Erase(names):
+                for customer_id in {find_customer(connection, name) for name in names} - {None}:
+                    rights.erase(connection, customer_id, now=now)  # type: ignore[arg-type]  # None is taken out
+            case Stop(name):
+                found = find_customer(connection, name)
+                if found is not None:
+                    rights.suppress(connection, found, now=now, scope="all", reason="deleted_in_shop")
+            case Merge(gone, stays):
+                _merge(connection, gone, stays, now)
+            case Tag():
+                yield from _tagged(connection, effect)
+            case Append():
+                yield "orders", _appended(connection, effect)
+            case Withdraw():
+                yield from _withdrawn(connection, effect)
+
+
+def _merge(connection: Connection, gone: str, stays: str, now: datetime) -> None:
+    lock_facts(connection)
+    one, other = find_customer(connection, gone), find_customer(connection, stays)
+    if one is not None and other is not None and one != other:
+        merge_customers(connection, [(one, other)], now)
+
+
+def _tagged(connection: Connection, effect: Tag) -> Iterator[Row]:
+    found = find_customer(connection, effect.name)
+    wanted = select(customers.c.tags).where(customers.c.id == found)
+    known = list(connection.scalar(wanted) or []) if found is not None else []
+    tags = [tag for tag in dict.fromkeys((*known, *effect.added)) if tag not in effect.removed]
+    yield "customers", {"external_id": effect.name, "updated_at": iso(effect.at), "tags": tags}
+
+
+def _appended(connection: Connection, effect: Append) -> dict[str, Any]:
+    wanted = select(orders.c[effect.field]).where(orders.c.order_id == effect.order_id)
+    known = list(connection.scalar(wanted) or [])
+    others = [
+        each for each in known if not isinstance(each, Mapping) or each.get("id") != effect.entry.get("id")
+    ]
+    return {**effect.row, "order_id": effect.order_id, effect.field: [*others, dict(effect.entry)]}
+
+
+def _withdrawn(connection: Connection, effect: Withdraw) -> Iterator[Row]:
+    number = products.c.properties[effect.field].as_string()
+    for sku in connection.scalars(select(products.c.sku).where(number == effect.number)):
+        yield "products", {"sku": sku, "updated_at": iso(effect.at), "available": False}
