@@ -32,7 +32,7 @@ def take_calls(
     settings: Settings,
     now: datetime,
     unread: Sequence[Unread] = (),
-) -> None:
+) -> Sequence[Unread]:
     """Take calls received at `now`; `unread` is kept beside what turns out to be unusable."""
     aside = list(unread)
     reading = Reading(settings.shop.timezone, now, frozenset(settings.topics))
