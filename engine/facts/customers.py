@@ -41,6 +41,7 @@ from engine.store.tables import (
     events,
     fact_inbox,
     flow_versions,
+    held_facts,
     journal,
     messages,
     offer_codes,
@@ -51,6 +52,7 @@ from engine.store.tables import (
     staged_facts,
     suppressions,
     timers,
+    visitors,
 )
 
 Scope = Literal["all", "marketing"]
@@ -276,6 +278,9 @@ def _forget_facts(connection: Connection, customer_id: int, names: set[str]) -> 
         connection.execute(delete(table).where(table.c.customer_id == customer_id))
     anonymous = {"customer_id": None, "shipments": None, "refunds": None, "returns": None, "properties": None}
     connection.execute(update(orders).where(orders.c.customer_id == customer_id).values(anonymous))
+    known = select(visitors.c.visitor).where(visitors.c.customer.in_(sorted(names)))
+    connection.execute(delete(held_facts).where(held_facts.c.visitor.in_(known)))
+    connection.execute(delete(visitors).where(visitors.c.customer.in_(sorted(names))))
     payload = staged_facts.c.payload
     named = or_(
         *(payload[name].as_string().in_(sorted(names)) for name in ("customer", "external_id", "email"))
