@@ -54,6 +54,9 @@ class Person:
     granted: frozenset[str] = frozenset()
     suppressed: frozenset[str] = frozenset()
     erased: bool = False
+    quarantined: bool = (
+        False  # something about them failed three times: they enter nothing until somebody looked
+    )
     sent_templates: frozenset[str] = frozenset()
     moments: Mapping[str, datetime | tuple[int, int] | None] = field(default_factory=dict)
 

@@ -109,7 +109,7 @@ def admit(
     refused = refused_by_re_entry(flow.re_entry, candidate, past, person.zone)
     if refused is not None:
         return Admission(None, refused)
-    leaving = leave_reason(flow, door.exits, person, truth)
+    leaving = "quarantined" if person.quarantined else leave_reason(flow, door.exits, person, truth)
     if leaving is not None:
         return Admission(None, leaving)
     for ask in door.entry:

@@ -21,7 +21,12 @@ from engine.store.tables import customers, messages, offer_codes
 Moment = datetime | tuple[int, int] | None
 
 _PEOPLE = select(
-    customers.c.id, customers.c.zone, customers.c.external_id, customers.c.email, customers.c.erased_at
+    customers.c.id,
+    customers.c.zone,
+    customers.c.external_id,
+    customers.c.email,
+    customers.c.erased_at,
+    customers.c.quarantined_at,
 ).where(within(customers.c.id, "ids"))
 
 
@@ -57,8 +62,9 @@ def plain_people(
             granted=granted.get(customer_id, nothing),
             suppressed=suppressed.get(customer_id, nothing),
             erased=erased_at is not None,
+            quarantined=quarantined_at is not None,
         )
-        for customer_id, zone, external_id, email, erased_at in connection.execute(
+        for customer_id, zone, external_id, email, erased_at, quarantined_at in connection.execute(
             _PEOPLE, {"ids": ids}
         ).all()
     }

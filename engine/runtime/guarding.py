@@ -54,7 +54,7 @@ def guarded(connection: Connection, live: LiveFlow, step: Callable[[], T], at: R
 
 
 def _count_failure(connection: Connection, flow: str, error: Exception, now: datetime) -> None:
-    reason = f"{type(error).__name__} at {_place(error)}"
+    reason = f"{type(error).__name__} at {place(error)}"
     log.error("flow %s failed: %s", flow, reason)
     table = quarantine.c
     standing = connection.execute(
@@ -72,7 +72,7 @@ def _count_failure(connection: Connection, flow: str, error: Exception, now: dat
         rails.freeze(connection, flow, f"failed {FLOW_TRIES} times: {reason}", now)
 
 
-def _place(error: Exception) -> str:
+def place(error: Exception) -> str:
     """Return where an error came from, without the values that may be a customer's."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -13,7 +13,6 @@ from functools import partial
 from sqlalchemy import Connection, delete, insert, select
 
 from engine.flows.model import EventTrigger, Flow, ProductTrigger, ScheduleTrigger, SegmentTrigger
-from engine.journeys.advance import begin
 from engine.journeys.arming import arm
 from engine.journeys.candidates import ArrivedEvent, Candidate, candidate_of
 from engine.journeys.catalogue import CatalogueChange, product_candidates, read_changes
@@ -28,6 +27,7 @@ from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow
 from engine.runtime import rails
 from engine.runtime.guarding import Braked, guarded
+from engine.runtime.poison import begin_all
 from engine.runtime.work import Work
 from engine.store.dialect import among
 from engine.store.tables import arrivals, customers, events, fact_inbox
@@ -99,7 +99,7 @@ def _enter_by_facts(
             _keep(connection, name, events_now, changes_now)
         else:
             newcomers += admitted
-    return begin(connection, newcomers, work.at)
+    return begin_all(connection, newcomers, work.at)
 
 
 def _known(connection: Connection, work: Work, batch: Sequence[ArrivedEvent] = ()) -> Known:
@@ -211,7 +211,7 @@ def by_time(connection: Connection, work: Work) -> Intake:
         fired, admitted = guarded(connection, live, step, work.at) or (0, [])
         intake.fired += fired
         newcomers += admitted
-    intake.entered = begin(connection, newcomers, work.at)
+    intake.entered = begin_all(connection, newcomers, work.at)
     return intake
 
 

@@ -18,9 +18,10 @@ from sqlalchemy import Connection, func, select
 
 from engine.delivery.dispatch import Exits, Tally, Worker, dispatch
 from engine.facts.ingest import arrive
-from engine.journeys.advance import BATCH, advance
+from engine.journeys.advance import BATCH
 from engine.runtime import rails
 from engine.runtime.intake import Intake, by_time, take_in
+from engine.runtime.poison import advance_all
 from engine.runtime.setting_up import set_up_part
 from engine.runtime.work import Work, look, one_router, schedules_due
 from engine.settings import Settings
@@ -131,7 +132,7 @@ def _once(engine: Engine, work: Work, *, slots: bool, sending: bool) -> PassRepo
             report.take(by_time(connection, work))
     while report.entered or _due(agenda.enrollments_at, now) or report.facts:
         with undisturbed(), engine.database.write() as connection:
-            moved = advance(connection, work.at, work.closed)
+            moved = advance_all(connection, work.at, work.closed)
         report.advanced += moved
         if moved < BATCH or engine.worker.stopping():
             break

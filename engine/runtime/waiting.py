@@ -19,7 +19,7 @@ from engine.diagnostics import did_you_mean
 from engine.errors import UsageError
 from engine.facts.quarantine import FOLDER, set_aside
 from engine.journeys import journal
-from engine.store.tables import flows, messages, quarantine
+from engine.store.tables import INSIDE, customers, enrollments, flows, messages, quarantine
 
 MOST_ROWS = 10_000
 
@@ -66,7 +66,7 @@ def retry(connection: Connection, numbers: Sequence[int], now: datetime) -> list
     """Try these entries again; return what became of each."""
     done = []
     for row in _open(connection, numbers):
-        outcome = {"template": _mail_again, "flow": _flow_again}.get(row.kind, _let_go)(connection, row, now)
+        outcome = _AGAIN.get(row.kind, _let_go)(connection, row, now)
         done.append({"id": row.id, "kind": row.kind, "subject": row.subject, "outcome": outcome})
     resolve(connection, numbers, now)
     return done
@@ -115,3 +115,21 @@ def _flow_again(connection: Connection, row: Row[Any], _now: datetime) -> str:
 
 def _let_go(_connection: Connection, _row: Row[Any], _now: datetime) -> str:
     return "settled"
+
+
+def _customer_again(connection: Connection, row: Row[Any], now: datetime) -> str:
+    """Let the customer enter again, and the enrollments that failed take their steps once more."""
+    table = enrollments.c
+    who = (row.payload or {}).get("customer")
+    connection.execute(update(customers).where(customers.c.id == who).values(quarantined_at=None))
+    query = select(table.id, table.flow, table.slot).where(table.customer_id == who)
+    failed = query.where(table.state == "failed", table.left_reason == "quarantined").order_by(table.id)
+    inside = {(each.flow, each.slot) for each in connection.execute(query.where(INSIDE))}
+    again = {(each.flow, each.slot): each.id for each in connection.execute(failed)}
+    ids = [which for place, which in again.items() if place not in inside]
+    values = {"state": "active", "next_at": now, "left_at": None, "left_reason": None}
+    connection.execute(update(enrollments).where(table.id.in_(ids)).values(**values))
+    return "goes on"
+
+
+_AGAIN = {"template": _mail_again, "flow": _flow_again, "customer": _customer_again}

@@ -1,0 +1,113 @@
+"""Poison: an enrollment whose steps cannot be taken is set aside after three tries, and the others go on.
+
+Comes in: due enrollments, or those who were let in just now. Goes out: their steps taken; where that fails, the batch is
+halved until the one stands alone that fails, which is tried again later. After the third time it ends as `failed`, its
+customer enters nothing until somebody has looked (`homing quarantine`), and the error's place stands in the quarantine.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy.exc import OperationalError
+
+from engine.journeys import journal
+from engine.journeys.advance import BATCH, advance, begin
+from engine.journeys.enter import Newcomer
+from engine.journeys.round import Round
+from engine.runtime.guarding import place
+from engine.store.tables import INSIDE, customers, enrollments, quarantine
+
+log = logging.getLogger("homing.pass")
+TRIES = 3
+AGAIN = timedelta(minutes=10)
+
+
+def begin_all(connection: Connection, newcomers: Sequence[Newcomer], at: Round) -> int:
+    """Write those who were let in; where their first steps fail, these are left to `advance_all`."""
+    try:
+        return _undoing(connection, lambda: begin(connection, newcomers, at))
+    except OperationalError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it was, it is looked for one by one
+        log.error("first steps failed: %s at %s", type(error).__name__, place(error))
+        return begin(connection, newcomers, at, steps=False)
+
+
+def advance_all(connection: Connection, at: Round, closed: Sequence[str]) -> int:
+    """Let due enrollments take their steps; return how many were due. What the database itself refuses ends the pass."""
+    try:
+        return _undoing(connection, lambda: advance(connection, at, closed))
+    except OperationalError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it was, the others go on
+        log.error("a batch of steps failed: %s at %s", type(error).__name__, place(error))
+        due = select(enrollments.c.id).where(INSIDE, enrollments.c.next_at <= at.now)
+        if closed:
+            due = due.where(enrollments.c.flow.not_in(sorted(closed)))
+        due = due.order_by(enrollments.c.next_at, enrollments.c.id).limit(BATCH)
+        return _one_by_one(connection, at, closed, list(connection.scalars(due)))
+
+
+def _one_by_one(connection: Connection, at: Round, closed: Sequence[str], ids: Sequence[int]) -> int:
+    try:
+        return _undoing(connection, lambda: advance(connection, at, closed, only=ids)) if ids else 0
+    except OperationalError:
+        raise
+    except Exception as error:  # noqa: BLE001 - see above
+        if len(ids) == 1:
+            _set_aside(connection, ids[0], f"{type(error).__name__} at {place(error)}", at)
+            return 1
+        half = len(ids) // 2
+        first = _one_by_one(connection, at, closed, ids[:half])
+        return first + _one_by_one(connection, at, closed, ids[half:])
+
+
+def _undoing(connection: Connection, step: Callable[[], int]) -> int:
+    """Do something in a savepoint, which is undone where it fails."""
+    with connection.begin_nested():
+        return step()
+
+
+def _set_aside(connection: Connection, enrollment_id: int, reason: str, at: Round) -> None:
+    query = select(enrollments, customers.c.external_id).join(
+        customers, customers.c.id == enrollments.c.customer_id
+    )
+    row = connection.execute(query.where(enrollments.c.id == enrollment_id)).one()
+    subject = row.external_id or str(row.customer_id)
+    log.error("an enrollment in %s failed: %s", row.flow, reason)
+    own = quarantine.c
+    standing = connection.execute(
+        select(own.id, own.tries, own.payload).where(
+            own.kind == "customer", own.subject == subject, own.resolved_at.is_(None)
+        )
+    ).first()
+    if standing is None:
+        told = {"flow": row.flow, "customer": row.customer_id, "step": row.position}
+        values = {"kind": "customer", "subject": subject, "reason": reason, "at": at.now, "payload": told}
+        connection.execute(insert(quarantine).values(**values))
+    else:
+        changed = update(quarantine).where(own.id == standing.id)
+        connection.execute(changed.values(tries=standing.tries + 1, reason=reason))
+    if standing is None or standing.tries + 1 < TRIES:
+        later = update(enrollments).where(enrollments.c.id == row.id)
+        connection.execute(later.values(next_at=at.now + AGAIN))
+    else:
+        _give_up(connection, row, reason, at)
+
+
+def _give_up(connection: Connection, row: Row[Any], reason: str, at: Round) -> None:
+    ended = {"state": "failed", "next_at": None, "left_at": at.now, "left_reason": "quarantined"}
+    connection.execute(update(enrollments).where(enrollments.c.id == row.id).values(**ended))
+    connection.execute(
+        update(customers).where(customers.c.id == row.customer_id).values(quarantined_at=at.now)
+    )
+    entry = journal.entry(
+        at.now, row.flow, row.customer_id, "failed", "quarantined",
+        enrollment_id=row.id, step=row.position, detail={"error": reason},
+    )  # fmt: skip
+    journal.write(connection, [entry])
