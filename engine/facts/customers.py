@@ -48,6 +48,7 @@ from engine.store.tables import (
     order_lines,
     orders,
     quarantine,
+    raw_inbox,
     segment_members,
     staged_facts,
     suppressions,
@@ -281,6 +282,12 @@ def _forget_facts(connection: Connection, customer_id: int, names: set[str]) -> 
     known = select(visitors.c.visitor).where(visitors.c.customer.in_(sorted(names)))
     connection.execute(delete(held_facts).where(held_facts.c.visitor.in_(known)))
     connection.execute(delete(visitors).where(visitors.c.customer.in_(sorted(names))))
+    for name in sorted(names):
+        # An id of a few digits would be found in everything; an address never is by accident.
+        part = name.lower() if "@" in name else f'"{name.lower()}"'
+        connection.execute(
+            delete(raw_inbox).where(func.lower(raw_inbox.c.payload).contains(part, autoescape=True))
+        )
     payload = staged_facts.c.payload
     named = or_(
         *(payload[name].as_string().in_(sorted(names)) for name in ("customer", "external_id", "email"))
