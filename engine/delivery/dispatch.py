@@ -81,6 +81,8 @@ class Tally:
 
     claimed: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
+    filled: float = 0.0
+    """The share of all mails so far, of these templates in this process, that no structure had to be compiled for."""
 
     def count(self, what: str) -> None:
         """Add one."""
@@ -139,6 +141,7 @@ def dispatch(
     tally.claimed = len(claimed)
     with database.read() as connection:
         made = (make or make_mails)(connection, claimed, at, library, secret)
+    tally.filled = library.structures.tally.hit_rate
     _refuse(database, [each for each in made if each.mail is None and each.call is None], at, tally)
     ready = [each for each in made if each.mail is not None or each.call is not None]
     for start in range(0, len(ready), group):

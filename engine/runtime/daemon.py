@@ -167,7 +167,10 @@ class Daemon:
                 return
             tally = send_due(engine, now, min(looked, now))
             if tally.outcomes:
-                log.info("dispatch", extra=_told(claimed=tally.claimed, **tally.outcomes))
+                told = _told(
+                    claimed=tally.claimed, **tally.outcomes, filled_percent=round(tally.filled * 100)
+                )
+                log.info("dispatch", extra=told)
             if not tally.outcomes:
                 return
 
