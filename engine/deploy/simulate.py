@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from multiprocessing import get_context
@@ -100,16 +101,16 @@ class Simulation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
+class Task:
     """One part of the customers, for a process of its own."""
 
     url: str
     root: Path
     play: Play
     stretch: Stretch
-    part: Slice
-    shelves: tuple[Shelf, ...]
-    folder: Path
+    part: Slice = field(default_factory=Slice)
+    shelves: tuple[Shelf, ...] = ()
+    folder: Path | None = None
 
 
 def simulate(
@@ -129,7 +130,7 @@ def simulate(
             tables = tuple(shelves(database, stretch.start, stretch.until, tables_for(play), folder))
         root = play.project.settings.root
         tasks = [
-            _Task(database.url, root, play, stretch, _slice(stretch, number, parts), tables, folder)
+            Task(database.url, root, play, stretch, _slice(stretch, number, parts), tables, folder)
             for number in range(parts)
         ]
         found = _in_turn(database, tasks, progress) if parts == 1 else _at_once(tasks, progress)
@@ -258,19 +259,19 @@ def nobody_asks(play: Play) -> frozenset[str]:
 # ── driving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _in_turn(database: Database, tasks: Sequence[_Task], progress: Progress) -> list[Tally]:
+def _in_turn(database: Database, tasks: Sequence[Task], progress: Progress) -> list[Tally]:
     found = []
     for task in tasks:
         span = task.stretch.until - task.stretch.start
 
-        def tell(moment: datetime, mails: int, task: _Task = task, span: timedelta = span) -> None:
+        def tell(moment: datetime, mails: int, task: Task = task, span: timedelta = span) -> None:
             progress(moment, mails, (moment - task.stretch.start) / span if span else 1.0)
 
         found.append(drive_part(database, task, tell))
     return found
 
 
-def _at_once(tasks: Sequence[_Task], progress: Progress) -> list[Tally]:
+def _at_once(tasks: Sequence[Task], progress: Progress) -> list[Tally]:
     context = get_context("spawn")
     clocks = context.Array("d", len(tasks) * 2)
     first = tasks[0].stretch
@@ -294,7 +295,7 @@ def _begin(clocks: Any) -> None:
     _clocks = clocks
 
 
-def _drive_alone(number: int, task: _Task) -> Tally:
+def _drive_alone(number: int, task: Task) -> Tally:
     """Drive one part in a process of its own."""
     database = connect(task.url, task.root)
     span = task.stretch.until - task.stretch.start
@@ -309,8 +310,19 @@ def _drive_alone(number: int, task: _Task) -> Tally:
         database.close()
 
 
-def drive_part(source: Database, task: _Task, tell: Callable[[datetime, int], None]) -> Tally:
+def drive_part(source: Database, task: Task, tell: Callable[[datetime, int], None]) -> Tally:
     """Drive the customers of one part through the stretch and count what came of them."""
+    with driven(source, task, tell) as engine, engine.database.read() as connection:
+        library = TemplateLibrary(task.play.templates)
+        zone = engine.settings.shop.timezone
+        return count(connection, task.stretch.start, task.stretch.until, zone, library)
+
+
+@contextmanager
+def driven(
+    source: Database, task: Task, tell: Callable[[datetime, int], None] = lambda _moment, _mails: None
+) -> Iterator[Engine]:
+    """Give the engine, with the store in which the customers of one part were driven through the stretch."""
     stretch = task.stretch
     with tempfile.TemporaryDirectory(prefix="part-", dir=task.folder) as name:
         database = scratch(Path(name))
@@ -322,9 +334,7 @@ def drive_part(source: Database, task: _Task, tell: Callable[[datetime, int], No
                 nights=needs_nights(engine), tell=tell,
             )  # fmt: skip
             run.play()
-            with database.read() as connection:
-                library = TemplateLibrary(task.play.templates)
-                return count(connection, stretch.start, stretch.until, engine.settings.shop.timezone, library)
+            yield engine
         finally:
             database.close()
 
@@ -337,7 +347,7 @@ def quiet_engine(settings: Settings, database: Database) -> Engine:
     return Engine(held, database, Exits(nowhere, None, lambda call: nowhere.hand_over([call])[0]), worker)  # type: ignore[list-item]
 
 
-def _prepare(source: Database, engine: Engine, task: _Task) -> list[Suppressed]:
+def _prepare(source: Database, engine: Engine, task: Task) -> list[Suppressed]:
     """Fill the store with what is known at the start, and make the flows live."""
     stretch, database = task.stretch, engine.database
     if not stretch.replay:

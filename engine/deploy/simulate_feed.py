@@ -4,8 +4,8 @@ Comes in: the real database (only read), a scratch database, which customers. Go
 database and the suppressions to come. Promises that nothing the engine itself raised is told again, that nothing is known
 before its time, and the same staged rows whichever database they were recorded in.
 
-A fact arrives when it was recorded to have arrived. History that was loaded at once (backfilled, or received more than a
-week after it happened) arrives when it happened. A profile that was loaded without a time of its own is known just
+A fact arrives when it was recorded to have arrived. History that was loaded (backfilled, received more than a week after
+it happened, or in one batch with such facts) arrives when it happened. A profile that was loaded without a time of its own is known just
 before the customer's first deed. A product is known from the beginning, at its earliest known price and stock; what it
 holds now of everything else is all that was kept.
 """
@@ -13,7 +13,7 @@ holds now of everything else is all that was kept.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -36,9 +36,10 @@ from engine.store.tables import (
     staged_facts,
     suppressions,
 )
-from engine.store.types import EPOCH
+from engine.store.types import EPOCH, Instant
 
 BEGINNING = datetime(1971, 1, 1, tzinfo=UTC)  # before anything that a shop records
+MANY = 20  # facts received at one moment, from which they are a batch
 LOADED = timedelta(days=7)  # what arrived later than this was loaded, not told
 JUST_BEFORE = timedelta(microseconds=1)
 CHUNK = 5_000
@@ -96,9 +97,10 @@ def stage_past(
         people = _people(connection, part)
         staging = _Staging(target, until)
         staging.take(_catalogue(connection))
-        staging.take(_profiles(connection, people))
-        staging.take(_consents(connection, people))
-        staging.take(_deeds(connection, people, leave_out))
+        batches = loaded_at(connection)
+        staging.take(_profiles(connection, people, batches))
+        staging.take(_consents(connection, people, batches))
+        staging.take(_deeds(connection, people, leave_out, batches))
         staging.flush()
         return [each for each in _suppressed(connection, people) if each.at <= until]
 
@@ -138,15 +140,28 @@ def _insert(connection: Connection, rows: Sequence[Row]) -> None:
         )
 
 
-def arrival(occurred: datetime, arrived: datetime, *, backfill: bool) -> datetime:
-    """Return when a recorded fact arrives again.
+def arrival(
+    occurred: datetime, arrived: datetime, *, backfill: bool = False, batches: Collection[datetime] = ()
+) -> datetime:
+    """Return when a recorded fact arrives again; `batches` are the moments at which history was loaded.
 
     >>> from datetime import UTC
-    >>> arrival(datetime(2025, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC), backfill=False).year
+    >>> arrival(datetime(2025, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)).year
     2025
     """
-    loaded = backfill or arrived - occurred > LOADED
+    loaded = backfill or arrived in batches or arrived - occurred > LOADED
     return occurred if loaded else max(occurred, arrived)
+
+
+def loaded_at(connection: Connection) -> frozenset[datetime]:
+    """Return the moments at which many facts were received at once, some of them more than a week old."""
+    table = events.c
+    query = (
+        select(table.arrived_at, func.min(table.occurred_at, type_=Instant()))
+        .group_by(table.arrived_at)
+        .having(func.count() > MANY)
+    )
+    return frozenset(at for at, oldest in connection.execute(query) if at - oldest > LOADED)
 
 
 def _text(column: Column[Any], connection: Connection) -> ColumnElement[Any]:
@@ -176,7 +191,9 @@ def _people(connection: Connection, part: Slice) -> dict[int, Known]:
     return found
 
 
-def _profiles(connection: Connection, people: Mapping[int, Known]) -> Iterator[tuple[datetime, str, Any]]:
+def _profiles(
+    connection: Connection, people: Mapping[int, Known], batches: Collection[datetime]
+) -> Iterator[tuple[datetime, str, Any]]:
     """Yield what was told about customers: as it was told, else as it stands."""
     told: set[int] = set()
     table = events.c
@@ -197,7 +214,7 @@ def _profiles(connection: Connection, people: Mapping[int, Known]) -> Iterator[t
         if known is None:
             continue
         payload = {key: value for key, value in (document or {}).items() if not key.startswith("consent")}
-        moment = arrival(occurred, arrived, backfill=backfill)
+        moment = arrival(occurred, arrived, backfill=backfill, batches=batches)
         if name == "customer_created":
             told.add(customer_id)
             moment = min(moment, known.since)
@@ -220,7 +237,9 @@ def _profile(row: Any) -> Row:
     }
 
 
-def _consents(connection: Connection, people: Mapping[int, Known]) -> Iterator[tuple[datetime, str, Any]]:
+def _consents(
+    connection: Connection, people: Mapping[int, Known], batches: Collection[datetime]
+) -> Iterator[tuple[datetime, str, Any]]:
     for row in _rows(connection, select(consents).order_by(consents.c.received_at, consents.c.id)):
         known = people.get(row.customer_id)
         if known is None:
@@ -233,7 +252,7 @@ def _consents(connection: Connection, people: Mapping[int, Known]) -> Iterator[t
             moment = min(known.since, row.received_at) if loaded else row.received_at
         else:
             payload["at"] = iso(row.at)
-            moment = arrival(row.at, row.received_at, backfill=False)
+            moment = arrival(row.at, row.received_at, batches=batches)
         yield moment, "consents", payload
 
 
@@ -251,7 +270,10 @@ def _suppressed(connection: Connection, people: Mapping[int, Known]) -> list[Sup
 
 
 def _deeds(
-    connection: Connection, people: Mapping[int, Known], leave_out: frozenset[str]
+    connection: Connection,
+    people: Mapping[int, Known],
+    leave_out: frozenset[str],
+    batches: Collection[datetime],
 ) -> Iterator[tuple[datetime, str, Any]]:
     """Yield what customers did, as it was told; what was raised by an order or a cart tells that order or cart."""
     table = events.c
@@ -269,7 +291,7 @@ def _deeds(
         if known is None:
             continue
         kind, payload = _deed(key, name, occurred, told, known)
-        yield arrival(occurred, arrived, backfill=backfill), kind, payload
+        yield arrival(occurred, arrived, backfill=backfill, batches=batches), kind, payload
 
 
 def _deed(key: str, name: str, occurred: datetime, told: str | None, known: Known) -> tuple[str, Any]:

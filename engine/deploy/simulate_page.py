@@ -31,10 +31,12 @@ section{background:var(--card);border:1px solid var(--line);border-radius:10px;p
 .tile b{display:block;font-size:1.55rem;line-height:1.25;font-variant-numeric:tabular-nums}.tile span{color:var(--soft);font-size:.85rem}
 table{border-collapse:collapse;width:100%;font-size:.92rem}th,td{text-align:left;padding:5px 10px 5px 0;border-top:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
 th{color:var(--soft);font-weight:500;border-top:0}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;padding-right:0;padding-left:10px}
-.wide{overflow-x:auto}svg{display:block;width:100%}.axis{display:flex;justify-content:space-between;color:var(--soft);font-size:.78rem;margin-top:3px}
+@media(max-width:620px){table.many thead{display:none}table.many tr{display:block;border-top:1px solid var(--line);padding:6px 0}
+table.many td{display:block;border:0;padding:1px 0}table.many td.n{display:flex;justify-content:space-between;gap:12px;white-space:normal}
+table.many td.n::before{content:attr(data-label);color:var(--soft)}}svg{display:block;width:100%}.axis{display:flex;justify-content:space-between;color:var(--soft);font-size:.78rem;margin-top:3px}
 .key{display:flex;flex-wrap:wrap;gap:4px 16px;margin:10px 0 4px;font-size:.88rem;list-style:none;padding:0}.key i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:6px}
 .bar{display:block;height:6px;border-radius:3px;background:var(--c0);margin-top:3px;min-width:2px}details{margin-top:6px}summary{cursor:pointer;color:var(--soft);font-size:.88rem}
-.heat{display:grid;grid-template-columns:2.6em repeat(24,1fr);gap:1px;font-size:.72rem;color:var(--soft)}.heat b{font-weight:400}.heat i{display:block;aspect-ratio:1;border-radius:2px;min-height:10px}
+.heat{display:grid;grid-template-columns:2.6em repeat(24,minmax(0,1fr));gap:1px;font-size:.72rem;color:var(--soft)}.heat b{font-weight:400}.heat b{white-space:nowrap}.heat i{display:block;height:18px;border-radius:2px}
 .up{color:var(--c2)}.down{color:var(--c6)}
 """
 
@@ -93,14 +95,19 @@ def _section(title: str, intro: str, *content: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int]) -> str:
+    """Return a table; on a telephone each row of a wide one stands as a list of its own."""
+    wide = len(head) > 2
+
     def row(cells: Sequence[str], tag: str) -> str:
-        told = (
-            f"<{tag}{' class=n' if place in numbers else ''}>{cell}</{tag}>"
-            for place, cell in enumerate(cells)
-        )
+        told = []
+        for place, cell in enumerate(cells):
+            label = f' data-label="{head[place]}"' if wide and place and tag == "td" else ""
+            told.append(f"<{tag}{' class=n' if place in numbers else ''}{label}>{cell}</{tag}>")
         return f"<tr>{''.join(told)}</tr>"
 
-    return f'<div class="wide"><table>{row(head, "th")}{"".join(row(cells, "td") for cells in rows)}</table></div>'
+    body = "".join(row(cells, "td") for cells in rows)
+    style = ' class="many"' if wide else ""
+    return f"<table{style}><thead>{row(head, 'th')}</thead><tbody>{body}</tbody></table>"
 
 
 # ── mails over time ──────────────────────────────────────────────────────────────────────────────────────────────────

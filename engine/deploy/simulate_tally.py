@@ -230,20 +230,20 @@ def _count_reasons(connection: Connection, tally: Tally, since: datetime) -> Non
     )
     for flow, reason, number in connection.execute(by_flow):
         tally.not_sent[flow, reason] += number
-    who = func.coalesce(customers.c.external_id, customers.c.email, "")
-    place = func.row_number().over(
-        partition_by=reasons.c.reason, order_by=(reasons.c.at, who, reasons.c.flow, reasons.c.step)
+    # One example a customer: the first.
+    mine = func.row_number().over(
+        partition_by=(reasons.c.reason, reasons.c.customer_id),
+        order_by=(reasons.c.at, reasons.c.flow, reasons.c.step),
     )
+    firsts = select(reasons, mine.label("mine")).subquery()
+    who = func.coalesce(customers.c.external_id, customers.c.email, "")
+    place = func.row_number().over(partition_by=firsts.c.reason, order_by=(firsts.c.at, who))
     ranked = (
         select(
-            reasons.c.reason,
-            reasons.c.at,
-            who.label("who"),
-            reasons.c.flow,
-            reasons.c.step,
-            place.label("place"),
+            firsts.c.reason, firsts.c.at, who.label("who"), firsts.c.flow, firsts.c.step, place.label("place")
         )
-        .join(customers, customers.c.id == reasons.c.customer_id)
+        .join(customers, customers.c.id == firsts.c.customer_id)
+        .where(firsts.c.mine == 1)
         .subquery()
     )
     for row in connection.execute(select(ranked).where(ranked.c.place <= EXAMPLES).order_by(ranked.c.place)):

@@ -1,0 +1,170 @@
+"""Simulations: the same decisions as the live engine, the same bytes everywhere, nothing touched."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from engine.clock import machine_now
+from engine.commands.simulating import only
+from engine.delivery.dispatch import Exits, Worker
+from engine.deploy.apply import apply
+from engine.deploy.simulate import Stretch, Task, driven, simulate
+from engine.deploy.simulate_page import page
+from engine.deploy.simulate_report import document
+from engine.deploy.stage import Tray
+from engine.runtime.passes import Engine
+from engine.runtime.ticking import drive
+from engine.store import meta
+from engine.store.database import Database, connect
+from engine.store.migrate import upgrade
+from engine.store.tables import customers, messages
+from tests.integration.small_shop import END, NOW, START, checksum, make_project, play_of, tell
+
+REPLAY = Stretch(START, END, replay=True)
+Sent = tuple[str, str, str, str, str, str]
+
+
+def ledger(database: Database) -> list[Sent]:
+    """Return every message with its fate, named by what does not depend on ids."""
+    with database.read() as connection:
+        table = messages.c
+        query = select(
+            customers.c.external_id,
+            table.flow,
+            table.step,
+            table.state,
+            table.reason,
+            table.counted_at,
+            table.due_at,
+        ).join(customers, customers.c.id == table.customer_id)
+        return sorted(
+            (who, flow, step, state, str(why), f"{at} {due}")
+            for who, flow, step, state, why, at, due in connection.execute(query)
+        )
+
+
+def test_a_replay_decides_as_the_live_engine(tmp_path: Path, sqlite_database: Database) -> None:
+    """What the daemon's code does live, fact by fact on a moving clock, is message by message what a replay says."""
+    settings = make_project(tmp_path)
+    tell(sqlite_database, settings, NOW)
+    live = connect(f"sqlite:///{_migrated(tmp_path)}")
+    with live.write() as connection:
+        meta.set_virtual_now(connection, START - timedelta(days=30))
+    tell(live, settings, START - timedelta(days=30))
+    tray = Tray()
+    engine = Engine(
+        settings, live, Exits(tray, None, tray.call), Worker("test", machine_now, random.Random(1))
+    )
+    drive(engine, START - timedelta(days=30), START, nights=False)
+    apply(live, settings, now=START, who="test")
+    drive(engine, START, END, nights=False)
+    task = Task("", tmp_path, play_of(settings), REPLAY, folder=tmp_path)
+    with driven(sqlite_database, task) as simulated:
+        expected, found = ledger(live), ledger(simulated.database)
+    live.close()
+    assert len(expected) > 60
+    assert {message[3] for message in expected} >= {"accepted", "dropped"}
+    assert found == expected
+
+
+def _migrated(folder: Path) -> Path:
+    path = folder / "live.db"
+    database = connect(f"sqlite:///{path}")
+    upgrade(database)
+    database.close()
+    return path
+
+
+def test_the_same_bytes_whatever_the_database_and_the_number_of_processes(
+    tmp_path: Path, sqlite_url: str, postgres_url: str
+) -> None:
+    """A replay and a likely future give byte-identical JSON on SQLite and PostgreSQL, by one process and by two."""
+    settings = make_project(tmp_path / "project")
+    play = play_of(settings)
+    likely = Stretch(
+        NOW, NOW + timedelta(days=7), replay=False, behaviour="history", seed=3, beat=timedelta(hours=1)
+    )
+    texts: dict[str, set[str]] = {"replay": set(), "likely": set()}
+    for url in (sqlite_url, postgres_url):
+        database = connect(url)
+        tell(database, settings, NOW)
+        for name, stretch in (("replay", REPLAY), ("likely", likely)):
+            texts[name].add(json.dumps(document(simulate(database, play, stretch, processes=1))))
+        if database.is_sqlite:
+            texts["replay"].add(json.dumps(document(simulate(database, play, REPLAY, processes=2))))
+        database.close()
+    assert {name: len(found) for name, found in texts.items()} == {"replay": 1, "likely": 1}
+    assert json.loads(next(iter(texts["likely"])))["facts"].get("order_placed")
+
+
+def test_the_real_database_is_not_touched(tmp_path: Path, database: Database) -> None:
+    """Replay, forecast and likely future leave every row of the real database as it was, applied flows included."""
+    settings = make_project(tmp_path)
+    tell(database, settings, NOW)
+    apply(database, settings, now=NOW, who="test")
+    before = checksum(database)
+    ahead = Stretch(NOW, NOW + timedelta(days=5), replay=False, beat=timedelta(hours=1))
+    for stretch in (
+        REPLAY,
+        ahead,
+        Stretch(NOW, NOW + timedelta(days=5), False, "history", 1, timedelta(hours=1)),
+    ):
+        assert simulate(database, play_of(settings), stretch, processes=1).tally.customers == 40
+    assert checksum(database) == before
+    assert not (tmp_path / "mailbox").exists()
+
+
+def test_a_report_tells_what_issue_asks(tmp_path: Path, sqlite_database: Database) -> None:
+    """A replay's document and page hold mails, reasons with examples, people, hours, pressure, exits and purchases."""
+    settings = make_project(tmp_path)
+    tell(sqlite_database, settings, NOW)
+    play = play_of(settings)
+    simulation = simulate(sqlite_database, play, REPLAY, processes=1)
+    found = document(simulation, (), simulate(sqlite_database, _cart_alone(play), REPLAY, processes=1))
+    assert (
+        found["total"]
+        == sum(sum(steps.values()) for steps in found["mails"].values())
+        == sum(map(sum, found["hours"]))
+    )
+    assert found["total"] == sum(sum(day["mails"].values()) for day in found["days"])
+    spread = found["per_customer"]["distribution"]
+    assert sum(spread.values()) == 40
+    assert sum(int(number) * count for number, count in spread.items()) == found["total"]
+    assert {"no_consent", "exited: did: order_placed", "holdout"} <= found["not_sent"].keys()
+    assert any(reason.startswith("condition_false: customer") for reason in found["not_sent"])
+    assert all(1 <= len(each["examples"]) <= 3 for each in found["reasons"])
+    assert found["exits_by_purchase"]["cart"] > 0
+    assert found["purchases"]["all"] >= found["purchases"]["after_a_mail"] > 0
+    assert {each["flow"] for each in found["comparison"] if each["this"] != each["against"]} >= {
+        "thanks",
+        "lapse",
+    }
+    html = page(found, settings.shop.name)
+    assert "http" not in html.replace("http-equiv", "")
+    assert html.count("<svg") >= 2
+    assert "no_consent" in html
+
+
+def _cart_alone(play: Any) -> Any:
+    return only(play, "cart")
+
+
+def test_a_coarser_clock_says_nearly_the_same(tmp_path: Path, sqlite_database: Database) -> None:
+    """With a stop each hour instead of at every moment the number of mails moves by a tenth at most."""
+    settings = make_project(tmp_path)
+    tell(sqlite_database, settings, NOW)
+    exact = sum(simulate(sqlite_database, play_of(settings), REPLAY, processes=1).tally.mails.values())
+    hourly = Stretch(START, END, replay=True, beat=timedelta(hours=1))
+    assert (
+        abs(
+            sum(simulate(sqlite_database, play_of(settings), hourly, processes=1).tally.mails.values())
+            - exact
+        )
+        <= exact / 10
+    )
