@@ -12,9 +12,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache, partial
 from pathlib import Path
+from types import CodeType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from jinja2 import BytecodeCache, Environment
+from jinja2.bccache import Bucket
 from jinja2.lexer import TokenStream
 from markupsafe import escape
 
@@ -471,11 +474,37 @@ def _result(sample: _Sample, compiled: str) -> Iterator[Finding]:
 # ── marks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class _Compiled(BytecodeCache):
+    """Keeps what files were compiled to, for the next library that holds the same ones."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str | None, str], CodeType] = {}
+
+    def get_bucket(self, environment: Environment, name: str, filename: str | None, source: str) -> Bucket:
+        """Return the place of a source, with its code where it was compiled before."""
+        bucket = Bucket(environment, f"{name}\0{filename}", source)
+        bucket.code = self.known.get((name, filename, source))
+        return bucket
+
+    def set_bucket(self, bucket: Bucket) -> None:
+        """Keep what a source was compiled to."""
+        name, _, filename = bucket.key.partition("\0")
+        if len(self.known) >= _KEPT:
+            self.known.clear()
+        if bucket.code is not None:
+            self.known[name, None if filename == "None" else filename, bucket.checksum] = bucket.code
+
+
+_KEPT = 4096
+_COMPILED = _Compiled()
+
+
 class MarkedEnvironment(MailEnvironment):
     """Renders like the real one, with every opening tag saying where it stands in its file."""
 
     def __init__(self, library: TemplateLibrary, chain: tuple[str, ...]) -> None:
         super().__init__(LibraryLoader(library, chain))
+        self.bytecode_cache = _COMPILED
 
     def _tokenize(
         self, source: str, name: str | None, filename: str | None = None, state: str | None = None
