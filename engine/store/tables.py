@@ -421,7 +421,6 @@ enrollments = Table(
     Column("anchor_at", Instant, nullable=False),  # when the previous step was due
     Column("next_at", Instant),  # when to look again; NULL: never
     Column("visit", Integer, nullable=False, server_default=text("0")),
-    Column("last_message_id", Key),
     Column("goal_at", Instant),
     Column("left_at", Instant),
     Column("left_reason", Text),
