@@ -35,6 +35,7 @@ from tests.mails.starter import LOCALES, StarterMail, open_shop, persona, starte
 HERE = Path(__file__).parent
 BUILD = ROOT / "build" / "pictures"
 PHONE, DESKTOP, GAP = 375, 700, 32
+ACROSS = 8  # mails in a row of the contact sheet
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FACES = (
     ("thank-you-first", "en", False), ("cart-reminder", "en", False), ("replenish-soon", "en", False),
@@ -83,16 +84,14 @@ def _sheets(mails: Iterable[StarterMail]) -> Iterable[Job]:
 
 
 def _contact(mails: Sequence[StarterMail]) -> Job:
-    """Return the contact sheet: every mail to a usual customer on a phone; a row for each language, one by night."""
-    usual = [mail for mail in mails if mail.customer == "usual"]
+    """Return the contact sheet: every mail to a usual customer on a phone, in each language, and once by night."""
+    usual = {(mail.template, mail.locale): mail for mail in mails if mail.customer == "usual"}
     rows = []
     for locale, dark in (*((locale, False) for locale in LOCALES), ("en", True)):
-        frames = [
-            _frame(mail.mail.html, PHONE, dark=dark, cut=1180) for mail in usual if mail.locale == locale
-        ]
-        rows.append(_row(locale + (" · dark" if dark else ""), frames))
-    width = len(frames) * (PHONE + GAP) + GAP
-    return _job("contact-sheet", rows, width, HERE / "contact-sheet.png", scale=0.4)
+        told = [mail for mail in usual.values() if mail.locale == locale]
+        frames = [_frame(mail.mail.html, PHONE, dark=dark, cut=1100) for mail in told]
+        rows += [_row("", frames[start : start + ACROSS]) for start in range(0, len(frames), ACROSS)]
+    return _job("contact-sheet", rows, ACROSS * (PHONE + GAP) + GAP, HERE / "contact-sheet.png", scale=0.45)
 
 
 def _faces(mails: Sequence[StarterMail]) -> Job:

@@ -2,7 +2,8 @@
 
 A fenced block marked `console` holds lines that begin with `$ ` and, under each, what it prints. Printed lines must come
 in that order; `…` stands for anything. A command ends with 0 unless it says `# exit 1`. A block that cannot be run here
-stands under a comment that says why: `<!-- shown only: clones from the network -->`.
+stands under a comment that says why: `<!-- shown only: clones from the network -->`. A file that the reader is to write
+stands under a comment that names it: `<!-- file: flows/spring.yaml -->`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 _BLOCK = re.compile(
     r"(?P<before>[^\n]*\n)?(?P<gap>[ \t]*\n)?```console\n(?P<body>.*?)^```", re.DOTALL | re.MULTILINE
 )
+_FILE = re.compile(r"<!-- file: (?P<path>[\w./-]+) -->\n+```\w*\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
 _EXIT = re.compile(r"#\s*exit (\d)\s*$")
 _SECONDS = 180
 
@@ -34,12 +36,18 @@ class Command:
 
 
 def commands(document: str) -> Iterator[Command]:
-    """Yield every command that is to be run, in order."""
+    """Yield every command that is to be run, in order; writing a file is one too."""
+    found: list[Command] = []
     for block in _BLOCK.finditer(document):
         if (block["before"] or "").lstrip().startswith("<!-- shown only:"):
             continue
         first = document.count("\n", 0, block.start("body")) + 1
-        yield from _commands_of(block["body"], first)
+        found += _commands_of(block["body"], first)
+    for file in _FILE.finditer(document):
+        path, text = file["path"], file["text"]
+        write = f"mkdir -p $(dirname {path}) && cat > {path} <<'END_OF_FILE'\n{text}END_OF_FILE"
+        found.append(Command(document.count("\n", 0, file.start()) + 1, write, (), 0))
+    yield from sorted(found, key=lambda command: command.line)
 
 
 def _commands_of(body: str, first: int) -> Iterator[Command]:

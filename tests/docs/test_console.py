@@ -48,6 +48,18 @@ def test_commands_are_read_with_their_lines_and_endings() -> None:
     assert found[4].text == "echo a \\\n    b"
 
 
+def test_files_that_the_reader_is_to_write_are_written(tmp_path: Path) -> None:
+    """A file's block is written where the reader is by then, with every sign as it stands there."""
+    text = "flow: spring  # $HOME `x` \\n 'y'\n"
+    page = (
+        f"```console\n$ mkdir shop && cd shop\n```\n\n<!-- file: flows/spring.yaml -->\n```yaml\n{text}```\n"
+    )
+    reader = Reader(tmp_path)
+    for command in commands(page):
+        reader.run(command)
+    assert (tmp_path / "shop" / "flows" / "spring.yaml").read_text(encoding="utf-8") == text
+
+
 def test_a_document_is_run_in_one_folder(tmp_path: Path) -> None:
     """A `cd` holds for the commands after it, in later blocks too."""
     reader = Reader(tmp_path)
