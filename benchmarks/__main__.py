@@ -1,7 +1,8 @@
-"""The figures of docs/benchmarks.md, measured here: `make bench`, or `python -m benchmarks --customers 100000`.
+"""The figures of docs/benchmarks.md, measured here: `make bench`, or `python -m benchmarks --customers 1000000`.
 
-Builds a shop for each size on SQLite and PostgreSQL (a server of its own, durable), and prints what a tick, a dispatch and
-the loop that others run cost on it; then how fast a million order lines come in.
+Builds a shop for each size on SQLite and PostgreSQL (a server of its own, durable), and prints what a tick, a dispatch, the
+loop that others run and django-drip-campaigns cost on it; then how many scenarios a second are played, and how fast a
+million order lines come in.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.scenarios import measure_scenarios
 from benchmarks.ticks import measure
 from engine.store.database import connect
 from tests.servers.postgres import ServerMissing, postgres_server
@@ -28,7 +30,7 @@ DURABLE = (
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--customers", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--customers", type=int, nargs="+", default=[100_000])
     parser.add_argument(
         "--databases", nargs="+", choices=("sqlite", "postgresql"), default=["sqlite", "postgresql"]
     )
@@ -38,6 +40,7 @@ def main() -> None:
         for name in given.databases:
             with tempfile.TemporaryDirectory(prefix="homing-bench-") as folder:
                 (_on_sqlite if name == "sqlite" else _on_postgres)(Path(folder), customers)
+    measure_scenarios()
     if given.lines:
         script = Path(__file__).with_name("ingest.py")
         subprocess.run([sys.executable, script, "--lines", str(given.lines)], check=True)  # noqa: S603 - our own script

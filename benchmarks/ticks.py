@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from benchmarks import shop
 from benchmarks.facts import a_day_of_facts
 from benchmarks.loop import due_in_python
+from benchmarks.others import drip_campaigns
 from engine import settings as settings_module
 from engine.delivery import dispatch
 from engine.delivery.mailroom import Made, make_mails
@@ -118,7 +119,9 @@ def measure(database: Database, folder: Path, customers: int) -> None:
     print(f"  {'tick with 1,000 new facts':<34}{ticks.told()}")
     wall, cpu = handed / sum(mails.wall), handed / sum(mails.cpu)
     print(f"  {'gated dispatch, groups of 10':<34}{wall:10,.0f} mails/s ({cpu:,.0f} a second of CPU)")
-    _loop(database, customers, statistics.median(ticks.cpu))
+    tick, idle = statistics.median(ticks.cpu), statistics.median(rest.cpu)
+    _loop(database, customers, tick)
+    _drips(customers, idle)
 
 
 def _send_all(engine: Engine, now: datetime) -> int:
@@ -142,9 +145,20 @@ def _loop(database: Database, customers: int, tick: float) -> None:
     looped.of(lambda: due_in_python(database, shop.NOW, shop.NOW - timedelta(minutes=1), most))
     whole = looped.cpu[0] * customers / most
     print(
-        f"  {'the loop over everybody, ORM':<34}{whole:10,.1f} s of CPU (from {most:,} customers), {whole / tick:,.0f} ticks",
+        f"  {'the loop over everybody, ORM':<34}{whole:10,.1f} s of CPU (from {most:,} customers), {whole / tick:,.0f} ticks with 1,000 facts",
         flush=True,
     )
+
+
+def _drips(customers: int, idle: float) -> None:
+    """Print what a look at rest costs django-drip-campaigns, on SQLite, beside ours."""
+    found = drip_campaigns(customers)
+    if found is not None:
+        print(
+            f"  {'django-drip-campaigns, at rest':<34}{found['seconds'] * 1000:10,.1f} ms of CPU "
+            f"(version {found['version']}, {customers:,} users, six drips), {found['seconds'] / idle:,.0f} ticks at rest",
+            flush=True,
+        )
 
 
 @contextmanager
