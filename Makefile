@@ -35,8 +35,10 @@ test-pg: $(READY)  ## the tests that need PostgreSQL
 test-slow: $(READY)  ## the tests that take minutes, with their full shares
 	HOMING_TEST_SHARE=full $(PYTEST) -m slow $(ARGS)
 
-test-crash: $(READY)  ## SIGKILL at 100 random moments on each database and way out (about 45 minutes)
-	HOMING_CRASH_KILLS=100 $(PYTEST) tests/integration/test_crash.py $(ARGS)
+test-crash: $(READY)  ## the whole crash suite: 10,000 kills, zombies, full disks, outages (hours; goes on where it was)
+	$(BIN)/python -m tests.crash $(ARGS)
+	HOMING_TEST_SHARE=full $(PYTEST) tests/crash/test_outages.py
+	HOMING_CRASH_KILLS=100 $(PYTEST) tests/integration/test_crash.py
 
 test-editor: $(READY) build/editor/node_modules  ## the schemas in the real yaml-language-server (needs npm)
 	$(PYTEST) -m editor tests/editor $(ARGS)

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, bindparam, select, update
 from engine.store.dialect import among
 from engine.store.tables import UNSETTLED, attempts, customers, enrollments, messages
 
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=60)  # of a hand-over that has begun; providers end within 45
+CLAIM_LEASE = timedelta(seconds=30)  # of what waits in a worker's hands
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,9 @@ def claim(
     statement = (
         update(messages)
         .where(among(connection, table.id, ids), table.state == "pending")
-        .values(state="claimed", claimed_by=worker, lease_until=machine_now + LEASE, fence=table.fence + 1)
+        .values(
+            state="claimed", claimed_by=worker, lease_until=machine_now + CLAIM_LEASE, fence=table.fence + 1
+        )
         .returning(table.id)
     )
     return read_messages(connection, sorted(connection.scalars(statement)))

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from engine.delivery.claim import LEASE, Claimed, claim, recover, release
+from engine.delivery.claim import CLAIM_LEASE, LEASE, Claimed, claim, recover, release
 from engine.delivery.gatekeeping import verdicts
 from engine.delivery.mailroom import Made, WebhookCall, make_mails
 from engine.delivery.outcome import Failed, Outcome, Unknown
@@ -39,6 +39,7 @@ log = logging.getLogger("homing.dispatch")
 
 GROUP = 10
 CLAIM = 200
+CLAIM_SPARE = timedelta(seconds=5)  # before the end of a claim's lease when no further group is begun
 RENDER_TRIES = 3
 RENDER_RETRY = timedelta(minutes=5)
 
@@ -129,7 +130,7 @@ def dispatch(
     what was due when a pass looked at everything, so that priorities meet.
     """
     tally = Tally()
-    lease_ends = worker.machine_now() + LEASE
+    begin_by = worker.machine_now() + CLAIM_LEASE - CLAIM_SPARE
     with database.write() as connection:
         recover(connection, at.now, worker.machine_now(), worker.is_gone)
         claimed = claim(
@@ -149,7 +150,7 @@ def dispatch(
         # Waited for before the hand-over begins: what dies while it waits is not in doubt.
         worker.wait_for_rate(sum(1 for made in together if _route(made, exits) not in ("mailbox", "webhook")))
         # What is not begun well before its lease ends goes back, to be claimed and judged anew.
-        if not worker.may_go_on(closed) or worker.machine_now() > lease_ends - LEASE / 2:
+        if not worker.may_go_on(closed) or worker.machine_now() > begin_by:
             with database.write() as connection:
                 release(connection, [each.message for each in ready[start:]])
             break

@@ -38,7 +38,10 @@ class RunningServer:
         return self.folder / "ledger.jsonl"
 
     def script(self, phase: str, do: str, *, times: int = 1_000_000, **details: object) -> None:
-        """From now on do something wrong in that phase, `times` times; see the server's own page for the words."""
+        """From now on do something wrong in that phase, `times` times; see the server's own page for the words.
+
+        With `skip` so many steps of that phase go well before.
+        """
         wanted = {"number": next(_numbers), "phase": phase, "do": do, "times": times, **details}
         temporary = self.folder / "script.tmp"
         temporary.write_text(json.dumps(wanted), encoding="utf-8")

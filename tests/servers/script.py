@@ -22,6 +22,7 @@ class Script:
         self._lock = Lock()
         self._number = 0
         self._left = 0
+        self._skip = 0
 
     def take(self, phase: str) -> dict[str, Any] | None:
         """Return what to do wrong in this phase of the conversation, or None."""
@@ -32,7 +33,11 @@ class Script:
         with self._lock:
             if wanted["number"] != self._number:
                 self._number, self._left = wanted["number"], wanted["times"]
+                self._skip = wanted.get("skip", 0)
             if wanted["phase"] != phase or self._left <= 0:
+                return None
+            if self._skip > 0:
+                self._skip -= 1
                 return None
             self._left -= 1
             return wanted

@@ -1,0 +1,68 @@
+"""The share of the crash suite that every change goes through; `make test-crash` does the whole of it.
+
+Each test runs a program of its own (tests/crash/sending.py, tests/crash/taking_in.py), which forks a prepared engine and
+kills it at chosen steps: statements, commits, and what goes to and comes from a provider. What arrived is counted by real
+servers outside.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crash.plants import PLANTS
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLS = 102  # for each provider: at least 200 for each database
+ZOMBIES = 5
+INGEST_KILLS = 24
+
+
+def suite(program: str, url: str, folder: Path, *arguments: str) -> dict[str, Any]:
+    """Run one program of the suite and return what it found."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.crash.{program}", "--url", url, "--folder", str(folder), *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=1200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("provider", ["smtp", "sendgrid"])
+def test_killed_at_any_step(database_url: str, provider: str, tmp_path: Path) -> None:
+    """Killed at any statement, commit or word to a provider: no mail twice, none lost, each explained, whatever it answers."""
+    found = suite("sending", database_url, tmp_path / "suite", "--provider", provider, "--kills", str(KILLS))
+    assert found["broken"] == []
+    assert found["kills"] >= KILLS
+    assert found["after_an_acceptance"] >= KILLS / 2
+
+
+@pytest.mark.parametrize("provider", ["smtp", "sendgrid"])
+def test_a_late_word_is_refused(database_url: str, provider: str, tmp_path: Path) -> None:
+    """A worker that stood still past its lease sends nothing twice when it goes on, and is not heard about the past."""
+    found = suite(
+        "sending", database_url, tmp_path / "suite", "--provider", provider, "--zombies", str(ZOMBIES)
+    )
+    assert found["broken"] == []
+    assert found["kills"] == ZOMBIES
+
+
+def test_what_was_acknowledged_is_there(database_url: str, tmp_path: Path) -> None:
+    """Killed at any step of taking facts in: what was acknowledged is there, and telling all again makes it whole."""
+    found = suite("taking_in", database_url, tmp_path / "suite", "--kills", str(INGEST_KILLS))
+    assert found["broken"] == []
+    assert found["kills"] >= INGEST_KILLS * 0.9
+
+
+@pytest.mark.parametrize("plant", sorted(PLANTS))
+def test_planted_bugs_are_found(sqlite_url: str, plant: str, tmp_path: Path) -> None:
+    """The suite finds a worker that resends after a death, one that calls before it commits, and one without a fence."""
+    how = ("--zombies", "4") if plant == "no-fence" else ("--kills", "24")
+    found = suite("sending", sqlite_url, tmp_path / "suite", "--provider", "smtp", *how, "--plant", plant)
+    assert found["broken"]
