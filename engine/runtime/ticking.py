@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection
+
 from engine.clock import sleep
 from engine.journeys.membership import next_schedule
 from engine.runtime import nightly
 from engine.runtime.passes import Engine, PassReport, run_pass, send_due
-from engine.runtime.work import look
+from engine.runtime.work import Work, look
 from engine.store import meta
 from engine.store.database import Database
 from engine.store.dialect import upsert
@@ -83,29 +85,34 @@ def drive(
             total.entered += nightly.run_nightly(engine, moment)
             night = nightly.due_at(engine.database, engine.settings.shop.timezone, moment)
         total.add(run_pass(engine, moment))
-        while _others_hold(engine, moment):  # what somebody is about to send must not fall behind the clock
+        following, held = _ahead(engine, moment)
+        while held:  # what somebody is about to send must not fall behind the clock
             sleep(0.2)
             total.add(run_pass(engine, moment))
+            following, held = _ahead(engine, moment)
         if progress is not None:
             progress(moment, total)
         if moment >= until:
             return total
-        following = next_moment(engine, moment)
         stops = (until, night, following, moment + every if every else None)
         moment = max(min(stop for stop in stops if stop is not None), moment + timedelta(microseconds=1))
         if beat is not None:
             moment = min(until, start + -(-(moment - start) // beat) * beat)
 
 
-def _others_hold(engine: Engine, now: datetime) -> bool:
-    """Return whether another worker holds messages; a dead one's come back when its lease is over, in 60 s at most."""
+def _ahead(engine: Engine, now: datetime) -> tuple[datetime | None, bool]:
+    """Return the next moment, and whether another worker holds messages; a dead one's come back in 60 s at most."""
     with engine.database.read() as connection:
-        return look(connection, engine.settings, now).agenda.leased and not engine.worker.stopping()
+        work = look(connection, engine.settings, now)
+        return _next(connection, work), work.agenda.leased and not engine.worker.stopping()
 
 
 def next_moment(engine: Engine, now: datetime) -> datetime | None:
     """Return the next moment at which a fact arrives or something of an open flow is due."""
     with engine.database.read() as connection:
-        work = look(connection, engine.settings, now)
-        slots = [next_schedule(connection, each, work.at) for each in work.live.values() if each.open]
+        return _next(connection, look(connection, engine.settings, now))
+
+
+def _next(connection: Connection, work: Work) -> datetime | None:
+    slots = [next_schedule(connection, each, work.at) for each in work.live.values() if each.open]
     return min((moment for moment in (work.agenda.next_at, *slots) if moment is not None), default=None)
