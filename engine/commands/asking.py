@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 from sqlalchemy import select
 
 from engine.commands.session import Session, command, the_customer
-from engine.commands.story import sentences
+from engine.commands.story import reason_words, sentences
 from engine.errors import UsageError
 from engine.journeys.round import Round
 from engine.outbox.ledger import settle_by_hand
 from engine.runtime.why import known_flow, why
+from engine.runtime.why_missing import missing as who_missed
 from engine.store.tables import attempts, customers, messages
 
+MISSING_DAYS = timedelta(days=30)
 STATES = (
     "pending", "claimed", "handing_over", "accepted", "delivered", "bounced", "failed", "dropped", "unknown",
 )  # fmt: skip
@@ -24,11 +27,22 @@ def register(group: click.Group) -> None:
     """Add these commands to `homing`."""
 
     @command(group, "why")
-    @click.argument("customer")
+    @click.argument("customer", required=False)
     @click.argument("flow", required=False)
-    def why_(session: Session, customer: str, flow: str | None) -> None:
+    @click.option(
+        "--missing", metavar="FLOW", help="Instead: who had the trigger and got nothing, by reason."
+    )
+    @click.option("--since", help="With --missing: from this time on (default: 30 days ago).")
+    def why_(
+        session: Session, customer: str | None, flow: str | None, missing: str | None, since: str | None
+    ) -> None:
         """Tell a customer's story in one flow or all: each decision, what it rested on, what comes next."""
         at = Round(session.now(writing=False), session.held_settings)
+        if missing is not None:
+            _tell_missing(session, missing, session.moment(since) or at.now - MISSING_DAYS, at)
+            return
+        if customer is None or since is not None:
+            raise UsageError("homing why WHO [FLOW], or homing why --missing FLOW [--since TIME]")
         with session.database.read() as connection:
             story = why(connection, the_customer(connection, customer), flow, at)
         if session.as_json:
@@ -93,6 +107,21 @@ def register(group: click.Group) -> None:
         if session.as_json:
             session.document({"message": message_id, "outcome": outcome})
         session.say(f"message {message_id}: {outcome}")
+
+
+def _tell_missing(session: Session, flow: str, since: datetime, at: Round) -> None:
+    with session.database.read() as connection:
+        found = who_missed(connection, flow, since, at)
+    if session.as_json:
+        session.document(found)
+        return
+    session.say(
+        f"{flow} since {since:%Y-%m-%d %H:%M} UTC: {found['had_the_trigger']:,} had the trigger, "
+        f"{found['got_a_mail']:,} got a mail, {found['got_nothing']:,} got nothing"
+    )
+    for group in found["reasons"]:
+        session.say(f"  {group['customers']:>8,}  {group['reason']}: {reason_words(group['reason'])}")
+        session.say(f"            such as {', '.join(group['examples'])}")
 
 
 # Each message with the id by which the shop knows the customer.

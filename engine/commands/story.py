@@ -6,7 +6,7 @@ decision is one sentence, with the clauses it rested on and the values found und
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -67,6 +67,10 @@ def sentences(story: Mapping[str, Any], zone: str) -> Iterator[str]:
         yield f"  {_when(decision['at'], zone)}  {_sentence(decision, zone)}"
         if decision["decision"] in _TELLING:
             yield from (_clause(clause) for clause in decision["clauses"])
+        if decision.get("last_entry"):
+            yield f"      the last entry was {_when(decision['last_entry'], zone)}"
+        yield from _gate(decision.get("gate"), decision["reason"], zone)
+    yield from _fates(story.get("messages") or (), zone)
     yield from _now(story.get("now"))
     if story["next"]:
         yield f"  next: {_next(story['next'], zone)}"
@@ -99,8 +103,30 @@ def reason_words(reason: str | None) -> str:
 
 
 def _clause(clause: Mapping[str, Any]) -> str:
-    found = f"  (found: {clause['found']})" if clause.get("found") not in (None, "", "not kept") else ""
+    parts = [f"found: {clause['found']}"] if clause.get("found") not in (None, "", "not kept") else []
+    parts += [f"wanted: {clause['wanted']}"] if clause.get("wanted") and not clause["holds"] else []
+    found = f"  ({'; '.join(parts)})" if parts else ""
     return f"      {'yes' if clause['holds'] else 'no '}  {clause['clause']}{found}"
+
+
+def _gate(gate: Mapping[str, Any] | None, reason: str | None, zone: str) -> Iterator[str]:
+    """Yield how caps and hours stood, where they kept a mail back."""
+    if gate is None or reason not in ("capped", "outranked", "quiet_hours"):
+        return
+    if reason == "quiet_hours":
+        yield f"      {gate['local_time'][11:16]} on the customer's clock; quiet hours are {gate['quiet_hours']}"
+        return
+    for cap in gate["caps"]:
+        room = f", room again {_when(cap['room_at'], zone)}" if cap["room_at"] else ""
+        yield f"      cap {cap['cap']}: {cap['used']} handed over before{room}"
+
+
+def _fates(sent: Iterable[Mapping[str, Any]], zone: str) -> Iterator[str]:
+    """Yield what the provider told of each mail."""
+    for message in sent:
+        for event in message.get("events", ()):
+            by = " by a machine" if event["machine"] else ""
+            yield f"  {_when(event['at'], zone)}  {message['step']}: the provider says {event['event']}{by}"
 
 
 def _now(now: Mapping[str, Any] | None) -> Iterator[str]:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 
 from engine.audience.memory import explain
 from engine.audience.subjects import Ask, Subject
+from engine.audience.wanted import wanted_words
 from engine.flows.conditions import Clause, Of
 from engine.flows.model import EventTrigger
 from engine.journeys.round import Round
@@ -54,7 +55,10 @@ def turned_away(connection: Connection, customer_id: int, live: LiveFlow, at: Ro
                 shop_zone=at.shop_zone,
             )
             if not truth.holds:
-                clause = {"clause": "where", "holds": False, "found": truth.found, "recomputed": True}
+                clause = {
+                    "clause": "where", "holds": False, "found": truth.found, "wanted": wanted_words(ask.clause.condition),
+                    "recomputed": True,
+                }  # fmt: skip
                 found.append(
                     {
                         "at": row.arrived_at, "step": None, "decision": "turned_away", "reason": "condition_false: where",

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row
 
 from engine.audience.memory import explain
 from engine.audience.subjects import Ask, ClauseTruth, Subject
+from engine.audience.wanted import wanted_words
 from engine.errors import HomingError
 from engine.flows.conditions import Clause, Of
 from engine.flows.model import Branch, EventTrigger, Flow, LapsedTrigger, Send, WaitUntil, Webhook
@@ -54,7 +55,9 @@ class Looking:
         wanted = [asks[clause["clause"]] for clause in told if clause["clause"] in asks]
         held = {clause["clause"]: bool(clause["holds"]) for clause in told}
         found = self._found(wanted, held, inside, row, flow)
-        return [_with_found(clause, found.get(clause["clause"])) for clause in told]
+        return [
+            _with_found(clause, found.get(clause["clause"]), asks.get(clause["clause"])) for clause in told
+        ]
 
     def _found(
         self,
@@ -94,17 +97,19 @@ def _at_the_door(row: Row[Any]) -> Subject:
     )  # fmt: skip
 
 
-def _with_found(clause: Mapping[str, Any], truth: ClauseTruth | None) -> dict[str, Any]:
+def _with_found(clause: Mapping[str, Any], truth: ClauseTruth | None, ask: Ask | None) -> dict[str, Any]:
     holds = bool(clause["holds"])
+    wanted = wanted_words(ask.clause.condition) if ask is not None else clause["clause"]
     if truth is None:
         return {
             "clause": clause["clause"],
             "holds": holds,
             "found": clause.get("found") or "not kept",
+            "wanted": wanted,
             "recomputed": False,
         }
     words = truth.found + ("" if truth.holds == holds else CHANGED)
-    told = {"clause": clause["clause"], "holds": holds, "found": words, "recomputed": True}
+    told = {"clause": clause["clause"], "holds": holds, "found": words, "wanted": wanted, "recomputed": True}
     return told | ({"parts": [_part(part) for part in truth.parts]} if truth.parts else {})
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, select
 
 from engine.audience.memory import explain
 from engine.audience.subjects import Ask, ClauseTruth, Subject
+from engine.audience.wanted import wanted_words
 from engine.diagnostics import did_you_mean
 from engine.errors import UsageError
 from engine.journeys.enter import entry_clauses
@@ -21,6 +22,7 @@ from engine.journeys.program import Program
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows, programs
 from engine.policy.consent import granted_topics, suppressed_kinds
+from engine.runtime.at_the_gate import Gate, fates
 from engine.runtime.doorstep import turned_away
 from engine.runtime.found import Looking
 from engine.store.tables import enrollments, flows, journal, messages, timers
@@ -57,12 +59,16 @@ def _story(connection: Connection, customer_id: int, live: LiveFlow, at: Round) 
         select(journal).where(own.customer_id == customer_id, own.flow == name).order_by(own.id)
     ).all()
     looking = Looking(connection, live.flow, {row.id: row for row in inside}, at)
+    gate = Gate.of(connection, customer_id, at)
     story: dict[str, Any] = {
         "flow": name,
         "entered": any(row.state != "held_out" for row in inside),
         "enrollments": [_enrollment(row) for row in inside],
         "decisions": sorted(
-            [*(_decision(row, looking) for row in rows), *turned_away(connection, customer_id, live, at)],
+            [
+                *(_decision(row, looking, gate, inside) for row in rows),
+                *turned_away(connection, customer_id, live, at),
+            ],
             key=lambda decision: decision["at"],
         ),
         "messages": _messages(connection, customer_id, name),
@@ -81,8 +87,13 @@ def _enrollment(row: Row[Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _decision(row: Row[Any], looking: Looking) -> dict[str, Any]:
+def _decision(row: Row[Any], looking: Looking, gate: Gate, inside: Sequence[Row[Any]]) -> dict[str, Any]:
     detail = {name: value for name, value in (row.detail or {}).items() if name != "clauses"}
+    if row.decision == "refused" and (row.reason or "").startswith("re_entry"):
+        earlier = [each.entered_at for each in inside if each.entered_at <= row.at]
+        detail["last_entry"] = max(earlier, default=None)
+    stood = gate.stood(looking.live, row.decision, row.at)
+    detail |= {"gate": stood} if stood is not None else {}
     return {
         "at": row.at, "step": row.step, "decision": row.decision, "reason": row.reason, "clauses": looking.clauses(row),
         "message": row.message_id, "enrollment": row.enrollment_id, **detail,
@@ -92,13 +103,15 @@ def _decision(row: Row[Any], looking: Looking) -> dict[str, Any]:
 def _messages(connection: Connection, customer_id: int, flow: str) -> list[dict[str, Any]]:
     own = messages.c
     query = select(messages).where(own.customer_id == customer_id, own.flow == flow).order_by(own.id)
+    rows = connection.execute(query).all()
+    fate = fates(connection, [row.id for row in rows])
     return [
         {
             "id": row.id, "step": row.step, "template": row.template, "state": row.state, "reason": row.reason,
             "due_at": row.due_at, "handed_over_at": row.counted_at, "accepted_at": row.accepted_at, "subject": row.subject,
-            "provider": row.provider, "sandbox": row.sandbox,
+            "provider": row.provider, "sandbox": row.sandbox, **fate[row.id],
         }
-        for row in connection.execute(query)
+        for row in rows
     ]  # fmt: skip
 
 
@@ -142,7 +155,10 @@ def _asked_now(connection: Connection, customer_id: int, live: LiveFlow, at: Rou
         "asked_at": at.now,
         "consent": flow.kind == "transactional" or flow.topic in topics.get(customer_id, frozenset()),
         "suppressed": flow.kind in suppressed,
-        "clauses": [_truth(each) for each in found],
+        "clauses": [
+            {**_truth(each), "wanted": wanted_words(ask.clause.condition)}
+            for ask, each in zip(asks, found, strict=True)
+        ],
     }
 
 

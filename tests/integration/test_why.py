@@ -1,0 +1,162 @@
+"""Why: what was found and wanted, how caps and hours stood, what the provider told, who got nothing."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, insert, select
+
+from engine.clock import machine_now
+from engine.commands.story import sentences
+from engine.delivery.dispatch import Exits, Worker
+from engine.deploy.apply import apply
+from engine.deploy.stage import Tray
+from engine.errors import UsageError
+from engine.facts.customers import find_customer
+from engine.journeys.round import Round
+from engine.runtime.passes import Engine
+from engine.runtime.ticking import drive
+from engine.runtime.why import why
+from engine.runtime.why_missing import missing
+from engine.settings import Settings
+from engine.store import meta
+from engine.store.database import Database
+from engine.store.tables import delivery_events, enrollments, messages
+from tests.integration.small_shop import END, START, make_project, tell
+
+BEFORE = START - timedelta(days=30)
+
+
+def live_through(database: Database, root: Path) -> Settings:
+    """Let the shop live three weeks with its flows."""
+    settings = make_project(root)
+    with database.write() as connection:
+        meta.set_virtual_now(connection, BEFORE)
+    tell(database, settings, BEFORE)
+    tray = Tray()
+    engine = Engine(
+        settings, database, Exits(tray, None, tray.call), Worker("test", machine_now, random.Random(1))
+    )
+    drive(engine, BEFORE, START, beat=timedelta(days=1), nights=False)
+    apply(database, settings, now=START, who="test")
+    drive(engine, START, END, beat=timedelta(hours=1), nights=False)
+    return settings
+
+
+def stories(database: Database, settings: Settings, flow: str | None = None) -> list[dict[str, Any]]:
+    """Return everybody's stories."""
+    at = Round(END, settings)
+    with database.read() as connection:
+        ids = [find_customer(connection, f"c{number}") for number in range(40)]
+        return [story for each in ids if each is not None for story in why(connection, each, flow, at)]
+
+
+def test_a_story_holds_what_was_found_wanted_and_how_the_gate_stood(
+    tmp_path: Path, database: Database
+) -> None:
+    """Refusals tell the failed clause with found and wanted; capped mails the caps; deferred ones the customer's hour."""
+    settings = live_through(database, tmp_path)
+    told = stories(database, settings)
+    decisions = [(story, each) for story in told for each in story["decisions"]]
+    refused = [each for _, each in decisions if str(each["reason"]).startswith("condition_false: customer")]
+    clause = next(clause for clause in refused[0]["clauses"] if not clause["holds"])
+    assert clause["found"].endswith("FR")
+    assert clause["wanted"] == "customer country one of DE, JP, US"
+    capped = [each for _, each in decisions if each["decision"] == "dropped" and each["reason"] == "capped"]
+    full = [cap for cap in capped[0]["gate"]["caps"] if cap["used"] >= cap["of"]]
+    assert full
+    assert all(cap["room_at"] > capped[0]["at"] for cap in full)
+    put_off = [each for _, each in decisions if each["decision"] == "deferred"]
+    assert all(
+        each["gate"]["quiet"] and each["gate"]["quiet_hours"] == "21:00-08:00"
+        for each in put_off
+        if "gate" in each
+    )
+    entered_again = [each for _, each in decisions if str(each["reason"]).startswith("re_entry")]
+    assert all(each["last_entry"] is not None for each in entered_again if "after" in each["reason"])
+    lines = "\n".join(line for story in told for line in sentences(story, "Europe/Berlin"))
+    assert "wanted: customer country one of DE, JP, US" in lines
+    assert "handed over before, room again" in lines
+
+
+def test_a_story_tells_the_fate_of_each_mail(tmp_path: Path, sqlite_database: Database) -> None:
+    """What the provider told of a mail stands in the story, with its attempts."""
+    settings = live_through(sqlite_database, tmp_path)
+    with sqlite_database.write() as connection:
+        sent = connection.execute(
+            select(messages.c.id, messages.c.customer_id).where(messages.c.state == "accepted")
+        ).first()
+        assert sent is not None
+        connection.execute(
+            insert(delivery_events).values(key="d1", message_id=sent.id, kind="delivered", at=END)
+        )
+        story = next(
+            each
+            for each in why(connection, sent.customer_id, None, Round(END, settings))
+            if any(message["id"] == sent.id for message in each["messages"])
+        )
+    mail = next(message for message in story["messages"] if message["id"] == sent.id)
+    assert [(each["event"], each["at"]) for each in mail["events"]] == [("delivered", END)]
+    assert [each["outcome"] for each in mail["attempts"]] == ["accepted"]
+    assert any("the provider says delivered" in line for line in sentences(story, "UTC"))
+
+
+def test_those_who_got_nothing_are_grouped_by_reason(tmp_path: Path, database: Database) -> None:
+    """Everybody who had the trigger is in exactly one group, or got a mail; an unknown flow is wrong usage."""
+    settings = live_through(database, tmp_path)
+    at = Round(END, settings)
+    with database.read() as connection:
+        found = missing(connection, "thanks", START, at)
+        with pytest.raises(UsageError, match="thanks"):
+            missing(connection, "thank", START, at)
+    assert found["got_nothing"] == sum(group["customers"] for group in found["reasons"])
+    assert found["had_the_trigger"] == found["got_nothing"] + found["got_a_mail"]
+    reasons = {group["reason"]: group for group in found["reasons"]}
+    assert {"no_consent", "condition_false: customer: {country: [DE, JP, US]}"} <= reasons.keys()
+    assert all(1 <= len(group["examples"]) <= 5 for group in reasons.values())
+    told = stories(database, settings, "thanks")
+    without = [
+        story
+        for story in told
+        if story["decisions"] and not any(m["handed_over_at"] for m in story["messages"])
+    ]
+    assert len(without) == found["got_nothing"]
+
+
+def test_no_table_is_read_whole_for_a_story(tmp_path: Path, sqlite_database: Database) -> None:
+    """Each statement of a story finds its rows by an index, so that a million messages cost no more than a thousand."""
+    settings = live_through(sqlite_database, tmp_path)
+    asked: set[tuple[str, Any]] = set()
+
+    def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        asked.add((statement, tuple(parameters) if isinstance(parameters, list | tuple) else parameters))
+
+    event.listen(sqlite_database.engine, "before_cursor_execute", note)
+    stories(sqlite_database, settings)
+    event.remove(sqlite_database.engine, "before_cursor_execute", note)
+    large = {
+        messages.name,
+        enrollments.name,
+        "journal",
+        "events",
+        "attempts",
+        "delivery_events",
+        "timers",
+        "customers",
+    }
+    whole = []
+    with sqlite_database.read() as connection:
+        for statement, parameters in asked:
+            if statement.startswith(("SELECT", "WITH")):
+                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                whole += [
+                    f"{row[3]}: {statement}"
+                    for row in plan
+                    if row[3].split()[:1] == ["SCAN"] and row[3].split()[1] in large
+                ]
+    assert asked
+    assert not whole
