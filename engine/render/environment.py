@@ -208,7 +208,7 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
         tree = _Charged().visit(tree)
-        return fold(tree, self._constants, escaped=_escapes(name)) if self._constants else tree
+        return fold(tree, self._constants, self, escaped=_escapes(name)) if self._constants else tree
 
     def get_template(self, name: Any, parent: str | None = None, globals: Any = None) -> Template:  # noqa: A002 - Jinja's name
         """Return a template by name; each is loaded once."""

@@ -1,39 +1,83 @@
 """What is the same in every mail of a shop, worked out once: `brand.ink`, `words.total`, `shop.name`.
 
-A parsed template and its constants (records by name) come in; the tree goes out with their fields replaced by values, and
-with outputs of values replaced by the escaped text. A name that the template gives another meaning, anywhere, is left
-alone, and so is every field that is missing: it fails as it would have.
+A parsed template and its constants (records by name) come in; the tree goes out with their fields replaced by values, with
+names that are only ever set to a constant replaced by it, and with outputs of constants, and of `'a' if … else 'b'`, turned
+into text. A name that the template gives another meaning, anywhere, is left alone, and so is every field that is missing: it
+fails as it would have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from jinja2 import nodes
+from jinja2 import Environment, nodes
 from jinja2.visitor import NodeTransformer
-from markupsafe import escape
+from markupsafe import Markup, escape
 
 from engine.render.context import Record
 
 _SCALARS = (str, int, float, Decimal, bool, type(None))
 
 
-def fold(tree: nodes.Template, constants: Mapping[str, Record], *, escaped: bool) -> nodes.Template:
-    """Return the tree with the fields of constant records in place; `escaped` tells whether output is markup."""
-    bound = {name.name for name in tree.find_all(nodes.Name) if name.ctx != "load"}
-    bound |= {node.target for node in tree.find_all(nodes.Import)}
+def fold(
+    tree: nodes.Template, constants: Mapping[str, Record], environment: Environment, *, escaped: bool
+) -> nodes.Template:
+    """Return the tree with what is constant in place; `escaped` tells whether output is markup."""
+    given = _given(tree)
+    known = {name: record for name, record in constants.items() if name not in given}
+    folding = _Folding(known, environment, escaped=escaped)
+    tree = folding.visit(tree)
+    folding.values = dict(_set_once(tree, given, folding))
+    return folding.visit(tree) if folding.values else tree
+
+
+def _given(tree: nodes.Template) -> Counter[str]:
+    """Return how often each name is given a meaning in a file."""
+    found = Counter(name.name for name in tree.find_all(nodes.Name) if name.ctx != "load")
+    found.update(node.target for node in tree.find_all(nodes.Import))
     for node in tree.find_all(nodes.FromImport):
-        bound |= {name if isinstance(name, str) else name[1] for name in node.names}
-    bound |= {node.name for node in tree.find_all(nodes.Macro)}
-    known = {name: record for name, record in constants.items() if name not in bound}
-    return _Folding(known, escaped=escaped).visit(tree) if known else tree
+        found.update(name if isinstance(name, str) else name[1] for name in node.names)
+    found.update(node.name for node in tree.find_all(nodes.Macro))
+    found.update(node.name for node in tree.find_all(nodes.NSRef))
+    return found
+
+
+def _set_once(
+    tree: nodes.Template, given: Mapping[str, int], folding: _Folding
+) -> Iterator[tuple[str, nodes.Const]]:
+    """Yield the names that are set to a constant, once, before all that reads them and in the same body."""
+    read = Counter(name.name for name in tree.find_all(nodes.Name) if name.ctx == "load")
+    for body in _bodies(tree):
+        for place, statement in enumerate(body):
+            if not isinstance(statement, nodes.Assign) or not isinstance(statement.target, nodes.Name):
+                continue
+            name, value = statement.target.name, folding.constant(statement.node)
+            after = sum(_reads(later, name) for later in body[place + 1 :])
+            if value is not None and given.get(name) == 1 and after == read[name]:
+                yield name, value
+
+
+def _bodies(tree: nodes.Template) -> Iterator[list[nodes.Node]]:
+    for node in (tree, *tree.find_all(nodes.Node)):
+        for field in ("body", "else_"):
+            body = getattr(node, field, None)
+            if isinstance(body, list):
+                yield body
+
+
+def _reads(node: nodes.Node, name: str) -> int:
+    found = sum(1 for each in node.find_all(nodes.Name) if each.name == name)
+    return found + (isinstance(node, nodes.Name) and node.name == name)
 
 
 class _Folding(NodeTransformer):
-    def __init__(self, constants: Mapping[str, Record], *, escaped: bool) -> None:
+    def __init__(self, constants: Mapping[str, Record], environment: Environment, *, escaped: bool) -> None:
         self.constants, self.escaped = constants, escaped
+        self.values: Mapping[str, nodes.Const] = {}
+        self.context = nodes.EvalContext(environment)
 
     def visit_Getattr(self, node: nodes.Getattr, *_: Any, **__: Any) -> nodes.Node:  # noqa: N802 - Jinja's name
         """Replace a field of a constant record by its value."""
@@ -42,21 +86,54 @@ class _Folding(NodeTransformer):
                 value = getattr(self.constants[node.node.name], node.attr)
             except AttributeError:
                 return node
-            if isinstance(value, _SCALARS):
-                return nodes.Const(value, lineno=node.lineno)
-            return node
+            return nodes.Const(value, lineno=node.lineno) if isinstance(value, _SCALARS) else node
         self.generic_visit(node)
         return node
 
-    def visit_Output(self, node: nodes.Output, *_: Any, **__: Any) -> nodes.Node:  # noqa: N802 - Jinja's name
-        """Replace the output of a constant by its text."""
-        self.generic_visit(node)
-        node.nodes = [self.written(child) for child in node.nodes]
-        return node
+    def visit_Name(self, node: nodes.Name, *_: Any, **__: Any) -> nodes.Node:  # noqa: N802 - Jinja's name
+        """Replace a name that is always the same."""
+        known = self.values.get(node.name) if node.ctx == "load" else None
+        return node if known is None else nodes.Const(known.value, lineno=node.lineno)
 
-    def written(self, child: nodes.Expr) -> nodes.Expr:
-        """Return text for a constant."""
-        if not isinstance(child, nodes.Const):
-            return child
-        text = "" if child.value is None else str(child.value)
+    def visit_Output(self, node: nodes.Output, *_: Any, **__: Any) -> list[nodes.Node]:  # noqa: N802 - Jinja's name
+        """Write constants, and choices between two of them, as text."""
+        self.generic_visit(node)
+        written: list[nodes.Node] = []
+        together: list[nodes.Expr] = []
+        for child in node.nodes:
+            choice = self.choice(child) if isinstance(child, nodes.CondExpr) else None
+            if choice is None:
+                together.append(self.written(child) or child)
+                continue
+            if together:
+                written.append(nodes.Output(together, lineno=together[0].lineno))
+            written.append(choice)
+            together = []
+        return [*written, nodes.Output(together, lineno=node.lineno)] if together else written
+
+    def choice(self, node: nodes.CondExpr) -> nodes.If | None:
+        """Return the statement for a choice between two constants."""
+        one, other = self.written(node.expr1), self.written(node.expr2) if node.expr2 is not None else None
+        if one is None or other is None:
+            return None
+        bodies = [[nodes.Output([text], lineno=node.lineno)] for text in (one, other)]
+        return nodes.If(node.test, bodies[0], [], bodies[1], lineno=node.lineno)
+
+    def written(self, child: nodes.Expr) -> nodes.TemplateData | None:
+        """Return the text that a constant writes."""
+        found = self.constant(child)
+        if found is None:
+            return None
+        text = "" if found.value is None else str(found.value)
         return nodes.TemplateData(str(escape(text)) if self.escaped else text, lineno=child.lineno)
+
+    def constant(self, node: nodes.Node) -> nodes.Const | None:
+        """Return an expression's value where it is always the same."""
+        if isinstance(node, nodes.TemplateData) or not isinstance(node, nodes.Expr):
+            return None
+        try:
+            value = node.as_const(self.context)
+        except Exception:  # noqa: BLE001 - whatever goes wrong goes wrong when the mail is made
+            return None
+        plain = isinstance(value, _SCALARS) and not isinstance(value, Markup)
+        return nodes.Const(value, lineno=node.lineno) if plain else None
