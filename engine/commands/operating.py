@@ -25,6 +25,7 @@ from engine.runtime.log_lines import start_logging
 from engine.runtime.opening import open_engine
 from engine.runtime.passes import settle
 from engine.runtime.readiness import DnsRecord
+from engine.settings import FILE
 from engine.store import backup, migrate
 from engine.store.database import Database, connect
 
@@ -183,21 +184,27 @@ class _Watcher:
         self._seen: dict[Path, tuple[int, int]] | None = None
 
     def __call__(self) -> None:
-        seen = self._look()
-        if seen == self._seen:
+        before, seen = self._seen, self._look()
+        if seen == before:
             return
         self._seen = seen
+        own = self._session.root / FILE
+        if before is not None and seen.get(own) != before.get(own):
+            self._session.read_again()
+            self._session.note(
+                f"{FILE} was saved: flows are held against it; start again for delivery and policy"
+            )
         try:
             self._apply()
         except HomingError as error:
             findings = getattr(error, "findings", None)
             self._session.note(
-                render_text(findings, root=self._session.settings.root) if findings else f"error: {error}"
+                render_text(findings, root=self._session.root) if findings else f"error: {error}"
             )
 
     def _look(self) -> dict[Path, tuple[int, int]]:
-        root = self._session.settings.root
-        files = [path for name in WATCHED for path in (root / name).rglob("*")]
+        root = self._session.root
+        files = [root / FILE, *(path for name in WATCHED for path in (root / name).rglob("*"))]
         return {path: (stat.st_mtime_ns, stat.st_size) for path in files if (stat := _stat(path)) is not None}
 
     def _apply(self) -> None:

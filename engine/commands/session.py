@@ -65,6 +65,10 @@ class Session:
         """The project's folder."""
         return settings_module.find_project(Path.cwd()) if self.project is None else self.project.resolve()
 
+    def read_again(self) -> None:
+        """Read the settings anew when they are next asked for."""
+        self._settings = None
+
     @property
     def lenient_settings(self) -> Settings:
         """The settings as they stand in the file now, with what is wrong in them among their findings."""

@@ -202,6 +202,12 @@ def test_dev_applies_on_save(sqlite_url: str, tmp_path: Path, running: list[subp
     wait_for(lambda: "nothing-of-that-name" in shop.log(), 10, "the mistake")
     path.write_text(FLOW.replace("steps:", "steps:\n  - wait: 1h"), encoding="utf-8")
     wait_for(lambda: "applied: hello (behaviour)" in shop.log(), 10, "the change")
+    settings = tmp_path / "homing.toml"
+    before = settings.read_text(encoding="utf-8")
+    settings.write_text(before + "\n[plicy]\ncaps = []\n", encoding="utf-8")
+    wait_for(lambda: "[plicy] is no section" in shop.log(), START_SECONDS, "the mistake in the settings")
+    settings.write_text(before, encoding="utf-8")
+    wait_for(lambda: shop.log().count("homing.toml was saved") == 2, START_SECONDS, "the settings again")
     assert terminate(daemon, signal.SIGINT)[0] == 0
 
 
