@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import accumulate
@@ -47,6 +47,7 @@ def demo_facts(
     shelf = _Shelf(make_catalogue(rng, products))
     told: list[_Timed] = [(first, "products", article.row(iso(first))) for article in shelf.articles]
     told += _catalogue_changes(rng, shelf, first, end)
+    told += _arrivals(random.Random(f"{seed} arrivals"), shelf, first, end)  # noqa: S311 - repeatable, not secret
     for number in range(customers):
         person = make_person(seed, number, first, start, end)
         told += (fact for fact in _Life(person, shelf, seed, first, end).facts() if first <= fact[0] < end)
@@ -345,6 +346,18 @@ class _Life:
     def _new_cart_id(self) -> str:
         self.carts += 1
         return f"cart-{self.id[1:]}-{self.carts}"
+
+
+def _arrivals(rng: random.Random, shelf: _Shelf, first: datetime, end: datetime) -> Iterator[_Timed]:
+    """Yield the new harvests that come in, one every five weeks: what is new to those who stayed away."""
+    loose = [article for article in shelf.articles if article.title.endswith(" 100 g")]
+    for number in range(1, (end - first).days // 35 + 1 if loose else 1):
+        source, at = rng.choice(loose), first + timedelta(days=35 * number, hours=-18)
+        title = f"{source.title.removesuffix(' 100 g')}, new harvest 100 g"
+        article = replace(
+            source, sku=f"{source.sku}-N{number}", group=f"{source.group}-N{number}", title=title
+        )
+        yield at, "products", article.row(iso(at))
 
 
 def _catalogue_changes(rng: random.Random, shelf: _Shelf, first: datetime, end: datetime) -> Iterable[_Timed]:
