@@ -1,0 +1,171 @@
+"""Plans: kinds of change, audience with reasons, mails to come, those inside, the brake, and going back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from engine.deploy.apply import apply, apply_version
+from engine.deploy.plan import FlowPlan, Plan, Range, plan
+from engine.deploy.plan_moving import earlier_version, history
+from engine.deploy.plan_text import as_data, as_markdown, as_text
+from engine.deploy.simulate import quiet_engine
+from engine.errors import UsageError
+from engine.facts.ingest import ingest_rows
+from engine.runtime.ticking import drive
+from engine.settings import Settings
+from engine.store import meta
+from engine.store.database import Database
+from engine.store.tables import INSIDE, enrollments, flows
+from tests.integration.small_shop import FLOWS, NOW, checksum, make_project, tell
+
+
+def planned(
+    database: Database, settings: Settings, allow: int | None = None
+) -> tuple[Plan, dict[str, FlowPlan]]:
+    """Return the plan of the folder, and its flows by name."""
+    found = plan(database, settings, now=NOW, sandbox=True, allow_audience=allow)
+    return found, {flow.change.flow: flow for flow in found.flows}
+
+
+def rewrite(settings: Settings, flow: str, old: str, new: str) -> None:
+    """Change a flow's file."""
+    path = settings.root / "flows" / f"{flow}.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_a_plan_says_who_could_enter_and_what_keeps_the_others_out(
+    tmp_path: Path, database: Database
+) -> None:
+    """New flows count consent and entry clauses over everybody; the first reason of each customer is counted once."""
+    settings = make_project(tmp_path)
+    tell(database, settings, NOW)
+    before = checksum(database)
+    found, by_name = planned(database, settings)
+    thanks = by_name["thanks"].audience
+    assert thanks is not None
+    assert (found.customers, thanks.customers) == (40, 40)
+    # c0, c9, c18, c27 and c36 gave no consent; of the others those with a number of 3 modulo 4 live in France.
+    assert thanks.excluded == {"condition_false: customer: {country: [DE, JP, US]}": 9, "no_consent": 5}
+    assert thanks.size == 26
+    assert {flow.change.change for flow in found.flows} == {"new"}
+    assert by_name["lapse"].month.expected > 0
+    assert by_name["cart"].month.low <= by_name["cart"].month.expected <= by_name["cart"].month.high
+    assert not found.braked
+    assert checksum(database) == before
+
+
+def test_a_plan_tells_kinds_of_change_and_where_they_lie(tmp_path: Path, sqlite_database: Database) -> None:
+    """Behaviour, content, text, removed and unchanged are told apart, with the place of each difference."""
+    settings = make_project(tmp_path)
+    (tmp_path / "flows" / "old.yaml").write_text(
+        FLOWS["thanks"].replace("flow: thanks", "flow: old").lstrip()
+    )
+    (tmp_path / "templates" / "other.mjml").write_text((tmp_path / "templates" / "note.mjml").read_text())
+    rewrite(settings, "lapse", "{send: note, id: please}", "{send: other, id: please}")
+    tell(sqlite_database, settings, NOW)
+    apply(sqlite_database, settings, now=NOW, who="ann")
+    (tmp_path / "flows" / "old.yaml").unlink()
+    rewrite(settings, "cart", "wait: 20h", "wait: 2d")
+    rewrite(settings, "thanks", "topic: reminders", "topic: reminders\nsummary: Say thanks.")
+    (tmp_path / "templates" / "other.mjml").write_text(
+        (tmp_path / "templates" / "note.mjml").read_text() + "\n"
+    )
+    found, by_name = planned(sqlite_database, settings)
+    kinds = {name: flow.change.change for name, flow in by_name.items()}
+    assert kinds == {"cart": "behaviour", "lapse": "content", "old": "removed", "thanks": "text"}
+    assert by_name["cart"].differences == ("~ steps.2.wait: 20h → 2d",)
+    assert by_name["thanks"].differences == ("+ summary: Say thanks.",)
+    text, markdown, data = as_text(found, "UTC", colour=False), as_markdown(found, "UTC"), as_data(found)
+    for words in ("~ cart  behaviour", "- old  removed", "0 new, 3 changed, 1 removed, 0 unchanged"):
+        assert words in text
+    assert "| `~` | cart | behaviour |" in markdown
+    assert {flow["flow"]: flow["change"] for flow in data["flows"]} == kinds
+    assert "\x1b[" in as_text(found, "UTC", colour=True)
+    with sqlite_database.read() as connection:
+        (entry,) = history(connection)
+    assert (entry["who"], {change["change"] for change in entry["changes"]}) == ("ann", {"new"})
+
+
+def inside(database: Database, flow: str) -> dict[str, int]:
+    """Return how many are inside each version of a flow."""
+    with database.read() as connection:
+        rows = connection.scalars(
+            select(enrollments.c.version).where(enrollments.c.flow == flow, INSIDE)
+        ).all()
+    return {version: rows.count(version) for version in set(rows)}
+
+
+def test_those_inside_are_moved_step_by_step_and_back_again(tmp_path: Path, database: Database) -> None:
+    """--migrate moves those whose step the new version has, tells who stays; --version makes the earlier one live again."""
+    settings = make_project(tmp_path)
+    with database.write() as connection:
+        meta.set_virtual_now(connection, NOW)
+    people = [
+        {"external_id": f"n{n}", "email": f"n{n}@example.test", "country": "DE", "consent": ["reminders"]}
+        for n in range(5)
+    ]
+    ingest_rows(database, "customers", people, settings=settings, now=NOW)
+    apply(database, settings, now=NOW, who="ann")
+    bought = [
+        {"order_id": f"b{n}", "customer": f"n{n}", "placed_at": NOW.isoformat(), "total": 3, "lines": []}
+        for n in range(5)
+    ]
+    ingest_rows(database, "orders", bought, settings=settings, now=NOW)
+    drive(quiet_engine(settings, database), NOW, NOW, nights=False)
+    (first,) = inside(database, "thanks")
+    rewrite(settings, "thanks", "{send: note, id: thank-you}", "{send: note, id: merci}")
+    _, by_name = planned(database, settings)
+    assert [(each.version, each.customers, each.moves) for each in by_name["thanks"].inside] == [
+        (first, 5, False)
+    ]
+    done = apply(database, settings, now=NOW, who="ann", migrate=True)
+    assert [(each.flow, each.step, each.enrollments, each.moved) for each in done.moved] == [
+        ("thanks", "thank-you", 5, False)
+    ]
+    rewrite(
+        settings,
+        "thanks",
+        "{send: note, id: merci}",
+        "{send: note, id: thank-you}\n  - {send: note, id: merci}",
+    )
+    done = apply(database, settings, now=NOW + timedelta(minutes=1), who="ann", migrate=True)
+    assert [(each.enrollments, each.moved) for each in done.moved] == [(5, True)]
+    second = {change.flow: change.after for change in done.changes}["thanks"]
+    assert inside(database, "thanks") == {second: 5}
+    back = apply_version(database, settings, first[:10], now=NOW + timedelta(minutes=2), who="bob")
+    assert [(change.flow, change.change, change.after) for change in back.changes] == [
+        ("thanks", "behaviour", first)
+    ]
+    with database.read() as connection:
+        assert connection.scalar(select(flows.c.version).where(flows.c.flow == "thanks")) == first
+        assert history(connection)[0]["who"] == "bob"
+        with pytest.raises(UsageError, match="no version"):
+            earlier_version(connection, "feedfeed")
+    assert inside(database, "thanks") == {second: 5}
+
+
+def test_the_brake_stops_what_is_far_beyond_usual_until_it_is_allowed(
+    tmp_path: Path, sqlite_database: Database
+) -> None:
+    """A new flow that would take in 300 customers at once is stopped; the number that the plan names lets it through."""
+    settings = make_project(tmp_path)
+    (tmp_path / "flows" / "all.yaml").write_text(
+        "flow: all\ntopic: offers\ntrigger: {schedule: '2026-03-24 10:00', clock: shop}\n"
+        "exit_when: [{did: order_placed}]\nsteps: [{send: note}]\n"
+    )
+    people = [
+        {"external_id": f"m{n}", "email": f"m{n}@example.test", "consent": ["offers"]} for n in range(300)
+    ]
+    ingest_rows(sqlite_database, "customers", people, settings=settings, now=NOW)
+    found, by_name = planned(sqlite_database, settings)
+    assert by_name["all"].entries == Range(300, 300, 300)
+    assert found.braked
+    assert "--allow-audience 300" in as_text(found, "UTC", colour=False)
+    allowed, _ = planned(sqlite_database, settings, allow=300)
+    assert not allowed.braked
