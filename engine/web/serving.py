@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from engine.web.guard import Guard
 from engine.web.site import Site, open_site
 
 STOP_SECONDS = 20
+WORKER_SECONDS = 60  # within which a process of several has to be ready, on a busy machine too
 KEEP_ALIVE_SECONDS = 20
 MOST_AT_ONCE = 1_000
 _PLACE = "HOMING_SERVE_PLACE"  # tells the processes of `--workers` which project and database they serve
@@ -48,6 +50,9 @@ def config(site: Site, host: str, port: int, *, app: Any = None, **more: Any) ->
 
 def serve_all(site: Site, host: str, port: int, *, workers: int = 1, root_path: str = "") -> None:
     """Serve until SIGTERM or SIGINT, in `workers` processes that share one socket."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The server ends in order and then raises the signal again, which would be taken for a failure.
+        signal.signal(number, lambda *_: None)
     if workers == 1:
         uvicorn.Server(config(site, host, port, root_path=root_path)).run()
         return
@@ -60,6 +65,7 @@ def serve_all(site: Site, host: str, port: int, *, workers: int = 1, root_path: 
         factory=True,
         workers=workers,
         root_path=root_path,
+        timeout_worker_healthcheck=WORKER_SECONDS,
     )
     socket = many.bind_socket()
     Multiprocess(many, sockets=[socket]).run()

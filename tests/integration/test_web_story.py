@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOON = "2026-03-02T12:00:00Z"
 SENCHA = {"sku": "SEN-100", "name": "Sencha Superior", "price": 12.25, "currency": "EUR", "url": "https://kiyomi.test/p/sencha", "image_url": "https://kiyomi.test/i/sencha.png"}  # fmt: skip
 VISIT = {"anonymousId": "visitor-1"}
-CALLS = (
+CALLS: tuple[dict[str, Any], ...] = (
     {"type": "page", "name": "Sencha Superior", **VISIT},
     {"type": "track", "event": "Product Viewed", "properties": SENCHA, **VISIT},
     {"type": "track", "event": "Product Added", "properties": {**SENCHA, "quantity": 2}, **VISIT},
