@@ -147,9 +147,7 @@ def watching(project: Path) -> Iterator[tuple[Path, queue.Queue[str]]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         lines: queue.Queue[str] = queue.Queue()
         assert process.stdout is not None
-        reader = threading.Thread(
-            target=lambda out: [lines.put(line) for line in out], args=(process.stdout,)
-        )
+        reader = threading.Thread(target=_copy, args=(process.stdout, lines))
         reader.start()
         yield project, lines
         process.terminate()
