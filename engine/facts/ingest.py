@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,10 +186,10 @@ class _Intake:
 
     def flush(self) -> None:
         if self.chunk:
-            with self.database.write() as connection:
-                counts, warnings = take(
-                    connection, self.chunk, settings=self.settings, now=self.now, virtual=self.virtual
-                )
+            chunk = partial(
+                take, facts=self.chunk, settings=self.settings, now=self.now, virtual=self.virtual
+            )
+            counts, warnings = self.database.transact(chunk)
             self.counts += counts
             self.warnings += warnings
         self.chunk, self.lines = [], 0
@@ -302,8 +303,8 @@ def arrive(
         if isinstance(place, Connection):
             count = _arrive_chunk(place, until, settings, most)
         else:
-            with place.write() as connection:
-                count = _arrive_chunk(connection, until, settings, most)
+            chunk = partial(_arrive_chunk, until=until, settings=settings, most=most)
+            count = place.transact(chunk)
         done += count
         if count < most:
             break

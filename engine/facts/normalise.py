@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from engine.facts.fact import KINDS, BadRow, Fact, Kind, Line, iso, plain_number
@@ -127,7 +129,7 @@ def _read(kind: Kind, row: Mapping[str, Any], reading: Reading, *, cells: bool) 
             continue
         try:
             if spec is None:
-                _other(read, name, raw, cells=cells)
+                _other(kind, read, name, raw, cells=cells)
             elif raw is None or raw == "":
                 fields[name] = document[name] = None
             else:
@@ -142,7 +144,7 @@ def _read(kind: Kind, row: Mapping[str, Any], reading: Reading, *, cells: bool) 
     return read
 
 
-def _other(read: _Read, name: Any, raw: Any, *, cells: bool) -> None:
+def _other(kind: Kind, read: _Read, name: Any, raw: Any, *, cells: bool) -> None:
     if name == "backfill":
         word = str(raw).strip().lower()
         if word not in TRUE and word not in FALSE:
@@ -160,7 +162,20 @@ def _other(read: _Read, name: Any, raw: Any, *, cells: bool) -> None:
         read.properties.update({str(key): free(value) for key, value in inner.items()})
         return
     key = str(name).removeprefix("properties.")
+    if key == name and (meant := _meant(kind, key)) is not None:
+        read.reading.warnings[f"`{key}` looks like `{meant}`: kept as a property"] += 1
     read.properties[key] = from_text(raw.strip()) if cells and isinstance(raw, str) else free(raw)
+
+
+@lru_cache(maxsize=4096)
+def _meant(kind: Kind, key: str) -> str | None:
+    """Return the field that a name nearly is, as after a slip of the hand; None where it is a name of its own.
+
+    >>> _meant("customers", "emial"), _meant("customers", "favourite_tea")
+    ('email', None)
+    """
+    matches = get_close_matches(key.strip().lower(), FIELDS[kind], n=1, cutoff=0.8)
+    return matches[0] if matches else None
 
 
 def _check_text(read: _Read, row: Mapping[str, Any]) -> None:

@@ -16,8 +16,10 @@ from sqlalchemy import Connection, RowMapping, select
 from engine.facts.people import next_ids
 from engine.facts.raised import Told, flows_are_applied
 from engine.facts.record import Record
+from engine.flows.model import ProductTrigger
+from engine.flows.parse import flow_from_definition
 from engine.store.dialect import among, upsert
-from engine.store.tables import fact_inbox, product_changes, product_prices, products
+from engine.store.tables import fact_inbox, flow_versions, flows, product_changes, product_prices, products
 from engine.store.types import from_micros, to_micros
 
 FIELDS = (
@@ -33,7 +35,7 @@ FIELDS = (
     "days_of_supply",
     "group",
 )
-# A fall to this level or below is a change; flows say with `below` how low is low for them.
+# A fall to this level or below is a change for whoever comes later; flows that say `below: N` make N one, too.
 LOW_STOCK = 20
 
 
@@ -92,13 +94,7 @@ class Product:
         same_currency = before.get("currency") == values.get("currency")
         if old_price is not None and price is not None and price < old_price and same_currency:
             happened.append("price_drop")
-        if (
-            old_stock is not None
-            and stock is not None
-            and 0 < stock < old_stock
-            and stock <= LOW_STOCK
-            and self.in_stock
-        ):
+        if old_stock is not None and stock is not None and 0 < stock < old_stock and self.in_stock:
             happened.append("low_stock")
         levels = {"old_price": old_price, "new_price": price, "old_stock": old_stock, "new_stock": stock}
         return [{"sku": self.sku, "change": change, **levels} for change in happened]
@@ -125,12 +121,16 @@ def project_products(connection: Connection, told: Sequence[tuple[int, Told]]) -
     rows = connection.execute(select(products).where(among(connection, products.c.sku, skus))).mappings()
     known = {row["sku"]: Product(row["sku"], row) for row in rows}
     outcomes: dict[int, str] = {}
+    levels: list[int] | None = None  # read only where somebody may ask for them
     changes: list[dict[str, Any]] = []
     waking: list[bool] = []
     prices: dict[tuple[str, Any], dict[str, Any]] = {}
     for index, item in told:
         product = known.setdefault(item.fact.key, Product(item.fact.key))
         outcomes[index], changed, price = product.tell(item)
+        if any(_is_a_higher_fall(change) for change in changed):
+            levels = _levels(connection) if levels is None else levels
+            changed = [each for each in changed if not _is_a_higher_fall(each) or _met(each, levels)]
         changes += changed
         waking += [not item.fact.backfill] * len(changed)
         if price is not None:
@@ -141,6 +141,23 @@ def project_products(connection: Connection, told: Sequence[tuple[int, Told]]) -
     upsert(connection, product_prices, list(prices.values()), update=["price"])
     _write_changes(connection, changes, waking)
     return outcomes
+
+
+def _is_a_higher_fall(change: Mapping[str, Any]) -> bool:
+    return bool(change["change"] == "low_stock" and change["new_stock"] > LOW_STOCK)
+
+
+def _met(change: Mapping[str, Any], levels: Sequence[int]) -> bool:
+    """Return whether the stock fell below one of these levels."""
+    return any(change["new_stock"] < level <= change["old_stock"] for level in levels)
+
+
+def _levels(connection: Connection) -> list[int]:
+    """Return how low is low for the flows that are active, where that is above LOW_STOCK."""
+    query = select(flow_versions.c.definition).join(flows, flows.c.version == flow_versions.c.hash)
+    found = connection.scalars(query.where(flows.c.active))
+    triggers = [trigger for each in found for trigger in flow_from_definition(each).triggers]
+    return [t.below for t in triggers if isinstance(t, ProductTrigger) and t.below and t.below > LOW_STOCK]
 
 
 def _write_changes(connection: Connection, changes: Sequence[dict[str, Any]], waking: Sequence[bool]) -> None:

@@ -14,16 +14,19 @@ from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Dialect, Engine, StaticPool, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, NoSuchModuleError, OperationalError
 
-from engine.clock import machine_seconds
+from engine.clock import machine_seconds, sleep
 from engine.errors import OutsideError, UsageError
 
 BUSY_SECONDS = 30
 REST_SECONDS = 1.0  # a connection that rested longer is asked whether it lives before it is used
+PAUSES = (0.02, 0.1, 0.5)  # seconds before the work of a transaction that gave way is done again
+GAVE_WAY = ("40P01", "40001")  # deadlock, serialisation
+T = TypeVar("T")
 
 
 class Database:
@@ -47,6 +50,23 @@ class Database:
             connection = opened.execution_options(homing_write=True)
             with connection.begin():
                 yield connection
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Do the work in a write transaction and return its result; again where it had to give way to another's.
+
+        PostgreSQL ends one of two transactions that wait for each other; the work is then done anew, so it must
+        leave nothing behind but what it writes. Raises the error of the last try, and every other one at once.
+        """
+        for pause in PAUSES:
+            try:
+                with self.write() as connection:
+                    return work(connection)
+            except OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) not in GAVE_WAY:
+                    raise
+                sleep(pause)
+        with self.write() as connection:
+            return work(connection)
 
     def close(self) -> None:
         """Close every pooled connection."""
