@@ -37,7 +37,7 @@ from engine.recommend.shown import COLUMNS, article, category, sellable, shown
 from engine.store.dialect import among
 from engine.store.tables import product_affinities, product_ranks, products
 
-SEEDS = 50  # of a customer's own products, those that for_you starts from
+SEEDS = 30  # of a customer's own products, those that for_you starts from
 NEWEST = 500  # newest products looked through
 ALWAYS = "always"  # recorded as the strategy of a slot that the shop's rules filled
 # By strategy, the tables of affinities that it sums, and what each weighs.
@@ -140,13 +140,13 @@ class _Shelf:
         self._asked = {request: self._ask(request, own[request.customer_id]) for request in requests}
         self._affinities = self._read_affinities(connection)
         self._ranks = self._read_ranks(connection)
-        self._newest: Sequence[Ranked] = (
+        self._newest: Iterable[Ranked] = (
             _newest(connection, now) if any("newest" in request.chain for request in requests) else []
         )
         self._products.update(_products(connection, self._unread()))
         self._always = self._read_always(connection)
         self._newest = self._boosted(self._newest)
-        self._ranks = {key: self._boosted(ranked) for key, ranked in self._ranks.items()}
+        self._ranks = {key: list(self._boosted(ranked)) for key, ranked in self._ranks.items()}
 
     def _read_always(self, connection: Connection) -> list[str]:
         """Return the skus that a rule wants in every block; without such a rule nothing is read."""
@@ -158,7 +158,7 @@ class _Shelf:
         self._products.update((product["sku"], product) for product in found)
         return [product["sku"] for product in found]
 
-    def _boosted(self, ranked: Sequence[Ranked]) -> Sequence[Ranked]:
+    def _boosted(self, ranked: Iterable[Ranked]) -> Iterable[Ranked]:
         """Return the list in the order that the shop's boosts give it."""
         if not self._rules.boost:
             return ranked
@@ -189,7 +189,7 @@ class _Shelf:
             if category
         )
 
-    def _read_affinities(self, connection: Connection) -> Mapping[tuple[str, str], list[Ranked]]:
+    def _read_affinities(self, connection: Connection) -> Mapping[tuple[str, str], list[tuple[str, float]]]:
         wanted = {
             (table, sku)
             for strategy, asked in self._uses(AFFINE)
@@ -197,14 +197,14 @@ class _Shelf:
             for table in AFFINE[strategy]
         }
         table = product_affinities
-        found: defaultdict[tuple[str, str], list[Ranked]] = defaultdict(list)
+        found: defaultdict[tuple[str, str], list[tuple[str, float]]] = defaultdict(list)
         if wanted:
             statement = select(table.c.strategy, table.c.sku, table.c.other, table.c.score).where(
                 among(connection, table.c.strategy, sorted({strategy for strategy, _ in wanted})),
                 among(connection, table.c.sku, sorted({sku for _, sku in wanted})),
             )
             for strategy, sku, other, score in connection.execute(statement).all():
-                found[strategy, sku].append(Ranked(other, score))
+                found[strategy, sku].append((other, score))
         return found
 
     def _read_ranks(self, connection: Connection) -> Mapping[tuple[str, str], Sequence[Ranked]]:
@@ -231,10 +231,9 @@ class _Shelf:
         )
 
     def _unread(self) -> set[str]:
-        found = {
-            item.sku for ranked in (*self._affinities.values(), *self._ranks.values()) for item in ranked
-        }
-        return (found | {item.sku for item in self._newest}) - self._products.keys()
+        found = {other for others in self._affinities.values() for other, _ in others}
+        found.update(item.sku for ranked in (*self._ranks.values(), self._newest) for item in ranked)
+        return found - self._products.keys()
 
     # ── filling one block ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -255,7 +254,7 @@ class _Shelf:
         self,
         block: _Block,
         strategy: str,
-        ranked: Sequence[Ranked],
+        ranked: Iterable[Ranked],
         request: Request,
         barred: set[str],
         most: int | None = None,
@@ -288,7 +287,7 @@ class _Shelf:
         ordered = sorted(self._always, key=lambda sku: (place.get(sku, len(place)), sku))
         return _in_order(ordered)
 
-    def candidates(self, strategy: str, asked: _Asked) -> Sequence[Ranked]:
+    def candidates(self, strategy: str, asked: _Asked) -> Iterable[Ranked]:
         if strategy in AFFINE:
             return self._boosted(self._affine(strategy, asked))
         if strategy in _RANKED:
@@ -307,14 +306,16 @@ class _Shelf:
         ]
         return sorted(found, key=lambda item: (-item.score, item.sku))
 
-    def _affine(self, strategy: str, asked: _Asked) -> list[Ranked]:
-        scores: defaultdict[str, float] = defaultdict(float)
+    def _affine(self, strategy: str, asked: _Asked) -> Iterator[Ranked]:
+        scores: dict[str, float] = {}
+        known = scores.get
         for sku, weight in asked.seeds(strategy).items():
             for table, share in AFFINE[strategy].items():
-                for item in self._affinities.get((table, sku), ()):
-                    scores[item.sku] += weight * share * item.score
-        best = sorted((-score, sku) for sku, score in scores.items())
-        return [Ranked(sku, -negative) for negative, sku in best]
+                factor = weight * share
+                for other, score in self._affinities.get((table, sku), ()):
+                    scores[other] = known(other, 0.0) + factor * score
+        best = sorted([(-score, sku) for sku, score in scores.items()])
+        return (Ranked(sku, -negative) for negative, sku in best)  # few of many are looked at
 
     def _articles(self, skus: Iterable[str]) -> set[str]:
         return {article(self._products[sku]) if sku in self._products else f"sku {sku}" for sku in skus}

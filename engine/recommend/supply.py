@@ -29,7 +29,7 @@ from engine.store import meta
 from engine.store.dialect import among
 from engine.store.tables import order_lines, orders, products
 
-EXPONENT = "supply_exponent"  # in `meta`: the power of pieces that the nightly rebuild learned
+SUPPLY = "supply"  # in `meta`: {exponent: the power of pieces that the nightly rebuild learned}
 PRODUCT_WEIGHT = 2.0
 CATEGORY_WEIGHT = 1.0
 OWN_GAPS_ALONE = 2  # own gaps needed where neither product nor category says anything
@@ -65,7 +65,7 @@ def run_out_days(connection: Connection, lines: Sequence[Line]) -> list[float | 
     purchases: _Purchases = {}
     exponent = 1.0
     if unstated:
-        exponent = float(meta.get(connection, EXPONENT, 1.0))
+        exponent = float(meta.get(connection, SUPPLY, {}).get("exponent", 1.0))
         typical = _category_days(
             connection, {known[line.sku].category for line in unstated if line.sku in known} - {None}
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
-from engine.recommend.supply import EXPONENT, Line, learned_pace, run_out_days
+from engine.recommend.supply import SUPPLY, Line, learned_pace, run_out_days
 from engine.store import meta
 from engine.store.tables import products
 from tests.unit.recommend.shop import NOW, Shop, ago
@@ -86,7 +86,7 @@ def test_a_shop_may_learn_that_quantity_hardly_counts(shop: Shop) -> None:
     """With an exponent of ½, four pieces last twice as long as one, in the habit as in the date."""
     shop.product("tea", learned_days=10.0)
     with shop.database.write() as connection:
-        meta.put(connection, EXPONENT, 0.5)
+        meta.put(connection, SUPPLY, {"exponent": 0.5})
     assert days(shop, Line(1, "tea", 4.0, NOW)) == [pytest.approx(20.0)]
     shop.product("coffee", days_of_supply=10.0)
     assert days(shop, Line(1, "coffee", 4.0, NOW)) == [40.0]
