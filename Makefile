@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types test-pg test-slow test-crash bench bench-mails bench-recommend docs migration lock pictures mail-check
+.PHONY: help setup demo test check fmt lint types test-pg test-slow test-sim test-crash bench bench-mails bench-recommend docs migration lock pictures mail-check
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ test-pg: $(READY)  ## the tests that need PostgreSQL
 
 test-slow: $(READY)  ## the tests that take minutes, with their full shares
 	HOMING_TEST_SHARE=full $(PYTEST) -m slow $(ARGS)
+
+test-sim: $(READY)  ## 500 seeds of the whole engine on a virtual month, then every planted bug (half an hour)
+	$(BIN)/python -m tests.simulation --seeds 0-499
+	$(BIN)/python -m tests.simulation --bugs --seeds 0-199
 
 test-crash: $(READY)  ## the whole crash suite: 10,000 kills, zombies, full disks, outages (hours; goes on where it was)
 	$(BIN)/python -m tests.crash $(ARGS)

@@ -13,8 +13,9 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from sqlalchemy import Connection, event, select
@@ -25,6 +26,7 @@ from engine.delivery.dispatch import Exits, Worker
 from engine.deploy.apply import apply
 from engine.errors import HomingError
 from engine.facts import customers as people
+from engine.facts.fact import Kind
 from engine.facts.ingest import ingest_rows
 from engine.runtime import rails
 from engine.runtime.nightly import run_nightly
@@ -42,7 +44,13 @@ from tests.simulation.watch import Watch
 
 DAYS = 30
 EVERYONE = tuple(customers_of(20))
-BEATS = (timedelta(minutes=30), timedelta(hours=4), timedelta(hours=4), timedelta(hours=9), timedelta(hours=9))
+BEATS = (
+    timedelta(minutes=30),
+    timedelta(hours=4),
+    timedelta(hours=4),
+    timedelta(hours=9),
+    timedelta(hours=9),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +154,9 @@ class House:
         self.provider = Provider(self.scheduler, self.watch.handed_over)
         self.watch.provider = self.provider
         self.beat = self.chance.choice(BEATS)
-        self.leased_only = self.chance.random() < 0.5  # nobody can tell whether a worker has died before its lease ends
+        self.leased_only = (
+            self.chance.random() < 0.5
+        )  # nobody can tell whether a worker has died before its lease ends
         self.two_leaders = self.chance.random() < 0.2  # as while a lease passes from one to the other
         self.dead: set[str] = set()
         self.skew = {name: timedelta(0) for name in "ab"}
@@ -165,9 +175,9 @@ class House:
         self._tellers = sorted(told)
         scheduler.spawn("people", self._people, mortal=False)
         for name in "ab" if self.two_leaders else "a":
-            scheduler.spawn(f"tick {name}", lambda name=name: self._tick(name))
+            scheduler.spawn(f"tick {name}", partial(self._tick, name))
         for name in "ab":
-            scheduler.spawn(f"send {name}", lambda name=name: self._send(name))
+            scheduler.spawn(f"send {name}", partial(self._send, name))
         if "skew" not in plan.without:
             scheduler.spawn("clocks", self._clocks, mortal=False)
         for actor in scheduler.actors:
@@ -176,7 +186,9 @@ class House:
         with (
             mock.patch("engine.delivery.recording.sleep", lambda s: scheduler.sleep(timedelta(seconds=s))),
             mock.patch("engine.delivery.recording.machine_seconds", self._seconds),
-            mock.patch("engine.facts.ingest.sleep", lambda s: scheduler.sleep(timedelta(seconds=s)), create=True),
+            mock.patch(
+                "engine.facts.ingest.sleep", lambda s: scheduler.sleep(timedelta(seconds=s)), create=True
+            ),
         ):
             scheduler.run(self.end)
             self._settle()
@@ -192,6 +204,9 @@ class House:
     def _settle(self) -> None:
         self.scheduler.faults = Faults(switch=0.0, kill_every=0, delay_every=0, fail_every=0)
         self.skew = {name: timedelta(0) for name in "ab"}
+        self.beat = timedelta(minutes=30)
+        for actor in self.scheduler.actors:
+            actor.wakes_at = actor.wakes_at and min(actor.wakes_at, self.end)
         self.scheduler.run(self.end + timedelta(hours=6))
         self.scheduler.run(self.end + timedelta(hours=12))
 
@@ -257,7 +272,7 @@ class House:
         """Tell each fact when its time comes; what was answered is what the watch believes."""
         for telling in list(self._tellers):
             self.scheduler.wait(max(telling.at, self.scheduler.now))
-            self._until_done(lambda telling=telling: self._do(telling))
+            self._until_done(partial(self._do, telling))
             self.watch.acknowledged(telling)
 
     def _until_done(self, act: Callable[[], None]) -> None:
@@ -273,7 +288,9 @@ class House:
         now = self.scheduler.now
         if telling.kind == "erase":
             with self.database.write() as connection:
-                customer = connection.scalar(select(customers.c.id).where(customers.c.external_id == telling.customer))
+                customer = connection.scalar(
+                    select(customers.c.id).where(customers.c.external_id == telling.customer)
+                )
                 if customer is not None:
                     people.erase(connection, customer, now=now)
         elif telling.kind == "pause":
@@ -283,7 +300,9 @@ class House:
             with self.database.write() as connection:
                 rails.resume(connection, telling.row["flow"])
         else:
-            report = ingest_rows(self.database, telling.kind, [telling.row], settings=self.settings, now=now)
+            report = ingest_rows(
+                self.database, cast(Kind, telling.kind), [telling.row], settings=self.settings, now=now
+            )
             assert not report.bad_rows, report.bad_rows
 
     def _clocks(self) -> None:
@@ -295,7 +314,9 @@ class House:
 
 
 @contextmanager
-def _forgiving(scheduler: Scheduler, errors: Collection[type[Exception]] = (DBAPIError, HomingError)) -> Iterator[None]:
+def _forgiving(
+    scheduler: Scheduler, errors: Collection[type[Exception]] = (DBAPIError, HomingError)
+) -> Iterator[None]:
     """Go on after an error of the database, as a daemon's beat does: it is tried again."""
     try:
         yield

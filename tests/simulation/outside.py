@@ -26,7 +26,9 @@ class Provider:
     name: str = "mailbox"
     accepted: Counter[str] = field(default_factory=Counter)
     said: dict[str, list[Outcome]] = field(default_factory=dict)
-    no_such_address: set[str] = field(default_factory=set)  # keys of mails, until the watch has seen it recorded
+    no_such_address: set[str] = field(
+        default_factory=set
+    )  # keys of mails, until the watch has seen it recorded
 
     def hand_over(self, mails: Sequence[Mail]) -> list[Outcome]:
         """Answer each mail in one of the manners."""

@@ -169,7 +169,9 @@ class Scheduler:
             self.current = None
         if actor.greenlet is not None and actor.greenlet.dead:
             actor.greenlet, actor.listens = None, False
-            actor.wakes_at = self.now + timedelta(seconds=self.chance.choice((1, 20, 90))) if actor.mortal else None
+            actor.wakes_at = (
+                self.now + timedelta(seconds=self.chance.choice((1, 20, 90))) if actor.mortal else None
+            )
 
     def _strikes(self, what: str) -> bool:
         every = getattr(self.faults, f"{what}_every")

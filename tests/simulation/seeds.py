@@ -12,6 +12,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import click
+
 from engine.store.tables import metadata
 from tests.simulation.house import DAYS, EVERYONE, House, Plan, Prepared, prepare
 from tests.simulation.planted import BUGS, planted
@@ -96,7 +98,7 @@ def command(plan: Plan, bug: str | None = None) -> str:
 
 
 def _fast_folder() -> str | None:
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - memory, where there is such a folder
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 _prepared: Prepared | None = None
@@ -107,7 +109,9 @@ def _play(asked: tuple[Plan, str | None]) -> Result:
     return play(asked[0], _prepared, asked[1])
 
 
-def play_many(plans: Sequence[Plan], prepared: Prepared, bug: str | None = None, processes: int | None = None) -> list[Result]:
+def play_many(
+    plans: Sequence[Plan], prepared: Prepared, bug: str | None = None, processes: int | None = None
+) -> list[Result]:
     """Play plans on all processors."""
     global _prepared  # noqa: PLW0603 - what forked processes share
     _prepared = prepared
@@ -133,7 +137,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--customers", default="")
     parser.add_argument("--without", default="", help="faults to leave out: " + ", ".join(FAULTS))
     parser.add_argument("--bug", choices=sorted(BUGS), help="plant this bug")
-    parser.add_argument("--bugs", action="store_true", help="plant each bug in turn and tell which seed finds it")
+    parser.add_argument(
+        "--bugs", action="store_true", help="plant each bug in turn and tell which seed finds it"
+    )
     asked = parser.parse_args(arguments)
     plan = Plan(
         asked.seed or 0, asked.days, tuple(asked.customers.split(",")) if asked.customers else EVERYONE,
@@ -154,13 +160,15 @@ def main(arguments: Sequence[str]) -> int:
 
 def _tell(results: Sequence[Result], prepared: Prepared, bug: str | None) -> int:
     broken = [result for result in results if result.promise is not None]
-    print(
+    click.echo(
         f"{len(results)} seeds, {sum(r.mails for r in results)} mails, {sum(r.kills for r in results)} kills, "
         f"{sum(r.points for r in results)} points, {sum(r.seconds for r in results):.0f} s of CPU, {len(broken)} broken"
     )
     for result in broken[:5]:
         small = shrink(result, prepared, bug)
-        print(f"\n{result.told}\n  again: {command(result.plan, bug)}\n  small: {command(small.plan, bug)}\n         {small.told}")
+        click.echo(
+            f"\n{result.told}\n  again: {command(result.plan, bug)}\n  small: {command(small.plan, bug)}\n         {small.told}"
+        )
     return 1 if broken else 0
 
 
@@ -169,8 +177,8 @@ def _all_bugs(prepared: Prepared, seeds: range) -> int:
     for bug in sorted(BUGS):
         found = find(bug, prepared, seeds)
         missed += found is None
-        print(f"{bug:40} {'MISSED' if found is None else f'seed {found.plan.seed}: {found.told}'}", flush=True)
-    print(f"{len(BUGS) - missed} of {len(BUGS)} found (START {START:%Y-%m-%d})")
+        click.echo(f"{bug:40} {'MISSED' if found is None else f'seed {found.plan.seed}: {found.told}'}")
+    click.echo(f"{len(BUGS) - missed} of {len(BUGS)} found (START {START:%Y-%m-%d})")
     return 1 if missed else 0
 
 

@@ -16,7 +16,14 @@ from typing import Any
 from engine.facts.fact import Kind
 
 START = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)  # clocks change in America on the 8th, in Europe on the 29th
-ZONES = ("Asia/Tokyo", "America/New_York", "Europe/Berlin", "Pacific/Auckland", "Asia/Kolkata", "America/Los_Angeles")
+ZONES = (
+    "Asia/Tokyo",
+    "America/New_York",
+    "Europe/Berlin",
+    "Pacific/Auckland",
+    "Asia/Kolkata",
+    "America/Los_Angeles",
+)
 CAP = 2
 CAP_DAYS = 7
 QUIET = (21, 8)
@@ -166,8 +173,7 @@ def write_project(root: Path) -> None:
     (root / "flows/offers.yaml").write_text(OFFERS, encoding="utf-8")
     for name, text in FLOWS.items():
         (root / f"flows/{name}.yaml").write_text(text.lstrip(), encoding="utf-8")
-    letters = ("cart-first cart-second cart-third check-in check-in-loyal check-in-new nudge nudge-again birthday "
-               "news looked welcome-club").split()  # fmt: skip
+    letters = ["cart-first", "cart-second", "cart-third", "check-in", "check-in-loyal", "check-in-new", "nudge", "nudge-again", "birthday", "news", "looked", "welcome-club"]  # fmt: skip
     for letter in letters:
         (root / f"templates/{letter}.mjml").write_text(LETTER.format(subject=letter), encoding="utf-8")
     for letter in ("receipt", "care"):
@@ -198,7 +204,9 @@ def month(seed: int, names: list[str], days: int) -> list[Telling]:
     told: list[Telling] = []
     for name in names:
         told += _story(random.Random(f"{seed}:{name}"), name, days)
-    return sorted(Telling(each.at, number, each.customer, each.kind, each.row) for number, each in enumerate(told))
+    return sorted(
+        Telling(each.at, number, each.customer, each.kind, each.row) for number, each in enumerate(told)
+    )
 
 
 def _story(chance: random.Random, name: str, days: int) -> list[Telling]:
@@ -226,12 +234,19 @@ def _story(chance: random.Random, name: str, days: int) -> list[Telling]:
     story.append(Telling(START, 0, name, "customers", {k: v for k, v in row.items() if v is not None}))
     for number in range(chance.randint(0, 3)):
         at = moment()
-        cart = {"cart_id": f"{name}-cart{chance.randint(0, number)}", "customer": name, "value": 30, "currency": "EUR"}
+        cart = {
+            "cart_id": f"{name}-cart{chance.randint(0, number)}",
+            "customer": name,
+            "value": 30,
+            "currency": "EUR",
+        }
         for _ in range(chance.randint(1, 2)):
             tell(at, "carts", **cart, updated_at=at.isoformat())
             at += timedelta(minutes=chance.randint(1, 400))
         if chance.random() < 0.4:
-            _order(tell, chance, name, f"{name}-bought{number}", at + timedelta(minutes=chance.randint(0, 4_000)))
+            _order(
+                tell, chance, name, f"{name}-bought{number}", at + timedelta(minutes=chance.randint(0, 4_000))
+            )
     for number in range(chance.randint(0, 2)):
         _order(tell, chance, name, f"{name}-order{number}", moment())
     for _ in range(chance.randint(0, 3)):
@@ -244,7 +259,15 @@ def _story(chance: random.Random, name: str, days: int) -> list[Telling]:
         tell(at, "consents", customer=name, topic=topic, state="withdrawn", at=at.isoformat(), source="test")
         if chance.random() < 0.3:
             at += timedelta(minutes=chance.randint(-3_000, 6_000))
-            tell(at + day, "consents", customer=name, topic=topic, state="granted", at=at.isoformat(), source="test")
+            tell(
+                at + day,
+                "consents",
+                customer=name,
+                topic=topic,
+                state="granted",
+                at=at.isoformat(),
+                source="test",
+            )
     if chance.random() < 0.06:
         story.append(Telling(moment(min(2_000, horizon)), 0, name, "erase", {}))
     return story
@@ -270,5 +293,8 @@ def pauses(seed: int, days: int) -> list[Telling]:
         flow = chance.choice((None, *FLOWS))
         at = START + timedelta(minutes=chance.randint(0, days * 24 * 60))
         ends = at + timedelta(minutes=chance.randint(5, 2_000))
-        told += [Telling(at, number, "", "pause", {"flow": flow}), Telling(ends, number, "", "resume", {"flow": flow})]
+        told += [
+            Telling(at, number, "", "pause", {"flow": flow}),
+            Telling(ends, number, "", "resume", {"flow": flow}),
+        ]
     return told

@@ -135,7 +135,9 @@ class Watch:
         if row is None:
             raise Violation("a mail that the ledger does not know", mail.to.email, self.scheduler.now)
         if row["state"] in ("pending", "claimed"):
-            raise Violation("a mail before its attempt was committed", row["external_id"] or "?", self.scheduler.now)
+            raise Violation(
+                "a mail before its attempt was committed", row["external_id"] or "?", self.scheduler.now
+            )
 
     # ── after each commit ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -205,7 +207,9 @@ class Watch:
                    if each.flow in MARKETING and each.key != row["key"] and self._counts(each.key)
                    and timedelta(0) <= abs(at - each.at) < CAP_DAYS * DAY - HOUR - SKEW}  # fmt: skip
         if len(counted) >= CAP:
-            raise broken(f"more than {CAP} mails in {CAP_DAYS} days", ", ".join(sorted({row["key"], *counted})))
+            raise broken(
+                f"more than {CAP} mails in {CAP_DAYS} days", ", ".join(sorted({row["key"], *counted}))
+            )
 
     def _counts(self, key: str) -> bool:
         """Return whether a hand-over may have been accepted: it was surely not where the last word says so."""
@@ -224,7 +228,9 @@ class Watch:
     def _accounts(self) -> None:
         """What the provider took and what the ledger says must agree."""
         now = self.scheduler.now
-        rows = self.connection.execute("SELECT m.*, c.external_id FROM messages m JOIN customers c ON c.id = m.customer_id")
+        rows = self.connection.execute(
+            "SELECT m.*, c.external_id FROM messages m JOIN customers c ON c.id = m.customer_id"
+        )
         for row in rows.fetchall():
             name, took = row["external_id"] or "?", self.provider.accepted[row["key"]]
             if took > 1:
@@ -235,11 +241,17 @@ class Watch:
                 raise Violation(f"a mail that was taken and counts as {row['state']}", name, now, row["key"])
             if row["state"] in ("claimed", "handing_over"):
                 raise Violation(f"a message that stays {row['state']}", name, now, row["key"])
-            if row["state"] == "pending" and _moment(row["try_at"]) < now - 3 * HOUR and not self._stopped(row["flow"]):
+            if (
+                row["state"] == "pending"
+                and _moment(row["try_at"]) < now - 3 * HOUR
+                and not self._stopped(row["flow"])
+            ):
                 raise Violation("a message that waits for nothing", name, now, row["key"])
 
     def _stopped(self, flow: str) -> bool:
-        row = self.connection.execute("SELECT paused_at, frozen_at FROM flows WHERE flow = ?", (flow,)).fetchone()
+        row = self.connection.execute(
+            "SELECT paused_at, frozen_at FROM flows WHERE flow = ?", (flow,)
+        ).fetchone()
         everything = None in self.paused
         return everything or row["paused_at"] is not None or row["frozen_at"] is not None
 
@@ -251,7 +263,9 @@ class Watch:
         for row in self.connection.execute(query).fetchall():
             late = row["next_at"] is not None and _moment(row["next_at"]) < now - 3 * HOUR
             if (row["next_at"] is None or late) and not self._stopped(row["flow"]):
-                raise Violation("an enrollment that waits for nothing", row["external_id"] or "?", now, row["flow"])
+                raise Violation(
+                    "an enrollment that waits for nothing", row["external_id"] or "?", now, row["flow"]
+                )
         query = "SELECT flow, state, count(*) n FROM enrollments GROUP BY flow, state"
         states = Counter[str]()
         for row in self.connection.execute(query):
@@ -275,9 +289,16 @@ class Watch:
                    WHERE m.state IN ('accepted', 'dropped', 'failed', 'delivered', 'bounced')"""
         for row in self.connection.execute(query).fetchall():
             if not row["told"]:
-                raise Violation(f"{row['state']}, and the journal does not tell why", row["external_id"] or "?", now, row["key"])
+                raise Violation(
+                    f"{row['state']}, and the journal does not tell why",
+                    row["external_id"] or "?",
+                    now,
+                    row["key"],
+                )
             if row["state"] == "dropped" and (row["reason"] or "").partition(":")[0] not in REASONS:
-                raise Violation("dropped for no known reason", row["external_id"] or "?", now, row["reason"] or "none")
+                raise Violation(
+                    "dropped for no known reason", row["external_id"] or "?", now, row["reason"] or "none"
+                )
 
     def _entries(self) -> None:
         """Nobody enters twice by the same thing, holdouts are who they are, and each purchase has its receipt."""
