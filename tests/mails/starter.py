@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.calendar import add
-from engine.flows.load import Definitions, load_project
-from engine.flows.model import Flow, Send
+from engine.flows.load import load_project
+from engine.flows.model import Definitions, Flow, Send
 from engine.render.compose import Envelope, compose
 from engine.render.library import TemplateLibrary, read_folder
 from engine.render.links import SignedLinks
