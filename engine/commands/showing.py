@@ -179,9 +179,10 @@ def _watch(session: Session, asked: _Asked, port: int, *, show: bool) -> int:
             live.renew()
             if first:
                 session.say(f"open {live.address}; it follows your files until Ctrl-C")
-            session.note(
-                f"cannot be shown: {live.problem}" if live.problem else "" if first else "shown anew"
-            )
+            if live.problem:
+                session.note(f"cannot be shown: {live.problem}")
+            elif not first:
+                session.note("shown anew")
             if first and show:
                 webbrowser.open(live.address)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -161,6 +164,29 @@ def test_ending_leaves_nothing_behind(project: Path) -> None:
     with pytest.raises(urllib.error.URLError):
         _got(address)
     assert not [thread for thread in threading.enumerate() if "serve_forever" in thread.name]
+
+
+def test_watching_follows_the_files_until_it_is_ended(project: Path) -> None:
+    """`homing preview --watch` says where the page is, follows a save, and ends quietly with Ctrl-C."""
+    command = [sys.executable, "-c", "from cli import main; main()", "preview", "cart-reminder", "--watch"]
+    with subprocess.Popen(
+        [*command, "--project", str(project)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        address = watching.stdout.readline().split()[1].rstrip(";")
+        assert _got(address + "version") == "1"
+        template = project / "templates" / "cart-reminder.mjml"
+        template.write_text(re.sub(r"subject: .*", 'subject: "Quite another"', template.read_text(), count=1))
+        assert watching.stderr.readline().strip() == "shown anew"
+        assert "Quite another" in _got(address)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(20) == 0
+        assert watching.stderr.read().strip() == ""
 
 
 def _script(document: str, name: str) -> str:
