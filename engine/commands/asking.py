@@ -9,10 +9,10 @@ import click
 from sqlalchemy import select
 
 from engine.commands.session import Session, command, the_customer
-from engine.commands.story import reason_words, sentences
 from engine.errors import UsageError
 from engine.journeys.round import Round
 from engine.outbox.ledger import settle_by_hand
+from engine.runtime.story import reason_words, sentences
 from engine.runtime.why import known_flow, why
 from engine.runtime.why_missing import missing as who_missed
 from engine.store.tables import attempts, customers, messages

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import event, insert, select
 
 from engine.clock import machine_now
-from engine.commands.story import sentences
 from engine.delivery.dispatch import Exits, Worker
 from engine.deploy.apply import apply
 from engine.deploy.stage import Tray
@@ -19,6 +18,7 @@ from engine.errors import UsageError
 from engine.facts.customers import find_customer
 from engine.journeys.round import Round
 from engine.runtime.passes import Engine
+from engine.runtime.story import sentences
 from engine.runtime.ticking import drive
 from engine.runtime.why import why
 from engine.runtime.why_missing import missing

@@ -64,21 +64,22 @@ def sentences(story: Mapping[str, Any], zone: str) -> Iterator[str]:
     if not story["decisions"]:
         yield "  never came to the door: nothing that this flow waits for has happened since it was applied"
     for decision in story["decisions"]:
-        yield f"  {_when(decision['at'], zone)}  {_sentence(decision, zone)}"
+        yield f"  {_when(decision['at'], zone)}  {sentence(decision, zone)}"
         if decision["decision"] in _TELLING:
-            yield from (_clause(clause) for clause in decision["clauses"])
+            yield from (clause_words(clause) for clause in decision["clauses"])
         if decision.get("last_entry"):
             yield f"      the last entry was {_when(decision['last_entry'], zone)}"
         yield from _gate(decision.get("gate"), decision["reason"], zone)
     yield from _fates(story.get("messages") or (), zone)
     yield from _now(story.get("now"))
     if story["next"]:
-        yield f"  next: {_next(story['next'], zone)}"
+        yield f"  next: {next_words(story['next'], zone)}"
     elif story["decisions"]:
         yield "  next: nothing; the next fact that the flow waits for begins a new story"
 
 
-def _sentence(decision: Mapping[str, Any], zone: str) -> str:
+def sentence(decision: Mapping[str, Any], zone: str) -> str:
+    """Return a decision as one sentence without its subject, which is the customer."""
     words = {name: value for name, value in decision.items() if isinstance(value, str | int)}
     words["step"] = decision.get("step") or "a mail"
     words["reason"] = reason_words(decision.get("reason"))
@@ -102,7 +103,8 @@ def reason_words(reason: str | None) -> str:
     return _REASONS.get(reason, reason)
 
 
-def _clause(clause: Mapping[str, Any]) -> str:
+def clause_words(clause: Mapping[str, Any]) -> str:
+    """Return a clause as one line: whether it held, its words, what was found."""
     parts = [f"found: {clause['found']}"] if clause.get("found") not in (None, "", "not kept") else []
     parts += [f"wanted: {clause['wanted']}"] if clause.get("wanted") and not clause["holds"] else []
     found = f"  ({'; '.join(parts)})" if parts else ""
@@ -136,10 +138,11 @@ def _now(now: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"      {'yes' if now['consent'] else 'no '}  consent for the topic"
     if now["suppressed"]:
         yield "      no   the customer may be mailed  (found: suppressed)"
-    yield from (_clause(clause) for clause in now["clauses"])
+    yield from (clause_words(clause) for clause in now["clauses"])
 
 
-def _next(following: Mapping[str, Any], zone: str) -> str:
+def next_words(following: Mapping[str, Any], zone: str) -> str:
+    """Return what comes next, and when, as a part of a sentence."""
     when = f" at {_when(following['at'], zone)}" if following["at"] is not None else ""
     step = following["step"]
     if following["what"] == "entry":
