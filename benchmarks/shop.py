@@ -36,6 +36,7 @@ COLUMNS = {
         "orders", "spent", "first_order_at", "last_order_at", "average_gap_days", "usual_gap_days", "last_activity_at",
     ),
     "customer_ids": ("external_id", "customer_id"),
+    "consents": ("customer_id", "topic", "state", "at", "received_at"),
     "consent_state": ("customer_id", "topic", "granted_at"),
     "orders": ("order_id", "customer_id", "placed_at", "status", "status_at", "total", "refunded", "updated_at"),
     "order_lines": ("order_id", "line_no", "sku", "quantity", "price"),
@@ -99,6 +100,8 @@ def _customer(number: int, rng: random.Random, made: dict[str, list[Sequence[Any
     )  # fmt: skip
     made["customer_ids"].append((f"c{identity}", identity))
     if number % 10:
+        first = _time(placed[0], sqlite)
+        made["consents"].append((identity, "all", "granted", first, first))
         made["consent_state"].append((identity, "all", _time(placed[0], sqlite)))
     base = number * 10
     for place, (moment, total) in enumerate(zip(placed, totals, strict=True)):

@@ -37,7 +37,7 @@ from engine.deploy.simulate_tally import Tally, count
 from engine.facts.ingest import arrive
 from engine.flows.fingerprint import version_hash
 from engine.flows.load import Project
-from engine.flows.model import Flow, LapsedTrigger, ReplenishTrigger, Send
+from engine.flows.model import Flow, LapsedTrigger, ProductTrigger, ReplenishTrigger, Send
 from engine.journeys.program import names_in
 from engine.render.library import TemplateLibrary
 from engine.runtime.nightly import MARK as NIGHTLY
@@ -251,7 +251,10 @@ def nobody_asks(play: Play) -> frozenset[str]:
     }
     told = " ".join(str(definition) for definition in play.project.definitions.raw.values())
     told += str(play.project.definitions.segments)
-    if "last_activity_at" in told or "interest" in told or "'product'" in told:
+    products = any(
+        isinstance(trigger, ProductTrigger) for flow in play.flows.values() for trigger in flow.triggers
+    )
+    if products or "last_activity_at" in told:
         return frozenset()
     return frozenset(_LOOKED_AT - asked)
 
