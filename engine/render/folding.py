@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 
 from engine.render.context import Record
 
+_MOST_WRITTEN = 20_000
 _SCALARS = (str, int, float, Decimal, bool, type(None))
 
 
@@ -31,7 +32,8 @@ def fold(
     folding = _Folding(known, environment, escaped=escaped)
     tree = folding.visit(tree)
     folding.values = dict(_set_once(tree, given, folding))
-    return folding.visit(tree) if folding.values else tree
+    folding.writers = dict(_writers(tree, given))
+    return folding.visit(tree) if folding.values or folding.writers else tree
 
 
 def _given(tree: nodes.Template) -> Counter[str]:
@@ -50,14 +52,31 @@ def _set_once(
 ) -> Iterator[tuple[str, nodes.Const]]:
     """Yield the names that are set to a constant, once, before all that reads them and in the same body."""
     read = Counter(name.name for name in tree.find_all(nodes.Name) if name.ctx == "load")
+    blocks = list(tree.find_all(nodes.Block))
     for body in _bodies(tree):
         for place, statement in enumerate(body):
             if not isinstance(statement, nodes.Assign) or not isinstance(statement.target, nodes.Name):
                 continue
             name, value = statement.target.name, folding.constant(statement.node)
             after = sum(_reads(later, name) for later in body[place + 1 :])
+            if any(_reads(block, name) for block in blocks):
+                continue  # a layout may set the same name before it comes to the block
             if value is not None and given.get(name) == 1 and after == read[name]:
                 yield name, value
+
+
+def _writers(tree: nodes.Template, given: Mapping[str, int]) -> Iterator[tuple[str, nodes.Macro]]:
+    """Yield the macros that write nothing but text and what they are given."""
+    for macro in tree.find_all(nodes.Macro):
+        taken = {argument.name for argument in macro.args}
+        written = [child for part in macro.body if isinstance(part, nodes.Output) for child in part.nodes]
+        plain = all(isinstance(part, nodes.Output | nodes.ExprStmt) for part in macro.body)
+        known = all(
+            isinstance(child, nodes.TemplateData) or (isinstance(child, nodes.Name) and child.name in taken)
+            for child in written
+        )
+        if plain and known and not macro.defaults and given.get(macro.name) == 1:
+            yield macro.name, macro
 
 
 def _bodies(tree: nodes.Template) -> Iterator[list[nodes.Node]]:
@@ -66,6 +85,10 @@ def _bodies(tree: nodes.Template) -> Iterator[list[nodes.Node]]:
             body = getattr(node, field, None)
             if isinstance(body, list):
                 yield body
+
+
+def _text(node: nodes.Node) -> str:
+    return node.data if isinstance(node, nodes.TemplateData) else ""
 
 
 def _reads(node: nodes.Node, name: str) -> int:
@@ -77,6 +100,7 @@ class _Folding(NodeTransformer):
     def __init__(self, constants: Mapping[str, Record], environment: Environment, *, escaped: bool) -> None:
         self.constants, self.escaped = constants, escaped
         self.values: Mapping[str, nodes.Const] = {}
+        self.writers: Mapping[str, nodes.Macro] = {}
         self.context = nodes.EvalContext(environment)
 
     def visit_Getattr(self, node: nodes.Getattr, *_: Any, **__: Any) -> nodes.Node:  # noqa: N802 - Jinja's name
@@ -123,9 +147,27 @@ class _Folding(NodeTransformer):
         """Return the text that a constant writes."""
         found = self.constant(child)
         if found is None:
-            return None
+            return self.called(child) if isinstance(child, nodes.Call) else None
         text = "" if found.value is None else str(found.value)
         return nodes.TemplateData(str(escape(text)) if self.escaped else text, lineno=child.lineno)
+
+    def called(self, call: nodes.Call) -> nodes.TemplateData | None:
+        """Return what a macro writes that only writes, when it is called with constants."""
+        macro = self.writers.get(call.node.name) if isinstance(call.node, nodes.Name) else None
+        values = [self.written(argument) for argument in call.args]
+        more = call.kwargs or call.dyn_args is not None or call.dyn_kwargs is not None
+        if macro is None or more or not self.escaped or len(values) != len(macro.args):
+            return None
+        if any(value is None or not isinstance(value, nodes.TemplateData) for value in values):
+            return None
+        said = {
+            argument.name: value.data for argument, value in zip(macro.args, values, strict=True) if value
+        }
+        pieces = [child for part in macro.body if isinstance(part, nodes.Output) for child in part.nodes]
+        texts = [said[child.name] if isinstance(child, nodes.Name) else _text(child) for child in pieces]
+        if sum(map(len, texts)) > _MOST_WRITTEN:
+            return None  # when the mail is made, it costs its budget
+        return nodes.TemplateData("".join(texts), lineno=call.lineno)
 
     def constant(self, node: nodes.Node) -> nodes.Const | None:
         """Return an expression's value where it is always the same."""

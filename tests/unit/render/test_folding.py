@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.render.errors import RenderError
+from engine.render.errors import RenderError, TooMuch
 from engine.render.library import TemplateLibrary
 from engine.render.render import render
 from tests.unit.render.conftest import context, mail
@@ -20,6 +20,13 @@ WRITTEN = {
     "{{ 'a' if customer.nickname is defined else customer.first_name }}": "Ann",
     "{% macro m(shop) %}{{ shop.name }}{% endmacro %}{{ m({'name': 'other'}) }}": "other",
     "{% for shop in [{'name': 'x'}] %}{{ shop.name }}{% endfor %}": "x",
+    "{% macro m(x) %}{{ x }}<b>{{ x }}</b>{{ shop.name }}{% endmacro %}{{ m('&') }}{{ m(customer.first_name) }}": (
+        "&amp;<b>&amp;</b>Tea &amp; CoAnn<b>Ann</b>Tea &amp; Co"
+    ),
+    "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(m('<')) }}{{ m(x='c') }}{{ m('a') | upper }}": "&lt;cA",
+    "{% macro m(x) %}{{ x }}{{ y }}{% endmacro %}{% set y = customer.first_name %}{{ m('a') }}": "aAnn",
+    "{% macro m(x, z='d') %}{{ x }}{{ z }}{% endmacro %}{{ m('a') }}{{ m('a', 'e') }}": "adae",
+    "{% macro m(x) %}{{ x }}{{ caller() }}{% endmacro %}{% call m('a') %}b{% endcall %}": "ab",
     "{% set ns = namespace(x='a') %}{% set ns.x = 'b' %}{{ ns.x }}": "b",
     "{{ true }}{{ none }}{{ 1 + 1 }}{{ 'a' 'b' }}": "True2ab",
 }
@@ -32,6 +39,21 @@ def test_folded_templates_write_the_same(body: str) -> None:
     for _ in range(2):
         html = render(library, "x", context(shop=SHOP, customer={"first_name": "Ann"})).html
         assert html.split("<p>", 1)[1].split("</p>", 1)[0] == WRITTEN[body]
+
+
+def test_doubling_macros_are_bounded() -> None:
+    """A macro that doubles what it is given, called within itself, ends as any bomb does."""
+    body = "{% macro m(x) %}{{ x }}{{ x }}{% endmacro %}{{ " + "m(" * 40 + "'a'" + ")" * 40 + " }}"
+    with pytest.raises(TooMuch):
+        render(TemplateLibrary({"x.mjml": mail(body)}), "x", context(shop=SHOP))
+
+
+def test_a_layout_may_set_the_same_name() -> None:
+    """What a layout sets before it comes to a block is what the block reads, as Jinja has it."""
+    layout = mail("{% set x = 'layout' %}{% block b %}{% endblock %}").split("---\n")[-1]
+    page = '---\nsubject: "Hi"\n---\n{% extends "layouts/l.mjml" %}{% set x = "page" %}{% block b %}<p>{{ x }}</p>{% endblock %}'
+    library = TemplateLibrary({"x.mjml": page, "layouts/l.mjml": layout})
+    assert "<p>layout</p>" in render(library, "x", context(shop=SHOP)).html
 
 
 def test_another_shop_is_another_constant() -> None:
