@@ -32,9 +32,7 @@ _ADDRESS = re.compile(
 _ACTIVE = re.compile(r"<(?:script|iframe|object|embed|form|base)\b|on[a-z]{3,24}\s*=")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.\-]*):", re.IGNORECASE)
 _SCHEMES = frozenset({"http", "https", "mailto", "tel", "cid"})
-_PREVIEW = (
-    "display:none;font-size:1px;color:#ffffff;line-height:1px;max-height:0px;max-width:0px;opacity:0;overflow:hidden;"
-)
+_PREVIEW = "display:none;font-size:1px;color:#ffffff;line-height:1px;max-height:0px;max-width:0px;opacity:0;overflow:hidden;"
 # White on white in the smallest size is what spam does: SpamAssassin takes 0.8 points for it. Hidden is enough.
 _HIDDEN = "display:none;max-height:0;max-width:0;opacity:0;overflow:hidden;mso-hide:all;"
 _POSITION = re.compile(r"at position (\d+)")
