@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 
 from engine.store.dialect import among
+from engine.store.keys import KeyRange
 from engine.store.tables import UNSETTLED, attempts, customers, enrollments, messages
 
 LEASE = timedelta(seconds=60)  # of a hand-over that has begun; providers end within 45
@@ -99,8 +100,11 @@ def claim(
     machine_now: datetime,
     closed: Collection[str],
     limit: int,
+    keys: KeyRange | None = None,
 ) -> list[Claimed]:
     """Claim up to about `limit` due messages of flows that are not in `closed`, all of a customer together.
+
+    `keys` limits them to a range of customers.
 
     They come back in the order in which they are to be handed over: customer by customer, higher priority first.
     """
@@ -108,6 +112,8 @@ def claim(
     due = [UNSETTLED, table.state == "pending", table.try_at <= now]
     if closed:
         due.append(table.flow.not_in(sorted(closed)))
+    if keys is not None:
+        due.append(keys.holds(table.customer_id))
     first = select(table.customer_id).where(*due).order_by(table.try_at, table.id).limit(limit)
     if connection.dialect.name == "postgresql":
         # Whom another worker claims for or judges at this moment is stepped over, so that workers neither wait for each

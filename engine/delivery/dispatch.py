@@ -33,6 +33,7 @@ from engine.render.mail import Mail
 from engine.store.bulk import Change, together
 from engine.store.database import Database
 from engine.store.dialect import within
+from engine.store.keys import KeyRange
 from engine.store.tables import attempts, enrollments, messages, quarantine
 
 log = logging.getLogger("homing.dispatch")
@@ -121,6 +122,7 @@ def dispatch(
     due_by: datetime | None = None,
     make: Maker | None = None,
     group: int = GROUP,
+    keys: KeyRange | None = None,
 ) -> Tally:
     """Claim what is due and take it through the gate and out of the house; return what became of it.
 
@@ -134,7 +136,13 @@ def dispatch(
     with database.write() as connection:
         recover(connection, at.now, worker.machine_now(), worker.is_gone)
         claimed = claim(
-            connection, worker.name, due_by or at.now, worker.machine_now(), closed, limit or worker.most
+            connection,
+            worker.name,
+            due_by or at.now,
+            worker.machine_now(),
+            closed,
+            limit or worker.most,
+            keys,
         )
         claimed = _with_awaited_offers(connection, claimed, at)
     if not claimed:

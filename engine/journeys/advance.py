@@ -35,6 +35,7 @@ from engine.journeys.walker import COLUMNS, Walker
 from engine.outbox import own_facts
 from engine.store.bulk import reserve
 from engine.store.dialect import among
+from engine.store.keys import KeyRange
 from engine.store.tables import INSIDE, enrollments
 
 BATCH = 1_000
@@ -48,12 +49,13 @@ def advance(
     closed: Sequence[str],
     limit: int = BATCH,
     only: Collection[int] | None = None,
+    keys: KeyRange | None = None,
 ) -> int:
     """Let due enrollments of flows that are not in `closed` take their steps; return how many were due.
 
-    `only` limits them to some ids.
+    `only` limits them to some ids, `keys` to a range of customers.
     """
-    walkers = _due(connection, at.now, closed, limit, only)
+    walkers = _due(connection, at.now, closed, limit, only, keys)
     if not walkers:
         return 0
     found = programs(connection, [walker.version for walker in walkers])
@@ -113,7 +115,12 @@ def _entry(walker: Walker, at: Round) -> journal.Entry:
 
 
 def _due(
-    connection: Connection, now: datetime, closed: Sequence[str], limit: int, only: Collection[int] | None
+    connection: Connection,
+    now: datetime,
+    closed: Sequence[str],
+    limit: int,
+    only: Collection[int] | None,
+    keys: KeyRange | None,
 ) -> list[Walker]:
     table = enrollments.c
     query = (
@@ -126,6 +133,8 @@ def _due(
         query = query.where(table.flow.not_in(sorted(closed)))
     if only is not None:
         query = query.where(among(connection, table.id, sorted(only)))
+    if keys is not None:
+        query = query.where(keys.holds(table.customer_id))
     query = query.with_for_update(skip_locked=True)  # on PostgreSQL another worker takes others
     return [Walker(*row) for row in connection.execute(query)]
 

@@ -26,6 +26,7 @@ from engine.runtime.setting_up import set_up_part
 from engine.runtime.work import Work, look, one_router, schedules_due
 from engine.settings import Settings
 from engine.store.database import Database
+from engine.store.keys import KeyRange
 from engine.store.tables import UNSETTLED, messages
 
 log = logging.getLogger("homing.pass")
@@ -105,16 +106,34 @@ def run_pass(engine: Engine, now: datetime, *, sending: bool = True) -> PassRepo
             return total
 
 
-def send_due(engine: Engine, now: datetime, due_by: datetime) -> Tally:
-    """Dispatch one claim of what was due at `due_by`, judged at `now`; return what became of it."""
+def send_due(engine: Engine, now: datetime, due_by: datetime, keys: KeyRange | None = None) -> Tally:
+    """Dispatch one claim of what was due at `due_by`, judged at `now`; return what became of it.
+
+    `keys` limits it to a range of customers.
+    """
     with engine.database.read() as connection:
         work = look(connection, engine.settings, now)
     if not work.agenda.leased and not _due(work.agenda.messages_at, due_by):
         return Tally()
-    return _dispatch(engine, work, _closed(engine, work), due_by)
+    return _dispatch(engine, work, _closed(engine, work), due_by, keys)
 
 
 def _once(engine: Engine, work: Work, *, slots: bool, sending: bool) -> PassReport:
+    report = take_in_once(engine, work, slots=slots)
+    now, agenda = work.at.now, work.agenda
+    while report.entered or _due(agenda.enrollments_at, now) or report.facts:
+        with undisturbed(), engine.database.write() as connection:
+            moved = advance_all(connection, work.at, work.closed)
+        report.advanced += moved
+        if moved < BATCH or engine.worker.stopping():
+            break
+    if sending and (report.advanced or agenda.leased or _due(agenda.messages_at, now)):
+        _dispatch_all(engine, work, report)
+    return report
+
+
+def take_in_once(engine: Engine, work: Work, *, slots: bool) -> PassReport:
+    """Take in one batch of what is new, and what timers and calendars bring; return what was done."""
     report = PassReport()
     now, agenda = work.at.now, work.agenda
     if work.arming:  # an apply is at it, or was killed
@@ -130,15 +149,13 @@ def _once(engine: Engine, work: Work, *, slots: bool, sending: bool) -> PassRepo
         with undisturbed(), engine.database.write() as connection:
             one_router(connection)
             report.take(by_time(connection, work))
-    while report.entered or _due(agenda.enrollments_at, now) or report.facts:
-        with undisturbed(), engine.database.write() as connection:
-            moved = advance_all(connection, work.at, work.closed)
-        report.advanced += moved
-        if moved < BATCH or engine.worker.stopping():
-            break
-    if sending and (report.advanced or agenda.leased or _due(agenda.messages_at, now)):
-        _dispatch_all(engine, work, report)
     return report
+
+
+def advance_once(engine: Engine, work: Work, keys: KeyRange) -> int:
+    """Let one batch of the due enrollments of a range of customers take their steps; return how many were due."""
+    with undisturbed(), engine.database.write() as connection:
+        return advance_all(connection, work.at, work.closed, keys)
 
 
 def _due(moment: datetime | None, now: datetime) -> bool:
@@ -174,7 +191,9 @@ def _dispatch_all(engine: Engine, work: Work, report: PassReport) -> None:
             return
 
 
-def _dispatch(engine: Engine, work: Work, closed: Sequence[str], due_by: datetime) -> Tally:
+def _dispatch(
+    engine: Engine, work: Work, closed: Sequence[str], due_by: datetime, keys: KeyRange | None = None
+) -> Tally:
     return dispatch(
         engine.database,
         work.at,
@@ -184,6 +203,7 @@ def _dispatch(engine: Engine, work: Work, closed: Sequence[str], due_by: datetim
         engine.worker,
         closed,
         due_by=due_by,
+        keys=keys,
     )
 
 

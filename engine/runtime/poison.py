@@ -20,6 +20,7 @@ from engine.journeys.advance import BATCH, advance, begin
 from engine.journeys.enter import Newcomer
 from engine.journeys.round import Round
 from engine.runtime.guarding import place
+from engine.store.keys import KeyRange
 from engine.store.tables import INSIDE, customers, enrollments, quarantine
 
 log = logging.getLogger("homing.pass")
@@ -38,10 +39,15 @@ def begin_all(connection: Connection, newcomers: Sequence[Newcomer], at: Round) 
         return begin(connection, newcomers, at, steps=False)
 
 
-def advance_all(connection: Connection, at: Round, closed: Sequence[str]) -> int:
-    """Let due enrollments take their steps; return how many were due. What the database itself refuses ends the pass."""
+def advance_all(
+    connection: Connection, at: Round, closed: Sequence[str], keys: KeyRange | None = None
+) -> int:
+    """Let due enrollments (of a range of customers) take their steps; return how many were due.
+
+    What the database itself refuses ends the pass.
+    """
     try:
-        return _undoing(connection, lambda: advance(connection, at, closed))
+        return _undoing(connection, lambda: advance(connection, at, closed, keys=keys))
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it was, the others go on
@@ -49,6 +55,8 @@ def advance_all(connection: Connection, at: Round, closed: Sequence[str]) -> int
         due = select(enrollments.c.id).where(INSIDE, enrollments.c.next_at <= at.now)
         if closed:
             due = due.where(enrollments.c.flow.not_in(sorted(closed)))
+        if keys is not None:
+            due = due.where(keys.holds(enrollments.c.customer_id))
         due = due.order_by(enrollments.c.next_at, enrollments.c.id).limit(BATCH)
         return _one_by_one(connection, at, closed, list(connection.scalars(due)))
 
