@@ -114,7 +114,9 @@ def _cpu(pid: int) -> float:
 
 
 def _memory(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4 // 1024
+    """Return the program's own memory in MB, without the pages of the database file that it maps."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon"))) // 1024
 
 
 if __name__ == "__main__":

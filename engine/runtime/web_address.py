@@ -48,7 +48,9 @@ def _why_not(base: str, mark: str) -> str | None:
     except HomingError as error:
         return str(error)
     try:
-        answer = http.request("GET", f"{urlsplit(base).path.rstrip('/')}/healthz", {"Accept": "application/json"})
+        answer = http.request(
+            "GET", f"{urlsplit(base).path.rstrip('/')}/healthz", {"Accept": "application/json"}
+        )
     except (NotSent, NoAnswer) as error:
         return str(error)
     finally:
