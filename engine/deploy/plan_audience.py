@@ -95,7 +95,8 @@ def _by_law(flow: Flow, customer_id: int, all_of_them: Everybody) -> str | None:
 
 def _clauses(flow: Flow, at: Round) -> tuple[list[Clause], list[Clause]]:
     """Return the clauses that can be asked of customers alone, and those that depend on the trigger."""
-    asked, left_open = [], []
+    asked: list[Clause] = []
+    left_open: list[Clause] = []
     single = len(flow.triggers) == 1
     for clause in entry_clauses(flow, 0 if single else len(flow.triggers), at):
         (left_open if _needs_trigger(clause, flow.segments) else asked).append(clause)

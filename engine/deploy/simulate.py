@@ -184,7 +184,7 @@ def tied_together(play: Play) -> bool:
         for flow in play.flows.values()
         for trigger in flow.triggers
     )
-    return pools or medians or asks_for_scores(_Named(flow) for flow in play.flows.values())  # type: ignore[arg-type]
+    return pools or medians or asks_for_scores(_Named(flow) for flow in play.flows.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +276,7 @@ def _in_turn(database: Database, tasks: Sequence[Task], progress: Progress) -> l
 
 def _at_once(tasks: Sequence[Task], progress: Progress) -> list[Tally]:
     context = get_context("spawn")
-    clocks = context.Array("d", len(tasks) * 2)
+    clocks: Any = context.Array("d", len(tasks) * 2)
     first = tasks[0].stretch
     span = first.until - first.start
     with ProcessPoolExecutor(len(tasks), context, _begin, (clocks,)) as pool:

@@ -136,7 +136,8 @@ def _settled(row: Row) -> Row:
 
 
 def _rows(connection: Connection, query: Any) -> Iterator[Mapping[str, Any]]:
-    yield from connection.execution_options(yield_per=ROWS).execute(query).mappings()
+    for row in connection.execution_options(yield_per=ROWS).execute(query).mappings():
+        yield dict(row)
 
 
 def _write(

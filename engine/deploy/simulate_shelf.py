@@ -66,7 +66,7 @@ def put_on(connection: Connection, shelf: Shelf) -> None:
             connection.execute(insert(table), list(rows))
     connection.execute(update(products).values(dict.fromkeys(LEARNED)))
     if shelf.learned:
-        values = {name: bindparam(f"new_{name}") for name in LEARNED}
+        values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in LEARNED}
         told = [{"of": row["sku"], **{f"new_{name}": row[name] for name in LEARNED}} for row in shelf.learned]
         connection.execute(update(products).where(products.c.sku == bindparam("of")).values(values), told)
     for name, value in shelf.state.items():
@@ -74,14 +74,18 @@ def put_on(connection: Connection, shelf: Shelf) -> None:
 
 
 def _read(connection: Connection, moment: datetime, wanted: Collection[str]) -> Shelf:
-    found = []
-    for table in (product_ranks, product_affinities):
-        query = select(table).where(table.c.strategy.in_(sorted(wanted)))
-        found.append([dict(row) for row in connection.execute(query).mappings()])
+    ranks, affinities = (_rows_of(connection, table, wanted) for table in (product_ranks, product_affinities))
     columns = [products.c[name] for name in LEARNED]
     learned = select(products.c.sku, *columns).where(or_(*(column.is_not(None) for column in columns)))
     state = {name: value for name in STATE if (value := meta.get(connection, name)) is not None}
-    return Shelf(moment, *found, [dict(row) for row in connection.execute(learned).mappings()], state)
+    return Shelf(
+        moment, ranks, affinities, [dict(row) for row in connection.execute(learned).mappings()], state
+    )
+
+
+def _rows_of(connection: Connection, table: Table, wanted: Collection[str]) -> list[dict[str, Any]]:
+    query = select(table).where(table.c.strategy.in_(sorted(wanted)))
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def _copy_sales(source: Database, target: Database, since: datetime, until: datetime) -> None:

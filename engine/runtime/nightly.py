@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, time, timedelta
+from typing import Protocol
 
 from sqlalchemy import delete, select
 
 from engine.calendar import ALL_DAYS, next_wall
 from engine.flows.conditions import Of, walk
 from engine.flows.load import flow_clauses
-from engine.flows.model import SegmentTrigger
+from engine.flows.model import Flow, SegmentTrigger
 from engine.insights.scores import rebuild_scores
 from engine.journeys.advance import begin
 from engine.journeys.known import Known
@@ -28,6 +29,16 @@ from engine.runtime.work import one_router
 from engine.store.database import Database
 from engine.store.dialect import upsert
 from engine.store.tables import journal, marks
+
+
+class HasFlow(Protocol):
+    """Something that holds a flow, live or not."""
+
+    @property
+    def flow(self) -> Flow:
+        """The flow."""
+        ...
+
 
 AT = time(3, 0)
 MARK = "nightly"
@@ -65,7 +76,7 @@ def has_segments(live: Iterable[LiveFlow]) -> bool:
     return any(isinstance(trigger, SegmentTrigger) for each in live for trigger in each.flow.triggers)
 
 
-def asks_for_scores(live: Iterable[LiveFlow]) -> bool:
+def asks_for_scores(live: Iterable[HasFlow]) -> bool:
     """Return whether a live flow asks for a score of customers."""
     return any(
         isinstance(part, Of) and part.scope == "customer" and test.path.split(".")[0] in SCORES
