@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -133,16 +134,16 @@ def _jinja_alone(library: TemplateLibrary, mails: Mails) -> Callable[[], object]
 
 
 def _node(library: TemplateLibrary, mails: Mails, folder: Path, plain: float) -> None:
-    if not (folder / "node_modules/mjml").is_dir():
+    node = shutil.which("node")
+    if node is None or not (folder / "node_modules/mjml").is_dir():
         print(f"  npm mjml: not in {folder} (npm install --prefix {folder} mjml)")
         return
     documents = [_prepared(library, name, context).mjml() for name, context in mails]
     with tempfile.TemporaryDirectory(prefix="homing-bench-") as temporary:
         told = Path(temporary) / "documents.json"
         told.write_text(json.dumps(documents), encoding="utf-8")
-        done = subprocess.run(
-            ["node", "-e", _NODE, str(told)], cwd=folder, capture_output=True, text=True, check=True
-        )  # noqa: S603, S607 - our own script
+        command = [node, "-e", _NODE, str(told)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603 - our own script
     _told("npm mjml alone, MJML to HTML", len(documents), float(done.stdout), plain)
 
 
