@@ -85,7 +85,9 @@ def test_values_mean_what_they_mean_in_the_reference(reference: list[str]) -> No
     documents = [PAGE.format(title=value, body=BODY.format(value)) for value in values]
     for document, html in zip(documents, _compiled_there(reference, documents), strict=True):
         (met, words), (expected, expected_words) = _meaning(mjml.compile(document)), _meaning(html)
-        assert met.keys() == expected.keys()  # a linked picture's title stands on picture and link there, here on one
+        assert (
+            met.keys() == expected.keys()
+        )  # a linked picture's title stands on picture and link there, here on one
         assert words == expected_words
 
 
