@@ -20,7 +20,7 @@ from engine.store.tables import meta
 
 VIRTUAL_CLOCK = "virtual_clock"
 SECRET = "secret"  # noqa: S105 - the name of the row, not a secret
-LINK_SECRETS = "link_secrets"  # noqa: S105 - the same; newest first
+LINK_SECRETS = "link_secrets"  # newest first
 
 
 def get(connection: Connection, name: str, default: Any = None) -> Any:
