@@ -53,6 +53,7 @@ from engine.store.tables import customers, events, marks
 APART = 4_000  # customers from which processes of their own are worth their start
 EXACT = 500  # facts or customers up to which the clock stops at every moment
 FINE = 5_000  # up to which it stops every quarter of an hour
+COARSE = 50_000  # up to which it stops every hour; beyond, every two
 QUARTER, HOUR = timedelta(minutes=15), timedelta(hours=1)
 BEHAVIOURS = ("none", "history")
 Progress = Callable[[datetime, int, float], None]
@@ -163,7 +164,9 @@ def usual_beat(database: Database, start: datetime, until: datetime) -> timedelt
         )
         people = connection.scalar(select(func.count()).select_from(customers)) or 0
     weight = max(facts, people)
-    return None if weight <= EXACT else QUARTER if weight <= FINE else HOUR
+    if weight <= EXACT:
+        return None
+    return QUARTER if weight <= FINE else HOUR if weight <= COARSE else 2 * HOUR
 
 
 # ── what the flows ask for ───────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,119 @@
+"""The commands that look ahead, as typed: exit codes, documents, files, and mistakes told plainly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import cli
+from engine.store.database import connect
+from tests.integration.small_shop import FLOWS, NOW, START, make_project, tell
+
+
+@pytest.fixture
+def shop(tmp_path: Path, sqlite_url: str) -> Path:
+    """Give a project with its history in a database of its own."""
+    root = tmp_path / "shop"
+    settings = make_project(root)
+    database = connect(sqlite_url)
+    tell(database, settings, NOW)
+    database.close()
+    with (root / "homing.toml").open("a", encoding="utf-8") as file:
+        file.write(f'\n[database]\nurl = "{sqlite_url}"\n')
+    return root
+
+
+def homing(shop: Path, *arguments: str) -> Result:
+    """Type a command."""
+    return CliRunner().invoke(cli.main, [*arguments, "--project", str(shop)])
+
+
+def document(result: Result) -> Any:
+    """Return the one document on stdout."""
+    return json.loads(result.stdout)
+
+
+def test_plan_apply_and_history_as_typed(shop: Path) -> None:
+    """Plan lists every flow with audience and mails; after apply all are unchanged; history tells who."""
+    now = ("--now", NOW.isoformat())
+    found = document(homing(shop, "plan", "--json", *now))
+    assert {flow["flow"]: (flow["change"], flow["audience"] > 0) for flow in found["flows"]} == dict.fromkeys(
+        FLOWS, ("new", True)
+    )
+    assert homing(shop, "plan", "--format", "markdown", *now).stdout.startswith("### Homing plan: 3 new")
+    applied = homing(shop, "apply", "--yes", "--migrate", "--json")
+    assert applied.exit_code == 0
+    assert document(applied)["moved"] == []
+    after = document(homing(shop, "plan", "--json"))
+    assert {flow["change"] for flow in after["flows"]} == {"unchanged"}
+    version = next(flow["to"] for flow in after["flows"] if flow["flow"] == "cart")
+    history = document(homing(shop, "plan", "--history", "--json"))
+    assert {change["flow"] for change in history[0]["changes"]} == set(FLOWS)
+    assert homing(shop, "apply", "--yes", "--version", version).exit_code == 0
+    wrong = homing(shop, "apply", "--yes", "--version", "0123456789")
+    assert wrong.exit_code == 2
+    assert "plan --history" in wrong.stderr
+
+
+def test_simulate_as_typed(shop: Path, tmp_path: Path) -> None:
+    """A replay writes a page and prints a document; a forecast needs nothing; mistakes are told with exit code 2."""
+    out = tmp_path / "reports" / "spring.html"
+    span = (
+        "--from",
+        START.isoformat(),
+        "--to",
+        "2026-03-12T00:00+00:00",
+        "--every",
+        "2h",
+        "--now",
+        NOW.isoformat(),
+    )
+    replay = homing(shop, "simulate", *span, "--out", str(out), "--json")
+    assert replay.exit_code == 0, replay.output
+    found = document(replay)
+    assert (found["mode"], sorted(found["mails"])) == ("replay", ["cart", "lapse", "thanks"])
+    assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+    again = homing(
+        shop, "simulate", *span, "--flows", "cart", "--against", str(shop), "--out", str(tmp_path / "r.json")
+    )
+    assert again.exit_code == 0, again.output
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["played"] == "folder"
+    likely = homing(
+        shop,
+        "simulate",
+        "--behaviour",
+        "history",
+        "--runs",
+        "2",
+        "--every",
+        "6h",
+        "--json",
+        "--now",
+        NOW.isoformat(),
+    )
+    interval = document(likely)["interval"]["total"]
+    assert interval["low"] <= interval["expected"] <= interval["high"]
+    for wrong, words in (
+        (("--flows", "cartt"), 'did you mean "cart"'),
+        (("--from", "2026-03-05", "--to", "2026-03-01"), "--to must lie after --from"),
+        (("--from", "2026-03-05", "--behaviour", "history"), "--behaviour is for a forecast"),
+        (("--every", "soon"), "--every"),
+        (("--against", "feedbeef"), "was ever applied"),
+    ):
+        told = homing(shop, "simulate", *wrong, "--now", NOW.isoformat())
+        assert told.exit_code == 2
+        assert words in told.stderr
+
+
+def test_why_missing_as_typed(shop: Path) -> None:
+    """Why --missing prints groups; without a customer or a flow it says how it is used."""
+    assert homing(shop, "apply", "--yes").exit_code == 0
+    found = document(homing(shop, "why", "--missing", "cart", "--since", START.isoformat(), "--json"))
+    assert (found["flow"], found["got_nothing"]) == ("cart", 0)
+    unsaid = homing(shop, "why")
+    assert unsaid.exit_code == 2
+    assert "--missing" in unsaid.stderr
