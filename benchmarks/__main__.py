@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.scenarios import measure_scenarios
+from benchmarks.simulation import measure_simulation
 from benchmarks.ticks import measure
 from engine.store.database import connect
 from tests.servers.postgres import ServerMissing, postgres_server
@@ -34,6 +35,9 @@ def main() -> None:
     parser.add_argument(
         "--databases", nargs="+", choices=("sqlite", "postgresql"), default=["sqlite", "postgresql"]
     )
+    parser.add_argument(
+        "--simulate", type=int, default=100_000, help="customers of a simulated year; 0: none"
+    )
     parser.add_argument("--lines", type=int, default=1_000_000, help="order lines to ingest; 0: none")
     given = parser.parse_args()
     for customers in given.customers:
@@ -41,6 +45,9 @@ def main() -> None:
             with tempfile.TemporaryDirectory(prefix="homing-bench-") as folder:
                 (_on_sqlite if name == "sqlite" else _on_postgres)(Path(folder), customers)
     measure_scenarios()
+    if given.simulate:
+        with tempfile.TemporaryDirectory(prefix="homing-bench-") as folder:
+            measure_simulation(Path(folder), given.simulate)
     if given.lines:
         script = Path(__file__).with_name("ingest.py")
         subprocess.run([sys.executable, script, "--lines", str(given.lines)], check=True)  # noqa: S603 - our own script
