@@ -50,7 +50,7 @@ def may_write(connection: Connection, address: str) -> bool:
 
 def send(site: Site, address: str, letter: Letter) -> bool:
     """Hand a letter over; return whether it was taken. Waits for the provider."""
-    settings = site.settings
+    settings = site.held_settings()
     sender = Address(settings.sender.email, settings.sender.name or settings.shop.name)
     key = f"letter:{secrets.token_hex(8)}"
     mail = Mail(

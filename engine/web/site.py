@@ -34,6 +34,10 @@ class Site:
         present = self.present()
         return place_clock(self.database, None, present, writing=False) if self.virtual else present
 
+    def held_settings(self) -> Settings:
+        """Return the settings as they hold for this database now: `homing live` may have been called since the start."""
+        return effective_settings(self.settings, self.database)
+
     def secret(self, name: str) -> str:
         """Return a secret of the environment, or of the file that `NAME_FILE` names; empty where there is none."""
         return Options("web", {}, environ=self.environ, project=self.settings.root).secret(name).value
@@ -44,4 +48,4 @@ def open_site(settings: Settings, database: Database, *, environ: Mapping[str, s
     with database.write() as connection:
         meta.secret(connection)
         virtual = meta.virtual_now(connection) is not None
-    return Site(effective_settings(settings, database), database, environ, virtual=virtual)
+    return Site(settings, database, environ, virtual=virtual)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +14,8 @@ import pytest
 from sqlalchemy import func, select
 
 from engine.facts.customers import consent_standing, find_customer
+from engine.runtime.opening import LIVE_FINGERPRINT, fingerprint
+from engine.settings import Delivery
 from engine.store import meta
 from engine.store.database import Database, connect
 from engine.store.tables import consents, customers, erased, events, metadata
@@ -329,3 +332,13 @@ def test_metrics_name_no_customer(small: Serving) -> None:
     assert "@" not in text
     with small.site.database.read() as connection:
         assert connection.scalar(select(func.count()).select_from(events)) == len(small.events())
+
+
+def test_letters_follow_homing_live(small: Serving) -> None:
+    """A server that was started in the sandbox hands letters to customers as soon as the installation is live."""
+    live = replace(small.site.settings, delivery=Delivery(mode="live"))
+    site = replace(small.site, settings=live)
+    assert site.held_settings().delivery.mode == "sandbox"
+    with site.database.write() as connection:
+        meta.put(connection, LIVE_FINGERPRINT, fingerprint(live, site.database))
+    assert site.held_settings().delivery.mode == "live"
