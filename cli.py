@@ -7,6 +7,7 @@ import click
 from engine import __version__
 from engine.commands import (
     asking,
+    house,
     operating,
     people,
     planning,
@@ -38,6 +39,7 @@ for module in (
     people,
     operating,
     serving,
+    house,
 ):
     module.register(main)
 

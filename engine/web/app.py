@@ -22,6 +22,7 @@ from engine.errors import HomingError
 from engine.web import health, paper, provider_events
 from engine.web.counts import Counts
 from engine.web.guard import Guard, cut
+from engine.web.house import door, sheet, today
 from engine.web.intake import segment, shops
 from engine.web.intake.writer import Writer
 from engine.web.keys import KeyRing
@@ -32,7 +33,7 @@ from engine.web.site import Site
 log = logging.getLogger("homing.web")
 ROUTES: tuple[Callable[[], Sequence[BaseRoute]], ...] = (
     paper.routes, health.routes, unsubscribe.routes, preferences.routes, browser.routes, answers.routes, data.routes,
-    signup.routes, segment.routes, provider_events.routes, shops.routes,
+    signup.routes, segment.routes, provider_events.routes, shops.routes, sheet.routes, door.routes, today.routes,
 )  # fmt: skip
 _MACHINES = ("/v1/", "/webhooks/", "/healthz", "/readyz", "/metrics")
 _WORDS = {404: ("missing_title", "missing"), 405: ("refused_title", "refused"), 400: ("refused_title", "refused"),
@@ -60,6 +61,7 @@ def create_app(site: Site) -> Guard:
     )  # fmt: skip
     app.state.site, app.state.counts, app.state.writer = site, Counts(), writer
     app.state.keys, app.state.pressure = KeyRing(site.database), segment.pressure()
+    app.state.tries = door.Tries()
     return Guard(app, https=site.settings.link_base.startswith("https://"))
 
 

@@ -1,0 +1,194 @@
+"""The house, asked by a real client over a real socket: who comes in, what a button needs, and that looking changes nothing."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import func, insert, select
+
+from engine.runtime import rails
+from engine.store.database import connect
+from engine.store.tables import flows, metadata, quarantine
+from engine.web.house.password import set_password
+from tests.integration.web_server import NOW, Serving, serving, settings_at, small_shop
+
+PASSWORD = "kiyomi opens at nine"
+MARK = re.compile(r'name="mark" value="([0-9a-f]+)"')
+
+
+@pytest.fixture
+def small(sqlite_url: str, tmp_path: Path) -> Iterator[Serving]:
+    """Give a server over a small shop whose house has a password."""
+    settings = settings_at(tmp_path)
+    database = connect(sqlite_url)
+    small_shop(database, settings)
+    with database.write() as connection:
+        set_password(connection, PASSWORD)
+    with serving(settings, database) as served:
+        yield served
+    database.close()
+
+
+def mark_in(answer: httpx.Response) -> str:
+    """Return the mark of the first form of a page."""
+    found = MARK.search(answer.text)
+    assert found is not None, answer.text
+    return found[1]
+
+
+def log_in(served: Serving, password: str = PASSWORD) -> httpx.Response:
+    """Come in through the login page."""
+    mark = mark_in(served.client.get("/house/login"))
+    return served.client.post("/house/login", data={"mark": mark, "password": password})
+
+
+def rows(served: Serving) -> dict[str, int]:
+    """Return how many rows every table has."""
+    with served.site.database.read() as connection:
+        return {
+            table.name: connection.scalar(select(func.count()).select_from(table)) or 0
+            for table in metadata.sorted_tables
+        }
+
+
+PAGES = ["/house"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_a_visit_every_page_leads_to_the_login(small: Serving, page: str) -> None:
+    """Nobody sees anything of the house without the password, not even whether a page exists."""
+    answer = small.client.get(page)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/house/login")
+
+
+def test_the_password_opens_the_house_and_leaving_closes_it(small: Serving) -> None:
+    """The right password opens, its cookie is out of reach of scripts, and after leaving the same cookie opens nothing."""
+    answer = log_in(small)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/house")
+    assert "HttpOnly" in answer.headers["set-cookie"]
+    assert "SameSite=lax" in answer.headers["set-cookie"]
+    page = small.client.get("/house")
+    assert page.status_code == 200
+    assert "Today" in page.text
+    kept = {"cookie": f"homing_house={small.client.cookies['homing_house']}"}
+    assert small.client.post("/house/logout", data={"mark": mark_in(page)}).status_code == 303
+    assert small.client.get("/house", headers=kept).status_code == 303
+
+
+def test_the_cookie_travels_on_https_only(small: Serving) -> None:
+    """Where the installation is known by an https address, its cookies never go over a plain line."""
+    answer = small.client.get("/house/login", headers={"host": "mail.kiyomi.test"})
+    assert "Secure" in answer.headers["set-cookie"]
+
+
+def test_a_wrong_password_is_refused_and_tries_are_few(small: Serving) -> None:
+    """A wrong password opens nothing; after five tries even the right one has to wait."""
+    answers = [log_in(small, "kiyomi opens at ten") for _ in range(5)]
+    assert {answer.status_code for answer in answers} == {403}
+    late = log_in(small)
+    assert late.status_code == 429
+    assert int(late.headers["retry-after"]) > 0
+
+
+def test_a_new_password_ends_every_visit(small: Serving) -> None:
+    """Who was in before the password changed has to come in anew."""
+    log_in(small)
+    with small.site.database.write() as connection:
+        set_password(connection, PASSWORD + "!")
+    assert small.client.get("/house").status_code == 303
+
+
+def test_the_password_is_kept_as_a_slow_hash(small: Serving) -> None:
+    """Neither the password nor a visit's token stands in the database."""
+    log_in(small)
+    token = small.client.cookies["homing_house"]
+    with small.site.database.read() as connection:
+        kept = repr(connection.execute(select(metadata.tables["meta"])).all())
+    assert PASSWORD not in kept
+    assert token not in kept
+
+
+@pytest.mark.parametrize(
+    "headers", [{"origin": "https://evil.test"}, {"sec-fetch-site": "cross-site"}, {"origin": "null"}]
+)
+def test_a_button_on_another_page_does_nothing(small: Serving, headers: dict[str, str]) -> None:
+    """A POST from elsewhere is refused, even with a mark that was good."""
+    log_in(small)
+    mark = mark_in(small.client.get("/house"))
+    answer = small.client.post("/house/everything", data={"mark": mark, "do": "pause"}, headers=headers)
+    assert answer.status_code == 403
+    with small.site.database.read() as connection:
+        assert not rails.paused_all(connection)
+
+
+@pytest.mark.parametrize("mark", ["", "0" * 64, "ü"])
+def test_a_post_without_the_visits_mark_does_nothing(small: Serving, mark: str) -> None:
+    """The cookie alone is not enough to press a button."""
+    log_in(small)
+    assert small.client.post("/house/everything", data={"mark": mark, "do": "pause"}).status_code == 403
+    with small.site.database.read() as connection:
+        assert not rails.paused_all(connection)
+
+
+def test_looking_changes_nothing(small: Serving) -> None:
+    """No GET and no HEAD of the house writes a row."""
+    log_in(small)
+    before = rows(small)
+    for page in PAGES:
+        assert small.client.get(page).status_code == 200, page
+        assert small.client.head(page).status_code == 200, page
+    assert rows(small) == before
+
+
+def test_pages_come_without_scripts_and_from_our_host_only(small: Serving) -> None:
+    """Every page forbids scripts, has none, and names no other host."""
+    log_in(small)
+    for page in PAGES:
+        answer = small.client.get(page)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src" not in policy
+        assert "unsafe" not in policy
+        assert "<script" not in answer.text
+        assert " style=" not in answer.text
+        assert not re.search(r'(?:src|href|action)="https?://', answer.text), page
+
+
+def test_everything_can_be_paused_and_resumed(small: Serving) -> None:
+    """The button pauses every flow, the page says so, and the other button lets everything go on."""
+    log_in(small)
+    mark = mark_in(small.client.get("/house"))
+    small.client.post("/house/everything", data={"mark": mark, "do": "pause"})
+    assert "Everything is paused" in small.client.get("/house").text
+    small.client.post("/house/everything", data={"mark": mark, "do": "resume"})
+    assert "Everything is paused" not in small.client.get("/house").text
+
+
+def test_what_was_set_aside_can_be_tried_again(small: Serving) -> None:
+    """The button thaws a flow that failed, and the entry is gone from the page."""
+    with small.site.database.write() as connection:
+        flow = {"flow": "hello", "version": "v1", "applied_at": NOW, "version_at": NOW, "active": False}
+        connection.execute(insert(flows), [flow])
+        entry = {"kind": "flow", "subject": "hello", "reason": "<b>failed</b>", "at": NOW}
+        connection.execute(insert(quarantine), [entry])
+    log_in(small)
+    page = small.client.get("/house")
+    assert "&lt;b&gt;failed" in page.text
+    small.client.post("/house/quarantine", data={"mark": mark_in(page), "entry": "1", "do": "retry"})
+    assert "Nothing is set aside" in small.client.get("/house").text
+
+
+def test_pages_take_little(small: Serving) -> None:
+    """A page costs less than a tenth of a second of the processor, once it is warm."""
+    log_in(small)
+    for page in PAGES:
+        small.client.get(page)
+        started = time.process_time()
+        for _ in range(3):
+            small.client.get(page)
+        assert (time.process_time() - started) / 3 < 0.1, page
