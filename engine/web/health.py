@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from engine.feedback import brake
 from engine.runtime.ticking import MARK
 from engine.runtime.web_address import installation
 from engine.store.tables import (
@@ -98,6 +99,10 @@ def _lines(connection: Connection, now: datetime) -> Iterator[str]:
     )
     yield from _by(
         connection, "homing_delivery_events", "Events of providers by kind", delivery_events.c.kind
+    )
+    found = brake.complaints(connection, now)
+    yield from _one(
+        "homing_complaint_rate", "gauge", "Complaints of 7 days by mails delivered; 0.003 stops", found.rate
     )
     waiting = (
         select(quarantine.c.kind, func.count())

@@ -329,6 +329,7 @@ def test_metrics_name_no_customer(small: Serving) -> None:
     """Prometheus can read the metrics, and finds no address in them."""
     text = httpx.get(f"{small.url}/metrics").text
     assert 'homing_messages{state="accepted",reason=""} 1' in text
+    assert "homing_complaint_rate 0.0" in text
     assert "@" not in text
     with small.site.database.read() as connection:
         assert connection.scalar(select(func.count()).select_from(events)) == len(small.events())
