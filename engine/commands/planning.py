@@ -16,8 +16,8 @@ from engine.deploy.apply import FlowChange, Planned, apply, apply_version
 from engine.deploy.plan import Plan, plan
 from engine.deploy.plan_moving import history
 from engine.deploy.plan_text import as_data, as_markdown, as_text
-from engine.diagnostics import Finding, has_errors
-from engine.errors import FindingsError, UsageError
+from engine.diagnostics import Finding
+from engine.errors import UsageError
 from engine.processes import processors
 from engine.render.lint import lint_project
 from engine.runtime.opening import open_engine
@@ -63,7 +63,7 @@ def _planned(session: Session, allow_audience: int | None) -> Plan:
     now = session.now(writing=False)
     sandbox = session.held_settings.delivery.mode == "sandbox"
     with progress(session, "plan") as tell:
-        found = plan(
+        return plan(
             session.database,
             session.settings,
             now=now,
@@ -71,9 +71,6 @@ def _planned(session: Session, allow_audience: int | None) -> Plan:
             allow_audience=allow_audience,
             progress=tell,
         )
-    if has_errors(found.planned.findings):
-        raise FindingsError([finding for finding in found.planned.findings if finding.is_error])
-    return found
 
 
 def _tell_history(session: Session) -> None:

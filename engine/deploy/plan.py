@@ -20,6 +20,8 @@ from engine.deploy.apply import FlowChange, Planned, compare, with_excluded
 from engine.deploy.plan_audience import Audience, audience, everybody
 from engine.deploy.plan_moving import can_move
 from engine.deploy.simulate import Play, Simulation, Stretch, simulate
+from engine.diagnostics import has_errors
+from engine.errors import FindingsError
 from engine.flows.conditions import clause_text
 from engine.flows.fingerprint import Change
 from engine.flows.model import Flow
@@ -108,8 +110,10 @@ def plan(
     allow_audience: int | None = None,
     progress: Progress = lambda _what, _share: None,
 ) -> Plan:
-    """Return what applying the folder at `now` would do; nothing is written."""
+    """Return what applying the folder at `now` would do; nothing is written. Raise FindingsError where it has errors."""
     planned = compare(database, settings)
+    if has_errors(planned.findings):
+        raise FindingsError([finding for finding in planned.findings if finding.is_error])
     with database.read() as connection:
         people = (
             connection.scalar(
@@ -185,8 +189,9 @@ def _range(forecasts: tuple[Simulation, Simulation, int], flow: str, what: str) 
     if low == high and sample == 1:
         return Range(low, low, low)
     spread = 2 * sqrt(max(low, high, 1))
-    least = min(low, high - spread) if low < high or sample > 1 else high - spread
-    least = least - (2 * sqrt(max(low, 1)) if sample > 1 and low <= high else 0)
+    # Of everybody, what comes with nothing new is certain; of a sample it varies like any count.
+    certain = sample == 1 and low <= high
+    least = min(low, high - spread) if certain else min(low, high) - spread
     most = max(low, high) + spread
     return Range(max(0, floor(least)) * sample, high * sample, ceil(most) * sample)
 
