@@ -8,6 +8,7 @@ from engine import __version__
 from engine.commands import (
     asking,
     house,
+    joining,
     operating,
     people,
     planning,
@@ -40,6 +41,7 @@ for module in (
     operating,
     serving,
     house,
+    joining,
 ):
     module.register(main)
 

@@ -95,6 +95,7 @@ class Settings:
     senders: Mapping[str, Sender] = field(default_factory=dict)
     brand: Mapping[str, Any] = field(default_factory=dict)
     database_url: str = "sqlite:///homing.db"
+    broker_url: str = ""  # of a distributed installation
     delivery: Delivery = Delivery()
     web_url: str = ""
     trusted_proxies: tuple[str, ...] = ()  # whose X-Forwarded headers are believed
@@ -121,6 +122,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "sender": ("email", "name", "reply_to"),
     "senders": (),
     "database": ("url",),
+    "broker": ("url",),
     "delivery": ("mode", "provider", "allow", "rate", "smtp", "sendgrid", "mailbox"),
     "web": ("url", "trusted_proxies"),
     "topics": (),
@@ -294,6 +296,7 @@ class _Reader:
             senders=senders,
             brand=self.table("brand"),
             database_url=self.text("database", "url", "sqlite:///homing.db"),
+            broker_url=self.text("broker", "url", ""),
             delivery=self._delivery(),
             web_url=self.text("web", "url", ""),
             trusted_proxies=self.texts("web", "trusted_proxies", ()),

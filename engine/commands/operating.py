@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from engine.clock import SystemClock, machine_now
+from engine.commands.joining import beater
 from engine.commands.session import Session, command
 from engine.deploy.apply import apply
 from engine.errors import DatabaseBehind, HomingError, UsageError
@@ -48,7 +49,10 @@ def _register_running(group: click.Group) -> None:
         help="Threads that send (on SQLite always one).",
     )
     @click.option("--dev", is_flag=True, help="Apply on save (sandbox only).")
-    def run(session: Session, workers: int, dev: bool) -> None:
+    @click.option(
+        "--distributed", is_flag=True, help="Only beat time and hint at work; `homing worker` does it."
+    )
+    def run(session: Session, workers: int, dev: bool, distributed: bool) -> None:
         """Run the daemon until SIGTERM, which finishes what is claimed; log lines on stderr (--json: JSON lines)."""
         _refuse_now(session)
         if dev and session.held_settings.delivery.mode == "live":
@@ -57,7 +61,12 @@ def _register_running(group: click.Group) -> None:
             )
         start_logging(sys.stderr, as_json=session.as_json, verbosity=session.verbosity)
         watch = _Watcher(session) if dev else None
-        daemon = Daemon(session.settings, session.database, SystemClock().now, workers=workers, watch=watch)
+        if distributed:
+            daemon = beater(session, watch)
+        else:
+            daemon = Daemon(
+                session.settings, session.database, SystemClock().now, workers=workers, watch=watch
+            )
         with _stop_signals() as wait:
             daemon.run(wait)
 

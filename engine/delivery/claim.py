@@ -168,6 +168,16 @@ def read_messages(connection: Connection, ids: Sequence[int]) -> list[Claimed]:
     return sorted(claimed, key=lambda each: (each.customer_id, -each.priority, each.due_at, each.id))
 
 
+def release_all(connection: Connection, worker: str) -> None:
+    """Give back everything that this worker claimed and did not begin to hand over."""
+    own = (messages.c.state == "claimed", messages.c.claimed_by == worker)
+    connection.execute(
+        update(messages)
+        .where(*own)
+        .values(state="pending", claimed_by=None, lease_until=None, fence=messages.c.fence + 1)
+    )
+
+
 def release(connection: Connection, claimed: Sequence[Claimed]) -> None:
     """Give messages back that were claimed but not handed over, for another pass."""
     if claimed:

@@ -633,6 +633,7 @@ _SECTION_TEXTS = {
     "sender": "Who mails come from.",
     "senders": "Further senders: [senders.NAME], named by `sender: NAME`.",
     "database": "Where everything is remembered.",
+    "broker": "What carries hints of work between machines: `homing run --distributed`.",
     "delivery": "How mails leave.",
     "web": "The address of customers' links.",
     "topics": "What a customer can subscribe to: name = words for people.",

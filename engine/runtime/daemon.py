@@ -20,13 +20,14 @@ from threading import Event, Thread
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from engine.clock import machine_now, machine_seconds
+from engine.delivery.claim import release_all
 from engine.delivery.rate import parse_rate
 from engine.errors import HomingError, UsageError
-from engine.runtime.leader import RENEW_SECONDS, Leadership, forget_dead, living_daemons
+from engine.runtime.leader import BEATER, DAEMON, RENEW_SECONDS, Leadership, forget_dead, living_daemons
 from engine.runtime.nightly import run_nightly
 from engine.runtime.opening import effective_settings, on_virtual_clock, open_engine, own_name
 from engine.runtime.pace import Pace
@@ -35,7 +36,7 @@ from engine.runtime.switch import Switch
 from engine.runtime.ticking import MARK, night_is_due, note_tick
 from engine.settings import Settings
 from engine.store.database import Database, outside
-from engine.store.tables import marks, messages
+from engine.store.tables import marks
 
 log = logging.getLogger("homing.daemon")
 STOP_SECONDS = 8.0
@@ -68,6 +69,7 @@ class Daemon:
         environ: Mapping[str, str] = os.environ,
         watch: Callable[[], None] | None = None,
         rhythm: Rhythm | None = None,
+        sends: bool = True,
     ) -> None:
         if on_virtual_clock(database):
             raise UsageError(
@@ -80,12 +82,14 @@ class Daemon:
         self._stop = Event()
         self._switch = Switch(database, self._stop)
         self._pace = Pace(parse_rate(settings.delivery.rate), self._stop)
-        self._leadership = Leadership(database, f"{own_name()}:{secrets.token_hex(3)}", machine_now)
+        self._leadership = Leadership(
+            database, f"{own_name()}:{secrets.token_hex(3)}", machine_now, sign=DAEMON if sends else BEATER
+        )
         self._opening = threading.Lock()
         self._engine = self._open()
         self._noted: datetime | None = None
         self._beats = {
-            name: _Beat(name, self._stop) for name in ("lease", "tick", "nightly", "maintenance", "watch")
+            name: Beat(name, self._stop) for name in ("lease", "tick", "nightly", "maintenance", "watch")
         }
 
     def run(self, wait_for_stop: Callable[[], object]) -> None:
@@ -122,11 +126,11 @@ class Daemon:
         for name, work, every in plan:
             self._add(scheduler, self._beats[name], work, every)
         for number in range(1, self._workers + 1):
-            self._add(scheduler, _Beat(f"dispatch {number}", self._stop), self._send, rhythm.dispatch)
+            self._add(scheduler, Beat(f"dispatch {number}", self._stop), self._send, rhythm.dispatch)
         return scheduler
 
     def _add(
-        self, scheduler: BackgroundScheduler, beat: _Beat, work: Callable[[], None], every: float
+        self, scheduler: BackgroundScheduler, beat: Beat, work: Callable[[], None], every: float
     ) -> None:
         scheduler.add_job(beat, "interval", (work,), seconds=every, id=beat.name, next_run_time=machine_now())
 
@@ -230,16 +234,11 @@ class Daemon:
 
     def _release_claims(self) -> None:
         """Give back what this process claimed and did not hand over."""
-        own = (messages.c.state == "claimed", messages.c.claimed_by == self._engine.worker.name)
         with self._database.write() as connection:
-            connection.execute(
-                update(messages)
-                .where(*own)
-                .values(state="pending", claimed_by=None, lease_until=None, fence=messages.c.fence + 1)
-            )
+            release_all(connection, self._engine.worker.name)
 
 
-class _Beat:
+class Beat:
     """One kind of beat: what fails is told once a minute, and tried again at the next beat."""
 
     def __init__(self, name: str, stop: Event) -> None:
@@ -249,6 +248,7 @@ class _Beat:
         self._told_at = 0.0
 
     def __call__(self, work: Callable[[], None]) -> None:
+        """Do the work, unless the program is to end."""
         if self._stop.is_set():
             return
         try:

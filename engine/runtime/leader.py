@@ -21,6 +21,7 @@ from engine.store.types import EPOCH
 
 LEADER = "leader"
 DAEMON = "daemon:"
+BEATER = "beater:"  # a daemon that sends no mail itself, and takes no part of the rate
 LEASE = timedelta(seconds=15)
 RENEW_SECONDS = 4.0  # a dead leader is followed within LEASE + RENEW_SECONDS
 
@@ -29,9 +30,15 @@ class Leadership:
     """Our part in the election; `renew` is called every few seconds, `leads` may be asked by any thread."""
 
     def __init__(
-        self, database: Database, name: str, machine_now: Callable[[], datetime], lease: timedelta = LEASE
+        self,
+        database: Database,
+        name: str,
+        machine_now: Callable[[], datetime],
+        lease: timedelta = LEASE,
+        sign: str = DAEMON,
     ) -> None:
         self.name = name
+        self._sign = sign + name
         self._database, self._machine_now, self._lease = database, machine_now, lease
         self._lock = Lock()
         self._fence: int | None = None
@@ -55,7 +62,7 @@ class Leadership:
             upsert(
                 connection,
                 leases,
-                [{"name": DAEMON + self.name, "owner": self.name, "until": until, "fence": 0}],
+                [{"name": self._sign, "owner": self.name, "until": until, "fence": 0}],
                 update=["until"],
             )
             fence = self._keep(connection, until) or self._take(connection, now, until)
@@ -68,7 +75,7 @@ class Leadership:
         with self._lock:
             fence, self._fence = self._fence, None
         with self._database.write() as connection:
-            connection.execute(delete(leases).where(leases.c.name == DAEMON + self.name))
+            connection.execute(delete(leases).where(leases.c.name == self._sign))
             if fence is not None:
                 connection.execute(_ours(self.name, fence).values(owner="", until=EPOCH))
 
@@ -97,7 +104,8 @@ def living_daemons(connection: Connection, machine_now: datetime) -> int:
 def forget_dead(connection: Connection, machine_now: datetime) -> None:
     """Delete the signs of life of daemons that died without a word a day ago or more."""
     old = leases.c.until < machine_now - timedelta(days=1)
-    connection.execute(delete(leases).where(leases.c.name.startswith(DAEMON, autoescape=True), old))
+    for sign in (DAEMON, BEATER):
+        connection.execute(delete(leases).where(leases.c.name.startswith(sign, autoescape=True), old))
 
 
 def _ours(name: str, fence: int) -> Update:

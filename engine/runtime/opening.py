@@ -36,6 +36,7 @@ from engine.store.tables import customers, flows, staged_facts
 
 MAILBOX = "mailbox"
 LIVE_FINGERPRINT = "live_fingerprint"
+INSTALLATION = "HOMING_INSTALLATION"
 
 
 def place_clock(database: Database, asked: datetime | None, present: datetime, *, writing: bool) -> datetime:
@@ -98,14 +99,19 @@ def on_virtual_clock(database: Database) -> bool:
         return meta.virtual_now(connection) is not None
 
 
-def fingerprint(settings: Settings, database: Database) -> str:
-    """Return what tells this installation from a copy of its database: where it lives and on which machine."""
+def fingerprint(settings: Settings, database: Database, environ: Mapping[str, str] = os.environ) -> str:
+    """Return what tells this installation from a copy of its database: where it lives and on which machine.
+
+    Several machines of one installation, or containers that come and go, are called by one name: HOMING_INSTALLATION.
+    """
     place = (
         database.engine.url.render_as_string(hide_password=True)
         if not database.is_sqlite
         else str(settings.root.resolve())
     )
-    return hashlib.sha256(f"{socket.gethostname()}\x00{place}".encode()).hexdigest()
+    return hashlib.sha256(
+        f"{environ.get(INSTALLATION) or socket.gethostname()}\x00{place}".encode()
+    ).hexdigest()
 
 
 def open_exits(settings: Settings, environ: Mapping[str, str]) -> Exits:

@@ -465,7 +465,11 @@ def enrollments_never_wake() -> Planting:
 def pause_ignored() -> Planting:
     """What is paused is claimed all the same."""
     real = _real(passes, "_dispatch")
-    return _instead(passes, "_dispatch", lambda engine, work, _closed, due_by: real(engine, work, (), due_by))
+    return _instead(
+        passes,
+        "_dispatch",
+        lambda engine, work, _closed, due_by, *keys: real(engine, work, (), due_by, *keys),
+    )
 
 
 @_bug
