@@ -11,6 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import func, insert, select
 
+from engine.facts.ingest import ingest_rows
 from engine.runtime import rails
 from engine.store.database import connect
 from engine.store.tables import flows, metadata, quarantine
@@ -56,7 +57,7 @@ def rows(served: Serving) -> dict[str, int]:
         }
 
 
-PAGES = ["/house"]
+PAGES = ["/house", "/house/customers", "/house/customers/1"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -181,6 +182,43 @@ def test_what_was_set_aside_can_be_tried_again(small: Serving) -> None:
     assert "&lt;b&gt;failed" in page.text
     small.client.post("/house/quarantine", data={"mark": mark_in(page), "entry": "1", "do": "retry"})
     assert "Nothing is set aside" in small.client.get("/house").text
+
+
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
+
+
+def test_a_hostile_name_is_only_text(small: Serving) -> None:
+    """Whatever a customer calls themselves is shown as text: in the list, on their page, and in what was searched for."""
+    told = {
+        "external_id": "c2",
+        "email": "eve@example.org",
+        "first_name": HOSTILE,
+        "updated_at": "2026-01-01T00:00:00Z",
+    }
+    ingest_rows(small.site.database, "customers", [told], settings=small.site.settings, now=NOW)
+    log_in(small)
+    page = small.client.get("/house/customers")
+    found = small.client.post("/house/customers", data={"mark": mark_in(page), "q": HOSTILE + "nobody"})
+    for answer in (page, found, small.client.get("/house/customers/2")):
+        assert answer.status_code == 200
+        assert "<script" not in answer.text
+        assert "<img" not in answer.text
+        assert "&lt;script&gt;" in answer.text
+
+
+@pytest.mark.parametrize("asked", ["ann@example.test", "c1", "Ann", "an"])
+def test_a_customer_is_found(small: Serving, asked: str) -> None:
+    """An address, an id, or the beginning of a name leads to the customer, and stands in no address line."""
+    log_in(small)
+    mark = mark_in(small.client.get("/house/customers"))
+    answer = small.client.post("/house/customers", data={"mark": mark, "q": asked})
+    assert answer.headers.get("location") == "/house/customers/1"
+
+
+def test_a_customer_who_does_not_exist_is_a_page(small: Serving) -> None:
+    """A number of nobody is answered 404, without a traceback."""
+    log_in(small)
+    assert small.client.get("/house/customers/99").status_code == 404
 
 
 def test_pages_take_little(small: Serving) -> None:
