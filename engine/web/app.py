@@ -22,7 +22,7 @@ from engine.errors import HomingError
 from engine.web import health, paper, provider_events
 from engine.web.counts import Counts
 from engine.web.guard import Guard, cut
-from engine.web.house import customers, door, sheet, today
+from engine.web.house import customers, door, flows, mails, sheet, today
 from engine.web.intake import segment, shops
 from engine.web.intake.writer import Writer
 from engine.web.keys import KeyRing
@@ -35,6 +35,8 @@ ROUTES: tuple[Callable[[], Sequence[BaseRoute]], ...] = (
     paper.routes, health.routes, unsubscribe.routes, preferences.routes, browser.routes, answers.routes, data.routes,
     signup.routes, segment.routes, provider_events.routes, shops.routes, sheet.routes, door.routes, today.routes,
     customers.routes,
+    flows.routes,
+    mails.routes,
 )  # fmt: skip
 _MACHINES = ("/v1/", "/webhooks/", "/healthz", "/readyz", "/metrics")
 _WORDS = {404: ("missing_title", "missing"), 405: ("refused_title", "refused"), 400: ("refused_title", "refused"),

@@ -28,14 +28,23 @@ def days_chart(days: Sequence[tuple[date, int]], title: str) -> Markup:
                 '<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="2">{}</rect>'
             ).format("bar" if number else "none", left, _HIGH - _FOOT - shown, step * 0.7, shown, words)
         )
-        if place % 7 == len(days) % 7 - 1 or (len(days) % 7 == 0 and place % 7 == 6):
-            parts.append(_text(left + step * 0.35, _HIGH - 6, f"{day:%d %b}", "muted"))
+        if (len(days) - 1 - place) % 7 == 0:
+            last = place == len(days) - 1
+            parts.append(
+                _text(
+                    _WIDE if last else left + step * 0.35,
+                    _HIGH - 6,
+                    f"{day:%d %b}",
+                    "muted",
+                    "end" if last else "middle",
+                )
+            )
     top = Markup('<line class="rule" x1="0" x2="{}" y1="{}" y2="{}"/>').format(
         _WIDE, _HIGH - _FOOT, _HIGH - _FOOT
     )
     most_words = _text(0, 12, f"most on a day: {most:,}", "muted", anchor="start")
     label = f"{title}: {sum(number for _, number in days):,} in {len(days)} days"
-    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>').format(
+    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>').format(
         _WIDE, _HIGH, label, top, most_words, Markup("").join(parts)
     )
 
@@ -43,4 +52,23 @@ def days_chart(days: Sequence[tuple[date, int]], title: str) -> Markup:
 def _text(x: float, y: float, words: str, kind: str, anchor: str = "middle") -> Markup:
     return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" font-size="12" text-anchor="{}">{}</text>').format(
         kind, x, y, anchor, escape(words)
+    )
+
+
+def compared(rows: Sequence[tuple[str, int, int, float, float]]) -> Markup:
+    """Return shares with their intervals side by side: name, part, whole, and the interval's two ends."""
+    high, most = 34 * len(rows) + 8, max((upper for *_, upper in rows), default=1.0) or 1.0
+    parts = []
+    for place, (name, part, whole, lower, upper) in enumerate(rows):
+        y, found = place * 34 + 20, part / whole if whole else 0.0
+        scale = 380 / most
+        parts += [
+            _text(0, y + 4, name, "", anchor="start"),
+            Markup('<rect class="bar" x="140" y="{}" width="{:.1f}" height="14" rx="2"/>').format(y - 7, max(found * scale, 1)),
+            Markup('<path class="whisker" d="M{0:.1f} {2}H{1:.1f}M{0:.1f} {3}V{4}M{1:.1f} {3}V{4}"/>').format(140 + lower * scale, 140 + upper * scale, y, y - 5, y + 5),
+            _text(540, y + 4, f"{found:.1%} ({part:,} of {whole:,})".replace("%", " %"), "muted", anchor="start"),
+        ]  # fmt: skip
+    label = "; ".join(f"{name}: {part:,} of {whole:,}" for name, part, whole, *_ in rows)
+    return Markup('<svg class="chart" viewBox="0 0 720 {}" role="img" aria-label="{}">{}</svg>').format(
+        high, label, Markup("").join(parts)
     )

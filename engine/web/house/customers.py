@@ -39,6 +39,13 @@ from engine.web.site import Site
 
 MOST_FOUND = 30
 LONGEST_STORY = 120
+_OWN = (
+    "mail_sent",
+    "flow_entered",
+    "flow_left",
+    "mail_opened",
+    "mail_clicked",
+)  # told by decisions and mails
 _SILENT = ("due", "waiting")  # decisions that the mail or what came tells better
 
 
@@ -191,7 +198,9 @@ def story(connection: Connection, number: int, zone: str) -> list[dict[str, Any]
 def _happened(connection: Connection, number: int) -> Iterator[dict[str, Any]]:
     own = events.c
     query = select(own.name, own.occurred_at, own.value, own.order_id, own.sku, own.backfill)
-    query = query.where(own.customer_id == number).order_by(own.occurred_at.desc(), own.id.desc())
+    query = query.where(own.customer_id == number, own.name.not_in(_OWN)).order_by(
+        own.occurred_at.desc(), own.id.desc()
+    )
     for row in connection.execute(query.limit(LONGEST_STORY)):
         about = [f"order {row.order_id}"] if row.order_id else []
         about += [str(row.sku)] if row.sku else []

@@ -1,0 +1,241 @@
+"""A flow's steps drawn as SVG: top to bottom, arms side by side, with how many went there and who stands where.
+
+Comes in: a flow and its counts by step. Goes out: markup; every text is escaped and cut to its box, whole in its title. An
+arm takes as many columns as its own arms need; arms join again below. Nothing overlaps, whatever the flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from markupsafe import Markup
+
+from engine.flows.model import (
+    Arm,
+    Branch,
+    Exit,
+    Experiment,
+    ExperimentArm,
+    Flow,
+    Send,
+    Set,
+    Step,
+    WaitClock,
+    WaitField,
+    WaitFor,
+    WaitUntil,
+    Webhook,
+)
+
+WIDE, HIGH, GAP, MARGIN = 232, 58, 30, 12
+COLUMN = WIDE + 28
+ARM_ROOM = 26
+_LETTERS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What is known of one step: how many stand there, went through, were sent, and by reason were not."""
+
+    here: int = 0
+    came: int = 0
+    sent: int = 0
+    lost: int = 0
+
+
+@dataclass(slots=True)
+class _Sheet:
+    parts: list[Markup] = field(default_factory=list)
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, *, arrow: bool = True) -> None:
+        """Draw the way from one box to the next: down, across, down."""
+        middle = y2 - 14 if y2 > y1 else y1
+        path = f"M{x1:.0f} {y1:.0f}V{middle:.0f}H{x2:.0f}V{y2:.0f}"
+        self.parts.append(Markup('<path class="edge" d="{}"/>').format(path))
+        if arrow:
+            self.parts.append(
+                Markup('<path class="arrow" d="M{} {}l-4 -7h8z"/>').format(f"{x2:.0f}", f"{y2:.0f}")
+            )
+
+    def words(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        kind: str = "",
+        size: int = 13,
+        anchor: str = "start",
+        most: int = _LETTERS,
+    ) -> None:
+        """Write a line, cut where it has no room; the whole of it is its title."""
+        shown = words if len(words) <= most else words[: most - 1].rstrip() + "…"
+        title = Markup("<title>{}</title>").format(words) if shown != words else ""
+        self.parts.append(
+            Markup(
+                '<text class="{}" x="{:.0f}" y="{:.0f}" font-size="{}" text-anchor="{}">{}{}</text>'
+            ).format(kind, x, y, size, anchor, title, shown)
+        )
+
+    def box(self, x: float, y: float, head: str, foot: str, kind: str, here: int = 0) -> None:
+        """Draw a step, its middle at x and its top at y."""
+        left, on = x - WIDE / 2, " on" if kind == "entry" else ""
+        self.parts.append(
+            Markup('<rect class="box {}" x="{:.0f}" y="{:.0f}" width="{}" height="{}" rx="7"/>').format(
+                kind, left, y, WIDE, HIGH
+            )
+        )
+        self.words(left + 14, y + 24, head, f"strong{on}", 14, most=24 if here else 27)
+        self.words(left + 14, y + 44, foot, on.strip() or "muted", 12, most=33)
+        if here:
+            told = f"{here:,}"
+            wide = 16 + 8 * len(told)
+            self.parts.append(
+                Markup(
+                    '<g><title>{} stand here</title><rect class="badge" x="{:.0f}" y="{:.0f}" width="{}" height="20" rx="10"/>'
+                ).format(told, left + WIDE - wide - 8, y + 8, wide)
+            )
+            self.words(left + WIDE - wide / 2 - 8, y + 22, told, "badge-text", 12, "middle")
+            self.parts.append(Markup("</g>"))
+
+
+def diagram(flow: Flow, counts: Mapping[str, Counts], entered: int, ended: int) -> Markup:
+    """Return the drawing; `entered` and `ended` stand at the top and at the bottom."""
+    columns = _columns(flow.steps)
+    sheet, middle = _Sheet(), columns * COLUMN / 2 + MARGIN
+    sheet.box(middle, MARGIN, _trigger_words(flow), f"{entered:,} entered", "entry")
+    bottom, open_ = _draw(sheet, flow.steps, counts, middle, MARGIN + HIGH)
+    if open_:
+        sheet.line(middle, bottom, middle, bottom + GAP)
+        bottom += GAP
+        sheet.box(middle, bottom, "The end", f"{ended:,} came so far", "quiet")
+        bottom += HIGH
+    wide, high = columns * COLUMN + 2 * MARGIN, bottom + MARGIN
+    label = f"The steps of {flow.name}"
+    return Markup(
+        '<svg width="{0:.0f}" height="{1:.0f}" viewBox="0 0 {0:.0f} {1:.0f}" role="img" aria-label="{2}">{3}</svg>'
+    ).format(wide, high, label, Markup("").join(sheet.parts))
+
+
+def _columns(steps: Sequence[Step]) -> int:
+    """Return how many boxes stand side by side at most."""
+    return (
+        max((sum(_columns(arm.steps) for arm in _arms(step)) for step in steps if _arms(step)), default=1)
+        or 1
+    )
+
+
+def _arms(step: Step) -> tuple[Arm | ExperimentArm, ...]:
+    if isinstance(step, Experiment):
+        return step.arms
+    if isinstance(step, Branch):
+        otherwise = () if any(arm.when is None for arm in step.arms) else (Arm(None, ()),)
+        return (*step.arms, *otherwise)
+    return ()
+
+
+def _draw(
+    sheet: _Sheet, steps: Sequence[Step], counts: Mapping[str, Counts], x: float, y: float
+) -> tuple[float, bool]:
+    """Draw steps below y around x; return where the last ends, and whether the way goes on from there."""
+    for step in steps:
+        known = counts.get(step.id, Counts())
+        sheet.line(x, y, x, y + GAP)
+        y += GAP
+        sheet.box(x, y, *_words(step), _kind(step), known.here)
+        y += HIGH
+        note = _note(step, known)
+        if note:
+            sheet.words(x + 10, y + 18, note, "muted", 12, most=26)
+        if isinstance(step, Exit):
+            return y, False
+        if isinstance(step, Branch | Experiment):
+            y, goes_on = _draw_arms(sheet, step, counts, x, y)
+            if not goes_on:
+                return y, False
+    return y, True
+
+
+def _draw_arms(
+    sheet: _Sheet, step: Branch | Experiment, counts: Mapping[str, Counts], x: float, y: float
+) -> tuple[float, bool]:
+    arms = _arms(step)
+    widths = [_columns(arm.steps) * COLUMN for arm in arms]
+    left, ends, goes_on = x - sum(widths) / 2, [], False
+    for arm, wide in zip(arms, widths, strict=True):
+        middle = left + wide / 2
+        sheet.line(x, y, middle, y + GAP, arrow=False)
+        sheet.words(middle + 8, y + GAP + 14, _arm_words(arm), "muted", 12, most=30)
+        end, open_ = _draw(sheet, arm.steps, counts, middle, y + GAP + ARM_ROOM - 8)
+        sheet.line(middle, y + GAP, middle, y + GAP + ARM_ROOM - 8, arrow=False)
+        ends.append((middle, end, open_))
+        goes_on = goes_on or open_
+        left += wide
+    bottom = max(end for _, end, _ in ends) + 32
+    for middle, end, open_ in ends:
+        if open_:
+            path = f"M{middle:.0f} {end:.0f}V{bottom:.0f}H{x:.0f}"
+            sheet.parts.append(Markup('<path class="edge" d="{}"/>').format(path))
+    return bottom, goes_on
+
+
+# ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _kind(step: Step) -> str:
+    return (
+        "send"
+        if isinstance(step, Send | Webhook)
+        else "quiet"
+        if isinstance(step, WaitFor | WaitClock | WaitField)
+        else "step"
+    )
+
+
+def _words(step: Step) -> tuple[str, str]:
+    """Return what stands in a step's box: its head and its foot."""
+    made: dict[type, Any] = {
+        Send: lambda s: (f"Mail: {s.id}", s.subject or ", ".join(s.templates)),
+        WaitFor: lambda s: (f"Wait {s.duration}", "counted from the step before"),
+        WaitClock: lambda s: (f"Wait until {s.clock:%H:%M}", "on the customer's clock"),
+        WaitField: lambda s: (f"Wait for {s.field_path}", "the moment it names"),
+        WaitUntil: lambda s: (f"Wait, at most {s.up_to}", f"until {s.until.text}"),
+        Branch: lambda _: ("Which way?", "the first that holds"),
+        Experiment: lambda s: (f"Experiment {s.id}", "by a hash of the customer"),
+        Set: lambda s: ("Change the customer", ", ".join(s.values)),
+        Webhook: lambda s: (f"Hand over to {s.to}", s.id),
+        Exit: lambda s: ("Leave", s.reason),
+    }
+    head, foot = made[type(step)](step)
+    return str(head), str(foot)
+
+
+def _arm_words(arm: Arm | ExperimentArm) -> str:
+    if isinstance(arm, ExperimentArm):
+        return f"{arm.name} (weight {arm.weight})"
+    return "otherwise" if arm.when is None else " and ".join(clause.text for clause in arm.when)
+
+
+def _note(step: Step, known: Counts) -> str:
+    if isinstance(step, Send | Webhook):
+        parts = [f"{known.sent:,} sent"] if known.sent or known.came else []
+        parts += [f"{known.lost:,} not"] if known.lost else []
+        return ", ".join(parts)
+    return f"{known.came:,} came" if known.came and isinstance(step, WaitUntil) else ""
+
+
+def _trigger_words(flow: Flow) -> str:
+    names = {
+        "EventTrigger": "event", "AnniversaryTrigger": "field", "DateTrigger": "field", "LapsedTrigger": "event",
+        "SegmentTrigger": "segment", "ProductTrigger": "change",
+    }  # fmt: skip
+    told = []
+    for trigger in flow.triggers:
+        kind = type(trigger).__name__
+        word = getattr(trigger, names[kind]) if kind in names else ""
+        told.append({
+            "AnniversaryTrigger": f"each year: {word}", "DateTrigger": f"on {word}", "LapsedTrigger": f"{word}, long ago",
+            "ReplenishTrigger": "a product runs out", "ScheduleTrigger": "by the calendar", "SegmentTrigger": f"in segment {word}",
+        }.get(kind, str(word)))  # fmt: skip
+    return " or ".join(told)
