@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("facts", type=Path)
     parser.add_argument("--project", type=Path, default=Path("shop"))
     parser.add_argument("--out", type=Path, default=Path("2011"))
-    parser.add_argument("--every", default="1h", help="how often the virtual clock stops")
+    parser.add_argument("--every", default="2h", help="how often the virtual clock stops")
     chosen = parser.parse_args()
     if not (chosen.project / "homing.toml").exists():
         homing("init", str(chosen.project))
@@ -86,7 +86,7 @@ def picture(found: Mapping[str, Any]) -> str:
                     f'<rect x="{LEFT + place * step + 1:.1f}" y="{top:.1f}" width="{step - 2:.1f}" height="{size:.1f}" '
                     f'fill="{COLOURS[number % len(COLOURS)]}"/>'
                 )
-        if monday.day <= 7:
+        if monday.day <= 7 and place < len(bars) - 1:
             drawn.append(f'<text x="{LEFT + place * step:.1f}" y="{HEIGHT - 10}">{monday:%b}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="system-ui,sans-serif" '
