@@ -22,7 +22,7 @@ from engine.errors import HomingError
 from engine.web import health, paper, provider_events
 from engine.web.counts import Counts
 from engine.web.guard import Guard, cut
-from engine.web.house import customers, door, flows, mails, sheet, today
+from engine.web.house import customers, door, flows, mails, reports, sheet, today
 from engine.web.intake import segment, shops
 from engine.web.intake.writer import Writer
 from engine.web.keys import KeyRing
@@ -37,6 +37,7 @@ ROUTES: tuple[Callable[[], Sequence[BaseRoute]], ...] = (
     customers.routes,
     flows.routes,
     mails.routes,
+    reports.routes,
 )  # fmt: skip
 _MACHINES = ("/v1/", "/webhooks/", "/healthz", "/readyz", "/metrics")
 _WORDS = {404: ("missing_title", "missing"), 405: ("refused_title", "refused"), 400: ("refused_title", "refused"),

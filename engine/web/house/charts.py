@@ -5,7 +5,7 @@ Comes in: counts. Goes out: markup in which every text is escaped. No chart need
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from markupsafe import Markup, escape
@@ -71,4 +71,28 @@ def compared(rows: Sequence[tuple[str, int, int, float, float]]) -> Markup:
     label = "; ".join(f"{name}: {part:,} of {whole:,}" for name, part, whole, *_ in rows)
     return Markup('<svg class="chart" viewBox="0 0 720 {}" role="img" aria-label="{}">{}</svg>').format(
         high, label, Markup("").join(parts)
+    )
+
+
+def grid_chart(counts: Mapping[tuple[int, int], int]) -> Markup:
+    """Return customers by recency (across) and frequency (up), 1 to 5 each; a fuller field is darker."""
+    most, parts = max(counts.values(), default=1), []
+    for (recency, frequency), number in sorted(counts.items()):
+        x, y = 90 + (recency - 1) * 84, (5 - frequency) * 44 + 6
+        parts.append(
+            Markup(
+                '<rect class="bar" x="{}" y="{}" width="80" height="40" rx="4" fill-opacity="{:.2f}"/>'
+            ).format(x, y, 0.12 + 0.5 * number / most)
+        )
+        parts.append(_text(x + 40, y + 25, f"{number:,}", "strong"))
+    ends = (
+        (0, 32, "often", "start"),
+        (0, 208, "seldom", "start"),
+        (90, 244, "long ago", "start"),
+        (506, 244, "lately", "end"),
+    )
+    parts += [_text(x, y, words, "muted", anchor) for x, y, words, anchor in ends]
+    label = f"{sum(counts.values()):,} customers by when and how often they bought"
+    return Markup('<svg class="chart" viewBox="0 0 520 252" role="img" aria-label="{}">{}</svg>').format(
+        label, Markup("").join(parts)
     )

@@ -73,7 +73,7 @@ def _gallery(request: Request) -> Response:
 
 
 def _template(request: Request) -> Response:
-    shot, role, locale, locales = _asked(request)
+    shot, role, locale, locales = _asked(request, judged=True)
     values = {
         "shot": shot, "name": request.path_params["template"], "role": role, "cast": cast(), "locale": locale,
         "locales": locales, "clipped_at": CLIPPED_AT,
@@ -82,13 +82,13 @@ def _template(request: Request) -> Response:
 
 
 def _frame(request: Request) -> Response:
-    shot = _asked(request)[0]
+    shot = _asked(request, judged=False)[0]
     if shot.mail is None:
         return HTMLResponse("", headers=FRAME)
     return HTMLResponse(offline(shot.mail.html), headers=FRAME)
 
 
-def _asked(request: Request) -> tuple[Shot, Role, str, list[str]]:
+def _asked(request: Request, *, judged: bool) -> tuple[Shot, Role, str, list[str]]:
     """Return the mail that is asked for, for whom, and in which languages there is one."""
     site: Site = request.app.state.site
     name, told = request.path_params["template"], request.query_params
@@ -100,7 +100,7 @@ def _asked(request: Request) -> tuple[Shot, Role, str, list[str]]:
         raise HTTPException(404)
     locales = locales_of(studio, name)
     locale = told.get("locale", "") if told.get("locale", "") in locales else ""
-    return _shot(_Looking(studio, stamp), name, role.name, locale), role, locale, locales
+    return _shot(_Looking(studio, stamp), name, role.name, locale, judged=judged), role, locale, locales
 
 
 def studio_of(connection: Connection, site: Site) -> Studio:
@@ -130,8 +130,8 @@ class _Looking:
 
 
 @lru_cache(maxsize=_KEPT)
-def _shot(looking_at: _Looking, name: str, role_name: str, locale: str) -> Shot:
-    return preview_sample(looking_at.studio, name, locale or None, role_named(role_name))[0]
+def _shot(looking_at: _Looking, name: str, role_name: str, locale: str, *, judged: bool) -> Shot:
+    return preview_sample(looking_at.studio, name, locale or None, role_named(role_name), judged=judged)[0]
 
 
 # ── sent mails ───────────────────────────────────────────────────────────────────────────────────────────────────────
