@@ -31,7 +31,7 @@ def register(group: click.Group) -> None:
         given = secrets.token_urlsafe(15) if make else _asked()
         with session.database.write() as connection:
             door.set_password(connection, given)
-        shown = {"password": given} if make else {"locked": False}
+        shown: dict[str, object] = {"password": given} if make else {"locked": False}
         _told(session, shown, f"{given}\nthis is shown once" if make else "the password is set")
 
 

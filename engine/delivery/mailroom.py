@@ -101,7 +101,7 @@ def make_outlines(
     columns = select(customers.c.id, customers.c.email, customers.c.locale, customers.c.erased_at)
     ids = sorted({message.customer_id for message in claimed})
     people: dict[int, Mapping[str, Any]] = {
-        row["id"]: row
+        row["id"]: dict(row)
         for row in connection.execute(columns.where(among(connection, customers.c.id, ids))).mappings()
     }
     picking = [m for m in mails if _blocks(library, m.template, _locale(people.get(m.customer_id), at))]

@@ -44,8 +44,8 @@ def main() -> None:
                 for kills in [*range(PART, share, PART), share]:
                     how = ("--provider", provider, "--kills", str(kills), "--log", str(log.resolve()))
                     broken += _run(kind, server, given.folder, "sending", *how)
-                how = ("--provider", provider, "--zombies", str(given.zombies))
-                broken += _run(kind, server, given.folder, "sending", *how)
+                zombies = ("--provider", provider, "--zombies", str(given.zombies))
+                broken += _run(kind, server, given.folder, "sending", *zombies)
             broken += _run(kind, server, given.folder, "taking_in", "--kills", "400")
         if "sqlite" in given.databases:
             broken += _run("sqlite", server, given.folder, "sending", "--provider", "smtp", "--full", "50")

@@ -257,8 +257,8 @@ def main() -> None:
     parser.add_argument("--log", type=Path)
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    start = {"smtp": start_smtp, "sendgrid": start_sendgrid}[given.provider]
-    with start(given.folder) as server:
+    start = start_smtp(given.folder) if given.provider == "smtp" else start_sendgrid(given.folder)
+    with start as server:
         shop = prepare(given.folder / "shop", given.url, given.provider, server)
         shop.engine.database.close()
         if shop.engine.exits.real is not None:

@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.parser import BytesHeaderParser
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import func, select
 
 from engine import settings as settings_module
 from engine.deploy.apply import apply
+from engine.facts.fact import Kind
 from engine.facts.ingest import ingest_rows
 from engine.render.compose import message_id
 from engine.runtime.opening import open_engine, own_name
@@ -155,7 +157,8 @@ def sign_up(shop: Shop, first: int, count: int, now: datetime) -> None:
     numbers = range(first, first + count)
     people = [{"external_id": f"c{n}", "email": f"c{n}@example.test", "consent": ["offers"]} for n in numbers]
     told = [{"customer": f"c{n}", "event": "signed_up", "message_id": f"m{n}"} for n in numbers]
-    for kind, rows in (("customers", people), ("events", told)):
+    facts: tuple[tuple[Kind, list[dict[str, Any]]], ...] = (("customers", people), ("events", told))
+    for kind, rows in facts:
         ingest_rows(shop.engine.database, kind, rows, settings=shop.engine.settings, now=now)
 
 

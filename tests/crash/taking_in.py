@@ -24,6 +24,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, select
 
+from engine.facts.fact import Kind
 from engine.facts.ingest import ingest_rows
 from engine.settings import Settings
 from engine.store.database import Database, connect
@@ -33,7 +34,7 @@ from tests.crash.stages import Stage, stage_at
 
 NOW = datetime(2026, 11, 2, 10, 0, tzinfo=UTC)
 PEOPLE, BATCHES = 8, 4
-Batch = tuple[str, list[dict[str, Any]]]
+Batch = tuple[Kind, list[dict[str, Any]]]
 # Rows are compared without numbers of our own (and the keys made of them), and moments of arrival.
 _LEFT_OUT = {"id", "key", "customer_id", "event_id", "change_id", "arrived_at", "received_at", "at", "first_seen_at", "updated_at"}  # fmt: skip
 COMPARED = (customers, products, orders, order_lines, events, consents, fact_inbox)
@@ -92,7 +93,7 @@ def contents(connection: Connection) -> dict[str, list[str]]:
 
 
 def _rows(connection: Connection, table: Table) -> list[Mapping[Any, Any]]:
-    return list(connection.execute(select(table)).mappings().all())  # type: ignore[arg-type]
+    return list(connection.execute(select(table)).mappings().all())
 
 
 def _told(row: Mapping[Any, Any]) -> str:

@@ -101,7 +101,9 @@ def play_of(settings: Settings) -> Play:
 def facts() -> list[tuple[str, list[dict[str, Any]]]]:
     """Return the shop's facts by kind, always the same."""
     chance = random.Random(7)
-    people, orders, carts = [], [], []
+    people: list[dict[str, Any]] = []
+    orders: list[dict[str, Any]] = []
+    carts: list[dict[str, Any]] = []
     for number in range(PEOPLE):
         country, zone = ZONES[number % 4]
         topics = [] if number % 9 == 0 else ["reminders"] if number % 5 == 0 else ["reminders", "offers"]

@@ -49,7 +49,7 @@ def test_a_customer_whose_steps_fail_is_set_aside_and_the_others_go_on(
     with database.read() as connection:
         due = select(func.count()).where(~of_victim, enrollments.c.next_at <= shop.NOW)
         assert connection.scalar(due) == 0
-        assert connection.scalar(select(func.count()).select_from(enrollments)) > 10
+        assert (connection.scalar(select(func.count()).select_from(enrollments)) or 0) > 10
     for tries in range(1, 8):
         run_pass(engine, shop.NOW + tries * timedelta(minutes=11), sending=False)
     with database.read() as connection:

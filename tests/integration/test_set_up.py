@@ -58,7 +58,7 @@ def left(database: Database) -> list[Any]:
 
 def killed_after(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let apply die after so many parts."""
-    done = []
+    done: list[int] = []
 
     def part(connection: Any, zone: str, most: int = 40) -> bool:
         if len(done) == parts:
