@@ -1,0 +1,187 @@
+"""The house in a real browser, over a shop that lived three weeks: its pages, its journeys, on a phone and at a desk.
+
+The Chromium of the machine is driven (Debian: apt-get install chromium); nothing is downloaded.
+What needs no browser is asked without one.
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from engine.clock import machine_now
+from engine.delivery.dispatch import Exits, Worker
+from engine.deploy.apply import apply
+from engine.deploy.stage import Tray
+from engine.runtime.passes import Engine
+from engine.runtime.ticking import drive
+from engine.store import meta
+from engine.store.database import connect
+from engine.store.migrate import upgrade
+from engine.web.house.password import set_password
+from tests.integration.small_shop import END, START, make_project, tell
+from tests.integration.web_server import Serving, serving
+
+PASSWORD = "kiyomi opens at nine"
+CHROMIUM = Path("/usr/bin/chromium")
+PAGES = (
+    "/house", "/house/flows", "/house/flows/cart", "/house/flows/lapse", "/house/customers", "/house/customers/2",
+    "/house/customers/2/why/cart", "/house/mails", "/house/mails/note", "/house/messages/1", "/house/reports",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """Give a server over a shop that lived three weeks with its flows."""
+    root = tmp_path_factory.mktemp("house")
+    database = connect(f"sqlite:///{root}/house.db")
+    upgrade(database)
+    settings, before = make_project(root), START - timedelta(days=30)
+    with database.write() as connection:
+        meta.set_virtual_now(connection, before)
+        set_password(connection, PASSWORD)
+    tell(database, settings, before)
+    tray = Tray()
+    engine = Engine(
+        settings, database, Exits(tray, None, tray.call), Worker("test", machine_now, random.Random(1))
+    )
+    drive(engine, before, START, beat=timedelta(days=1), nights=False)
+    apply(database, settings, now=START, who="test")
+    drive(engine, START, END, beat=timedelta(hours=3), nights=False)
+    with serving(settings, database) as served:
+        mark = re.search(r'name="mark" value="([0-9a-f]+)"', served.client.get("/house/login").text)
+        assert mark is not None
+        served.client.post("/house/login", data={"mark": mark[1], "password": PASSWORD})
+        yield served
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Give the machine's Chromium."""
+    if not CHROMIUM.exists():
+        pytest.fail(f"these tests need {CHROMIUM} (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        with suppress(Exception):
+            started.close()
+
+
+def at_home(browser: Browser, served: Serving, width: int = 1200, scheme: str = "light") -> Page:
+    """Open a window that is logged in."""
+    dark = "dark" if scheme == "dark" else "light"
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=dark)  # type: ignore[arg-type]
+    token = served.client.cookies["homing_house"]
+    context.add_cookies([{"name": "homing_house", "value": token, "url": f"{served.url}/house"}])
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    return page
+
+
+# ── without a browser ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_answers_without_scripts_and_quickly(lived: Serving, path: str) -> None:
+    """Each page answers in less than a tenth of a second of the processor, with no script and no style of its own."""
+    lived.client.get(path)
+    started = time.process_time()
+    answer = lived.client.get(path)
+    assert time.process_time() - started < 0.1
+    assert answer.status_code == 200
+    assert "<script" not in answer.text
+    assert " style=" not in answer.text
+    assert "unsafe" not in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("path", ["/house/mails/note/frame", "/house/messages/1/frame"])
+def test_a_mail_stands_in_a_sandbox(lived: Serving, path: str) -> None:
+    """A mail's frame runs nothing, posts nothing, and may be framed by our own pages only."""
+    answer = lived.client.get(path)
+    assert answer.status_code == 200
+    policy = answer.headers["content-security-policy"]
+    assert policy.endswith("sandbox")
+    assert "frame-ancestors 'self'" in policy
+    assert "form-action 'none'" in policy
+    assert answer.headers["x-frame-options"] == "SAMEORIGIN"
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/house/mails/note/frame", "/house/messages/1/frame"])
+def test_nothing_is_seen_without_a_visit(lived: Serving, path: str) -> None:
+    """Every page and every frame asks for the password first."""
+    answer = httpx.get(lived.url + path)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/house/login")
+
+
+@pytest.mark.parametrize(
+    "path", ["/house/flows/nobody", "/house/mails/nobody", "/house/messages/99999", "/house/customers/9999"]
+)
+def test_what_does_not_exist_is_a_page(lived: Serving, path: str) -> None:
+    """An unknown name is answered 404, without a traceback."""
+    assert lived.client.get(path).status_code == 404
+
+
+# ── in a browser ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_logging_in_by_keyboard(browser: Browser, lived: Serving) -> None:
+    """The password field has the focus; Enter logs in; the first Tab offers to skip the places."""
+    page = browser.new_context().new_page()
+    page.goto(f"{lived.url}/house")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Today", exact=True).wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the page"
+    page.context.close()
+
+
+def test_finding_a_customer_and_reading_why(browser: Browser, lived: Serving) -> None:
+    """An address leads to the customer's story, and from there to each decision with its clauses."""
+    page = at_home(browser, lived, width=375)
+    page.goto(f"{lived.url}/house/customers")
+    page.get_by_role("searchbox").fill("c1@example.test")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="The story so far").wait_for()
+    assert "c1@example.test" not in page.url
+    page.locator(".picks a").first.click()
+    page.get_by_role("heading", name=re.compile("^Why")).wait_for()
+    assert page.locator(".story li").count() > 0
+    page.context.close()
+
+
+def test_pausing_a_flow_and_letting_it_go_on(browser: Browser, lived: Serving) -> None:
+    """The button of a flow's page pauses it and says so; the next one lets it go on."""
+    page = at_home(browser, lived)
+    page.goto(f"{lived.url}/house/flows/cart")
+    page.get_by_role("button", name="Pause this flow").click()
+    page.get_by_text("nobody enters and nothing is sent").wait_for()
+    page.get_by_role("button", name="Let it go on").click()
+    page.get_by_role("button", name="Pause this flow").wait_for()
+    page.context.close()
+
+
+def test_pages_fit_and_stay_with_our_host(browser: Browser, lived: Serving) -> None:
+    """No page is wider than a phone, none breaks its own policy, and none asks another host for anything."""
+    page = at_home(browser, lived, width=375, scheme="dark")
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    page.on(
+        "request",
+        lambda asked: troubles.append(asked.url) if not asked.url.startswith((lived.url, "data:")) else None,
+    )
+    for path in PAGES:
+        page.goto(lived.url + path)
+        over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert over == 0, path
+    assert troubles == []
+    page.context.close()
