@@ -8,6 +8,7 @@ minute, one that exists twice is the first.
 
 from __future__ import annotations
 
+import logging
 import re
 from calendar import monthrange
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _UNITS = {
     "y": "years",
 }
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+log = logging.getLogger("homing.calendar")
 ALL_DAYS = frozenset(range(7))
 
 
@@ -106,13 +108,29 @@ def is_zone(name: object) -> bool:
     return True
 
 
+@lru_cache(maxsize=1024)
+def clocks_of(name: str) -> ZoneInfo:
+    """Return the zone; UTC, with a log line, for one that this machine does not know.
+
+    What is told is checked, so this meets zones that another machine knew, or that a newer list of zones brought: one
+    customer's must not stop a batch.
+    """
+    try:
+        return zone(name)
+    except ValueError:
+        log.warning(
+            "this machine does not know the time zone %s: UTC is used; update the package tzdata", name
+        )
+        return ZoneInfo("UTC")
+
+
 def at_wall(day: date, clock: time, zone_name: str) -> datetime:
     """Return the UTC moment of a wall-clock time on a day; in a gap the next valid minute, in a fold the first.
 
     >>> at_wall(date(2026, 3, 29), time(2, 30), "Europe/Berlin").isoformat()
     '2026-03-29T01:00:00+00:00'
     """
-    tz = zone(zone_name)
+    tz = clocks_of(zone_name)
     local = datetime.combine(day, clock.replace(tzinfo=None, fold=0), tz)
     first, second = tz.utcoffset(local), tz.utcoffset(local.replace(fold=1))
     assert first is not None
@@ -138,7 +156,7 @@ def _end_of_gap(local: datetime, tz: ZoneInfo) -> datetime:
 
 def local(moment: datetime, zone_name: str) -> datetime:
     """Return the moment on that zone's clock (aware)."""
-    return moment.astimezone(zone(zone_name))
+    return moment.astimezone(clocks_of(zone_name))
 
 
 def add(moment: datetime, duration: Duration, zone_name: str) -> datetime:
