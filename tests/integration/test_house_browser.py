@@ -2,6 +2,7 @@
 
 The Chromium of the machine is driven (Debian: apt-get install chromium); nothing is downloaded.
 What needs no browser is asked without one.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ from engine.web.site import Site
 
 MOST_FOUND = 30
 LONGEST_STORY = 120
-_OWN = (
+OWN_EVENTS = (
     "mail_sent",
     "flow_entered",
     "flow_left",
@@ -198,7 +198,7 @@ def story(connection: Connection, number: int, zone: str) -> list[dict[str, Any]
 def _happened(connection: Connection, number: int) -> Iterator[dict[str, Any]]:
     own = events.c
     query = select(own.name, own.occurred_at, own.value, own.order_id, own.sku, own.backfill)
-    query = query.where(own.customer_id == number, own.name.not_in(_OWN)).order_by(
+    query = query.where(own.customer_id == number, own.name.not_in(OWN_EVENTS)).order_by(
         own.occurred_at.desc(), own.id.desc()
     )
     for row in connection.execute(query.limit(LONGEST_STORY)):

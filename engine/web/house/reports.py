@@ -17,6 +17,7 @@ from starlette.routing import Route
 from engine.outbox.ledger import COUNTED
 from engine.store.tables import consent_state, customer_scores, enrollments, events, flows, messages
 from engine.web.house.charts import grid_chart
+from engine.web.house.customers import OWN_EVENTS
 from engine.web.house.door import looking
 from engine.web.house.sheet import sheet
 from engine.web.house.today import put_off
@@ -84,6 +85,8 @@ def rfm(connection: Connection) -> dict[tuple[int, int], int]:
 def facts(connection: Connection, since: datetime, until: datetime) -> list[tuple[str, int]]:
     """Return what happened how often, the most frequent first."""
     own = events.c
-    query = select(own.name, func.count()).where(own.occurred_at > since, own.occurred_at <= until)
+    query = select(own.name, func.count()).where(
+        own.occurred_at > since, own.occurred_at <= until, own.name.not_in(OWN_EVENTS)
+    )
     rows = connection.execute(query.group_by(own.name).order_by(func.count().desc(), own.name).limit(15))
     return [(name, number) for name, number in rows]
