@@ -32,7 +32,7 @@ _WHY = {
     "wishlist": "on this customer's wish list",
     "cart": "in this customer's cart",
     "reorder": "bought {times} by this customer, last on {last}",
-    "newest": "new in the shop since {since}",
+    "newest": "{newest}",
     ALWAYS: "the shop's rules want it in every block",
 }
 
@@ -81,7 +81,16 @@ def _words(pick: Pick, request: Request, found: Found) -> str:
         within=" in its category" if request.where else " in the shop",
         times="once" if times == 1 else f"{times} times",
         last=f"{last:%Y-%m-%d}" if last else "",
-        since=f"{pick.product['first_seen_at']:%Y-%m-%d}",
+        newest=_since(pick.product["first_seen_at"]),
+    )
+
+
+def _since(seen: datetime | None) -> str:
+    """Say since when a product is there; what came with the catalogue's beginning was there before."""
+    return (
+        "as new as all that the catalogue began with"
+        if seen is None
+        else f"new in the shop since {seen:%Y-%m-%d}"
     )
 
 

@@ -25,7 +25,7 @@ from datetime import datetime
 from heapq import nsmallest
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from engine.flows.conditions import FieldTest
 from engine.flows.recommend_rules import ShopRules
@@ -33,7 +33,7 @@ from engine.recommend.narrow import passes, passes_any
 from engine.recommend.popularity import Ranked
 from engine.recommend.sales import presentable
 from engine.recommend.shopper import Shopper, shoppers
-from engine.recommend.shown import COLUMNS, article, category, sellable, shown
+from engine.recommend.shown import COLUMNS, arrived, article, category, sellable, shown
 from engine.store.dialect import among
 from engine.store.tables import product_affinities, product_ranks, products
 
@@ -399,8 +399,9 @@ def _merged(lists: Sequence[Sequence[Ranked]]) -> Sequence[Ranked]:
 
 
 def _products(connection: Connection, skus: Iterable[str]) -> dict[str, Mapping[str, Any]]:
-    statement = select(*COLUMNS).where(among(connection, products.c.sku, sorted(skus)))
-    return {row["sku"]: shown(dict(row)) for row in connection.execute(statement).mappings()}
+    began = select(func.min(products.c.first_seen_at)).scalar_subquery().label("began")
+    statement = select(*COLUMNS, began).where(among(connection, products.c.sku, sorted(skus)))
+    return {row["sku"]: shown(arrived(dict(row))) for row in connection.execute(statement).mappings()}
 
 
 def _newest(connection: Connection, now: datetime) -> list[Ranked]:

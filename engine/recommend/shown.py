@@ -7,6 +7,7 @@ the properties, for the shop's own rules.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -18,6 +19,19 @@ COLUMNS = (
     products.c.variant_group.label("group"), products.c.properties, products.c.learned_repeats,
     products.c.first_seen_at, products.c.updated_at,
 )  # fmt: skip
+
+
+FIRST_LOADING = timedelta(days=7)
+
+
+def arrived(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without `began`, when the catalogue was begun; `first_seen_at` is None for what came with its beginning.
+
+    Since when the shop had those, nobody has told: a mail must not call them new.
+    """
+    if row["first_seen_at"] - row.pop("began") <= FIRST_LOADING:
+        row["first_seen_at"] = None
+    return row
 
 
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:

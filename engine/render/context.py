@@ -8,6 +8,7 @@ The same `KINDS` serve the lint, which knows every field without any values.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -345,7 +346,7 @@ def _open_value(value: Any) -> Any:
         return Record("properties", value)
     if isinstance(value, (list, tuple, set, frozenset)):
         return tuple(_open_value(item) for item in value)
-    return value
+    return _plain(value) if isinstance(value, str) else value
 
 
 def _time(value: Any) -> Any:
@@ -367,13 +368,13 @@ def _reader(kind: str, name: str, type_: str) -> Callable[[Mapping[str, Any]], A
         value = values.get(name)
         if value is None:
             return absent if derive is None else derive(values)
-        return value if plain and type(value) is str else _converted(type_, value)
+        return _plain(value) if plain and type(value) is str else _converted(type_, value)
 
     return read
 
 
 _SCALARS: Mapping[str, Callable[[Any], Any]] = {
-    "text": lambda value: value if isinstance(value, str) else str(value),
+    "text": lambda value: _plain(value if isinstance(value, str) else str(value)),
     "number": _number,
     "money": to_decimal,
     "time": _time,
@@ -382,9 +383,21 @@ _SCALARS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
+_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+
+def _plain(text: str) -> str:
+    r"""Return text without marks that turn the direction of what stands behind it: the shop's own words, too.
+
+    >>> _plain("Ann\u202e")
+    'Ann'
+    """
+    return text if text.isascii() else _TURNS.sub("", text)
+
+
 def _full_name(values: Mapping[str, Any]) -> str | None:
     names = [str(values[key]) for key in ("first_name", "last_name") if values.get(key)]
-    return " ".join(names) or None
+    return _plain(" ".join(names)) or None
 
 
 def _language(values: Mapping[str, Any]) -> str | None:

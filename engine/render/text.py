@@ -258,7 +258,9 @@ def _row(line: str) -> str:
             line = line[1:].strip(" ")
         while line.endswith(" |"):
             line = line[:-1].strip(" ")
-    return "" if line in ("-", "") else line
+    return (
+        "" if line == "-" or not line.strip() else line
+    )  # the latter: no-break spaces that hold a cell open
 
 
 def _is_hidden(attributes: str) -> bool:

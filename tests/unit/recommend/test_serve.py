@@ -214,6 +214,18 @@ def test_newest_are_those_seen_first_last(shop: Shop) -> None:
     assert only(shop, chain="newest") == "b c a"
 
 
+def test_what_the_catalogue_began_with_is_not_called_new(shop: Shop) -> None:
+    """A product of the first loading has no first day; a mail can only call new what came later."""
+    shop.product("old", first_seen_at=ago(30))
+    shop.product("old-too", first_seen_at=ago(28))
+    shop.product("new", first_seen_at=ago(5))
+    with shop.database.read() as connection:
+        picks = recommend(connection, [Request(1, (), ("newest",))], NOW)[0]
+    assert {pick.sku: pick.product["first_seen_at"] for pick in picks} == {
+        "new": ago(5), "old-too": None, "old": None
+    }  # fmt: skip
+
+
 def requests_of(shop: Shop, mails: int) -> list[Request]:
     """Fill a shop with fifty customers who buy and look, and return the requests of so many mails."""
     shop.products(*(f"p{number}" for number in range(12)), category="tea")

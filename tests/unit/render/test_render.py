@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -52,7 +52,30 @@ def test_subject_and_preheader_are_plain_lines() -> None:
     """They are not escaped for HTML, and nothing in a customer's name makes a second line or turns the direction."""
     name = "Zoë & Co\r\nBcc: everyone@example.test\u202egnp\u2028x"
     done = rendered("x", subject="{{ customer.first_name }}!", customer={"first_name": name})
-    assert done.subject == "Zoë & Co Bcc: everyone@example.test gnp x!"
+    assert done.subject == "Zoë & Co Bcc: everyone@example.testgnp x!"
+
+
+@pytest.mark.parametrize("field", ["first_name", "name", "properties.pet"])
+def test_a_value_does_not_turn_the_words_behind_it(field: str) -> None:
+    """A mark of direction in a customer's own text never reverses what the shop wrote."""
+    told = {"first_name": "Ann\u202e", "last_name": "\u2067Lee", "properties": {"pet": "Rex\u2066"}}
+    done = rendered("{{ customer.FIELD }}, hello".replace("FIELD", field), customer=told)
+    assert not set(done.html + done.text) & set("\u202e\u2066\u2067")
+
+
+@pytest.mark.parametrize(("days_ago", "says"), [(10, True), (None, False)])
+def test_win_back_calls_new_only_what_is(starter: TemplateLibrary, days_ago: int | None, says: bool) -> None:
+    """Products that were there at the last order, or of which that is not known, are no news, in any language."""
+    new = ("things that were not here", "New since", "並んだもの", "新しい顔ぶれ", "多了這些", "有新東西")
+    for locale in ("en", "ja", "zh-TW"):
+        shown = sample_context(personas()[0], recommend=["picks"])
+        ordered = shown.now - timedelta(days=90)
+        seen = None if days_ago is None else shown.now - timedelta(days=days_ago)
+        picks = {"picks": tuple({**pick, "first_seen_at": seen} for pick in shown.picks["picks"])}
+        customer = {**shown.customer, "locale": locale, "last_order_at": ordered}
+        done = render(starter, "win-back-new", replace(shown, picks=picks, customer=customer))
+        assert any(word in done.subject for word in new) is says, done.subject
+        assert any(word in done.text for word in new) is says, done.text
 
 
 def test_the_title_is_the_subject() -> None:

@@ -41,6 +41,7 @@ def body(html: str) -> str:
         ('<table><tr><td><img alt="" src="a"></td><td><a href="https://x.test/t">Tea</a></td><td>€3</td></tr></table>', "Tea | €3 | https://x.test/t\n"),
         ("<table><tr><td>Tea<br>sold out</td><td>€3</td></tr></table>", "Tea, sold out | €3\n"),
         ('<table role="presentation"><tr><td>One</td><td>Two</td></tr></table>', "One\n\nTwo\n"),
+        ('<p>One</p><table role="presentation"><tr><td>&#160;</td></tr></table><p>Two</p>', "One\n\nTwo\n"),
         ('<div style="display:none">hidden</div>seen', "seen\n"),
         ('<div style="display: none;"><div>x</div>hidden</div>seen', "seen\n"),
         ('<div aria-hidden="true">hidden</div>seen', "seen\n"),
@@ -64,7 +65,7 @@ def test_a_whole_mail(starter: TemplateLibrary) -> None:
         "Kiyomi Tea: https://shop.test\n\n"
         "Where were we?\n\n"
         "Hello Grace,\n\n"
-        "The kettle boiled, the doorbell rang; it happens. Your cart is as you left it, except that one thing has sold"
+        "The kettle boiled, the doorbell rang; it happens. What you chose is still in your cart, except that one thing has sold"
         " out since.\n\n"
         "Sencha of the first harvest, 100 g × 2 | €29.00 | https://shop.test/p/t0\n"
         "Hōjicha, roasted, 80 g × 1, Now cheaper, was €9.80 each | €8.50 | https://shop.test/p/t1\n"
