@@ -235,7 +235,7 @@ def read_material(
         for line in thing["lines"]
     }
     for message in messages:
-        skus |= set(_trigger_skus(message))
+        skus |= {*_trigger_skus(message), *_given_skus(message, at.offers)}
     catalogue = _by_id(connection, products, "sku", sorted(skus))
     picks = _picks(connection, messages, people, found_carts, found_orders, at, library)
     return Material(people, scores, found_carts, found_orders, catalogue, picks)
@@ -458,6 +458,13 @@ def _thing(thing: Mapping[str, Any] | None, material: Material, at: Round) -> di
         lines.append({**product, **{k: v for k, v in line.items() if v is not None}, "price_now": price_now})
     currency = thing.get("currency") or at.settings.shop.currency
     return {**thing, "lines": lines, "currency": currency}
+
+
+def _given_skus(message: Claimed, offers: Mapping[str, Offer]) -> tuple[str, ...]:
+    """Return the product that the message's offer gives, where it gives one."""
+    told = message.content.get("offer")
+    offer = offers.get(told["name"]) if told else None
+    return (offer.value,) if offer is not None and offer.gives in ("gift", "buy_one_get_one") else ()
 
 
 def offer_fields(

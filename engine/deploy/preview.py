@@ -51,7 +51,7 @@ from engine.render.links import SignedLinks
 from engine.render.lint import lint, missing_names
 from engine.render.mail import Address, Mail
 from engine.render.render import Rendered, render
-from engine.render.samples import NOW, Persona, SampleLinks, personas, sample_context
+from engine.render.samples import NOW, Persona, SampleLinks, personas, sample_context, sample_product
 from engine.settings import Settings
 from engine.store.tables import carts, customers, enrollments, events, orders
 
@@ -222,7 +222,10 @@ def _sample(studio: Studio, slot: Slot, persona: Persona) -> RenderContext:
     context = replace(context, links=SampleLinks(settings.link_base))
     if send is not None and send.offer is not None:
         told = _sample_offer(studio, send.offer, context.now)
-        context = replace(context, offer=offer_fields(told, studio.offers, _NOTHING))
+        given = offer_fields(told, studio.offers, _NOTHING) or {}
+        if given.keys() & {"gift", "buy_one_get_one"}:
+            given["product"] = sample_product(shop_fields(at))
+        context = replace(context, offer=given)
     return context
 
 
@@ -237,14 +240,17 @@ def _flow_fields(studio: Studio, slot: Slot) -> dict[str, Any]:
 
 
 def _sample_offer(studio: Studio, name: str, now: datetime) -> dict[str, Any]:
+    """Return an offer as it would be issued: without a code or an end where it has none."""
     offer = studio.offers.get(name)
-    pattern = (offer.code or offer.pattern or "SAMPLE-####") if offer is not None else "SAMPLE-####"
-    until = (
-        add(now, offer.valid_for, "UTC")
-        if offer is not None and offer.valid_for is not None
-        else now + _OFFER_DAYS
-    )
-    return {"name": name, "code": pattern.replace("#", "7"), "expires_at": until.isoformat()}
+    if offer is None:
+        return {"name": name, "code": "SAMPLE-7777", "expires_at": (now + _OFFER_DAYS).isoformat()}
+    pattern = offer.code or offer.pattern or ("SAMPLE-####" if offer.pool else None)
+    until = add(now, offer.valid_for, "UTC") if offer.valid_for is not None else None
+    return {
+        "name": name,
+        "code": pattern.replace("#", "7") if pattern else None,
+        "expires_at": until.isoformat() if until else None,
+    }
 
 
 # ── a customer of the database ───────────────────────────────────────────────────────────────────────────────────────

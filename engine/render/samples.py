@@ -167,6 +167,11 @@ _CATALOGUE = (
 )
 
 
+def sample_product(shop: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one product of the sample shop, in the currency and with the address of `shop`: what an offer gives."""
+    return _product(6, shop)
+
+
 def _product(number: int, shop: Mapping[str, Any]) -> dict[str, Any]:
     title, category, price, picture = _CATALOGUE[number % len(_CATALOGUE)]
     return {

@@ -100,6 +100,39 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    ("offer", "shows", "hides"),
+    [
+        ("{free_shipping: true}", ["Free shipping"], ["SAMPLE", "checkout.", "until"]),
+        ("{gift: MUG}", ["A gift with your order", "Two porcelain cups"], ["SAMPLE", "until"]),
+        ("{percent: 5, pool: codes.txt, valid_for: 7d}", ["5% off", "SAMPLE-7777", "until"], []),
+    ],
+)
+def test_an_offer_shows_what_it_has(project: Path, offer: str, shows: list[str], hides: list[str]) -> None:
+    """No code and no end are made up for an offer without them; a gift has a product."""
+    (project / "codes.txt").write_text("A1\n", encoding="utf-8")
+    path = project / "flows" / "offers.yaml"
+    path.write_text(
+        re.sub(r"^cart-ten:.*$", f"cart-ten: {offer}", path.read_text(encoding="utf-8"), flags=re.M),
+        encoding="utf-8",
+    )
+    (project / "templates" / "cart-offer.mjml").write_text(_OFFERED, encoding="utf-8")
+    (shot,) = preview_sample(
+        open_studio(settings.load(project)), "cart-recovery:cart-offer", None, role("loyal")
+    )
+    assert shot.mail is not None
+    assert all(word in shot.mail.text for word in shows)
+    assert not any(word in shot.mail.text for word in hides)
+
+
+_OFFERED = """---
+subject: "Hello"
+---
+{% extends "layouts/store.mjml" %}
+{% block body %}{{ blocks.offer(offer) }}{% endblock %}
+"""
+
+
 @pytest.fixture
 def live(project: Path) -> Iterator[LivePreview]:
     """Give a served preview of one mail of the project."""

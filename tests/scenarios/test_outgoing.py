@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from engine.runtime.passes import run_pass, send_due
 from engine.store.tables import enrollments, events, messages, offer_codes
-from tests.scenarios.world import START, World
+from tests.scenarios.world import LETTER, START, World
 
 DAY = timedelta(days=1)
 
@@ -140,6 +140,20 @@ def test_the_same_offer_shows_its_holder_the_same_code(anywhere: World) -> None:
     assert len({code for code in found if code and code.startswith("TEN-")}) == 1
     assert len({code for code in found if code and code.startswith("NEW-")}) == 2
     assert found.count("SPRING") == 2
+
+
+def test_a_mail_knows_the_product_that_its_offer_gives(here: World) -> None:
+    """`offer.product` is the gift, or what comes twice, although it is in no cart, order or block of the mail."""
+    here.tell("products", {"sku": "M1", "title": "Blue mug"}, {"sku": "T1", "title": "Sencha"})
+    here.write("flows/offers.yaml", "mug: {gift: M1, code: MUG}\ntwice: {buy_one_get_one: T1, code: TWO}\n")
+    here.write("templates/letter.mjml", LETTER.format(subject="{{ offer.product.title }}"))
+    for name in ("mug", "twice"):
+        here.flow(simple(name, offer=name))
+    here.customer()
+    here.apply()
+    here.event("checkout_started")
+    here.go_on(hours=1)
+    assert sorted(mail.subject for mail in here.tray.mails) == ["Blue mug", "Sencha"]
 
 
 def test_once_per_customer_is_once_for_ever(here: World) -> None:
