@@ -11,11 +11,13 @@ import httpx
 import pytest
 from sqlalchemy import func, insert, select
 
+from engine.deploy.apply import apply
 from engine.facts.ingest import ingest_rows
 from engine.runtime import rails
-from engine.store.database import connect
+from engine.store.database import Database, connect
 from engine.store.tables import flows, metadata, quarantine
 from engine.web.house.password import set_password
+from tests.integration.small_shop import START, make_project, tell
 from tests.integration.web_server import NOW, Serving, serving, settings_at, small_shop
 
 PASSWORD = "kiyomi opens at nine"
@@ -213,6 +215,48 @@ def test_a_customer_is_found(small: Serving, asked: str) -> None:
     mark = mark_in(small.client.get("/house/customers"))
     answer = small.client.post("/house/customers", data={"mark": mark, "q": asked})
     assert answer.headers.get("location") == "/house/customers/1"
+
+
+def test_pages_stand_on_both_databases(database: Database, tmp_path: Path) -> None:
+    """Every page answers, a search finds, and a button works, on SQLite and on PostgreSQL."""
+    settings = make_project(tmp_path)
+    with database.write() as connection:
+        set_password(connection, PASSWORD)
+    tell(database, settings, START)
+    apply(database, settings, now=START, who="test")
+    with serving(settings, database) as served:
+        log_in(served)
+        for page in (
+            *PAGES,
+            "/house/flows",
+            "/house/flows/lapse",
+            "/house/customers/1/why/cart",
+            "/house/mails",
+            "/house/mails/note",
+            "/house/reports",
+        ):
+            assert served.client.get(page).status_code == 200, page
+        mark = mark_in(served.client.get("/house/customers"))
+        found = served.client.post("/house/customers", data={"mark": mark, "q": "c39@ex"})
+        assert found.status_code == 303
+        served.client.post("/house/flows/cart", data={"mark": mark, "do": "pause"})
+        assert "Paused" in served.client.get("/house/flows/cart").text
+
+
+def test_the_house_stands_behind_a_proxys_path(sqlite_url: str, tmp_path: Path) -> None:
+    """Served under a path, every link, form, redirect and cookie of the house stays under it."""
+    settings = settings_at(tmp_path)
+    database = connect(sqlite_url)
+    small_shop(database, settings)
+    with database.write() as connection:
+        set_password(connection, PASSWORD)
+    with serving(settings, database, root_path="/mail") as served:
+        answer = served.client.get("/house")
+        assert answer.headers["location"] == "/mail/house/login"
+        login = served.client.get("/house/login")
+        assert "Path=/mail/house" in login.headers["set-cookie"]
+        assert not re.search(r'(?:href|action|src)="/(?!mail/)', login.text)
+    database.close()
 
 
 def test_a_customer_who_does_not_exist_is_a_page(small: Serving) -> None:
