@@ -288,8 +288,8 @@ def _apply_one(
         return
     flow = with_excluded(project.definitions.flows[change.flow], project)
     definition = dict(project.definitions.raw[change.flow])
-    if flow.segments and "segments" not in definition:  # a stored one brings its own
-        definition["segments"] = _raw_segments(project, flow)
+    if flow.segments:  # its own, and those that the policy excludes; a stored definition keeps what it brings
+        definition["segments"] = _raw_segments(project, flow) | definition.get("segments", {})
     print_of = fingerprint(flow)
     insert_new(
         connection,

@@ -1,14 +1,16 @@
 """The flows that are live, and every version that somebody is still inside, parsed and ready.
 
 Definitions are content-addressed: a version's hash never means anything else, so parsed programs are kept for the life
-of the process.
+of the process. The one thing that a version borrows is segments that it does not name itself: a policy that excludes a
+segment holds for those too who entered before anybody thought of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -17,7 +19,18 @@ from engine.flows.model import Flow
 from engine.journeys.program import Program, compile_program
 from engine.store.tables import flow_versions, flows
 
-_programs: dict[str, Program] = {}
+_Segments = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Parsed programs by hash, with the segments that were lent to them."""
+
+    lent: _Segments
+    programs: dict[str, Program]
+
+
+_kept = _Kept({}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +81,30 @@ def live_flows(connection: Connection, *, paused_all: bool = False) -> dict[str,
 
 def programs(connection: Connection, hashes: Sequence[str]) -> dict[str, Program]:
     """Return the programs of these versions, reading those that this process has not seen yet."""
-    missing = sorted({digest for digest in hashes if digest not in _programs})
-    if missing:
+    global _kept  # noqa: PLW0603 - replaced as a whole, so that other threads see the old or the new
+    kept = _kept
+    if any(digest not in kept.programs for digest in hashes):
+        lent = _applied_segments(connection)
+        kept = _Kept(lent, dict(kept.programs) if kept.lent == lent else {})
+        missing = sorted({digest for digest in hashes if digest not in kept.programs})
         for row in connection.execute(select(flow_versions).where(flow_versions.c.hash.in_(missing))):
-            _programs[row.hash] = compile_program(flow_from_definition(row.definition), row.hash)
-    return {digest: _programs[digest] for digest in hashes}
+            kept.programs[row.hash] = _program(row.hash, row.definition, lent)
+        _kept = kept
+    return {digest: kept.programs[digest] for digest in hashes}
+
+
+def _applied_segments(connection: Connection) -> dict[str, Any]:
+    """Return the segments of the newest versions of all active flows, by name; one name has one meaning there."""
+    found: dict[str, Any] = {}
+    newest = flow_versions.join(flows, flows.c.version == flow_versions.c.hash)
+    query = select(flow_versions.c.definition).select_from(newest).where(flows.c.active)
+    for definition in connection.scalars(query.order_by(flows.c.version_at, flows.c.flow)):
+        found |= definition.get("segments", {})
+    return found
+
+
+def _program(digest: str, definition: Mapping[str, Any], lent: _Segments) -> Program:
+    segments = {**lent, **definition.get("segments", {})}
+    return compile_program(
+        flow_from_definition({**definition, "segments": segments} if segments else definition), digest
+    )

@@ -1,0 +1,108 @@
+"""Segments that the policy excludes: whatever the flow asks for itself, and whoever was inside before."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import select
+
+from engine import settings as settings_module
+from engine.deploy.apply import apply
+from engine.deploy.simulate import quiet_engine
+from engine.facts.fact import Kind
+from engine.facts.ingest import ingest_rows
+from engine.runtime.ticking import drive
+from engine.settings import Settings
+from engine.store import meta
+from engine.store.database import Database
+from engine.store.tables import customers, enrollments, messages
+from tests.integration.small_shop import SETTINGS, TEMPLATE
+
+NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)
+FLOW = """flow: {name}
+topic: reminders
+trigger: {{event: sign_up}}
+{more}
+steps: [{{send: note}}, {{wait: 3d}}, {{send: note, id: again}}]
+"""
+SEGMENTS = """staff: [{customer: {tags: {contains: staff}}}]
+german: [{customer: {country: DE}}]
+"""
+
+
+def project(root: Path, *, exclude: str = "[]") -> Settings:
+    """Write two flows, one of which asks for a segment of its own."""
+    for folder in ("flows", "templates"):
+        (root / folder).mkdir(exist_ok=True)
+    policy = f"[policy]\nquiet_hours = ''\ncaps = []\nexclude = {exclude}\n"
+    (root / "homing.toml").write_text(SETTINGS + policy, encoding="utf-8")
+    (root / "templates" / "note.mjml").write_text(TEMPLATE, encoding="utf-8")
+    (root / "flows" / "segments.yaml").write_text(SEGMENTS, encoding="utf-8")
+    for name, more in (("plain", ""), ("asking", "enter_if: [{segment: german}]")):
+        text = FLOW.format(name=name, more=more)
+        (root / "flows" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return settings_module.load(root)
+
+
+def told(database: Database, settings: Settings, kind: Kind, rows: list[dict[str, object]]) -> None:
+    """Tell facts at the virtual start."""
+    ingest_rows(database, kind, rows, settings=settings, now=NOW, virtual=True)
+
+
+def people(database: Database, settings: Settings) -> None:
+    """Ann is a customer, Bob is staff; both sign up."""
+    with database.write() as connection:
+        meta.set_virtual_now(connection, NOW)
+    told(database, settings, "customers", [
+        {"external_id": "ann", "email": "ann@example.test", "country": "DE", "consent": "all", "tags": []},
+        {"external_id": "bob", "email": "bob@example.test", "country": "DE", "consent": "all", "tags": ["staff"]},
+    ])  # fmt: skip
+
+
+def sign_ups(database: Database, settings: Settings) -> None:
+    """Both sign up."""
+    rows: list[dict[str, object]] = [
+        {"id": f"s-{name}", "event": "sign_up", "customer": name, "at": NOW.isoformat()}
+        for name in ("ann", "bob")
+    ]
+    told(database, settings, "events", rows)
+
+
+def mailed(database: Database) -> list[tuple[str, str, str]]:
+    """Return who was mailed what."""
+    query = select(customers.c.external_id, messages.c.flow, messages.c.step).join_from(
+        messages, customers, customers.c.id == messages.c.customer_id
+    )
+    with database.read() as connection:
+        return sorted(
+            (row[0], row[1], row[2])
+            for row in connection.execute(query.where(messages.c.state == "accepted"))
+        )
+
+
+def test_an_excluded_segment_holds_beside_a_flows_own(tmp_path: Path, database: Database) -> None:
+    """A flow that asks for a segment itself keeps out who is excluded, and mails the others."""
+    settings = project(tmp_path, exclude="['staff']")
+    people(database, settings)
+    apply(database, settings, now=NOW, who="ann")
+    sign_ups(database, settings)
+    drive(quiet_engine(settings, database), NOW, NOW + timedelta(days=4), nights=False)
+    expected = [("ann", flow, step) for flow in ("asking", "plain") for step in ("again", "note")]
+    assert mailed(database) == expected
+
+
+def test_an_exclusion_reaches_those_inside(tmp_path: Path, database: Database) -> None:
+    """Who entered before the policy named a segment finishes the flow, but gets no mail where excluded."""
+    settings = project(tmp_path)
+    people(database, settings)
+    apply(database, settings, now=NOW, who="ann")
+    sign_ups(database, settings)
+    drive(quiet_engine(settings, database), NOW, NOW + timedelta(days=1), nights=False)
+    settings = project(tmp_path, exclude="['staff']")
+    apply(database, settings, now=NOW + timedelta(days=1), who="ann")
+    drive(quiet_engine(settings, database), NOW + timedelta(days=1), NOW + timedelta(days=4), nights=False)
+    both = [(who, flow, "note") for who in ("ann", "bob") for flow in ("asking", "plain")]
+    assert mailed(database) == sorted([*both, ("ann", "asking", "again"), ("ann", "plain", "again")])
+    with database.read() as connection:
+        assert set(connection.scalars(select(enrollments.c.state))) == {"completed"}
