@@ -460,7 +460,7 @@ def no_alt(span: Span) -> Finding:
 def unsafe_link(span: Span, problem: str) -> Finding:
     """A link or picture goes to http instead of https, to a machine of your own, or nowhere.
 
-    Clients warn before http links and do not load http pictures.
+    A mail has no page that `/logo.png` or `www.shop.com` could belong to: addresses are whole ones. Clients warn before http links and do not load http pictures.
 
     Before:
 

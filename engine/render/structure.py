@@ -148,6 +148,7 @@ _SHARED = frozenset(["mj-section", "mj-group"])
 _SHARING = frozenset(["mj-column", "mj-group", "mj-image"])
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)(px|%)")
 _WHOLE = 100.5  # three columns of 33.4% are fine
+_WHOLE_ADDRESS = re.compile(r"(?:https?://|mailto:|tel:|cid:)", re.IGNORECASE)
 _LOCAL = re.compile(r"https?://(?:localhost|127\.|0\.0\.0\.0|10\.|192\.168\.|\[::1\])", re.IGNORECASE)
 
 
@@ -346,6 +347,12 @@ class _Checker:
                 self.add(problems.unsafe_link(self.span(at, name), "this address is http, not https"))
             elif not address:
                 self.add(problems.unsafe_link(self.span(at, name), f"this {match[1]} is empty"))
+            elif not address.startswith("#") and not _WHOLE_ADDRESS.match(address):
+                self.add(
+                    problems.unsafe_link(
+                        self.span(at, name), f"this {match[1]} is no whole address: it leads nowhere"
+                    )
+                )
 
     def between(self, end: int) -> None:
         words = self.document[self.after : end].strip()

@@ -175,6 +175,9 @@ STRUCTURE = [
     ("T402", SECTION.format('◊<mj-button href="http://x.test">x</mj-button>')),
     ("T402", SECTION.format('<mj-text>◊<a href="https://localhost:3000/">x</a></mj-text>')),
     ("T402", SECTION.format('◊<mj-image alt="" src="http://192.168.0.2/a.png" />')),
+    ("T402", SECTION.format('◊<mj-image alt="" src="/logo.png" />')),
+    ("T402", SECTION.format('◊<mj-button href="www.kiyomi.test">x</mj-button>')),
+    ("T402", SECTION.format('<mj-text>◊<a href="javascript:go()">x</a></mj-text>')),
     ("T305", SECTION.format('◊<mj-button href="https://a.test/" title="x">y</mj-button>')),
     ("T306", '<mj-section>◊<mj-column width="half"><mj-text>a</mj-text></mj-column></mj-section>'),
     (
