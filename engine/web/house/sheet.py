@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     filters: dict[str, Callable[..., Any]] = {
         "count": lambda number: f"{number:,}", "plain": plain, "reason": reason_words,
-        "span": span_words, "seconds": timedelta.total_seconds,
+        "span": span_words,
     }  # fmt: skip
     environment.filters.update(filters)
     environment.globals.update(share=share, Markup=Markup)
