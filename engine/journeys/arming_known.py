@@ -136,7 +136,8 @@ def _arm_known(
 ) -> None:
     """Set the timers of one trigger from everything that is known, for moments after `live.applied_at`."""
     if isinstance(trigger, AnniversaryTrigger | DateTrigger):
-        arm_dates(connection, live, number, trigger, part, shop_zone, now, known_before=True)
+        placing = live.applied_at < now  # a birthday that is announced already, but not yet over, still counts then
+        arm_dates(connection, live, number, trigger, part, shop_zone, now, known_before=not placing)
     elif isinstance(trigger, LapsedTrigger):
         facts = _newest_facts(connection, trigger.event, part, shop_zone)
         set_timers(connection, lapsed_rows(connection, live, number, trigger, facts, now))
