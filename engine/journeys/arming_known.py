@@ -136,7 +136,7 @@ def _arm_known(
 ) -> None:
     """Set the timers of one trigger from everything that is known, for moments after `live.applied_at`."""
     if isinstance(trigger, AnniversaryTrigger | DateTrigger):
-        placing = live.applied_at < now  # a birthday that is announced already, but not yet over, still counts then
+        placing = live.applied_at < now  # then a birthday that is announced already, but not over, counts
         arm_dates(connection, live, number, trigger, part, shop_zone, now, known_before=not placing)
     elif isinstance(trigger, LapsedTrigger):
         facts = _newest_facts(connection, trigger.event, part, shop_zone)
