@@ -194,10 +194,10 @@ def cap_ignores_mails_in_the_same_group() -> Planting:
 def cap_ignores_unknown() -> Planting:
     """What may have been accepted does not count for the cap."""
 
-    def standing(connection: Any, ids: Any, found: Any, at: Any) -> Any:
+    def standing(connection: Any, *rest: Any) -> Any:
         hidden = update(messages).where(messages.c.state == "unknown")
         connection.execute(hidden.values(state="failed"))
-        return real(connection, ids, found, at)
+        return real(connection, *rest)
 
     real = _real(gatekeeping, "_standing")
     return _instead(gatekeeping, "_standing", standing)
