@@ -428,6 +428,14 @@ def odd_width(span: Span, problem: str, way_out: str) -> Finding:
 
     The compiler takes any width without a word; then columns stand below each other, or pictures are as wide as they
     like. Columns and groups have `50%` or `280px`, pictures `280px`.
+
+    Before:
+
+        <mj-column width="half">
+
+    After:
+
+        <mj-column width="50%">
     """
     return Finding("T306", "error", problem, span, effect="the layout breaks in some clients", help=way_out)
 

@@ -92,17 +92,6 @@ def still_sandbox(reason: str) -> Finding:
                    help="call `homing live` where this is the place that should send")  # fmt: skip
 
 
-@page("D308", "rate-not-understood")
-def rate_not_understood(sentence: str) -> Finding:
-    """`[delivery] rate` is no rate.
-
-    It says how many mails may leave in a stretch of time, for all daemons together.
-    """
-    return Finding(
-        "D308", "error", sentence, effect="nothing can be sent", help='write `rate = "20/s"` in [delivery]'
-    )
-
-
 @page("D309", "links-lead-nowhere")
 def web_address_silent(reason: str) -> Finding:
     """The address that mails link to is not answered by this installation.

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from engine.delivery.addresses import UnsafeMail, addr_spec
 from engine.delivery.provider import make_provider
-from engine.delivery.rate import parse_rate
 from engine.diagnostics import Finding, Severity
 from engine.errors import UsageError
 from engine.runtime import problems
@@ -67,10 +66,6 @@ def _addresses(settings: Settings, *, live: bool) -> Iterator[Finding]:
 
 def _provider(settings: Settings, environ: Mapping[str, str], *, live: bool) -> Iterator[Finding]:
     delivery = settings.delivery
-    try:
-        parse_rate(delivery.rate)
-    except UsageError as error:
-        yield problems.rate_not_understood(str(error))
     if delivery.provider == MAILBOX and live:
         yield problems.provider_is_mailbox()
     try:

@@ -33,7 +33,7 @@ def cut(least: int, greatest: int, parts: int) -> list[KeyRange]:
     """Cut the keys between two into so many ranges of like size; together they hold every key there is.
 
     >>> cut(1, 100, 3)
-    [KeyRange(low=0, high=35), KeyRange(low=35, high=68), KeyRange(low=68, high=None)]
+    [KeyRange(low=0, high=35), KeyRange(low=35, high=69), KeyRange(low=69, high=None)]
     """
     width = max(1, -(-(greatest - least + 1) // parts))
     bounds = [least + width * number for number in range(1, parts)]
