@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/pytest
 ARGS ?=
+PARALLEL ?= -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fmt lint types test-pg test-slow test-sim test-crash bench bench-mails bench-recommend docs migration lock pictures mail-check
@@ -27,7 +28,7 @@ demo: $(READY)  ## a shop with a year of history, 60 virtual days, mails in a lo
 	$(BIN)/homing demo $(ARGS)
 
 test: $(READY)  ## every test but the slow ones, on SQLite and PostgreSQL
-	$(PYTEST) -m "not slow and not editor" $(ARGS)
+	$(PYTEST) $(PARALLEL) -m "not slow and not editor" $(ARGS)
 
 test-pg: $(READY)  ## the tests that need PostgreSQL
 	$(PYTEST) -m "postgresql and not slow" $(ARGS)
