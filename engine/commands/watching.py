@@ -1,7 +1,7 @@
 """`validate --watch`: the project looked at again whenever one of its files was saved.
 
-Comes in: a folder and what to do. Goes out: nothing; it goes on until Ctrl-C. Promises: a save is seen within 50 ms, and
-only what has changed is looked at again, so that findings stand there before the eye is back from the keyboard.
+Comes in: a folder and what to do. Goes out: nothing; it goes on until Ctrl-C. Promises: a save is seen within 100 ms, once
+it is whole, and only what has changed is looked at again, so that findings stand there before the eye is back from the keyboard.
 """
 
 from __future__ import annotations
@@ -41,11 +41,16 @@ def _files(place: Path) -> Iterator[Path]:
 
 
 def on_each_save(root: Path, look: Callable[[], None], stop: Callable[[], bool] = lambda: False) -> None:
-    """Call `look` now, and again after each save, until `stop` says so."""
+    """Call `look` now, and again after each save, until `stop` says so.
+
+    A file that is still being written, which many editors do in two steps, is waited for.
+    """
     seen: Stamps | None = None
+    before: Stamps = {}
     while not stop():
         now = stamps(root)
-        if now != seen:
+        if seen is None or (now != seen and now == before):
             seen = now
             look()
+        before = now
         sleep(BEAT)

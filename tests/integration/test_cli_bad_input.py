@@ -28,7 +28,7 @@ CONTENTS = (
     b'{"event": "x", "customer": {"a": 1}, "at": [1]}\n', b"PAR1\x00\x00PAR1", b"\x1f\x8b\x08broken", b"email,email\na,b\n",
 )  # fmt: skip
 # Every word that could be taken for a path stays inside the shop's folder, wherever commands write.
-SLOW = {"run", "demo"} if WHOLE else {"run", "demo", "test"}
+SLOW = {"run", "demo", "serve", "worker"} | (set() if WHOLE else {"test"})
 
 
 @pytest.fixture(scope="module")

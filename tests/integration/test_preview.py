@@ -12,6 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -202,15 +203,19 @@ def test_ending_leaves_nothing_behind(project: Path) -> None:
 def test_watching_follows_the_files_until_it_is_ended(project: Path) -> None:
     """`homing preview --watch` says where the page is, follows a save, and ends quietly with Ctrl-C."""
     command = [sys.executable, "-c", "from cli import main; main()", "preview", "cart-reminder", "--watch"]
-    with subprocess.Popen(
-        [*command, "--project", str(project)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as watching:
+    with (
+        subprocess.Popen(
+            [*command, "--project", str(project)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as watching,
+        ExitStack() as at_the_end,
+    ):
         assert watching.stdout is not None
         assert watching.stderr is not None
+        at_the_end.callback(watching.kill)
         address = watching.stdout.readline().split()[1].rstrip(";")
         assert _got(address + "version") == "1"
         template = project / "templates" / "cart-reminder.mjml"
