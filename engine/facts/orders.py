@@ -167,10 +167,11 @@ class Order:
     def _raise(self, status: str, base: Mapping[str, Any], row: Mapping[str, Any]) -> Raised:
         index, received, backfill = self.events[status]
         at = row["placed_at"] if status == "placed" else self.moments[status]
+        cart = (row["properties"] or {}).get("cart_id")  # shops that tell it let `same: cart_id` find the order
         return Raised(
             index=index, key=f"order:{self.id}:{status}", customer_id=row["customer_id"], name=f"order_{status}", occurred_at=at,
             arrived_at=received, properties={**base, "status": status, "status_at": iso(at)}, value=row["total"],
-            order_id=self.id, backfill=backfill, refresh=True,
+            order_id=self.id, cart_id=None if cart is None else str(cart), backfill=backfill, refresh=True,
         )  # fmt: skip
 
     def _document(self, row: Mapping[str, Any], customer: str) -> dict[str, Any]:
