@@ -167,7 +167,8 @@ class Order:
     def _raise(self, status: str, base: Mapping[str, Any], row: Mapping[str, Any]) -> Raised:
         index, received, backfill = self.events[status]
         at = row["placed_at"] if status == "placed" else self.moments[status]
-        cart = (row["properties"] or {}).get("cart_id")  # shops that tell it let `same: cart_id` find the order
+        # Shops that tell an order's cart let `same: cart_id` find it.
+        cart = (row["properties"] or {}).get("cart_id")
         return Raised(
             index=index, key=f"order:{self.id}:{status}", customer_id=row["customer_id"], name=f"order_{status}", occurred_at=at,
             arrived_at=received, properties={**base, "status": status, "status_at": iso(at)}, value=row["total"],
