@@ -79,7 +79,7 @@ class SignedLinks:
             ensure_ascii=False,
             separators=(",", ":"),
         ).encode()
-        token = base64.urlsafe_b64encode(payload + _mac(self.secret, payload)).rstrip(b"=").decode("ascii")
+        token = _written(payload + _mac(self.secret, payload))
         if len(token) > _MAX_TOKEN:
             raise RenderError("a link carries too much; give links.answer fewer or shorter facts")
         return f"{self.base_url.rstrip('/')}/{action}/{token}"
@@ -96,12 +96,18 @@ def read_token(secrets: bytes | Sequence[bytes], token: str, action: str) -> Tok
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         return None
+    if _written(raw) != token:  # the last letter has bits to spare: another one would read the same
+        return None
     payload, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
     keys = [secrets] if isinstance(secrets, bytes) else list(secrets)
     matches = [
         hmac.compare_digest(_mac(key, payload), mac) for key in keys
     ]  # all of them: no hint which one fits
     return _parsed(payload, action) if any(matches) else None
+
+
+def _written(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
 def _mac(secret: bytes, payload: bytes) -> bytes:
