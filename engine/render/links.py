@@ -7,9 +7,6 @@ newest secret signs, older ones still verify, so that keys can be changed withou
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +15,9 @@ from decimal import Decimal
 from typing import Any
 
 from engine.render.errors import RenderError
+from engine.render.seal import seal, unseal
 
 ACTIONS = {"u": "unsubscribe", "p": "preferences", "v": "view_in_browser", "a": "answer", "s": "snooze"}
-_MAC_BYTES = 16
 _CONTEXT = b"homing-link-1\x00"
 _MAX_TOKEN = 2_000
 _MAX_DAYS = 366
@@ -79,7 +76,7 @@ class SignedLinks:
             ensure_ascii=False,
             separators=(",", ":"),
         ).encode()
-        token = _written(payload + _mac(self.secret, payload))
+        token = seal(self.secret, _CONTEXT, payload)
         if len(token) > _MAX_TOKEN:
             raise RenderError("a link carries too much; give links.answer fewer or shorter facts")
         return f"{self.base_url.rstrip('/')}/{action}/{token}"
@@ -92,26 +89,8 @@ def read_token(secrets: bytes | Sequence[bytes], token: str, action: str) -> Tok
     """
     if not token.isascii() or len(token) > _MAX_TOKEN or action not in ACTIONS:
         return None
-    try:
-        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    if _written(raw) != token:  # the last letter has bits to spare: another one would read the same
-        return None
-    payload, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
-    keys = [secrets] if isinstance(secrets, bytes) else list(secrets)
-    matches = [
-        hmac.compare_digest(_mac(key, payload), mac) for key in keys
-    ]  # all of them: no hint which one fits
-    return _parsed(payload, action) if any(matches) else None
-
-
-def _written(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
-
-
-def _mac(secret: bytes, payload: bytes) -> bytes:
-    return hmac.digest(secret, _CONTEXT + payload, "sha256")[:_MAC_BYTES]
+    payload = unseal([secrets] if isinstance(secrets, bytes) else secrets, _CONTEXT, token)
+    return None if payload is None else _parsed(payload, action)
 
 
 def _parsed(payload: bytes, action: str) -> Token | None:
