@@ -74,8 +74,10 @@ def attribute(value: str) -> str:
 
 def _fenced_tag(match: re.Match[str]) -> str:
     tag = match[0]
-    if (_DAMAGED.search(tag) is None and "'" not in tag) or tag.startswith("<!--"):
+    if _DAMAGED.search(tag) is None and "'" not in tag:
         return tag
+    if tag.startswith("<!--"):  # the compiler reads the tags in Outlook's comments too, and no others
+        return "<!--[if" + TAG.sub(_fenced_tag, tag[7:]) if tag.startswith("<!--[if") else tag
     return _VALUE.sub(_fenced_value, tag)
 
 

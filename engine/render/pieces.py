@@ -27,7 +27,7 @@ _NAME = "zqhv"
 MARKS = (_NAME, TOKEN, END, LEAF, ROW, WORDS)
 
 Place = Literal["text", "attribute", "address", "comment", "fixed"]
-"""Where a value stands: in words; in an attribute; at the beginning of a link; of a link in a comment (for Outlook); where
+"""Where a value stands: in words; in an attribute; at the beginning of a link; of a link in Outlook's comments; where
 only its own letters will do."""
 
 _KEPT = {"a": ("href", "title"), "img": ("src", "alt", "title"), "mj-button": ("href", "title"),
@@ -95,7 +95,7 @@ class Piece:
                 raise Unfit
             if place == "comment" and "--" in value:
                 raise Unfit
-            out.append(in_text(value) if place == "comment" else in_attribute(value))
+            out.append(in_attribute(value))
         return out
 
 
@@ -136,7 +136,8 @@ def places(source: str) -> tuple[Place, ...]:
 def _kept(tag: str) -> dict[int, Place]:
     """Return the places of the tokens in a tag that stand in attributes which are passed through."""
     if tag.startswith("<!--"):
-        return {match.end() - 1: "comment" for match in _LINK_IN_COMMENT.finditer(tag)}
+        links = _LINK_IN_COMMENT.finditer(tag) if tag.startswith("<!--[if") else ()
+        return {match.end() - 1: "comment" for match in links}
     name = _TAG_NAME.match(tag)
     known = _KEPT.get(name[1].lower(), ()) if name else ()
     found: dict[int, Place] = {}

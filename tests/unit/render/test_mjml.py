@@ -188,3 +188,10 @@ def test_length_is_bounded() -> None:
     """A document of more than a million characters is refused before it is compiled."""
     with pytest.raises(TooMuch, match="longer"):
         compiled("<mj-text>" + "a" * 1_000_001 + "</mj-text>")
+
+
+def test_outlooks_comments_arrive_too() -> None:
+    """The tags in Outlook's conditional comments keep their attributes; other comments are left alone."""
+    shape = '<!--[if mso]><v:rect href="https://shop.test/a\\b\u00a0c"></v:rect><![endif]-->'
+    made = compiled(f"<mj-text>it's {shape}<!-- it's 5\\6 --> done</mj-text>")
+    assert 'href="https://shop.test/a&#92;b&#160;c"' in made
