@@ -9,6 +9,7 @@ import webbrowser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from engine.commands.watching import on_each_save
 from engine.deploy.demo import DemoSummary, clear, run_demo
 from engine.deploy.preview import CLIPPED_AT, Shot, open_studio, preview_customer, preview_sample
 from engine.deploy.preview_cast import Role, cast, role
-from engine.deploy.preview_page import Seen, page
+from engine.deploy.preview_page import Seen, offline, page
 from engine.deploy.preview_send import send_previews
 from engine.deploy.preview_watch import LivePreview
 from engine.errors import UsageError
@@ -125,6 +126,7 @@ class _Look:
     """What there is to see: the mails for one person, and for the others who can be chosen on the page."""
 
     shop: str
+    base: str
     who: str
     shots: Sequence[Shot]
     others: Sequence[Seen] = ()
@@ -137,26 +139,33 @@ class _Look:
     def page(self, target: str, files: Sequence[str] = (), live: str = "") -> str:
         """Return the whole page."""
         return page(
-            self.shots, title=target, shop=self.shop, who=self.who, files=files, others=self.others, live=live
+            self.shots,
+            title=target,
+            shop=self.shop,
+            who=self.who,
+            files=files,
+            others=self.others,
+            live=live,
+            base=self.base,
         )
 
 
 def _look(session: Session, asked: _Asked, *, whole: bool) -> _Look:
     """Make the mails; `whole`: for every sample customer."""
     settings = session.settings
-    studio, shop, locale = open_studio(settings), settings.shop.name, asked.locale
+    studio, locale = open_studio(settings), asked.locale
+    look = partial(_Look, settings.shop.name, settings.link_base)
     if asked.customer is not None:
         now = session.now(writing=False)
         with session.database.read() as connection:
             who = the_customer(connection, asked.customer)
-            return _Look(
-                shop, asked.customer, preview_customer(connection, studio, asked.target, who, now, locale)
-            )
+            shots = preview_customer(connection, studio, asked.target, who, now, locale)
+            return look(asked.customer, shots)
     if asked.role is not None:
-        return _Look(shop, asked.role.words, preview_sample(studio, asked.target, locale, asked.role))
+        return look(asked.role.words, preview_sample(studio, asked.target, locale, asked.role))
     if locale is not None:
         words = f"a sample customer who speaks {locale}"
-        return _Look(shop, words, preview_sample(studio, asked.target, locale))
+        return look(words, preview_sample(studio, asked.target, locale))
     first, *rest = cast()
     shots = preview_sample(studio, asked.target, None, first)
     others = [
@@ -164,7 +173,7 @@ def _look(session: Session, asked: _Asked, *, whole: bool) -> _Look:
         for each in rest
         if whole
     ]
-    return _Look(shop, first.words if whole else "a sample customer", shots, others)
+    return look(first.words if whole else "a sample customer", shots, others)
 
 
 def _watch(session: Session, asked: _Asked, port: int, *, show: bool) -> int:
@@ -202,7 +211,7 @@ def _write(folder: Path, look: _Look, target: str) -> list[str]:
     for name, shot in zip(_names(look.shots), look.shots, strict=True):
         files.append(f"{name}.html" if shot.mail else "")
         if shot.mail is not None:
-            (folder / f"{name}.html").write_text(shot.mail.html, encoding="utf-8")
+            (folder / f"{name}.html").write_text(offline(shot.mail.html, look.base), encoding="utf-8")
             (folder / f"{name}.txt").write_text(shot.mail.text, encoding="utf-8")
     (folder / "index.html").write_text(look.page(target, files), encoding="utf-8")
     return files
@@ -341,4 +350,7 @@ def _tell(session: Session, found: DemoSummary) -> None:
         session.say(f"  homing why {found.example}")
         session.say(f"  homing preview cart-recovery --customer {found.example} --out mails")
     session.say("  homing preview win-back --sample --out mails     # then open mails/index.html")
+    session.say(
+        "  homing serve                                     # the links and pictures in the mails lead there"
+    )
     session.say("  homing recommend rebuild")

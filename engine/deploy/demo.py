@@ -8,6 +8,7 @@ database nor for the mailbox: what a power cut spoils is played again. All else 
 from __future__ import annotations
 
 import random
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from engine import settings as settings_module
 from engine.delivery.mailbox import MailboxProvider
 from engine.deploy.apply import apply
 from engine.deploy.demo_shop import demo_facts
+from engine.deploy.pictures import PATH
 from engine.errors import UsageError
 from engine.facts.fact import KINDS, Kind, Row
 from engine.facts.ingest import ingest_rows
@@ -37,6 +39,10 @@ from engine.store.tables import customers, enrollments, journal, messages
 DAYS = 60
 BEAT = timedelta(hours=1)  # the demo's daemon ticks this often; the real one every few seconds
 SEED = 7
+SERVED_AT = "http://localhost:8000"
+"""Where `homing serve` answers unless told otherwise."""
+
+_WEB_URL = re.compile(r"(?<=\[web\]\n)# url = .*")
 _KINDS: Mapping[str, Kind] = {kind: kind for kind in KINDS}
 Progress = Callable[[str, float], None]
 
@@ -80,6 +86,7 @@ def run_demo(
     """
     if not (folder / settings_module.FILE).exists():
         init_project(folder)
+        _serve_here(folder / settings_module.FILE)
     settings = settings_module.load(folder)
     if (folder / "homing.db").exists():
         raise UsageError(
@@ -95,6 +102,12 @@ def run_demo(
             return _summary(connection, folder, start, start + timedelta(days=days), customers)
     finally:
         database.close()
+
+
+def _serve_here(file: Path) -> None:
+    """Let the links and pictures of the demo's mails lead to `homing serve` on this machine."""
+    text = file.read_text(encoding="utf-8")
+    file.write_text(_WEB_URL.sub(f'url = "{SERVED_AT}"', text, count=1), encoding="utf-8")
 
 
 def _hurry(connection: Any, _record: Any) -> None:
@@ -132,7 +145,7 @@ def _play(
     progress: Progress,
 ) -> None:
     place_clock(database, start, start, writing=True)
-    facts = demo_facts(seed, start, days, customers, products)
+    facts = demo_facts(seed, start, days, customers, products, pictures=f"{settings.link_base}{PATH}")
     rows = (Row(number, row, kind=_KINDS[kind]) for number, (kind, row) in enumerate(facts, 1))
     ingest_rows(
         database,

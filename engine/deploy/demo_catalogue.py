@@ -12,13 +12,18 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from engine.deploy.pictures import PATH
+
 SHOP = "https://kiyomi.test"
 CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """One product: `days` is how long one piece lasts a usual drinker, None for what does not run out."""
+    """One product: `days` is how long one piece lasts a usual drinker, None for what does not run out.
+
+    `pictures` is the address below which its picture is.
+    """
 
     sku: str
     title: str
@@ -30,6 +35,7 @@ class Article:
     days_stated: bool
     popularity: float
     stock: int
+    pictures: str = f"{SHOP}{PATH}"
 
     def row(self, at: str, **changes: Any) -> dict[str, Any]:
         """Return the canonical products row as of a time, with some fields changed."""
@@ -42,7 +48,7 @@ class Article:
             "price": str(self.price),
             "currency": "EUR",
             "url": f"{SHOP}/products/{self.group}?variant={self.sku}",
-            "image_url": f"{SHOP}/images/{_picture(self)}.png",
+            "image_url": f"{self.pictures}/{_picture(self)}.png",
             "stock": self.stock,
             "available": True,
             "group": self.group,
@@ -173,7 +179,7 @@ def _picture(article: Article) -> str:
     return own or f"{kind}-{number % 4 + 1}"
 
 
-def make_catalogue(rng: random.Random, size: int) -> list[Article]:
+def make_catalogue(rng: random.Random, size: int, pictures: str = f"{SHOP}{PATH}") -> list[Article]:
     """Return exactly `size` articles, the same for the same seed; popularity falls off as in real shops (1/rank).
 
     >>> [article.sku for article in make_catalogue(random.Random(1), 3)]
@@ -184,7 +190,10 @@ def make_catalogue(rng: random.Random, size: int) -> list[Article]:
         articles += _more_harvests(articles, size - len(articles))
     ranks = list(range(1, len(articles) + 1))
     rng.shuffle(ranks)
-    return [replace(article, popularity=1 / rank**0.8) for article, rank in zip(articles, ranks, strict=True)]
+    return [
+        replace(article, popularity=1 / rank**0.8, pictures=pictures)
+        for article, rank in zip(articles, ranks, strict=True)
+    ]
 
 
 def _all_articles(rng: random.Random) -> Iterator[Article]:

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from engine.deploy.demo_catalogue import CENT, PAIRS, SHOP, Article, make_catalogue
 from engine.deploy.demo_people import Person, iso, make_person
+from engine.deploy.pictures import PATH
 
 Row = dict[str, Any]
 Fact = tuple[str, Row]
@@ -36,15 +37,22 @@ _REASONS = ("changed my mind", "arrived damaged", "not my taste", "ordered twice
 
 
 def demo_facts(
-    seed: int, start: datetime, days: int, customers: int = 2_000, products: int = 300
+    seed: int,
+    start: datetime,
+    days: int,
+    customers: int = 2_000,
+    products: int = 300,
+    *,
+    pictures: str = f"{SHOP}{PATH}",
 ) -> Iterator[Fact]:
     """Yield (kind, canonical row) of the year before `start` and the `days` after it, oldest first.
 
-    `start` is aware. Kinds are those of `homing ingest --as`; times are UTC.
+    `start` is aware; `pictures` is the address below which the products' pictures are. Kinds are those of
+    `homing ingest --as`; times are UTC.
     """
     first, end = start - timedelta(days=HISTORY_DAYS), start + timedelta(days=days)
     rng = random.Random(f"{seed} shop")  # noqa: S311 - a demo is repeatable, not secret
-    shelf = _Shelf(make_catalogue(rng, products))
+    shelf = _Shelf(make_catalogue(rng, products, pictures))
     told: list[_Timed] = [(first, "products", article.row(iso(first))) for article in shelf.articles]
     told += _catalogue_changes(rng, shelf, first, end)
     told += _arrivals(random.Random(f"{seed} arrivals"), shelf, first, end)  # noqa: S311 - repeatable, not secret

@@ -1,6 +1,6 @@
 """The pictures of the demo shop's products, which also stand in for a sample product's.
 
-A picture's address comes in, its PNG goes out: only the file name counts, so that a server can answer
+A picture's address comes in, its PNG goes out: only the file name counts, so that `homing serve` can answer
 `/images/NAME.png` and a preview can show what is on no server. `docs/pictures/products.py` draws them.
 """
 
@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+
+PATH = "/images"
+"""Where `homing serve` has the pictures, below `[web] url`."""
 
 _FOLDER = Path(__file__).with_name("demo_pictures")
 

@@ -27,6 +27,7 @@ from engine.delivery.mailroom import (
     shop_fields,
 )
 from engine.delivery.mime import to_bytes
+from engine.deploy.pictures import PATH
 from engine.deploy.preview_cast import Role
 from engine.diagnostics import Finding, did_you_mean
 from engine.errors import HomingError, UsageError
@@ -101,6 +102,11 @@ class Studio:
     library: TemplateLibrary
     settings: Settings
     offers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pictures(self) -> str:
+        """The address below which `homing serve` has the pictures of sample products."""
+        return f"{self.settings.link_base}{PATH}"
 
 
 def open_studio(settings: Settings) -> Studio:
@@ -218,13 +224,14 @@ def _sample(studio: Studio, slot: Slot, persona: Persona) -> RenderContext:
     context = sample_context(
         persona, shop=shop_fields(at), brand=settings.brand, flow=_flow_fields(studio, slot), recommend=sorted(blocks),
         sender={"email": sender.email, "name": sender.name, "reply_to": sender.reply_to}, without=without,
+        pictures=studio.pictures,
     )  # fmt: skip
     context = replace(context, links=SampleLinks(settings.link_base))
     if send is not None and send.offer is not None:
         told = _sample_offer(studio, send.offer, context.now)
         given = offer_fields(told, studio.offers, _NOTHING) or {}
         if given.keys() & {"gift", "buy_one_get_one"}:
-            given["product"] = sample_product(shop_fields(at))
+            given["product"] = sample_product(shop_fields(at), studio.pictures)
         context = replace(context, offer=given)
     return context
 

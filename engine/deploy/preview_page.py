@@ -54,13 +54,14 @@ def page(
     files: Sequence[str] = (),
     others: Sequence[Seen] = (),
     live: str = "",
+    base: str = "",
 ) -> str:
     """Return the page; `files` are the names of the mails' own HTML files beside it, in order.
 
     `others` can be chosen on the page. `live` is the version of a served page: it asks for `version` beside it, and loads
-    itself anew when that is another.
+    itself anew when that is another. `base` is the address that `homing serve` answers at.
     """
-    told = _Pictures()
+    told = _Pictures(base)
     people = [
         {
             "who": seen.who,
@@ -79,13 +80,14 @@ def page(
 class _Pictures:
     """Keeps each picture that stands in the mails once, however many mails show it."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: str) -> None:
         self.addresses: list[str] = []
+        self._base = base
         self._known: dict[str, int] = {}
 
     def apart(self, document: str) -> str:
-        """Return a mail in which pictures are named by their number."""
-        return _DATA.sub(self._numbered, document)
+        """Return a mail that needs no network, in which pictures are named by their number."""
+        return _DATA.sub(self._numbered, offline(document, self._base))
 
     def _numbered(self, match: re.Match[str]) -> str:
         if match[0] not in self._known:
@@ -110,7 +112,7 @@ def _told(shot: Shot, file: str, told: _Pictures) -> dict[str, Any]:
         "direction": direction(shot.locale or "en"), "subject": mail.subject if mail else "",
         "preheader": mail.preheader if mail else "", "text": mail.text if mail else "",
         "sender": (mail.sender.name or mail.sender.email) if mail else "", "headers": shot.headers,
-        "html": told.apart(offline(mail.html)) if mail else "", "at": f"{mail.date:%H:%M}" if mail else "",
+        "html": told.apart(mail.html) if mail else "", "at": f"{mail.date:%H:%M}" if mail else "",
         "after": _continued(mail.html, mail.preheader, mail.text) if mail else "",
         "findings": [
             {"severity": finding.severity, "code": finding.code, "place": str(finding.span), "message": finding.message,
@@ -128,26 +130,29 @@ def _continued(document: str, preheader: str, text: str) -> str:
     return " ".join(_SHOWN_LINK.sub("", text).split())[:240]
 
 
-def offline(document: str) -> str:
-    """Return a mail whose pictures on hosts that cannot exist are drawn instead, by their alternative texts.
+def offline(document: str, base: str = "") -> str:
+    """Return a mail that needs no network for its pictures: those on hosts that cannot exist are drawn by their words.
+
+    Pictures that `homing serve` has below `base`, and all of the demo's, are put into the mail itself.
 
     >>> "data:image" in offline('<img src="https://shop.test/a.jpg" alt="Tea">')
     True
     >>> offline('<img src="https://shop.example.com/a.jpg">')
     '<img src="https://shop.example.com/a.jpg">'
     """
-    return _IMAGE.sub(lambda match: _drawn(match[0]), document)
+    served = f"{base}{pictures.PATH}/"
+    return _IMAGE.sub(lambda match: _drawn(match[0], served), document)
 
 
-def _drawn(tag: str) -> str:
+def _drawn(tag: str, served: str) -> str:
     told = dict(_ATTRIBUTE.findall(tag))
     source = html.unescape(told.get("src", ""))
-    host = urlsplit(source).hostname or ""
-    if not host.endswith(_NOWHERE):
-        return tag
-    stored = pictures.picture(source)
+    nowhere = (urlsplit(source).hostname or "").endswith(_NOWHERE)
+    stored = pictures.picture(source) if nowhere or source.startswith(served) else None
     if stored is not None:
         return tag.replace(told["src"], f"data:image/png;base64,{b64encode(stored).decode('ascii')}")
+    if not nowhere:
+        return tag
     width, height = (int(told[name]) if told.get(name, "").isdigit() else 0 for name in ("width", "height"))
     ratio = height / width if width and height else 1.0
     return tag.replace(told["src"], picture(source, html.unescape(told.get("alt", "")), ratio))

@@ -17,7 +17,7 @@ from engine.render.context import RenderContext
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 PICTURES = "https://kiyomi.test/images"
-"""Where sample products have their pictures: nowhere, so that previews draw them."""
+"""Where sample products have their pictures unless told otherwise: nowhere, so that previews draw them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +101,23 @@ def sample_context(
     flow: Mapping[str, Any] | None = None,
     recommend: Sequence[str] = (),
     without: frozenset[str] = frozenset(),
+    pictures: str = PICTURES,
 ) -> RenderContext:
     """Return a context for a persona in a sample shop.
 
-    `recommend` names the recommend blocks to fill; `without` names what the flow does not have (`cart`, `offer`, …).
+    `recommend` names the recommend blocks to fill; `without` names what the flow does not have (`cart`, `offer`,
+    …). `pictures` is the address below which the products' pictures are.
     """
     shop = {**_SHOP, **(shop or {})}
     zone = ZoneInfo({"JP": "Asia/Tokyo", "TW": "Asia/Taipei", "TH": "Asia/Bangkok"}.get(
         str(persona.fields.get("country")), "Europe/Berlin"))  # fmt: skip
-    order = _order(persona, shop)
+    shelf = _Shelf(shop, pictures)
+    order = _order(persona, shelf)
     parts: dict[str, Any] = {
         "order": order,
-        "cart": _cart(persona, shop),
-        "product": _product(0, shop),
-        "products": tuple(_product(number, shop) for number in range(3)),
+        "cart": _cart(persona, shelf),
+        "product": shelf.product(0),
+        "products": tuple(shelf.product(number) for number in range(3)),
         "offer": _offer() if persona.with_offer else None,
         "answer": {"event": "survey_answered", "survey": "check-in", "choice": "happy", "score": 9},
         "trigger": {"event": "order_placed", "at": NOW - timedelta(hours=5), "order_id": order["order_id"],
@@ -142,7 +145,7 @@ def sample_context(
         now=NOW.astimezone(zone),
         links=SampleLinks(),
         brand=brand or {},
-        picks={name: tuple(_product(n, shop) for n in range(3, 3 + persona.picks)) for name in recommend},
+        picks={name: tuple(shelf.product(n) for n in range(3, 3 + persona.picks)) for name in recommend},
         **parts,
     )
 
@@ -167,27 +170,34 @@ _CATALOGUE = (
 )
 
 
-def sample_product(shop: Mapping[str, Any]) -> dict[str, Any]:
+def sample_product(shop: Mapping[str, Any], pictures: str = PICTURES) -> dict[str, Any]:
     """Return one product of the sample shop, in the currency and with the address of `shop`: what an offer gives."""
-    return _product(6, shop)
+    return _Shelf(shop, pictures).product(6)
 
 
-def _product(number: int, shop: Mapping[str, Any]) -> dict[str, Any]:
-    title, category, price, picture = _CATALOGUE[number % len(_CATALOGUE)]
-    return {
-        "sku": f"T{number}", "title": title, "category": category, "brand": "Kiyomi", "price": Decimal(price),
-        "currency": shop["currency"], "url": f"{shop['url']}/p/t{number}", "image_url": f"{PICTURES}/{picture}.png",
-        "stock": 0 if number == 2 else 12, "available": True, "days_of_supply": 40, "strategy": "bestsellers",
-        "first_seen_at": NOW - timedelta(days=9 * number),
-    }  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """The products of one shop: in its currency, below its address, with pictures below theirs."""
+
+    shop: Mapping[str, Any]
+    pictures: str
+
+    def product(self, number: int) -> dict[str, Any]:
+        shop = self.shop
+        title, category, price, picture = _CATALOGUE[number % len(_CATALOGUE)]
+        return {
+            "sku": f"T{number}", "title": title, "category": category, "brand": "Kiyomi", "price": Decimal(price),
+            "currency": shop["currency"], "url": f"{shop['url']}/p/t{number}",
+            "image_url": f"{self.pictures}/{picture}.png", "stock": 0 if number == 2 else 12, "available": True,
+            "days_of_supply": 40, "strategy": "bestsellers", "first_seen_at": NOW - timedelta(days=9 * number),
+        }  # fmt: skip
+
+    def lines(self, persona: Persona) -> tuple[dict[str, Any], ...]:
+        return tuple({**self.product(number), "quantity": 2 - number % 2} for number in range(persona.lines))
 
 
-def _lines(persona: Persona, shop: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    return tuple({**_product(number, shop), "quantity": 2 - number % 2} for number in range(persona.lines))
-
-
-def _order(persona: Persona, shop: Mapping[str, Any]) -> dict[str, Any]:
-    lines = _lines(persona, shop)
+def _order(persona: Persona, shelf: _Shelf) -> dict[str, Any]:
+    shop, lines = shelf.shop, shelf.lines(persona)
     return {
         "order_id": "1042", "placed_at": NOW - timedelta(days=30), "status": "delivered", "currency": shop["currency"],
         "status_at": NOW - timedelta(days=26), "lines": lines, "coupon": None,
@@ -197,11 +207,12 @@ def _order(persona: Persona, shop: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _cart(persona: Persona, shop: Mapping[str, Any]) -> dict[str, Any]:
+def _cart(persona: Persona, shelf: _Shelf) -> dict[str, Any]:
+    shop = shelf.shop
     return {
         "cart_id": "c1", "url": f"{shop['url']}/cart", "checkout_url": f"{shop['url']}/checkout",
         "currency": shop["currency"], "updated_at": NOW - timedelta(hours=4),
-        "lines": tuple(_today(line) for line in _lines(persona, shop)),
+        "lines": tuple(_today(line) for line in shelf.lines(persona)),
     }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from engine.errors import HomingError
-from engine.web import health, paper, provider_events
+from engine.web import health, paper, pictures, provider_events
 from engine.web.counts import Counts
 from engine.web.guard import Guard, cut
 from engine.web.house import customers, door, flows, mails, reports, sheet, today
@@ -32,7 +32,7 @@ from engine.web.site import Site
 
 log = logging.getLogger("homing.web")
 ROUTES: tuple[Callable[[], Sequence[BaseRoute]], ...] = (
-    paper.routes, health.routes, unsubscribe.routes, preferences.routes, browser.routes, answers.routes, data.routes,
+    paper.routes, pictures.routes, health.routes, unsubscribe.routes, preferences.routes, browser.routes, answers.routes, data.routes,
     signup.routes, segment.routes, provider_events.routes, shops.routes, sheet.routes, door.routes, today.routes,
     customers.routes,
     flows.routes,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import main
+from engine.deploy.pictures import picture
 
 FILES = {
     "products.csv": (
@@ -376,6 +379,16 @@ def test_an_installation_is_examined_and_backed_up(shop: Shop) -> None:
     assert Path(shop.json("db", "backup", shop.file("copy.db"))["file"]).stat().st_size > 0
 
 
+def _leads_to_what_is_served(folder: Path) -> None:
+    """Hold every picture and link of ours in the demo's mails to where `homing serve` answers without being told."""
+    bodies = [message_from_bytes(path.read_bytes()) for path in (folder / "mailbox" / "new").iterdir()]
+    pages = [part.get_payload(decode=True).decode() for mail in bodies for part in mail.walk() if part.get_content_type() == "text/html"]  # type: ignore[union-attr]  # fmt: skip
+    shown = {source for page in pages for source in re.findall(r'<img[^>]* src="([^"]+)"', page)}
+    assert shown
+    assert all(source.startswith("http://localhost:8000/images/") and picture(source) for source in shown)
+    assert all('href="http://localhost:8000/v/' in page for page in pages)
+
+
 def test_the_demo_plays_and_says_what_comes_next(tmp_path: Path) -> None:
     """A small demo fills a mailbox, sums up by flow, and every command that it names works as printed."""
     folder = tmp_path / "demo"
@@ -390,7 +403,11 @@ def test_the_demo_plays_and_says_what_comes_next(tmp_path: Path) -> None:
         if line.startswith("  homing ")
     ]
     assert len(typed) >= 3
+    _leads_to_what_is_served(folder)
+    assert ["homing", "serve"] in typed
     for words in typed:
+        if words[1] == "serve":  # goes on until it is stopped
+            continue
         Shop(folder).run(*(str(folder / word) if word == "mails" else word for word in words[1:]))
     refused = CliRunner().invoke(main, ["demo", str(folder), "--days", "1", "--customers", "10"])
     assert refused.exit_code == 2

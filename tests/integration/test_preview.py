@@ -20,7 +20,7 @@ import pytest
 from engine import settings
 from engine.deploy.preview import open_studio, preview_sample
 from engine.deploy.preview_cast import cast, role
-from engine.deploy.preview_page import Seen, page
+from engine.deploy.preview_page import Seen, offline, page
 from engine.deploy.preview_watch import LivePreview
 from engine.errors import OutsideError, UsageError
 
@@ -74,6 +74,24 @@ def test_a_page_is_whole_by_itself(whole: str) -> None:
     numbers = {int(number) for number in re.findall(r"picture:(\d+):", "".join(mails))}
     assert numbers == set(range(len(pictures)))
     assert "connect-src" not in whole
+
+
+@pytest.mark.parametrize("base", ["https://mail.kiyomi-tea.com", "http://localhost:8000"])
+def test_served_pictures_are_shown_offline(project: Path, base: str) -> None:
+    """Sample products have their pictures where `homing serve` answers, and previews show them without it."""
+    file = project / "homing.toml"
+    file.write_text(
+        file.read_text(encoding="utf-8").replace('# url = "https://mail', f'url = "{base}" #'),
+        encoding="utf-8",
+    )
+    (shot,) = preview_sample(
+        open_studio(settings.load(project)), "cart-recovery:cart-reminder", None, judged=False
+    )
+    assert shot.mail is not None
+    assert f'src="{base}/images/' in shot.mail.html
+    assert f'src="{base}/images/' not in offline(shot.mail.html, base)
+    shown = page([shot], title="t", shop="s", who="w", base=base)
+    assert f"{base}/images/" not in shown
 
 
 def test_list_views_show_what_comes_first(whole: str) -> None:

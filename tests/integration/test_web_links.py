@@ -13,6 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from engine.deploy.pictures import names
 from engine.facts.customers import consent_standing, find_customer
 from engine.runtime.opening import LIVE_FINGERPRINT, fingerprint
 from engine.settings import Delivery
@@ -343,3 +344,22 @@ def test_letters_follow_homing_live(small: Serving) -> None:
     with site.database.write() as connection:
         meta.put(connection, LIVE_FINGERPRINT, fingerprint(live, site.database))
     assert site.held_settings().delivery.mode == "live"
+
+
+def test_pictures_of_the_demo_are_served(small: Serving) -> None:
+    """Every picture that travels with the program is a PNG that may be kept, and asked for again by its tag."""
+    for name in names():
+        answer = small.client.get(f"/images/{name}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "image/png"
+        assert answer.content.startswith(b"\x89PNG")
+        assert "public, max-age=604800" in answer.headers["cache-control"]
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+        again = small.client.get(f"/images/{name}", headers={"if-none-match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("name", ["no.png", "..%2fpictures.py", "%2e%2e/pictures.py", "whisk.PNG", ""])
+def test_no_other_file_is_served(small: Serving, name: str) -> None:
+    """What is no picture of ours is not there, however its path is written."""
+    assert small.client.get(f"/images/{name}").status_code == 404

@@ -108,6 +108,16 @@ def test_the_catalogue_has_what_recommendations_need(rows: Rows) -> None:
     assert 100 < stated < 220
 
 
+def test_pictures_are_where_they_are_said_to_be() -> None:
+    """Every product has its picture below the given address, also one that comes in later or changes."""
+    facts = demo_facts(1, START, 5, customers=5, pictures="https://mail.shop.example/images")
+    told = [row["image_url"] for kind, row in facts if kind == "products"]
+    assert len(set(told)) > 20
+    assert all(
+        address.startswith("https://mail.shop.example/images/") and picture(address) for address in told
+    )
+
+
 def test_new_harvests_come_in_all_the_time(rows: Rows) -> None:
     """Whoever stayed away for three months has missed something, with a picture of its own kind."""
     arrived = [row for row in rows["products"] if "new harvest" in row["title"]]

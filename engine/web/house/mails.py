@@ -85,7 +85,8 @@ def _frame(request: Request) -> Response:
     shot = _asked(request, judged=False)[0]
     if shot.mail is None:
         return HTMLResponse("", headers=FRAME)
-    return HTMLResponse(offline(shot.mail.html), headers=FRAME)
+    site: Site = request.app.state.site
+    return HTMLResponse(offline(shot.mail.html, site.settings.link_base), headers=FRAME)
 
 
 def _asked(request: Request, *, judged: bool) -> tuple[Shot, Role, str, list[str]]:
@@ -170,7 +171,7 @@ def _message_frame(request: Request) -> Response:
         mail, _ = _again(connection, site, request.path_params["message"])
     if mail is None:
         raise HTTPException(404)
-    return HTMLResponse(offline(mail.html), headers=FRAME)
+    return HTMLResponse(offline(mail.html, site.settings.link_base), headers=FRAME)
 
 
 def _again(connection: Connection, site: Site, number: int) -> tuple[Any, str]:
