@@ -132,7 +132,7 @@ def ingest_file(
     source.shop_url = settings.shop.url
     aside = QuarantineFile(settings.root, path)
     try:
-        return ingest_rows(
+        report = ingest_rows(
             database,
             source.kind,
             source.rows(),
@@ -145,6 +145,9 @@ def ingest_file(
         )
     finally:
         aside.close()
+    if not report.read:
+        return replace(report, warnings=("the file has a header and not a single row",))
+    return report
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ from engine.errors import OutsideError, UsageError
 from engine.facts.fact import KINDS, BadRow, Kind, Row
 from engine.facts.fields import FIELDS
 from engine.facts.formats import foreign_kind, translate
+from engine.facts.openings import GZIP, LOOK, check_text, check_wrapping, text_encoding
 
 FOREIGN = ("shopify", "klaviyo", "segment")
 FORMATS = ("csv", "jsonl", "parquet", *FOREIGN)
@@ -104,6 +105,7 @@ class Source:
             return
         with open_binary(self.path) as (stream, position):
             self._position = position
+            check_text(self.path, self.format, stream.peek(LOOK)[:LOOK])
             if self.format in ("jsonl", "segment"):
                 yield from json_rows(stream)
             else:
@@ -123,7 +125,9 @@ def open_binary(path: Path) -> Iterator[tuple[io.BufferedReader, Callable[[], in
         return size if file.closed else file.tell()
 
     with file:
-        if file.peek(2)[:2] != b"\x1f\x8b":
+        start = file.peek(2)[:2]
+        check_wrapping(path, start)
+        if start != GZIP:
             yield file, position
             return
         with gzip.GzipFile(fileobj=file) as unzipped:
@@ -151,6 +155,7 @@ def open_source(
     _check_mapping(names, columns)
     told = kind or (foreign_kind(how, columns) if how in FOREIGN else None) or detect_kind(path, columns)
     source.kind = next(known for known in KINDS if known == told)
+    _check_columns(source, columns)
     return source
 
 
@@ -160,7 +165,31 @@ def _columns(source: Source) -> list[str]:
         first = next((row for row in source._raw() if isinstance(row, Row)), None)  # noqa: SLF001
     except _BROKEN as error:
         raise OutsideError(f"{source.path.name} cannot be read: {_plain(error)}") from error
+    if first is None and source.format == "csv":
+        return _header(source.path)
     return [] if first is None else [str(name) for name in first.values]
+
+
+def _header(path: Path) -> list[str]:
+    """Return the columns of a table that may hold no row."""
+    with open_binary(path) as (stream, _):
+        lines = _text(stream)
+        head = lines.readline()
+        columns = [cell.strip() for cell in next(csv.reader([head], delimiter=_delimiter(head)), [])]
+        lines.detach()
+    return columns
+
+
+def _check_columns(source: Source, columns: Sequence[str]) -> None:
+    """Raise UsageError for a table in which not one column is what its kind holds: its first line is no header."""
+    told = {source.mapping.get(name, name).partition(".")[0] for name in columns} | set(columns)
+    known = {"kind", *SET_ASIDE, *FIELDS[source.kind], *(_LINE if source.kind == "orders" else ())}
+    if source.format == "csv" and columns and known.isdisjoint(told):
+        shown = ", ".join(name.encode("utf-8", "replace").decode()[:40] for name in columns[:4])
+        raise UsageError(
+            f"the first line of {source.path.name} names no column that {source.kind} have: {shown}; "
+            "map them with --map theirs=ours"
+        )
 
 
 def _check_mapping(names: Mapping[str, str], columns: Sequence[str]) -> None:
@@ -220,8 +249,7 @@ def csv_rows(stream: io.BufferedReader, name: str) -> Iterator[Row | BadRow]:
 
 def _table_rows(lines: io.TextIOWrapper, name: str) -> Iterator[Row | BadRow]:
     head = lines.readline()
-    delimiter = max(",;\t", key=head.count)
-    reader = csv.reader(_chain(head, lines), delimiter=delimiter)
+    reader = csv.reader(_chain(head, lines), delimiter=_delimiter(head))
     header = [column.strip() for column in next(reader, [])]
     if not header:
         return
@@ -256,9 +284,12 @@ def _table_rows(lines: io.TextIOWrapper, name: str) -> Iterator[Row | BadRow]:
             yield Row(number, raw, None, (raw,))
 
 
+def _delimiter(head: str) -> str:
+    return max(",;\t", key=head.count)
+
+
 def _text(stream: io.BufferedReader) -> io.TextIOWrapper:
-    start = stream.peek(4)[:4]
-    encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    encoding = text_encoding(stream.peek(LOOK)[:LOOK])
     return io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="")
 
 
@@ -365,6 +396,10 @@ def _batched(batches: Iterable[Any]) -> Iterator[Row]:
 
 
 def _plain(error: BaseException) -> str:
+    if isinstance(error, EOFError):
+        return "it breaks off, perhaps because it was still being written"
+    if isinstance(error, zlib.error | gzip.BadGzipFile):
+        return "its compressed part is damaged"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, select
 
-from engine.errors import OutsideError
+from engine.errors import OutsideError, UsageError
 from engine.facts.fact import BadRow
 from engine.facts.ingest import ingest_file
 from engine.facts.quarantine import QuarantineFile, set_aside
@@ -166,3 +167,62 @@ def test_progress_and_flags(database: Database, settings: Settings, tmp_path: Pa
     with database.read() as connection:
         assert connection.scalar(select(func.count()).select_from(events).where(events.c.backfill)) == 2_500
         assert connection.scalars(select(events.c.value).limit(1)).one() == 1
+
+
+UNREADABLE: dict[str, tuple[bytes, str]] = {
+    "customers.csv.gz": (b"external_id,email\na,a@example.test\n", "is no gzip file"),
+    "orders.csv.gz": (b"hello", "is no gzip file"),
+    "customers-broken.csv.gz": (
+        gzip.compress(b"external_id\n" + bytes(range(48, 91)) * 99)[:60],
+        "breaks off",
+    ),
+    "customers-cut.csv.gz": (gzip.compress(b"external_id\nc1\n")[:-9], "breaks off"),
+    "customers-hurt.csv.gz": (b"\x1f\x8b" + b"nothing that gzip knows", "damaged"),
+    "customers-none.csv": (b"", "is empty"),
+    "customers-none.csv.gz": (gzip.compress(b""), "is empty"),
+    "customers-none.jsonl": (b"\n\n", "is empty"),
+    "customers-blank.csv": (b"\xef\xbb\xbf\r\n", "is empty"),
+    "customers.parquet": (b"external_id,email\na,a@example.test\n", "no parquet file"),
+    "customers-0.parquet": (b"", "is empty"),
+    "customers-in.csv": (b"PAR1 and more", "--format parquet"),
+    "customers-sheet.csv": (b"PK\x03\x04 and more", "save the sheet as CSV"),
+    "customers-twice.csv.gz": (gzip.compress(gzip.compress(b"external_id\nc1\n")), "compressed twice"),
+    "customers-wide.jsonl": ('{"external_id": "c1"}\n'.encode("utf-16"), "UTF-16"),
+    "customers-bytes.csv": (b"external_id\nc\x001\n", "no text"),
+    "customers-words.csv": (b"Dear shop\nhere is the list\n", "names no column"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(UNREADABLE))
+def test_a_file_that_is_not_what_its_name_says(
+    sqlite_database: Database, settings: Settings, tmp_path: Path, name: str
+) -> None:
+    """What cannot be read is told as one sentence that says what the file is; nothing is set aside row by row."""
+    content, sentence = UNREADABLE[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises((OutsideError, UsageError), match=re.escape(sentence)):
+        ingest_file(sqlite_database, tmp_path / name, settings=settings, now=NOW)
+    assert not list(settings.root.glob("quarantine/*"))
+
+
+def test_a_folder_is_no_file(sqlite_database: Database, settings: Settings, tmp_path: Path) -> None:
+    """A folder is told as no file."""
+    with pytest.raises(OutsideError, match="is no file"):
+        ingest_file(sqlite_database, tmp_path, settings=settings, now=NOW)
+
+
+def test_a_header_alone_is_told(sqlite_database: Database, settings: Settings, tmp_path: Path) -> None:
+    """A table without a row is no error, for a quiet day has none, but it is said."""
+    (tmp_path / "quiet-day.csv").write_text("external_id,email\n", encoding="utf-8")
+    report = ingest_file(sqlite_database, tmp_path / "quiet-day.csv", settings=settings, now=NOW)
+    assert (report.read, report.warnings) == (0, ("the file has a header and not a single row",))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_tables_of_every_unicode(
+    sqlite_database: Database, settings: Settings, tmp_path: Path, encoding: str
+) -> None:
+    """UTF-8 and UTF-16 are read, with a mark at their beginning and without."""
+    (tmp_path / "customers.csv").write_bytes("external_id,first_name\nc1,Zoë\nc2,花子\n".encode(encoding))
+    report = ingest_file(sqlite_database, tmp_path / "customers.csv", settings=settings, now=NOW)
+    assert (report.new, report.quarantined) == (2, 0)
