@@ -99,6 +99,8 @@ class Settings:
     delivery: Delivery = Delivery()
     web_url: str = ""
     trusted_proxies: tuple[str, ...] = ()  # whose X-Forwarded headers are believed
+    track_clicks: bool = False  # lead the links of marketing mails over our own, and count
+    track_opens: bool = False
     topics: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_TOPICS))
     soft_opt_in: frozenset[str] = frozenset()  # topics that a soft opt-in is enough for
     policy: Policy = field(default_factory=Policy)
@@ -124,7 +126,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "database": ("url",),
     "broker": ("url",),
     "delivery": ("mode", "provider", "allow", "rate", "smtp", "sendgrid", "mailbox"),
-    "web": ("url", "trusted_proxies"),
+    "web": ("url", "trusted_proxies", "track_clicks", "track_opens"),
     "topics": (),
     "policy": ("quiet_hours", "caps", "max_lateness", "global_holdout", "exclude", "soft_opt_in"),
     "webhooks": (),
@@ -267,6 +269,17 @@ class _Reader:
             return default
         return tuple(value)
 
+    def switch(self, section: str, key: str) -> bool:
+        value = self.table(section).get(key, False)
+        if f"HOMING_{section.upper()}_{key.upper()}" in self.environ and isinstance(value, str):
+            value = {"true": True, "1": True, "false": False, "0": False, "": False}.get(value.lower(), value)
+        if not isinstance(value, bool):
+            self.add(
+                "S102", f"{key} in [{section}] is true or false", section, key, help=f"write {key} = true"
+            )
+            return False
+        return value
+
     def parsed(self, section: str, key: str, read: Any, default: Any) -> Any:
         if key not in self.table(section):
             return default
@@ -300,6 +313,8 @@ class _Reader:
             delivery=self._delivery(),
             web_url=self.text("web", "url", ""),
             trusted_proxies=self.texts("web", "trusted_proxies", ()),
+            track_clicks=self.switch("web", "track_clicks"),
+            track_opens=self.switch("web", "track_opens"),
             topics=topics or dict(DEFAULT_TOPICS),
             soft_opt_in=frozenset(self.texts("policy", "soft_opt_in", ())),
             policy=self._policy(),

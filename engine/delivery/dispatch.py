@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
@@ -307,7 +308,7 @@ def _begin(
             "state": "handing_over", "counted_at": at.now, "tries": made.message.tries + 1, "provider": route,
             "sandbox": at.sandbox, "lease_until": lease, "subject": made.mail.subject if made.mail else None,
             "locale": made.mail.locale if made.mail else None,
-            "content": dict(made.message.content) | ({"slots": made.slots} if made.slots else {}),
+            "content": _kept(made),
             "id": made.message.id, "fence": made.message.fence,
         }
         for made, route in allowed_ones
@@ -334,6 +335,12 @@ def _begin(
         own = (attempts.c.message_id == each["message_id"], attempts.c.fence == each["fence"])
         connection.execute(delete(attempts).where(*own, attempts.c.outcome.is_(None)))
     return [(made, route) for made, route in allowed_ones if held.get(made.message.id) == made.message.fence]
+
+
+def _kept(made: Made) -> dict[str, Any]:
+    """Return what a message keeps to be shown again: what its slots held, where its counted links lead."""
+    shown = {"slots": made.slots} if made.slots else {}
+    return {**made.message.content, **shown, **({"links": list(made.links)} if made.links else {})}
 
 
 _CLAIMED = select(messages.c.id, messages.c.fence).where(

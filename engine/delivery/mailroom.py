@@ -27,6 +27,7 @@ from engine.journeys.versions import programs
 from engine.recommend.serve import Pick, Request, recommend
 from engine.render.compose import Envelope, compose
 from engine.render.context import RenderContext
+from engine.render.counting import counted
 from engine.render.library import TemplateLibrary
 from engine.render.links import SignedLinks
 from engine.render.mail import Address, Mail
@@ -49,7 +50,8 @@ class WebhookCall:
 class Made:
     """What became of one claimed message: a mail or a webhook call, or the reason why there is none.
 
-    `error` tells that the template or the customer's data failed, which is tried again before it is given up.
+    `error` tells that the template or the customer's data failed, which is tried again before it is given up; `links` is
+    where the mail's counted links lead, by number.
     """
 
     message: Claimed
@@ -58,6 +60,7 @@ class Made:
     reason: str | None = None
     error: str | None = None
     slots: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
+    links: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ def make_mails(
     return [
         _webhook(message, people.get(message.customer_id), at)
         if message.channel == "webhook"
-        else _mail(message, material, at, library, secret, summaries)
+        else _with_counting(_mail(message, material, at, library, secret, summaries), at, secret)
         for message in claimed
     ]
 
@@ -362,6 +365,17 @@ def _mail(
         for name, chosen in picks.items()
     }
     return Made(message, mail=mail, slots=slots)
+
+
+def _with_counting(made: Made, at: Round, secret: bytes) -> Made:
+    """Return a mail whose looks are counted, where the shop wants that: marketing mail only, as consent covers it."""
+    settings, mail, message = at.settings, made.mail, made.message
+    wanted = settings.web_url and (settings.track_clicks or settings.track_opens)
+    if mail is None or not wanted or mail.kind != "marketing":
+        return made
+    links = SignedLinks(settings.link_base, secret, message.key, message.customer_id, message.topic or "")
+    found = counted(mail.html, links, clicks=settings.track_clicks, opens=settings.track_opens)
+    return replace(made, mail=replace(mail, html=found.html), links=found.links)
 
 
 def metadata_of(message: Claimed, person: Mapping[str, Any]) -> dict[str, str]:

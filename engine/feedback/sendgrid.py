@@ -11,7 +11,6 @@ import base64
 import binascii
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from engine.delivery.outcome import plain
 from engine.feedback.event import DeliveryEvent, Kind
+from engine.feedback.machines import is_program
 
 FRESH = timedelta(hours=25)  # SendGrid tries for 24 hours
 AHEAD = timedelta(minutes=5)
@@ -32,10 +32,6 @@ _KINDS: Mapping[str, Kind] = {
     "group_unsubscribe": "unsubscribed", "group_resubscribe": "resubscribed",
 }  # fmt: skip
 _BAD_ADDRESS = ("bounced address", "invalid")
-_PROGRAMS = re.compile(
-    r"bot\b|crawler|spider|scanner|barracuda|mimecast|proofpoint|safelinks|urldefense|python-requests|curl/|headless|monitor",
-    re.IGNORECASE,
-)
 _KEPT = (
     "event",
     "timestamp",
@@ -126,7 +122,8 @@ def _key(item: Mapping[str, Any]) -> str:
 
 
 def _by_machine(item: Mapping[str, Any]) -> bool:
-    return item.get("sg_machine_open") is True or bool(_PROGRAMS.search(_text(item.get("useragent"))))
+    agent = _text(item.get("useragent"))
+    return item.get("sg_machine_open") is True or (bool(agent) and is_program(agent))
 
 
 def _moment(value: Any) -> datetime | None:

@@ -17,7 +17,9 @@ from typing import Any
 from engine.render.errors import RenderError
 from engine.render.seal import seal, unseal
 
-ACTIONS = {"u": "unsubscribe", "p": "preferences", "v": "view_in_browser", "a": "answer", "s": "snooze"}
+ACTIONS = {
+    "u": "unsubscribe", "p": "preferences", "v": "view_in_browser", "a": "answer", "s": "snooze", "r": "click", "o": "open",
+}  # fmt: skip
 _CONTEXT = b"homing-link-1\x00"
 _MAX_TOKEN = 2_000
 _MAX_DAYS = 366
@@ -25,7 +27,10 @@ _MAX_DAYS = 366
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a link says: `action` is one of `ACTIONS`' values; `event` and `facts` belong to answers, `days` to snoozes."""
+    """What a link says: `action` is one of `ACTIONS`' values.
+
+    `event` and `facts` belong to answers, `days` to snoozes, `number` to clicks: which of the mail's stored links it is.
+    """
 
     action: str
     message_key: str
@@ -34,6 +39,7 @@ class Token:
     event: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     days: int = 0
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,14 @@ class SignedLinks:
             raise RenderError(f"links.snooze takes a number of days from 1 to {_MAX_DAYS}")
         return self._link("s", days)
 
+    def click(self, number: int) -> str:
+        """Return `/r/TOKEN`: leads to the mail's link of that number, which the message keeps; no address stands in it."""
+        return self._link("r", number)
+
+    def open(self) -> str:
+        """Return `/o/TOKEN`: a picture of one point."""
+        return self._link("o")
+
     def _link(self, action: str, *more: object) -> str:
         payload = json.dumps(
             [action, self.message_key, self.customer_id, self.topic, *more],
@@ -85,7 +99,7 @@ class SignedLinks:
 def read_token(secrets: bytes | Sequence[bytes], token: str, action: str) -> Token | None:
     """Return what a token says, or None where it is forged, broken, or made for another action.
 
-    `action` is the letter of the path it came by (`u`, `p`, `v`, `a`, `s`): a link to a page never unsubscribes.
+    `action` is the letter of the path it came by (one of `ACTIONS`): a link to a page never unsubscribes.
     """
     if not token.isascii() or len(token) > _MAX_TOKEN or action not in ACTIONS:
         return None
@@ -100,6 +114,8 @@ def _parsed(payload: bytes, action: str) -> Token | None:
     token = Token(ACTIONS[letter], key, customer, topic)
     if letter == "a":
         return Token(token.action, key, customer, topic, event=more[0], facts=more[1])
+    if letter == "r":
+        return Token(token.action, key, customer, topic, number=more[0])
     return Token(token.action, key, customer, topic, days=more[0]) if letter == "s" else token
 
 

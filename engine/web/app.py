@@ -26,14 +26,14 @@ from engine.web.house import customers, door, flows, mails, reports, sheet, toda
 from engine.web.intake import segment, shops
 from engine.web.intake.writer import Writer
 from engine.web.keys import KeyRing
-from engine.web.links import answers, browser, data, preferences, signup, unsubscribe
+from engine.web.links import answers, browser, data, looks, preferences, signup, unsubscribe
 from engine.web.links.gone import gone
 from engine.web.site import Site
 
 log = logging.getLogger("homing.web")
 ROUTES: tuple[Callable[[], Sequence[BaseRoute]], ...] = (
-    paper.routes, pictures.routes, health.routes, unsubscribe.routes, preferences.routes, browser.routes, answers.routes, data.routes,
-    signup.routes, segment.routes, provider_events.routes, shops.routes, sheet.routes, door.routes, today.routes,
+    paper.routes, pictures.routes, health.routes, unsubscribe.routes, preferences.routes, browser.routes, answers.routes, looks.routes,
+    data.routes, signup.routes, segment.routes, provider_events.routes, shops.routes, sheet.routes, door.routes, today.routes,
     customers.routes,
     flows.routes,
     mails.routes,
@@ -46,15 +46,17 @@ _WORDS = {404: ("missing_title", "missing"), 405: ("refused_title", "refused"), 
 
 def create_app(site: Site) -> Guard:
     """Return the application for a site, behind its guard."""
-    writer = Writer(site)
+    writer, seen = Writer(site), looks.Looks(site)
 
     @asynccontextmanager
     async def running(_app: Starlette) -> AsyncIterator[None]:
         writer.start()
+        seen.start()
         try:
             yield
         finally:
             await run_in_threadpool(writer.stop)
+            await run_in_threadpool(seen.stop)
 
     app = Starlette(
         lifespan=running,
@@ -65,7 +67,7 @@ def create_app(site: Site) -> Guard:
     )  # fmt: skip
     app.state.site, app.state.counts, app.state.writer = site, Counts(), writer
     app.state.keys, app.state.pressure = KeyRing(site.database), segment.pressure()
-    app.state.tries = door.Tries()
+    app.state.tries, app.state.looks = door.Tries(), seen
     return Guard(app, https=site.settings.link_base.startswith("https://"))
 
 

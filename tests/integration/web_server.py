@@ -27,6 +27,8 @@ from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database
 from engine.store.tables import enrollments, events, flow_versions, messages
+from engine.web.app import create_app
+from engine.web.guard import Guard
 from engine.web.serving import config
 from engine.web.site import Site, open_site
 
@@ -47,11 +49,12 @@ ANN = {"external_id": "c1", "email": "ann@example.test", "first_name": "Ann", "l
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A server that listens, and what it serves."""
+    """A server that listens, what it serves, and what its application holds."""
 
     url: str
     site: Site
     client: httpx.Client
+    state: Any = None
 
     def write_key(self, name: str = "shop", **more: Any) -> str:
         """Make a write key."""
@@ -120,7 +123,8 @@ def serving(
 ) -> Iterator[Serving]:
     """Serve a database on a free port until the block ends."""
     site = open_site(settings, database, environ=environ or {})
-    server = uvicorn.Server(config(site, "127.0.0.1", 0, **more))
+    app = more.pop("app", None) or create_app(site)
+    server = uvicorn.Server(config(site, "127.0.0.1", 0, app=app, **more))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until = time.monotonic() + 20
@@ -131,7 +135,9 @@ def serving(
     url = f"http://127.0.0.1:{port}"
     try:
         with httpx.Client(base_url=url, timeout=30) as client:
-            yield Serving(url, site, client)
+            yield Serving(
+                url, site, client, getattr(app.app, "state", None) if isinstance(app, Guard) else None
+            )
     finally:
         server.should_exit = True
         thread.join(20)
