@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from difflib import get_close_matches
@@ -23,6 +23,10 @@ from engine.toml_places import Place, places
 
 FILE = "homing.toml"
 DEFAULT_TOPICS = {"reminders": "Reminders", "offers": "Offers and news"}
+DEFAULT_TOPIC_WORDS = {
+    "reminders": {"ja": "リマインダー", "zh-Hant": "提醒"},
+    "offers": {"ja": "おすすめと新着のお知らせ", "zh-Hant": "優惠與新訊"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class Settings:
     track_clicks: bool = False  # lead the links of marketing mails over our own, and count
     track_opens: bool = False
     topics: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_TOPICS))
+    topic_words: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: dict(DEFAULT_TOPIC_WORDS))
     soft_opt_in: frozenset[str] = frozenset()  # topics that a soft opt-in is enough for
     policy: Policy = field(default_factory=Policy)
     webhooks: Mapping[str, str] = field(default_factory=dict)
@@ -112,6 +117,11 @@ class Settings:
     def link_base(self) -> str:
         """Base of the links in mails: `[web] url`, else the shop's URL."""
         return (self.web_url or self.shop.url).rstrip("/")
+
+    def topic_title(self, topic: str, languages: Iterable[str]) -> str:
+        """Return what a topic is called in the first of the languages that has a name for it, else in the shop's own."""
+        words = self.topic_words.get(topic, {})
+        return next((words[name] for name in languages if name in words), self.topics.get(topic, topic))
 
     def sender_named(self, name: str | None) -> Sender:
         """Return the sender of that name, else the default one."""
@@ -297,7 +307,6 @@ class _Reader:
             for name, value in self.table("senders").items()
             if isinstance(value, dict)
         }
-        topics = {key: str(value) for key, value in self.table("topics").items()}
         return Settings(
             root=root,
             shop=shop,
@@ -315,13 +324,30 @@ class _Reader:
             trusted_proxies=self.texts("web", "trusted_proxies", ()),
             track_clicks=self.switch("web", "track_clicks"),
             track_opens=self.switch("web", "track_opens"),
-            topics=topics or dict(DEFAULT_TOPICS),
+            **self._topics(shop.locale),
             soft_opt_in=frozenset(self.texts("policy", "soft_opt_in", ())),
             policy=self._policy(),
             webhooks={key: str(value) for key, value in self.table("webhooks").items()},
             recommend=self.table("recommend"),
             findings=tuple(dict.fromkeys(self.findings)),
         )
+
+    def _topics(self, locale: str) -> dict[str, Any]:
+        """Return what topics are called in the shop's own language, and in those that have a name of their own."""
+        titles: dict[str, str] = {}
+        words: dict[str, dict[str, str]] = {}
+        for key, value in self.table("topics").items():
+            known = value if isinstance(value, dict) else {"": value}
+            if not known or not all(isinstance(text, str) and text.strip() for text in known.values()):
+                self.add("S102", f"{key} in [topics] is text, or one text for each language", "topics", key,
+                         help=f'write {key} = "…", or {key} = {{en = "…", ja = "…"}}')  # fmt: skip
+                continue
+            own = (locale.replace("_", "-"), locale.replace("_", "-").split("-")[0], "", "en")
+            titles[key] = next((known[name] for name in own if name in known), next(iter(known.values())))
+            words[key] = {name: text for name, text in known.items() if name}
+        if not titles:
+            return {}
+        return {"topics": titles, "topic_words": words}
 
     def _unknown_keys(self) -> None:
         for section, value in self.raw.items():

@@ -636,7 +636,7 @@ _SECTION_TEXTS = {
     "broker": "What carries hints of work between machines: `homing run --distributed`.",
     "delivery": "How mails leave.",
     "web": "The address of customers' links.",
-    "topics": "What a customer can subscribe to: name = words for people.",
+    "topics": "What a customer can subscribe to: name = words for people, or a table of them by language.",
     "policy": "What protects customers from too much mail.",
     "webhooks": "Where `webhook: {to: NAME}` goes: name = https address.",
     "recommend": "What blocks of recommended products may show.",
@@ -726,6 +726,7 @@ def _settings() -> Schema:
         **sender,
         "description": "A sender that flows and steps can name.",
     }
-    for name in ("topics", "webhooks"):
-        sections[name]["additionalProperties"] = {"type": "string"}
+    sections["webhooks"]["additionalProperties"] = {"type": "string"}
+    named = {"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}}
+    sections["topics"]["additionalProperties"] = {"anyOf": [{"type": "string"}, named]}
     return {"description": "The settings of a project: homing.toml.", **_object(sections)}

@@ -58,6 +58,11 @@ def words_for(request: Request, locale: str | None) -> Words:
     return WORDS[language_of(request, locale)]
 
 
+def topic_title(site: Site, topic: str, language: str) -> str:
+    """Return what a topic is called on a page of that language."""
+    return site.settings.topic_title(topic, locale_chain(language))
+
+
 def language_of(request: Request, locale: str | None) -> str:
     """Return the language of a page: the customer's, else the browser's, else the shop's, else English."""
     site: Site = request.app.state.site

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from engine.deploy.pictures import names
 from engine.facts.customers import consent_standing, find_customer
@@ -363,3 +363,31 @@ def test_pictures_of_the_demo_are_served(small: Serving) -> None:
 def test_no_other_file_is_served(small: Serving, name: str) -> None:
     """What is no picture of ours is not there, however its path is written."""
     assert small.client.get(f"/images/{name}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("locale", "title", "signed_up"),
+    [
+        ("ja-JP", "リマインダー", "リマインダー、おすすめと新着のお知らせ"),
+        ("zh-TW", "提醒", "提醒、優惠與新訊"),
+    ],
+)
+def test_topics_are_called_in_the_readers_language(
+    small: Serving, locale: str, title: str, signed_up: str
+) -> None:
+    """Unsubscribing, preferences, the sign-up form and what is kept as the words agreed to name topics as the page does."""
+    with small.site.database.write() as connection:
+        connection.execute(update(customers).values(locale=locale))
+    links = links_of(small.site, 1)
+    assert title in small.client.get(path_of(links.unsubscribe())).text
+    page = small.client.get(path_of(links.preferences())).text
+    assert f"<span>{title}</span>" in page
+    assert "Reminders" not in page
+    assert (
+        small.client.post(path_of(links.preferences()), data={"topic": ["offers"], "do": "save"}).status_code
+        == 200
+    )
+    with small.site.database.read() as connection:
+        assert title in connection.scalars(select(consents.c.wording)).all()
+    assert title in small.client.post(path_of(links.unsubscribe()), data={"stop": "topic"}).text
+    assert signed_up in small.client.get("/signup", headers={"accept-language": locale}).text

@@ -169,3 +169,21 @@ def test_options_of_providers_are_those_that_they_read() -> None:
         asked = set(re.findall(r"options\.(?:text|number|choice|flag|file|path)\(\"(\w+)\"", source))
         assert asked == set(known), name
         assert name in SECTIONS["delivery"]
+
+
+def test_topics_have_a_name_in_each_language(tmp_path: Path) -> None:
+    """A topic is called by the reader's language, else by the shop's; a plain text serves everybody."""
+    text = '[shop]\nlocale = "ja"\n[topics]\nnews = {en = "News", ja = "お知らせ", zh-Hant = "新訊"}\nplain = "Plain"\n'
+    assert found(tmp_path, text) == []
+    settings = load(tmp_path, {})
+    assert settings.topics == {"news": "お知らせ", "plain": "Plain"}
+    assert settings.topic_title("news", ("zh-TW", "zh-Hant", "zh", "")) == "新訊"
+    assert settings.topic_title("news", ("fr", "")) == "お知らせ"
+    assert [settings.topic_title(name, ("en", "")) for name in ("plain", "gone")] == ["Plain", "gone"]
+
+
+@pytest.mark.parametrize("value", ["3", "{}", "{en = 3}", '{en = ""}', '["News"]'])
+def test_topics_of_another_shape_are_found(tmp_path: Path, value: str) -> None:
+    """A topic that is neither text nor a text for each language is told at its value."""
+    (finding,) = found(tmp_path, f"[topics]\nnews = {value}\n")
+    assert (finding.code, finding.span.line, finding.span.column) == ("S102", 2, 8)

@@ -27,10 +27,10 @@ from engine.render.locales import babel_locale, locale_chain
 from engine.web.links.data import ask_for_data
 from engine.web.links.gone import gone
 from engine.web.links.reading import Reader, read
-from engine.web.paper import language_of, page, words_for
+from engine.web.paper import language_of, page, topic_title, words_for
 from engine.web.site import Site
 from engine.web.telling import tell, withdraw
-from engine.web.words import NAMES, Words
+from engine.web.words import NAMES, WORDS
 
 SOURCE = "preference page"
 FREQUENCIES = ("", "weekly", "monthly")
@@ -69,7 +69,7 @@ async def _save(request: Request) -> Response:
         return page(request, "told", told, locale=reader.locale)
     if not _is_day(form):
         return _page(request, reader, standing, problem=t["bad_date"], status=400)
-    await run_in_threadpool(_record, site, reader, standing, form, t)
+    await run_in_threadpool(_record, site, reader, standing, form, language_of(request, reader.locale))
     found = await run_in_threadpool(_look, site, request.path_params["token"])
     return gone(request) if found is None else _page(request, *found, saved=True)
 
@@ -77,13 +77,15 @@ async def _save(request: Request) -> Response:
 # ── recording ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _record(site: Site, reader: Reader, standing: Mapping[str, str], form: FormData, t: Words) -> None:
+def _record(site: Site, reader: Reader, standing: Mapping[str, str], form: FormData, language: str) -> None:
     now, customer_id = site.now(), reader.customer["id"]
     with site.database.write() as connection:
         if form.get("do") == "stop":
-            withdraw(connection, customer_id, "all", now=now, source=SOURCE, wording=t["stop_all"])
+            withdraw(
+                connection, customer_id, "all", now=now, source=SOURCE, wording=WORDS[language]["stop_all"]
+            )
             return
-        _record_topics(connection, site, customer_id, standing, set(form.getlist("topic")), now)
+        _record_topics(connection, site, customer_id, standing, set(form.getlist("topic")), now, language)
         about = _about(reader, form, now)
         if about:
             row = {"updated_at": iso(now), **_name(reader), **about}
@@ -97,8 +99,10 @@ def _record_topics(
     standing: Mapping[str, str],
     chosen: set[Any],
     now: datetime,
+    language: str,
 ) -> None:
-    for topic, title in site.settings.topics.items():
+    for topic in site.settings.topics:
+        title = topic_title(site, topic, language)
         before = is_on(site, standing, topic)
         if topic in chosen and not before:
             record_consent(connection, customer_id, topic, "granted", now=now, source=SOURCE, wording=title)
@@ -165,8 +169,8 @@ def _page(
     zone = known["zone"] or site.settings.shop.timezone
     values = {
         "topics": [
-            {"key": key, "title": title, "on": is_on(site, standing, key), "pending": standing.get(key) == "pending"}
-            for key, title in site.settings.topics.items()
+            {"key": key, "title": topic_title(site, key, language), "on": is_on(site, standing, key), "pending": standing.get(key) == "pending"}
+            for key in site.settings.topics
         ],
         "frequencies": [(value, t[f"frequency_{value or 'any'}"]) for value in FREQUENCIES],
         "frequency": (known["properties"] or {}).get("mail_frequency") or "",

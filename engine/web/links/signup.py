@@ -25,7 +25,7 @@ from engine.store import meta
 from engine.store.tables import consent_state, customers
 from engine.web import letters, tickets
 from engine.web.links.gone import gone
-from engine.web.paper import language_of, page, words_for
+from engine.web.paper import language_of, page, topic_title, words_for
 from engine.web.pressure import Pressure
 from engine.web.site import Site
 from engine.web.telling import tell
@@ -50,24 +50,25 @@ def routes() -> list[Route]:
 
 def _form(request: Request, told: Mapping[str, Any], problem: str = "", status: int = 200) -> Response:
     site: Site = request.app.state.site
-    t = words_for(request, None)
+    language = language_of(request, None)
     chosen = [key for key in told.get("topics", ()) if key in site.settings.topics] or list(
         site.settings.topics
     )
     values = {
-        "topics": list(site.settings.topics.items()), "chosen": chosen, "email": told.get("email", ""),
-        "first_name": told.get("first_name", ""), "problem": problem, "consent": consent_words(site, t, chosen),
+        "topics": [(key, topic_title(site, key, language)) for key in site.settings.topics], "chosen": chosen, "email": told.get("email", ""),
+        "first_name": told.get("first_name", ""), "problem": problem, "consent": consent_words(site, language, chosen),
     }  # fmt: skip
     return page(request, "signup", values, status=status)
 
 
-def consent_words(site: Site, t: Mapping[str, str], topics: Sequence[str]) -> str:
+def consent_words(site: Site, language: str, topics: Sequence[str]) -> str:
     """Return the sentence that a customer agrees to."""
-    return t["signup_consent"].format(shop=site.settings.shop.name, topics=_titles(site, topics))
+    words, titles = WORDS[language]["signup_consent"], _titles(site, topics, language)
+    return words.format(shop=site.settings.shop.name, topics=titles)
 
 
-def _titles(site: Site, topics: Sequence[str]) -> str:
-    return ", ".join(site.settings.topics.get(topic, topic) for topic in topics)
+def _titles(site: Site, topics: Sequence[str], language: str) -> str:
+    return WORDS[language]["comma"].join(topic_title(site, topic, language) for topic in topics)
 
 
 async def _show(request: Request) -> Response:
@@ -115,7 +116,7 @@ def _sign_up(site: Site, address: str, told: Mapping[str, Any], language: str) -
     if customer_id is None:
         return
     ticket = tickets.Ticket(CONFIRM, customer_id, int((now + VALID).timestamp()), tuple(told["topics"]))
-    names = {"shop": site.settings.shop.name, "topics": _titles(site, told["topics"])}
+    names = {"shop": site.settings.shop.name, "topics": _titles(site, told["topics"], language)}
     link = f"{site.settings.link_base}/c/{tickets.write(secret, ticket)}"
     letters.send(
         site,
@@ -132,7 +133,7 @@ def _pending(
 ) -> int | None:
     """Record what was asked for; return the customer, or None where everything is granted already."""
     now, known = site.now(), find_customer(connection, address)
-    wording = consent_words(site, WORDS[language], told["topics"])
+    wording = consent_words(site, language, told["topics"])
     if known is None:
         row = {"email": address, "locale": language, "updated_at": iso(now)}
         row |= {"first_name": told["first_name"]} if told["first_name"] else {}
@@ -165,8 +166,10 @@ async def _ask(request: Request) -> Response:
     if ticket is None or refusal is not None:
         return refusal or gone(request)
     site: Site = request.app.state.site
-    t = words_for(request, None)
-    words = t["confirm_lead"].format(shop=site.settings.shop.name, topics=_titles(site, ticket.words))
+    t, language = words_for(request, None), language_of(request, None)
+    words = t["confirm_lead"].format(
+        shop=site.settings.shop.name, topics=_titles(site, ticket.words, language)
+    )
     return page(
         request, "ask", {"heading": t["confirm_title"], "words": words, "button": t["confirm_button"]}
     )
@@ -189,7 +192,7 @@ def _grant(site: Site, ticket: tickets.Ticket, language: str) -> bool:
         if not _is_there(connection, ticket.customer_id):
             return False
         standing = consent_standing(connection, ticket.customer_id)
-        wording = consent_words(site, WORDS[language], ticket.words)
+        wording = consent_words(site, language, ticket.words)
         for topic in ticket.words:
             if standing.get(topic) != "granted" and _asked_since(connection, ticket, topic):
                 record_consent(

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from engine.web.links.gone import gone
 from engine.web.links.reading import Reader, read
-from engine.web.paper import page, words_for
+from engine.web.paper import language_of, page, topic_title, words_for
 from engine.web.site import Site
 from engine.web.telling import withdraw
 
@@ -37,7 +37,8 @@ async def _show(request: Request) -> Response:
     reader = await run_in_threadpool(_reader, site, request.path_params["token"])
     if reader is None:
         return gone(request)
-    values = {"topic": _title(site, reader), "preferences": reader.links(site).preferences()}
+    title = topic_title(site, reader.token.topic, language_of(request, reader.locale))
+    values = {"topic": title, "preferences": reader.links(site).preferences()}
     return page(request, "unsubscribe", values, locale=reader.locale)
 
 
@@ -56,11 +57,12 @@ async def _stop(request: Request) -> Response:
     everything = not reader.token.topic or (form is not None and form.get("stop") == "all")
     topic = "all" if everything else reader.token.topic
     words = words_for(request, reader.locale)
-    wording = words["stop_all"] if everything else words["stop_topic"].format(topic=_title(site, reader))
+    title = topic_title(site, reader.token.topic, language_of(request, reader.locale))
+    wording = words["stop_all"] if everything else words["stop_topic"].format(topic=title)
     if reader.known:
         await run_in_threadpool(_withdraw, site, reader, topic, ONE_CLICK if one_click else PAGE, wording)
     values = {
-        "topic": "" if everything else _title(site, reader),
+        "topic": "" if everything else title,
         "preferences": reader.links(site).preferences() if reader.known else "",
     }
     return page(request, "unsubscribed", values, locale=reader.locale)
@@ -69,8 +71,3 @@ async def _stop(request: Request) -> Response:
 def _withdraw(site: Site, reader: Reader, topic: str, source: str, wording: str) -> None:
     with site.database.write() as connection:
         withdraw(connection, reader.customer["id"], topic, now=site.now(), source=source, wording=wording)
-
-
-def _title(site: Site, reader: Reader) -> str:
-    topic = reader.token.topic
-    return site.settings.topics.get(topic, topic)
