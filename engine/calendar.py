@@ -63,6 +63,16 @@ class Duration:
             return cls(days=7 * whole)
         return cls(months=whole * (12 if unit == "y" else 1))
 
+    @classmethod
+    def of_days(cls, days: float) -> Duration:
+        """Return a stretch of days that may be broken: whole days keep the time of day, what is left is exact.
+
+        >>> Duration.of_days(10.5)
+        Duration(months=0, days=10, seconds=43200)
+        """
+        whole = int(days)
+        return cls(days=whole, seconds=round((days - whole) * 86_400))
+
     @property
     def negative(self) -> Duration:
         """The same stretch in the other direction."""

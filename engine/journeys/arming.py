@@ -7,7 +7,7 @@ timer is due is here: quiet times, lapses by a customer's own gap, run-out dates
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, select
@@ -132,8 +132,8 @@ def _lapse_delays(
 
 
 def _bounded(trigger: LapsedTrigger, days: float) -> Duration:
-    """Return a stretch of days as exact seconds within `at_least` and `at_most`."""
-    delay = Duration(seconds=round(days * 86_400))
+    """Return a stretch of days within `at_least` and `at_most`."""
+    delay = Duration.of_days(days)
     if trigger.at_least is not None and delay.approximate < trigger.at_least.approximate:
         return trigger.at_least
     if trigger.at_most is not None and delay.approximate > trigger.at_most.approximate:
@@ -215,7 +215,7 @@ def _replenish_row(
     line: Mapping[str, Any],
     days: float,
 ) -> Row:
-    out_at = event.occurred_at + timedelta(days=days)
+    out_at = add(event.occurred_at, Duration.of_days(days), event.zone)
     due = max(event.occurred_at, add(out_at, trigger.lead.negative, event.zone))
     sku = str(line["sku"])
     occurrence = f"{event.order_id}:{sku}" if event.name == "order_placed" else f"e{event.id}"
