@@ -462,6 +462,7 @@ journal = Table(
     Column("detail", Document),  # {clauses: [{clause, holds, found}], until, arm, …}
     Index("ix_journal_customer_id_flow_id", "customer_id", "flow", "id"),
     Index("ix_journal_at", "at"),
+    Index("ix_journal_flow_decision_step_reason", "flow", "decision", "step", "reason"),  # counts by flow
 )
 
 segment_members = Table(
@@ -649,6 +650,15 @@ raw_inbox = Table(
     Column("payload", Text, nullable=False),
     Column("tries", Integer, nullable=False, server_default=text("1")),
     Index("ix_raw_inbox_source_id", "source", "id"),
+)
+
+# How often somebody asked lately, for limits that hold across processes: a level that leaks, for each key's hash.
+askings = Table(
+    "askings",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("level", Float, nullable=False),
+    Column("at", Instant, nullable=False, index=True),
 )
 
 # ── recommendations and scores ───────────────────────────────────────────────────────────────────────────────────────
