@@ -2,15 +2,16 @@
 
 Comes in: the real database (only read), a scratch database, which customers. Goes out: the scratch database, holding what
 decisions may ask about them. Promises that a message which somebody else holds at this moment is not sent again, and that
-only mails which count for the present mode count for caps.
+only mails which count for the present mode count for caps. From a SQLite file the rows never pass through Python.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Table, or_, select
+from sqlalchemy import Connection, MetaData, Select, Table, case, insert, null, or_, select, true
 
 from engine.deploy.simulate_feed import Slice
 from engine.store import meta
@@ -33,6 +34,7 @@ from engine.store.tables import (
     flows,
     marks,
     messages,
+    metadata,
     offer_codes,
     order_lines,
     orders,
@@ -48,17 +50,20 @@ from engine.store.tables import (
 )
 from engine.store.tables import meta as meta_table
 
-PEOPLE = 1_000
 ROWS = 5_000
-Row = dict[str, Any]
-Change = Callable[[Row], Row | None]
+_ATTACHED = "source"
 _WHOLE = (
-    flow_versions, flows, sources, marks, meta_table, products, product_prices, product_ranks, product_affinities,
+    flow_versions, flows, sources, marks, products, product_prices, product_ranks, product_affinities,
 )  # fmt: skip
 _OWN = (
     customer_ids, consents, consent_state, suppressions, orders, carts, events, timers, enrollments, segment_members,
     offer_codes, customer_scores,
 )  # fmt: skip
+# What of the installation's own facts holds in a copy: not its clock, not where it went live.
+_KEPT = (meta.SECRET, "sources_stamp", "paused_all", "recommend")
+_ELSEWHERE = MetaData(schema=_ATTACHED)
+_READ = {table.name: table.to_metadata(_ELSEWHERE, schema=_ATTACHED) for table in metadata.sorted_tables}
+Copied = tuple[Table, Select[Any]]
 
 
 def customers_of(connection: Connection, part: Slice) -> list[int]:
@@ -77,84 +82,98 @@ def customers_of(connection: Connection, part: Slice) -> list[int]:
 def copy_state(source: Database, target: Database, part: Slice, *, sandbox: bool) -> int:
     """Copy how these customers stand, and everything that is nobody's; return how many customers that were."""
     with source.read() as connection:
-        for table in _WHOLE:
-            _write(target, table, _rows(connection, select(table)), _kept if table is meta_table else None)
         ids = customers_of(connection, part)
-        for start in range(0, len(ids), PEOPLE):
-            _copy_people(connection, target, ids[start : start + PEOPLE], sandbox=sandbox)
-        _copy_unread(connection, target, set(ids))
-        unused = select(offer_codes).where(offer_codes.c.customer_id.is_(None))
-        _write(target, offer_codes, _rows(connection, unused))
+        if (file := _file_of(source)) is None:
+            tables = {table.name: table for table in metadata.sorted_tables}
+            for table, query in _wanted(connection, tables, ids, sandbox=sandbox):
+                _carry(connection, target, table, query)
+            return len(ids)
+    with _attached(target, file) as connection:
+        for table, query in _wanted(connection, _READ, ids, sandbox=sandbox):
+            names = [column.name for column in query.selected_columns]
+            connection.execute(insert(table).from_select(names, query))
     return len(ids)
 
 
-def _copy_people(connection: Connection, target: Database, ids: Sequence[int], *, sandbox: bool) -> None:
-    mine = select(customers).where(among(connection, customers.c.id, ids))
-    _write(target, customers, _rows(connection, mine))
+# ── what is copied ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _wanted(
+    connection: Connection, read: Mapping[str, Table], ids: Sequence[int], *, sandbox: bool
+) -> Iterator[Copied]:
+    """Yield each table with the query for its rows; `read` says where the rows of each are read."""
+    for table in _WHOLE:
+        yield table, select(read[table.name])
+    own_facts = read[meta_table.name]
+    yield meta_table, select(own_facts).where(own_facts.c.name.in_(_KEPT))
+    people = read[customers.name]
+    yield customers, select(people).where(among(connection, people.c.id, ids))
     for table in _OWN:
-        own = select(table).where(among(connection, table.c.customer_id, ids))
-        _write(target, table, _rows(connection, own))
+        own = read[table.name]
+        yield table, select(own).where(among(connection, own.c.customer_id, ids))
     for lines, of, key in ((order_lines, orders, "order_id"), (cart_lines, carts, "cart_id")):
-        things = select(of.c[key]).where(among(connection, of.c.customer_id, ids))
-        _write(target, lines, _rows(connection, select(lines).where(lines.c[key].in_(things))))
-    posted = select(messages).where(
-        among(connection, messages.c.customer_id, ids), messages.c.sandbox.is_(sandbox)
-    )
-    _write(target, messages, _rows(connection, posted), _settled)
+        things, parts = read[of.name], read[lines.name]
+        mine = select(things.c[key]).where(among(connection, things.c.customer_id, ids))
+        yield lines, select(parts).where(parts.c[key].in_(mine))
+    yield messages, _posted(connection, read[messages.name], ids, sandbox=sandbox)
+    yield from _unread(connection, read, ids)
+    codes = read[offer_codes.name]
+    yield offer_codes, select(codes).where(codes.c.customer_id.is_(None))
 
 
-def _copy_unread(connection: Connection, target: Database, ids: set[int]) -> None:
-    """Copy the facts that no pass has looked at yet, as far as they are about these customers or about nobody."""
+def _posted(connection: Connection, table: Table, ids: Sequence[int], *, sandbox: bool) -> Select[Any]:
+    """Return the messages as nobody holds them: one that may have left counts as gone."""
+    states = {"claimed": "pending", "handing_over": "unknown"}
+    anew = {
+        "state": case(states, value=table.c.state, else_=table.c.state), "claimed_by": null(), "lease_until": null(),
+        "sandbox": true(),
+    }  # fmt: skip
+    columns = [
+        anew[column.name].label(column.name) if column.name in anew else column for column in table.columns
+    ]
+    mine = among(connection, table.c.customer_id, ids)
+    return select(*columns).where(mine, table.c.sandbox.is_(sandbox))
+
+
+def _unread(connection: Connection, read: Mapping[str, Table], ids: Sequence[int]) -> Iterator[Copied]:
+    """Yield the facts that no pass has looked at yet, as far as they are about these customers or about nobody."""
+    told = read[events.name]
     for table in (fact_inbox, arrivals):
-        query = select(table, events.c.customer_id.label("whose")).outerjoin(
-            events, events.c.id == table.c.event_id
-        )
-        waiting = (
-            {name: value for name, value in row.items() if name != "whose"}
-            for row in _rows(connection, query.order_by(table.c.id))
-            if row["whose"] is None or row["whose"] in ids
-        )
-        _write(target, table, waiting)
-    recent = select(product_changes).where(
-        or_(
-            product_changes.c.id.in_(select(fact_inbox.c.change_id)),
-            product_changes.c.id.in_(select(arrivals.c.change_id)),
-        )
-    )
-    _write(target, product_changes, _rows(connection, recent))
+        waiting = read[table.name]
+        query = select(waiting).outerjoin(told, told.c.id == waiting.c.event_id)
+        whose = or_(told.c.customer_id.is_(None), among(connection, told.c.customer_id, ids))
+        yield table, query.where(whose).order_by(waiting.c.id)
+    changes = read[product_changes.name]
+    heard = (select(read[table.name].c.change_id) for table in (fact_inbox, arrivals))
+    yield product_changes, select(changes).where(or_(*(changes.c.id.in_(each) for each in heard)))
 
 
-def _kept(row: Row) -> Row | None:
-    """Return what of the installation's own facts holds in a copy: not its clock, not where it went live."""
-    return row if row["name"] in (meta.SECRET, "sources_stamp", "paused_all", "recommend") else None
+# ── carrying ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _settled(row: Row) -> Row:
-    """Return a message as nobody holds it: one that may have left counts as gone."""
-    state = {"claimed": "pending", "handing_over": "unknown"}.get(row["state"], row["state"])
-    return {**row, "state": state, "claimed_by": None, "lease_until": None, "sandbox": True}
+def _file_of(source: Database) -> str | None:
+    """Return the file of a SQLite database; None for one in memory or on a server."""
+    path = source.engine.url.database if source.is_sqlite else None
+    return path if path and path != ":memory:" else None
 
 
-def _rows(connection: Connection, query: Any) -> Iterator[Mapping[str, Any]]:
-    for row in connection.execution_options(yield_per=ROWS).execute(query).mappings():
-        yield dict(row)
+@contextmanager
+def _attached(target: Database, file: str) -> Iterator[Connection]:
+    """Give a transaction of the target in which the real database can be read beside it."""
+    with target.engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute(f"ATTACH DATABASE ? AS {_ATTACHED}", (file,))
+        try:
+            with connection.begin():
+                yield connection
+        finally:
+            driver.execute(f"DETACH DATABASE {_ATTACHED}")
 
 
-def _write(
-    target: Database, table: Table, rows: Iterator[Mapping[str, Any]], change: Change | None = None
-) -> None:
-    chunk: list[Row] = []
-    for row in rows:
-        found = dict(row) if change is None else change(dict(row))
-        if found is not None:
-            chunk.append(found)
-        if len(chunk) >= ROWS:
-            _insert(target, table, chunk)
-            chunk = []
-    _insert(target, table, chunk)
-
-
-def _insert(target: Database, table: Table, rows: Sequence[Row]) -> None:
-    if rows:
-        with target.write() as connection:
-            insert_rows(connection, table, rows)
+def _carry(connection: Connection, target: Database, table: Table, query: Select[Any]) -> None:
+    """Bring the rows of a query into a table of the target, some thousands at a time."""
+    found = connection.execute(query, execution_options={"yield_per": ROWS}).mappings()
+    for rows in found.partitions():
+        with target.write() as writing:
+            insert_rows(writing, table, [dict(row) for row in rows])

@@ -8,13 +8,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import select, update
 
 from engine.clock import machine_now
 from engine.commands.simulating import only
 from engine.delivery.dispatch import Exits, Worker
+from engine.deploy import simulate_copy
 from engine.deploy.apply import apply
-from engine.deploy.simulate import Stretch, Task, driven, simulate
+from engine.deploy.simulate import Stretch, Task, driven, quiet_engine, simulate
+from engine.deploy.simulate_feed import Slice
 from engine.deploy.simulate_page import page
 from engine.deploy.simulate_report import document
 from engine.deploy.stage import Tray
@@ -23,6 +26,7 @@ from engine.runtime.ticking import drive
 from engine.store import meta
 from engine.store.database import Database, connect
 from engine.store.migrate import upgrade
+from engine.store.scratch import scratch
 from engine.store.tables import customers, messages
 from tests.integration.small_shop import END, NOW, START, checksum, make_project, play_of, tell
 
@@ -168,3 +172,38 @@ def test_a_coarser_clock_says_nearly_the_same(tmp_path: Path, sqlite_database: D
         )
         <= exact / 10
     )
+
+
+def test_a_copy_is_the_same_whichever_way_it_is_made(
+    tmp_path: Path, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a SQLite file the rows go over within SQLite; row by row they would be the same, messages in flight too."""
+    settings = make_project(tmp_path)
+    tell(sqlite_database, settings, NOW)
+    apply(sqlite_database, settings, now=NOW, who="test")
+    drive(quiet_engine(settings, sqlite_database), NOW, NOW + timedelta(days=30), nights=False)
+    states = ("pending", "claimed", "handing_over", "accepted")
+    with sqlite_database.write() as connection:
+        ids = list(connection.scalars(select(messages.c.id).order_by(messages.c.id)))
+        for number, identity in enumerate(ids):
+            held = {"state": states[number % 4], "claimed_by": "somebody", "sandbox": number % 3 > 0}
+            connection.execute(update(messages).where(messages.c.id == identity).values(held))
+    copies = []
+    for way, share in (
+        ("at-once", Slice()),
+        ("at-once-half", Slice(1, 2)),
+        ("by-row", Slice()),
+        ("by-row-half", Slice(1, 2)),
+    ):
+        if way.startswith("by-row"):
+            monkeypatch.setattr(simulate_copy, "_file_of", lambda _source: None)
+        (tmp_path / way).mkdir()
+        copy = scratch(tmp_path / way)
+        simulate_copy.copy_state(sqlite_database, copy, share, sandbox=True)
+        copies.append(checksum(copy))
+        with copy.read() as connection:
+            found = connection.execute(select(messages.c.state, messages.c.claimed_by)).all()
+        copy.close()
+        assert len(found) >= 4
+        assert {tuple(row) for row in found} <= {("pending", None), ("unknown", None), ("accepted", None)}
+    assert copies[0] == copies[2] != copies[1] == copies[3]
