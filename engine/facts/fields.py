@@ -27,7 +27,7 @@ LONGEST_ID = 255
 LONGEST_TEXT = 4_000
 MOST_LINES = 2_000
 MOST_MONEY = Decimal("1e11")
-MOST_NUMBER = Decimal("1e15")
+_MOST_POWER, _LEAST_POWER = 15, -300  # of ten; what is smaller is zero
 MOST_WHOLE = 2_000_000_000
 _CENT = Decimal("0.0001")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?")
@@ -110,7 +110,10 @@ def _number_of_text(words: str) -> Decimal:
 def _bounded(amount: Decimal) -> Decimal:
     if not amount.is_finite():
         raise BadField("is no finite number")
-    if abs(amount) >= MOST_NUMBER:
+    power = amount.adjusted()  # first: a number like 1e999999999 is beyond what can be worked with at all
+    if power < _LEAST_POWER or not amount:
+        return Decimal(0) if abs(power) > _MOST_POWER else amount
+    if power >= _MOST_POWER:
         raise BadField("is larger than any number here should be")
     return amount
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from engine.facts.csv_tables import SET_ASIDE
 from engine.facts.fact import BadRow
-from engine.facts.readers import SET_ASIDE
 
 FOLDER = "quarantine"
 

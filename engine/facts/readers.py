@@ -10,7 +10,6 @@ wherever they stand. Rows that follow each other are grouped in passing; the oth
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
@@ -20,21 +19,20 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from engine.diagnostics import did_you_mean
 from engine.errors import OutsideError, UsageError
+from engine.facts.csv_tables import SET_ASIDE, csv_columns, csv_rows
 from engine.facts.fact import KINDS, BadRow, Kind, Row
 from engine.facts.fields import FIELDS
 from engine.facts.formats import foreign_kind, translate
-from engine.facts.openings import GZIP, LOOK, check_text, check_wrapping, text_encoding
+from engine.facts.json_texts import json_rows
+from engine.facts.openings import GZIP, LOOK, check_text, check_wrapping
 
 FOREIGN = ("shopify", "klaviyo", "segment")
 FORMATS = ("csv", "jsonl", "parquet", *FOREIGN)
-LARGEST_ROW = 1024 * 1024
-SET_ASIDE = ("row", "column", "reason")
 _LINE = ("sku", "quantity", "price")
 _TABLES = {
     "csv": "csv",
@@ -46,7 +44,6 @@ _TABLES = {
     "parquet": "parquet",
 }
 _BROKEN = (OSError, EOFError, zlib.error, UnicodeError)
-csv.field_size_limit(LARGEST_ROW)
 
 
 @dataclass(slots=True)
@@ -173,11 +170,7 @@ def _columns(source: Source) -> list[str]:
 def _header(path: Path) -> list[str]:
     """Return the columns of a table that may hold no row."""
     with open_binary(path) as (stream, _):
-        lines = _text(stream)
-        head = lines.readline()
-        columns = [cell.strip() for cell in next(csv.reader([head], delimiter=_delimiter(head)), [])]
-        lines.detach()
-    return columns
+        return csv_columns(stream, path.name)
 
 
 def _check_columns(source: Source, columns: Sequence[str]) -> None:
@@ -236,137 +229,6 @@ def detect_kind(path: Path, columns: Sequence[str]) -> Kind:
         if needed <= has:
             return kind
     raise UsageError(f"neither the name nor the columns of {path.name} tell what it holds; say so with --as")
-
-
-def csv_rows(stream: io.BufferedReader, name: str) -> Iterator[Row | BadRow]:
-    """Yield the rows of a CSV file with a header; commas, semicolons or tabs; UTF-8 or UTF-16."""
-    lines = _text(stream)
-    try:
-        yield from _table_rows(lines, name)
-    finally:
-        lines.detach()  # the stream is its opener's to close
-
-
-def _table_rows(lines: io.TextIOWrapper, name: str) -> Iterator[Row | BadRow]:
-    head = lines.readline()
-    reader = csv.reader(_chain(head, lines), delimiter=_delimiter(head))
-    header = [column.strip() for column in next(reader, [])]
-    if not header:
-        return
-    repeated = sorted({column for column in header if header.count(column) > 1})
-    if repeated:
-        raise UsageError(f'{name} has the column "{repeated[0]}" twice')
-    mended = tuple(header[:3]) == SET_ASIDE
-    number = 0
-    while True:
-        number += 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield BadRow(number, "", f"the row cannot be read: {error}")
-            continue
-        if not cells:
-            number -= 1
-            continue
-        raw = dict(zip(header, cells, strict=False))
-        if len(cells) != len(header):
-            more = {
-                f"column {place}": cell for place, cell in enumerate(cells[len(header) :], len(header) + 1)
-            }
-            yield BadRow(
-                number, "", f"the row has {len(cells)} cells, the header {len(header)}", (raw | more,)
-            )
-        elif mended:
-            yield _mended_row(number, raw)
-        else:
-            yield Row(number, raw, None, (raw,))
-
-
-def _delimiter(head: str) -> str:
-    return max(",;\t", key=head.count)
-
-
-def _text(stream: io.BufferedReader) -> io.TextIOWrapper:
-    encoding = text_encoding(stream.peek(LOOK)[:LOOK])
-    return io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="")
-
-
-def _chain(head: str, rest: Iterable[str]) -> Iterator[str]:
-    yield head
-    for line in rest:  # noqa: UP028 - yield from would close the file where the reader stops early
-        yield line
-
-
-def _mended_row(number: int, raw: Mapping[str, str]) -> Row | BadRow:
-    """Read a row of the quarantine that somebody mended: without what it was set aside for."""
-    kept = {name: cell for name, cell in raw.items() if name not in SET_ASIDE}
-    if set(kept) == {"raw"}:
-        return _json_row(number, kept["raw"].encode("utf-8", "surrogateescape"))
-    return Row(number, kept, None, (kept,))
-
-
-def json_rows(stream: io.BufferedReader) -> Iterator[Row | BadRow]:
-    """Yield the rows of a JSON Lines file, one object a line; a file that is one JSON array is taken too."""
-    first = stream.read(1)
-    while first in (b" ", b"\n", b"\r", b"\t", b"\xef", b"\xbb", b"\xbf"):
-        first = stream.read(1)
-    if first == b"[":
-        yield from _array_rows(first + stream.read())
-        return
-    number, head = 0, first
-    while True:
-        line = head + stream.readline(LARGEST_ROW)
-        head = b""
-        if not line:
-            return
-        number += 1
-        if len(line) >= LARGEST_ROW and not line.endswith(b"\n"):
-            while (more := stream.readline(LARGEST_ROW)) and not more.endswith(b"\n"):
-                pass
-            yield BadRow(
-                number,
-                "",
-                f"the row is larger than {LARGEST_ROW // 1024} KB",
-                ({"raw": _decode(line[:LARGEST_ROW])},),
-            )
-        elif line.strip():
-            yield _json_row(number, line)
-
-
-def _array_rows(content: bytes) -> Iterator[Row | BadRow]:
-    try:
-        items = json.loads(content, parse_float=Decimal, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        yield BadRow(1, "", f"the file is no JSON: {error}", ())
-        return
-    for number, item in enumerate(items, 1):
-        yield _json_row(
-            number, json.dumps(item, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
-        )
-
-
-def _json_row(number: int, line: bytes) -> Row | BadRow:
-    text = _decode(line).strip()
-    raw = ({"raw": text},)
-    try:
-        values = json.loads(text, parse_float=Decimal, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if "NaN" in str(error) else "the line is no JSON"
-        return BadRow(number, "", reason, raw)
-    if not isinstance(values, dict):
-        return BadRow(number, "", "the line is no JSON object", raw)
-    kind = values.get("kind")
-    return Row(number, values, kind if kind in KINDS else None, raw)
-
-
-def _refuse(_word: str) -> Any:
-    raise ValueError("holds NaN or Infinity, which JSON does not know")
-
-
-def _decode(line: bytes) -> str:
-    return line.decode("utf-8", "surrogateescape")
 
 
 def _parquet_rows(path: Path, source: Source) -> Iterator[Row | BadRow]:

@@ -89,5 +89,7 @@ def test_an_address_is_one_address_or_none() -> None:
         assert written.count("@") == 1
         content = to_bytes(replace(MAIL, to=Address(written, "Ann")), metadata_headers=False)
         assert f"<{written}>\r\n".encode() in content
-        assert email.message_from_bytes(content).keys() == [name for name in NAMES if not name.startswith("X-")]
+        assert email.message_from_bytes(content).keys() == [
+            name for name in NAMES if not name.startswith("X-")
+        ]
     assert taken > HEADERS // 100  # some are harmless: the refusal is not blind

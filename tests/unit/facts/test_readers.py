@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from engine.errors import OutsideError, UsageError
+from engine.facts import json_texts
 from engine.facts.fact import BadRow, Kind, Row
+from engine.facts.json_texts import json_rows
 from engine.facts.readers import detect_kind, group_orders, open_source
 
 
@@ -261,3 +264,17 @@ def test_segment(tmp_path: Path) -> None:
     assert (rows[1].values["total"], rows[1].values["placed_at"]) == (20, "2026-01-02T00:00:00Z")
     assert (rows[2].values["event"], rows[2].values["sku"]) == ("product_viewed", "T1")
     assert rows[3].values["event"] == "page_viewed"
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 1000])
+def test_an_array_is_read_in_pieces(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a piece of the file ends, the items of an array are whole, and what breaks off tells where."""
+    monkeypatch.setattr(json_texts, "_CHUNK", chunk)
+    items = [{"a": 'x"]}\\', "b": [1, {"c": "é]\n"}]}, {"sku": 'T\\"'}, {}]
+    whole = json.dumps(items, ensure_ascii=False, indent=1)
+    rows = list(json_rows(io.BufferedReader(io.BytesIO(whole.encode()))))
+    assert [dict(row.values) for row in rows if isinstance(row, Row)] == items
+    for end in range(2, len(whole)):
+        cut = list(json_rows(io.BufferedReader(io.BytesIO(whole[:end].encode()))))
+        assert isinstance(cut[-1], BadRow)
+        assert [dict(row.values) for row in cut[:-1] if isinstance(row, Row)] == items[: len(cut) - 1]
