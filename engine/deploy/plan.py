@@ -3,7 +3,8 @@
 Comes in: the folder, the real database (only read), a moment. Goes out: a `Plan`. For each flow: the kind of change and
 where it lies, who could enter now and what keeps the others out, the mails of the next 24 hours and 30 days, what becomes
 of those inside. The mails come from the simulation: from how everybody stands, once with nothing new and once with
-customers who go on as similar ones did; both make the range. Of many customers a sample is driven, and the range grows.
+customers who go on as similar ones did; both make the range. Of many customers a sample is driven, a larger one through the
+first day than through the month, and the range grows.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from sqlalchemy import Connection, func, select
 from engine.deploy.apply import FlowChange, Planned, compare, with_excluded
 from engine.deploy.plan_audience import Audience, audience, everybody
 from engine.deploy.plan_moving import can_move
-from engine.deploy.simulate import Play, Simulation, Stretch, simulate
+from engine.deploy.simulate import Play, Stretch, simulate
+from engine.deploy.simulate_tally import Tally
 from engine.diagnostics import has_errors
 from engine.errors import FindingsError
 from engine.flows.conditions import clause_text
@@ -33,8 +35,9 @@ from engine.settings import Settings
 from engine.store.database import Database
 from engine.store.tables import INSIDE, customers, enrollments, flow_versions, messages
 
-SAMPLE = 1_500  # customers who are driven; of more, one in so many
-MONTH = timedelta(days=30)
+SAMPLE = 1_500  # customers who are driven through the month; of more, one in so many
+DAY_SAMPLE = 20_000  # … through the first day, on which the brake judges
+DAY, MONTH = timedelta(days=1), timedelta(days=30)
 FINE, COARSE = timedelta(hours=1), timedelta(hours=3)
 MOST_DIFFERENCES = 12
 Progress = Callable[[str, float], None]
@@ -82,12 +85,13 @@ class FlowPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole of it; `sample`: one in so many customers was driven."""
+    """The whole of it; one in `sample` customers was driven through the month, one in `day_sample` through the first day."""
 
     at: datetime
     customers: int
     flows: tuple[FlowPlan, ...]
     sample: int
+    day_sample: int
     live: bool
     planned: Planned = field(repr=False)
 
@@ -121,71 +125,62 @@ def plan(
             )
             or 0
         )
-    sample = max(1, ceil(people / SAMPLE))
-    quiet, likely = _forecasts(database, planned, now, sample, sandbox=sandbox, progress=progress)
+    month = _Forecast(max(1, ceil(people / SAMPLE)), MONTH)
+    day = _Forecast(max(1, ceil(people / DAY_SAMPLE)), DAY)
+    asked = [month] if month.sample == 1 else [day, month]  # a month of everybody holds their day
+    for number, forecast in enumerate(asked):
+        share = number / len(asked), 1 / len(asked)
+        _drive(forecast, database, planned, now, share, sandbox=sandbox, progress=progress)
     with database.read() as connection:
-        flows = _flows(connection, planned, settings, now, (quiet, likely, sample), allow_audience)
-    return Plan(now, people, flows, sample, not sandbox, planned)
-
-
-def _forecasts(
-    database: Database, planned: Planned, now: datetime, sample: int, *, sandbox: bool, progress: Progress
-) -> tuple[Simulation, Simulation]:
-    play = Play(planned.project, dict(planned.templates))
-    beat = FINE if sample == 1 else COARSE
-    stretch = Stretch(now, now + MONTH, replay=False, beat=beat, sample=sample, sandbox=sandbox)
-
-    def tell(what: str, begun: float) -> Callable[[datetime, int, float], None]:
-        return lambda moment, mails, share: progress(
-            f"{what}: {moment:%d %b}, {mails:,} mails", begun + share / 2
-        )
-
-    quiet = simulate(database, play, stretch, processes=1, progress=tell("nothing new", 0.0))
-    likely = simulate(
-        database, play, replace(stretch, behaviour="history"), processes=1, progress=tell("as before", 0.5)
-    )
-    return quiet, likely
-
-
-def _flows(
-    connection: Connection,
-    planned: Planned,
-    settings: Settings,
-    now: datetime,
-    forecasts: tuple[Simulation, Simulation, int],
-    allowance: int | None,
-) -> tuple[FlowPlan, ...]:
-    flows = {
-        name: with_excluded(flow, planned.project) for name, flow in planned.project.definitions.flows.items()
-    }
-    at = Round(now, settings)
-    people = everybody(connection, list(flows.values()), at)
-    live = live_flows(connection)
-    known = dict(planned.project.definitions.raw)
-    found = []
-    for change in planned.changes:
-        flow = flows.get(change.flow) or live[change.flow].flow
-        staying = change.change != "removed"
-        day, month, entries = (
-            _range(forecasts, change.flow, what) if staying else Range()
-            for what in ("day", "month", "entries")
-        )
-        one = FlowPlan(
-            change, flow.kind, flow.summary, _differences(connection, change, known, flow),
-            audience(connection, flow, people, at) if staying else None,
-            day, month, entries, _inside(connection, change, flow),
-        )  # fmt: skip
-        found.append(replace(one, brake=_brake(connection, one, now, allowance)))
-    return tuple(found)
+        flows = _flows(connection, planned, settings, now, (asked[0], month), allow_audience)
+    return Plan(now, people, flows, month.sample, day.sample, not sandbox, planned)
 
 
 # ── forecasts ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _range(forecasts: tuple[Simulation, Simulation, int], flow: str, what: str) -> Range:
+@dataclass(slots=True)
+class _Forecast:
+    """One in `sample` customers, for so long: once with nothing new, once as customers did before."""
+
+    sample: int
+    length: timedelta
+    quiet: Tally = field(default_factory=Tally)
+    likely: Tally = field(default_factory=Tally)
+
+
+def _drive(
+    forecast: _Forecast,
+    database: Database,
+    planned: Planned,
+    now: datetime,
+    share: tuple[float, float],
+    *,
+    sandbox: bool,
+    progress: Progress,
+) -> None:
+    """Drive a forecast's customers; `share` is where on the bar it begins, and how much of it it is."""
+    play = Play(planned.project, dict(planned.templates))
+    beat = FINE if forecast.sample == 1 or forecast.length == DAY else COARSE
+    stretch = Stretch(
+        now, now + forecast.length, replay=False, beat=beat, sample=forecast.sample, sandbox=sandbox
+    )
+    begun, size = share
+
+    def tell(what: str, half: int) -> Callable[[datetime, int, float], None]:
+        return lambda moment, mails, done: progress(
+            f"{what}: {moment:%d %b}, {mails:,} mails", begun + size * (half + done) / 2
+        )
+
+    forecast.quiet = simulate(database, play, stretch, processes=1, progress=tell("nothing new", 0)).tally
+    stretch = replace(stretch, behaviour="history")
+    forecast.likely = simulate(database, play, stretch, processes=1, progress=tell("as before", 1)).tally
+
+
+def _range(forecast: _Forecast, flow: str, what: str) -> Range:
     """Return a forecast's range: without anything new, and as customers did before, each as sure as its number is."""
-    quiet, likely, sample = forecasts
-    low, high = _number(quiet, flow, what), _number(likely, flow, what)
+    low, high = _number(forecast.quiet, flow, what), _number(forecast.likely, flow, what)
+    sample = forecast.sample
     if low == high and sample == 1:
         return Range(low, low, low)
     spread = 2 * sqrt(max(low, high, 1))
@@ -196,13 +191,46 @@ def _range(forecasts: tuple[Simulation, Simulation, int], flow: str, what: str) 
     return Range(max(0, floor(least)) * sample, high * sample, ceil(most) * sample)
 
 
-def _number(simulation: Simulation, flow: str, what: str) -> int:
-    tally = simulation.tally
-    if what == "day":
-        return tally.first_day[flow, "mails"]
-    if what == "entries":
-        return tally.first_day[flow, "entries"]
-    return sum(number for (name, _), number in tally.mails.items() if name == flow)
+def _number(tally: Tally, flow: str, what: str) -> int:
+    if what == "month":
+        return sum(number for (name, _), number in tally.mails.items() if name == flow)
+    return tally.first_day[flow, what]
+
+
+def _flows(
+    connection: Connection,
+    planned: Planned,
+    settings: Settings,
+    now: datetime,
+    forecasts: tuple[_Forecast, _Forecast],
+    allowance: int | None,
+) -> tuple[FlowPlan, ...]:
+    flows = {
+        name: with_excluded(flow, planned.project) for name, flow in planned.project.definitions.flows.items()
+    }
+    at = Round(now, settings)
+    first, whole = forecasts
+    people = everybody(connection, list(flows.values()), at)
+    live = live_flows(connection)
+    known = dict(planned.project.definitions.raw)
+    found = []
+    for change in planned.changes:
+        flow = flows.get(change.flow) or live[change.flow].flow
+        staying = change.change != "removed"
+        day, month, entries = (
+            _range(forecast, change.flow, what) if staying else Range()
+            for forecast, what in ((first, "mails"), (whole, "month"), (first, "entries"))
+        )
+        one = FlowPlan(
+            change, flow.kind, flow.summary, _differences(connection, change, known, flow),
+            audience(connection, flow, people, at) if staying else None,
+            day, month, entries, _inside(connection, change, flow),
+        )  # fmt: skip
+        found.append(replace(one, brake=_brake(connection, one, now, allowance)))
+    return tuple(found)
+
+
+# ── the brake ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _brake(connection: Connection, flow: FlowPlan, now: datetime, allowance: int | None) -> str | None:

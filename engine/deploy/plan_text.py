@@ -126,7 +126,10 @@ def summary(plan: Plan) -> str:
 
 
 def _sampled(plan: Plan) -> str:
-    return f" Mails are forecast from one customer in {plan.sample}." if plan.sample > 1 else ""
+    if plan.sample == 1:
+        return ""
+    day = "everybody" if plan.day_sample == 1 else f"one customer in {plan.day_sample}"
+    return f" The first 24 hours are forecast from {day}, the 30 days from one in {plan.sample}."
 
 
 def brake_lines(plan: Plan) -> list[str]:
@@ -188,7 +191,8 @@ def _details(flow: FlowPlan) -> list[str]:
 def as_data(plan: Plan) -> dict[str, Any]:
     """Return a plan as plain data."""
     return {
-        "at": plan.at, "customers": plan.customers, "live": plan.live, "sample": plan.sample, "braked": plan.braked,
+        "at": plan.at, "customers": plan.customers, "live": plan.live, "sample": plan.sample,
+        "day_sample": plan.day_sample, "braked": plan.braked,
         "changes": kinds(plan), "flows": [_flow_data(flow) for flow in plan.flows],
     }  # fmt: skip
 

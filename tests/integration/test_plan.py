@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from engine.deploy import plan as plan_module
 from engine.deploy.apply import apply, apply_version
 from engine.deploy.plan import FlowPlan, Plan, Range, plan
 from engine.deploy.plan_moving import earlier_version, history
@@ -169,3 +170,29 @@ def test_the_brake_stops_what_is_far_beyond_usual_until_it_is_allowed(
     assert "--allow-audience 300" in as_text(found, "UTC", colour=False)
     allowed, _ = planned(sqlite_database, settings, allow=300)
     assert not allowed.braked
+
+
+def test_of_a_large_shop_the_first_day_is_forecast_from_more_customers_than_the_month(
+    tmp_path: Path, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both samples are told, and the ranges of the samples hold what driving everybody gives; audiences stay exact."""
+    settings = make_project(tmp_path)
+    tell(sqlite_database, settings, NOW)
+    exact, of_all = planned(sqlite_database, settings)
+    assert (exact.sample, exact.day_sample) == (1, 1)
+    monkeypatch.setattr(plan_module, "SAMPLE", 10)
+    monkeypatch.setattr(plan_module, "DAY_SAMPLE", 20)
+    told: list[float] = []
+    found = plan(
+        sqlite_database, settings, now=NOW, sandbox=True, progress=lambda _what, share: told.append(share)
+    )
+    assert (found.sample, found.day_sample) == (4, 2)
+    assert told == sorted(told)
+    assert told[-1] == 1
+    assert "forecast from one customer in 2, the 30 days from one in 4" in as_text(found, "UTC", colour=False)
+    for flow in found.flows:
+        whole = of_all[flow.change.flow]
+        assert flow.audience == whole.audience
+        assert flow.day.low <= whole.day.expected <= flow.day.high
+        assert flow.entries.low <= whole.entries.expected <= flow.entries.high
+        assert flow.month.low <= whole.month.expected <= flow.month.high
