@@ -6,11 +6,14 @@ Comes in: counts. Goes out: markup in which every text is escaped. No chart need
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 
 from markupsafe import Markup, escape
 
-_WIDE, _HIGH, _TOP, _FOOT = 720, 150, 18, 24
+from engine.web.house.worth import Mean
+
+_WIDE, _HIGH, _TOP, _FOOT = 720, 160, 28, 26
 
 
 def days_chart(days: Sequence[tuple[date, int]], title: str) -> Markup:
@@ -42,7 +45,7 @@ def days_chart(days: Sequence[tuple[date, int]], title: str) -> Markup:
     top = Markup('<line class="rule" x1="0" x2="{}" y1="{}" y2="{}"/>').format(
         _WIDE, _HIGH - _FOOT, _HIGH - _FOOT
     )
-    most_words = _text(0, 12, f"most on a day: {most:,}", "muted", anchor="start")
+    most_words = _text(0, 18, f"most on a day: {most:,}", "muted", anchor="start")
     label = f"{title}: {sum(number for _, number in days):,} in {len(days)} days"
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>').format(
         _WIDE, _HIGH, label, top, most_words, Markup("").join(parts)
@@ -50,28 +53,60 @@ def days_chart(days: Sequence[tuple[date, int]], title: str) -> Markup:
 
 
 def _text(x: float, y: float, words: str, kind: str, anchor: str = "middle") -> Markup:
-    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" font-size="12" text-anchor="{}">{}</text>').format(
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
         kind, x, y, anchor, escape(words)
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One row of a comparison: a value with the two ends of its interval, and the words behind it."""
+
+    name: str
+    value: float
+    lower: float
+    upper: float
+    words: str
+
+
 def compared(rows: Sequence[tuple[str, int, int, float, float]]) -> Markup:
     """Return shares with their intervals side by side: name, part, whole, and the interval's two ends."""
-    high, most = 34 * len(rows) + 8, max((upper for *_, upper in rows), default=1.0) or 1.0
+    return spans(
+        [
+            Span(name, part / whole if whole else 0.0, lower, upper, f"{part / whole if whole else 0:.1%} ({part:,} of {whole:,})".replace("%", " %"))
+            for name, part, whole, lower, upper in rows
+        ]
+    )  # fmt: skip
+
+
+def amounts(rows: Sequence[tuple[str, Mean]], currency: str) -> Markup:
+    """Return amounts for each customer with their intervals side by side."""
+    return spans(
+        [
+            Span(name, each.mean, max(each.lower, 0.0), each.upper, f"{each.mean:,.2f} {currency} ({each.count:,} customer{'s' if each.count != 1 else ''})")
+            for name, each in rows
+        ]
+    )  # fmt: skip
+
+
+def spans(rows: Sequence[Span]) -> Markup:
+    """Return values with their intervals, one below the other, in words that a phone can show."""
+    wide, most = 400, max((row.upper for row in rows), default=1.0) or 1.0
     parts = []
-    for place, (name, part, whole, lower, upper) in enumerate(rows):
-        y, found = place * 34 + 20, part / whole if whole else 0.0
-        scale = 380 / most
+    for place, row in enumerate(rows):
+        y, scale = place * 54 + 16, wide / most
+        left, right = row.lower * scale, row.upper * scale
         parts += [
-            _text(0, y + 4, name, "", anchor="start"),
-            Markup('<rect class="bar" x="140" y="{}" width="{:.1f}" height="14" rx="2"/>').format(y - 7, max(found * scale, 1)),
-            Markup('<path class="whisker" d="M{0:.1f} {2}H{1:.1f}M{0:.1f} {3}V{4}M{1:.1f} {3}V{4}"/>').format(140 + lower * scale, 140 + upper * scale, y, y - 5, y + 5),
-            _text(540, y + 4, f"{found:.1%} ({part:,} of {whole:,})".replace("%", " %"), "muted", anchor="start"),
+            _text(0, y, row.name, "strong", anchor="start"),
+            _text(wide, y, row.words, "muted", anchor="end"),
+            Markup('<rect class="none" x="0" y="{}" width="{}" height="14" rx="2"/>').format(y + 10, wide),
+            Markup('<rect class="bar" x="0" y="{}" width="{:.1f}" height="14" rx="2"/>').format(y + 10, max(row.value * scale, 1)),
+            Markup('<path class="whisker" d="M{0:.1f} {2}H{1:.1f}M{0:.1f} {3}V{4}M{1:.1f} {3}V{4}"/>').format(left, right, y + 17, y + 12, y + 22),
         ]  # fmt: skip
-    label = "; ".join(f"{name}: {part:,} of {whole:,}" for name, part, whole, *_ in rows)
-    return Markup('<svg class="chart" viewBox="0 0 720 {}" role="img" aria-label="{}">{}</svg>').format(
-        high, label, Markup("").join(parts)
-    )
+    label = "; ".join(f"{row.name}: {row.words}, between {row.lower:.4g} and {row.upper:.4g}" for row in rows)
+    return Markup(
+        '<svg class="chart beside" viewBox="-2 0 {} {}" role="img" aria-label="{}">{}</svg>'
+    ).format(wide + 4, 54 * len(rows), label, Markup("").join(parts))
 
 
 def grid_chart(counts: Mapping[tuple[int, int], int]) -> Markup:

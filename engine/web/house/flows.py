@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from math import sqrt
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, case, func, select
@@ -19,20 +19,23 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from engine.flows.model import Experiment, Flow
+from engine.flows.model import Flow
 from engine.journeys.versions import live_flows, programs
 from engine.outbox.ledger import COUNTED
 from engine.runtime import rails
 from engine.runtime.status import status
 from engine.store.tables import applies, enrollments, flow_versions, flows, journal, messages
-from engine.web.house.charts import compared
+from engine.web.house.beside import arms, holdout
 from engine.web.house.diagram import Counts, diagram
 from engine.web.house.door import acting, house_path, looking
 from engine.web.house.sheet import sheet
+from engine.web.house.worth import Sold, looked_at, sold
 from engine.web.site import Site
 
 log = logging.getLogger("homing.web")
 _LOST = ("dropped", "skipped", "failed")
+_CAME = ("due", "heard", "not_heard", "took")
+WEEKS = timedelta(days=28)
 
 
 def routes() -> list[Route]:
@@ -66,7 +69,7 @@ def _flows(request: Request) -> Response:
 
 def _flow(request: Request) -> Response:
     site: Site = request.app.state.site
-    name = request.path_params["flow"]
+    name, now, shop = request.path_params["flow"], site.now(), site.settings.shop
     with site.database.read() as connection:
         row = connection.execute(select(flows).where(flows.c.flow == name)).first()
         if row is None:
@@ -76,13 +79,27 @@ def _flow(request: Request) -> Response:
         counts = counted(connection, name)
         entered = sum(number for state, number in states.items() if state != "held_out")
         values = {
-            "flow": flow, "row": row, "states": states, "entered": entered, "funnel": funnel(connection, name, states),
+            "flow": flow, "row": row, "states": states, "entered": entered, "funnel": funnel(connection, flow, states),
             "drawing": diagram(flow, counts, entered, states.get("completed", 0)), "lost": lost(connection, name),
-            "left": left(connection, name), "versions": versions(connection, name), "arms": arms(connection, flow),
-            "holdout": holdout(connection, name), "paused_all": rails.paused_all(connection),
+            "left": left(connection, name), "versions": versions(connection, name),
+            "arms": arms(connection, flow, now, shop.currency), "holdout": holdout(connection, name, now, shop.currency),
+            "month": month(connection, name, now, shop.currency), "currency": shop.currency, "paused_all": rails.paused_all(connection),
             "changes": changes(connection, name),
         }  # fmt: skip
     return sheet(request, "flow", values)
+
+
+def month(connection: Connection, name: str, now: datetime, currency: str) -> dict[str, Any]:
+    """Return what four weeks brought: mails, who opened and clicked, and sales after a mail of this flow."""
+    since = now - WEEKS
+    found = sold(connection, since, now, currency).get(name, Sold())
+    return {
+        "opened": 0,
+        "clicked": 0,
+        **looked_at(connection, name, since),
+        "orders": found.orders,
+        "value": found.value,
+    }
 
 
 def _states(connection: Connection, name: str) -> dict[str, int]:
@@ -100,10 +117,12 @@ def counted(connection: Connection, name: str) -> dict[str, Counts]:
     here = {step: number for step, number in connection.execute(standing.group_by(own.position)) if step}
     came: Counter[str] = Counter()
     missed: Counter[str] = Counter()
-    steps = select(told.step, told.decision, func.count()).where(told.flow == name, told.step.is_not(None))
-    for step, decision, number in connection.execute(steps.group_by(told.step, told.decision)):
-        came[step] += number if decision in ("due", "heard", "not_heard", "took") else 0
-        missed[step] += number if decision in _LOST else 0
+    # Every word in the order of the index, so that the journal itself is not read.
+    steps = select(told.decision, told.step, func.count()).where(
+        told.flow == name, told.decision.in_((*_CAME, *_LOST)), told.step.is_not(None)
+    )
+    for decision, step, number in connection.execute(steps.group_by(told.decision, told.step)):
+        (came if decision in _CAME else missed)[step] += number
     mails = select(messages.c.step, func.count()).where(
         messages.c.flow == name, messages.c.state.in_(COUNTED)
     )
@@ -114,9 +133,9 @@ def counted(connection: Connection, name: str) -> dict[str, Counts]:
     }
 
 
-def funnel(connection: Connection, name: str, states: Mapping[str, int]) -> list[tuple[str, int]]:
+def funnel(connection: Connection, flow: Flow, states: Mapping[str, int]) -> list[tuple[str, int]]:
     """Return the stages from the door to the goal, each with how many customers or entries came so far."""
-    own, sent = enrollments.c, messages.c
+    own, sent, name = enrollments.c, messages.c, flow.name
     refused = connection.scalar(
         select(func.count())
         .select_from(journal)
@@ -129,10 +148,11 @@ def funnel(connection: Connection, name: str, states: Mapping[str, int]) -> list
     goal = connection.scalar(
         select(func.count()).where(own.flow == name, own.goal_at.is_not(None), own.state != "held_out")
     )
-    return [
+    stages = [
         ("came to the door", entered + states.get("held_out", 0) + (refused or 0)),
-        ("entered", entered), ("got a mail", mailed or 0), ("reached the goal", goal or 0),
+        ("entered", entered), ("got a mail", mailed or 0),
     ]  # fmt: skip
+    return [*stages, ("reached the goal", goal or 0)] if flow.goal is not None else stages
 
 
 def lost(connection: Connection, name: str) -> list[tuple[str, str, str, int]]:
@@ -186,68 +206,6 @@ def changes(connection: Connection, name: str) -> list[dict[str, Any]]:
         for change in row.changes
         if change.get("flow") == name
     ][:10]
-
-
-# ── arms and holdout ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def arms(connection: Connection, flow: Flow) -> list[dict[str, Any]]:
-    """Return each experiment with its arms: how many took it and reached the goal, and an interval for the share."""
-    wanted = [step.id for step in flow.all_steps() if isinstance(step, Experiment)]
-    if not wanted:
-        return []
-    told, own = journal.c, enrollments.c
-    joined = journal.join(enrollments, own.id == told.enrollment_id)
-    query = select(told.step, told.detail, own.goal_at.is_not(None)).select_from(joined)
-    took: dict[tuple[str, str], list[int]] = {}
-    for step, detail, reached in connection.execute(
-        query.where(told.flow == flow.name, told.decision == "took", told.step.in_(wanted))
-    ):
-        numbers = took.setdefault((step, str((detail or {}).get("arm"))), [0, 0])
-        numbers[0] += 1
-        numbers[1] += bool(reached)
-    found = []
-    for step in wanted:
-        rows = [(arm, number, goal) for (of, arm), (number, goal) in sorted(took.items()) if of == step]
-        found.append(
-            {
-                "step": step,
-                "rows": rows,
-                "chart": compared(
-                    [(arm, goal, number, *interval(goal, number)) for arm, number, goal in rows]
-                ),
-            }
-        )
-    return found
-
-
-def holdout(connection: Connection, name: str) -> dict[str, Any] | None:
-    """Return how the holdout fared beside the others, or None where there is none."""
-    own = enrollments.c
-    held = (own.state == "held_out").label("held")
-    query = select(held, func.count(), func.count(own.goal_at)).where(own.flow == name).group_by(held)
-    found = {bool(row[0]): (row[1], row[2]) for row in connection.execute(query)}
-    if True not in found:
-        return None
-    rows = [("mailed", *found.get(False, (0, 0))), ("holdout", *found[True])]
-    return {
-        "rows": rows,
-        "chart": compared([(words, goal, number, *interval(goal, number)) for words, number, goal in rows]),
-    }
-
-
-def interval(part: int, whole: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson 1927); (0, 1) where nothing was counted.
-
-    >>> tuple(round(bound, 3) for bound in interval(5, 50))
-    (0.043, 0.214)
-    """
-    if not whole:
-        return 0.0, 1.0
-    z, found = 1.96, part / whole
-    middle = (found + z * z / (2 * whole)) / (1 + z * z / whole)
-    half = z * sqrt(found * (1 - found) / whole + z * z / (4 * whole * whole)) / (1 + z * z / whole)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 # ── buttons ──────────────────────────────────────────────────────────────────────────────────────────────────────────

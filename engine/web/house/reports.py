@@ -21,6 +21,7 @@ from engine.web.house.customers import OWN_EVENTS
 from engine.web.house.door import looking
 from engine.web.house.sheet import sheet
 from engine.web.house.today import put_off
+from engine.web.house.worth import sold
 from engine.web.site import Site
 
 WEEKS = timedelta(days=28)
@@ -33,11 +34,12 @@ def routes() -> list[Route]:
 
 def _reports(request: Request) -> Response:
     site: Site = request.app.state.site
-    now = site.now()
+    now, currency = site.now(), site.settings.shop.currency
     with site.database.read() as connection:
         scored = connection.scalar(select(func.max(customer_scores.c.at)))
         values = {
-            "since": now - WEEKS, "flows": by_flow(connection, now - WEEKS, now), "reasons": put_off(connection, now - WEEKS, now),
+            "since": now - WEEKS, "flows": by_flow(connection, now - WEEKS, now), "currency": currency,
+            "sold": sold(connection, now - WEEKS, now, currency), "reasons": put_off(connection, now - WEEKS, now),
             "topics": topics(connection), "grid": grid_chart(rfm(connection)) if scored else None, "scored": scored,
             "facts": facts(connection, now - WEEKS, now),
         }  # fmt: skip

@@ -98,7 +98,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     filters: dict[str, Callable[..., Any]] = {
         "count": lambda number: f"{number:,}", "plain": plain, "reason": reason_words,
-        "span": span_words,
+        "span": span_words, "money": lambda amount: f"{amount:,.2f}",
     }  # fmt: skip
     environment.filters.update(filters)
     environment.globals.update(share=share, Markup=Markup)
