@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Dialect, Engine, StaticPool, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, StaticPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, NoSuchModuleError, OperationalError
 
 from engine.clock import machine_seconds, sleep
@@ -89,7 +89,7 @@ def connect(url: str, root: Path | None = None) -> Database:
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
-        engine = create_engine(parsed, json_serializer=to_json, json_deserializer=from_json)
+        engine = _engine(parsed)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise UsageError("PostgreSQL needs the driver: pip install 'homing[postgres]'") from error
     event.listen(engine, "connect", _prepare_postgres)
@@ -100,22 +100,22 @@ def connect(url: str, root: Path | None = None) -> Database:
 
 def _connect_sqlite(url: str, path: str | None, root: Path | None) -> Database:
     if not path or path == ":memory:":
-        engine = create_engine(
-            "sqlite://", poolclass=StaticPool, json_serializer=to_json, json_deserializer=from_json
-        )
+        engine = _engine("sqlite://", poolclass=StaticPool)
     else:
         full = (root or Path()) / path
         if not full.parent.is_dir():
             raise OutsideError(f"the folder of the database does not exist: {full.parent}")
-        engine = create_engine(
-            f"sqlite:///{full}",
-            json_serializer=to_json,
-            json_deserializer=from_json,
-            connect_args={"timeout": BUSY_SECONDS},
-        )
+        engine = _engine(f"sqlite:///{full}", connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return Database(engine, url)
+
+
+def _engine(url: str | URL, **how: Any) -> Engine:
+    # Errors tell the statement and not what was bound to it: addresses would stand in logs.
+    return create_engine(
+        url, json_serializer=to_json, json_deserializer=from_json, hide_parameters=True, **how
+    )
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

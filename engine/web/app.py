@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute
 from engine.errors import HomingError
 from engine.web import health, paper, pictures, provider_events
 from engine.web.counts import Counts
-from engine.web.guard import Guard, cut
+from engine.web.guard import Guard, shown_path
 from engine.web.house import customers, door, flows, mails, reports, sheet, today
 from engine.web.intake import segment, shops
 from engine.web.intake.writer import Writer
@@ -85,7 +85,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _failed(request: Request, error: Exception) -> Response:
     """Answer what nobody expected; what it was stands in the log, without any value that may be a customer's."""
     status = 503 if isinstance(error, DBAPIError | HomingError) else 500
-    told = {"path": cut(request.url.path), "what": type(error).__name__, "at": _place(error)}
+    told = {"path": shown_path(request.scope), "what": type(error).__name__, "at": _place(error)}
     log.error("a request failed", extra={"told": told})
     if _is_machine(request):
         return JSONResponse({"success": False, "error": "it failed here; please try again"}, status)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import secrets
 from typing import Any
 
@@ -34,7 +33,6 @@ SAFE = {
     "cache-control": "no-store",
     "x-robots-tag": "noindex, nofollow",
 }
-_TOKEN = re.compile(r"^/([a-z])/[^/]+")
 
 
 class Guard:
@@ -70,7 +68,7 @@ class Guard:
             else:
                 await self.app(scope, _Limited(receive, largest, self.seconds), answer)
         finally:
-            told = {"request": name, "method": scope["method"], "path": cut(scope["path"]), "status": status}
+            told = {"request": name, "method": scope["method"], "path": shown_path(scope), "status": status}
             told["ms"] = round((machine_seconds() - started) * 1000, 1)
             log.log(logging.WARNING if status >= 500 else logging.DEBUG, "answered", extra={"told": told})
 
@@ -108,10 +106,18 @@ def _told_length(scope: Scope) -> int:
     return int(told) if told.isdigit() else 0
 
 
-def cut(path: str) -> str:
-    """Return a path without the token in it.
+def shown_path(scope: Scope) -> str:
+    """Return the path of a request that was answered, without tokens and names: what was asked for, not by whom.
 
-    >>> cut("/u/eyJhbGciOi")
+    >>> shown_path({"path": "/u/eyJhbGciOi", "endpoint": object(), "path_params": {"token": "eyJhbGciOi"}})
     '/u/…'
+    >>> shown_path({"path": "/ann@example.test"})
+    '/…'
     """
-    return _TOKEN.sub(r"/\1/…", path)
+    if "endpoint" not in scope:
+        return "/…"
+    path: str = scope["path"]
+    for value in scope.get("path_params", {}).values():
+        if isinstance(value, str) and value:
+            path = path.replace(value, "…")
+    return path
