@@ -1,0 +1,170 @@
+"""Statements that a pass asks again and again: built and compiled once, then run with nothing but their values.
+
+Comes in: a SQLAlchemy statement with named parameters, and values for them. Goes out: rows as named tuples in the types of
+their columns, or the number of rows changed. Promises: values are bound, never written into the text; who listens to a
+connection's statements hears these, too; what the database refuses is SQLAlchemy's DBAPIError as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Dialect, bindparam
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.visitors import replacement_traverse
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+Process = Callable[[Any], Any]
+Processes = tuple[tuple[int, Process], ...]
+
+
+class Prepared:
+    """One statement for any number of runs; it is compiled at its first on each kind of database.
+
+    Lists of values are named by `engine.store.dialect.within`; those of `in_` are written into the text.
+    """
+
+    __slots__ = ("_compiled", "_statement")
+
+    def __init__(self, statement: Any) -> None:
+        self._statement = statement
+        self._compiled: dict[str, _Compiled] = {}
+
+    def rows(self, connection: Connection, **values: Any) -> list[Any]:
+        """Return everything that the statement finds, as named tuples."""
+        compiled = self._on(connection.dialect)
+        found = driven(connection, compiled.text, compiled.bound(values)).fetchall()
+        return compiled.typed(found)
+
+    def first(self, connection: Connection, **values: Any) -> Any:
+        """Return the first row, or None."""
+        found = self.rows(connection, **values)
+        return found[0] if found else None
+
+    def column(self, connection: Connection, **values: Any) -> list[Any]:
+        """Return the first value of each row."""
+        return [row[0] for row in self.rows(connection, **values)]
+
+    def dicts(self, connection: Connection, **values: Any) -> list[dict[str, Any]]:
+        """Return each row as a dictionary by column."""
+        return [row._asdict() for row in self.rows(connection, **values)]
+
+    def run(self, connection: Connection, **values: Any) -> int:
+        """Change what the statement changes; return how many rows that were."""
+        compiled = self._on(connection.dialect)
+        return int(driven(connection, compiled.text, compiled.bound(values)).rowcount)
+
+    def run_each(self, connection: Connection, each: Sequence[Mapping[str, Any]]) -> None:
+        """Change what the statement changes, once with each of these values."""
+        compiled = self._on(connection.dialect)
+        if each:
+            driven(connection, compiled.text, [compiled.bound(values) for values in each])
+
+    def _on(self, dialect: Dialect) -> _Compiled:
+        found = self._compiled.get(dialect.name)
+        if found is None:
+            found = self._compiled[dialect.name] = _compile(self._statement, dialect)
+        return found
+
+
+def driven(connection: Connection, text: str, values: Any) -> Any:
+    """Run a statement in the driver's own words inside the connection's transaction; return a cursor of what it found.
+
+    A list of values runs it once with each of them. On PostgreSQL, where the way to the server costs more than SQLAlchemy,
+    and where somebody listens, it goes through SQLAlchemy.
+    """
+    if connection.dialect.name != "sqlite" or connection.dispatch.before_cursor_execute:
+        return connection.exec_driver_sql(text, values)
+    if not connection.in_transaction():
+        connection.begin()
+    cursor = connection.connection.cursor()
+    try:
+        (cursor.executemany if isinstance(values, list) else cursor.execute)(text, values)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise DBAPIError.instance(
+            text, values, error, connection.dialect.loaded_dbapi.Error, dialect=connection.dialect
+        ) from error
+    return cursor
+
+
+# ── what is compiled once ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A statement as the driver takes it, with what becomes of values on their way in and out."""
+
+    text: str
+    names: tuple[str, ...]
+    fixed: Mapping[str, Any]
+    incoming: Mapping[str, Process]
+    outgoing: Processes
+    row: Callable[[Any], Any]
+    positional: bool
+
+    def bound(self, values: Mapping[str, Any]) -> Any:
+        """Return the parameters as the driver takes them; KeyError for one that was not given."""
+        told = self.fixed | values if self.fixed else dict(values)
+        for name, process in self.incoming.items():
+            told[name] = process(told[name])
+        return tuple([told[name] for name in self.names]) if self.positional else told
+
+    def typed(self, found: Sequence[Sequence[Any]]) -> list[Any]:
+        """Return rows in the types of their columns."""
+        if not found:
+            return []
+        if self.outgoing:
+            columns = list(zip(*found, strict=True))
+            for place, process in self.outgoing:
+                columns[place] = tuple(map(process, columns[place]))
+            found = list(zip(*columns, strict=True))
+        return list(map(self.row, found))
+
+
+def _compile(statement: Any, dialect: Dialect) -> _Compiled:
+    given: set[str] = set()
+
+    def left_open(element: Any, **_: Any) -> Any:
+        """Let SQLAlchemy write the lists of `in_` out though the other values are not known yet."""
+        if isinstance(element, BindParameter) and element.required:
+            given.add(element.key)
+            return bindparam(element.key, None, type_=element.type)
+        return None
+
+    compiled = replacement_traverse(statement, {}, left_open).compile(
+        dialect=dialect, compile_kwargs={"render_postcompile": True}
+    )
+    names = tuple(compiled.positiontup or compiled.params)
+    fixed, incoming = {}, {}
+    for name, value in compiled.params.items():
+        # Words and numbers of an `in_` have names of their own now, and need nothing done.
+        process = (
+            _of(compiled.binds[name].type, dialect).bind_processor(dialect)
+            if name in compiled.binds
+            else None
+        )
+        if name not in given:
+            fixed[name] = value if process is None else process(value)
+        elif process is not None:
+            incoming[name] = process
+    columns = list(getattr(statement, "exported_columns", ()))
+    processes = [_outgoing(column.type, dialect) for column in columns]
+    outgoing = tuple((place, process) for place, process in enumerate(processes) if process is not None)
+    row: Any = namedtuple("Row", [column.key for column in columns])  # type: ignore[misc]
+    positional = compiled.positiontup is not None
+    return _Compiled(str(compiled), names, fixed, incoming, outgoing, row._make, positional)
+
+
+def _outgoing(kind: TypeEngine[Any], dialect: Dialect) -> Process | None:
+    """Return what makes a value of the driver one of ours; psycopg has made all but our own types already."""
+    if dialect.name == "sqlite" or isinstance(kind, TypeDecorator):
+        found: Process | None = _of(kind, dialect).result_processor(dialect, None)
+        return found
+    return None
+
+
+def _of(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
+    return kind.dialect_impl(dialect)
