@@ -406,7 +406,9 @@ def _shot(
 def _findings(studio: Studio, slot: Slot, context: RenderContext, locale: str | None) -> tuple[Finding, ...]:
     kind = slot.flow.kind if slot.flow is not None else "marketing"
     spoken = locale or str(context.customer.get("locale") or "en")
-    return tuple(lint(studio.library, slot.template, {spoken: context}, kind=kind))
+    return tuple(
+        lint(studio.library, slot.template, {spoken: context}, kind=kind, base=studio.settings.link_base)
+    )
 
 
 def _of_copy(findings: Sequence[Finding], rendered: Rendered) -> tuple[Finding, ...]:

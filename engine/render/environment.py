@@ -347,8 +347,9 @@ def guarded(write: Callable[[], str], name: str, where: Callable[[str], str]) ->
             _missing(error), template=where(name), line=_place(error, name, where)[1]
         ) from error
     except RecursionError as error:
+        path, line = _place(error, name, where)
         raise RenderError(
-            "templates, macros or brackets are nested without end", template=where(name)
+            "templates, macros or brackets are nested without end", template=path, line=line
         ) from error
     except (UndefinedError, SecurityError, TemplateError) as error:
         path, line = _place(error, name, where)

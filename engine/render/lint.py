@@ -8,6 +8,7 @@ usual branch runs, and what comes out held against MJML, mail clients and the la
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache, partial
@@ -38,6 +39,7 @@ from engine.flows.model import (
 )
 from engine.processes import mapped
 from engine.render import looks, mjml, problems, structure
+from engine.render.attributes import offset_in
 from engine.render.context import RenderContext
 from engine.render.environment import MailEnvironment
 from engine.render.errors import RenderError
@@ -72,11 +74,13 @@ def lint(
     contexts: Mapping[str, RenderContext] | None = None,
     *,
     kind: str = "marketing",
+    base: str = "",
 ) -> list[Finding]:
     """Return all findings of a template, sorted by place.
 
     `contexts` are sample customers by name (`sample_contexts`; those of `engine.render.samples` by default): what the
-    flow does not have must be missing in them. `kind` is the flow's: marketing mail needs an unsubscribe link.
+    flow does not have must be missing in them. `kind` is the flow's: marketing mail needs an unsubscribe link. `base` is
+    where the settings let links lead, which is no template's doing.
     """
     contexts = contexts if contexts is not None else sample_contexts(library, template_name)
     findings: dict[tuple[str, Span, str], Finding] = {}
@@ -84,9 +88,9 @@ def lint(
     for missing in _without_default(library, template_name):
         findings[missing.code, missing.span, missing.message] = missing
     for path in paths:
-        for finding in (*_lint_copy(library, path, contexts, kind), *_lacking(library, path)):
+        for finding in (*_lint_copy(library, path, contexts, kind, base=base), *_lacking(library, path)):
             findings.setdefault((finding.code, finding.span, finding.message), finding)  # told for one sample
-    return sorted(findings.values(), key=lambda finding: (finding.span, finding.code))
+    return sorted(structure.told_once(findings.values()), key=lambda finding: (finding.span, finding.code))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,9 @@ def lint_project(
         memory.known[copy] = ({path: library.sources[path] for path in drawn}, findings)
     told += [finding for copy in copies for finding in memory.known[copy][1]]
     findings_once = {(finding.code, finding.span, finding.message): finding for finding in reversed(told)}
-    return sorted(findings_once.values(), key=lambda finding: (finding.span, finding.code))
+    return sorted(
+        structure.told_once(findings_once.values()), key=lambda finding: (finding.span, finding.code)
+    )
 
 
 def _look_at(
@@ -207,10 +213,11 @@ def _unsure(
     folder = split_path(copy.path)[0]
     variant = Variant(library.parse(copy.path), folder, library.chain(folder) if folder else (DEFAULT,))
     usually, otherwise = (
-        _error_of(
-            library, variant, sample_context(usual, **own, recommend=blocks, without=missing), usual.name
+        _error_of(library, variant, context, usual.name)
+        for context in (
+            sample_context(usual, shop=own["shop"], brand=own["brand"], recommend=blocks, without=missing)
+            for missing in (without, without | maybe)
         )
-        for missing in (without, without | maybe)
     )
     if usually is None and otherwise is not None:
         yield problems.may_be_missing(otherwise.span, otherwise.message, maybe)
@@ -327,6 +334,7 @@ def _lint_copy(
     contexts: Mapping[str, RenderContext],
     kind: str,
     drawn: set[str] | None = None,
+    base: str = "",
 ) -> Iterator[Finding]:
     """Yield what is wrong with one copy; `drawn` gets the files that it draws on."""
     yield from library.findings(path)
@@ -347,7 +355,8 @@ def _lint_copy(
         return  # rendering would only tell the same again
     marked = _MARKED.setdefault(library, {}).setdefault(chain, MarkedEnvironment(library, chain))
     for persona, context in contexts.items():
-        yield from _sample(_Sample(library, Variant(template, folder, chain), context, persona, kind), marked)
+        variant = Variant(template, folder, chain)
+        yield from _sample(_Sample(library, variant, context, persona, kind, base), marked)
 
 
 _PARTS: Mapping[str, re.Pattern[str]] = {
@@ -399,9 +408,15 @@ class _Sample:
     """One copy of a template for one sample customer."""
 
     def __init__(
-        self, library: TemplateLibrary, variant: Variant, context: RenderContext, persona: str, kind: str
+        self,
+        library: TemplateLibrary,
+        variant: Variant,
+        context: RenderContext,
+        persona: str,
+        kind: str,
+        base: str = "",
     ) -> None:
-        self.variant, self.persona, self.kind = variant, persona, kind
+        self.variant, self.persona, self.kind, self.base = variant, persona, kind, base
         name = variant.template.name
         self.prepared: Prepared = prepare(library, name, context, variant=variant)
         self.top = Span(f"templates/{variant.template.path}", 1, 1)
@@ -430,7 +445,8 @@ def _sample(sample: _Sample, marked: MarkedEnvironment) -> Iterator[Finding]:
     except RenderError as error:
         yield sample.failed(error)
         return
-    found = structure.check(document)
+    within = partial(_attribute, sample.prepared.library)
+    found = structure.check(document, base=sample.base, within=within)
     yield from found
     if sample.persona in _LOOKED_AT:
         yield from looks.check(document)
@@ -441,6 +457,19 @@ def _sample(sample: _Sample, marked: MarkedEnvironment) -> Iterator[Finding]:
             yield sample.failed(error)
         return
     yield from _result(sample, compiled)
+
+
+def _attribute(library: TemplateLibrary, tag: Span, name: str) -> Span:
+    """Return the place of an attribute in the author's file, else that of its tag."""
+    text = library.sources.get(tag.file.removeprefix("templates/"), "").replace("\r\n", "\n")
+    starts = [0, *(match.end() for match in re.finditer("\n", text))]
+    if not 0 < tag.line <= len(starts):
+        return tag
+    at = offset_in(text, starts[tag.line - 1] + tag.column - 1, name)
+    if at is None:
+        return tag  # it is written by Jinja
+    line = bisect_right(starts, at)
+    return Span(tag.file, line, at - starts[line - 1] + 1, len(name))
 
 
 def _result(sample: _Sample, compiled: str) -> Iterator[Finding]:

@@ -76,10 +76,13 @@ def parse(source: Source, findings: list[Finding]) -> nodes.Template | None:
 
 @lru_cache(maxsize=4096)
 def _parsed(source: Source) -> nodes.Template | Finding:
+    begun = read = 0
     try:
-        list(_ENVIRONMENT.lexer.tokeniter(source.text, None))
+        for _, begun, _, text in located_tokens(_ENVIRONMENT, source.text):
+            read = begun + len(text)
     except TemplateSyntaxError as error:  # the lexer's own: its line is a line
-        return problems.syntax(source.span(_offset_of_line(source.text, error.lineno)), _sentence(error))
+        at = begun if "Missing end" in (error.message or "") else read
+        return problems.syntax(source.span(_offset_of_failure(source.text, at, error)), _sentence(error))
     try:
         return _ENVIRONMENT.parse(source.text)
     except TemplateSyntaxError as error:
@@ -100,11 +103,11 @@ def data_tokens(source: Source) -> Iterator[tuple[int, str]]:
     yield from ((offset, text) for _, offset, kind, text in tokens if kind == "data")
 
 
-def _offset_of_line(text: str, line: int) -> int:
-    lines = text.split("\n")
-    start = sum(len(each) + 1 for each in lines[: line - 1])
-    indent = len(lines[line - 1]) - len(lines[line - 1].lstrip()) if line <= len(lines) else 0
-    return min(start + indent, len(text))
+def _offset_of_failure(text: str, read: int, error: TemplateSyntaxError) -> int:
+    """Return where the lexer could go no further: behind the last token, on the line that it names."""
+    start = sum(len(each) + 1 for each in text.split("\n")[: error.lineno - 1])
+    at = max(read, start)
+    return min(at + len(text[at:]) - len(text[at:].lstrip()), max(len(text) - 1, 0))
 
 
 def _sentence(error: TemplateSyntaxError) -> str:

@@ -77,7 +77,8 @@ def unreadable(span: Span, message: str) -> Finding:
 def no_subject(span: Span) -> Finding:
     """A template that a flow sends has no subject.
 
-    Write it into the front matter: `subject: "Your cart is still here"`.
+    Write it into the front matter: `subject: "Your cart is still here"`. Every file under templates/ is a mail, but those in
+    `layouts/` and `blocks/` (and in these folders of a language): put there what other templates draw on.
 
     Before:
 
@@ -93,8 +94,9 @@ def no_subject(span: Span) -> Finding:
         ---
     """
     return Finding(
-        "T103", "error", "this template has no subject", span,
-        effect="the mail cannot be sent", help='write `subject: "…"` between two lines of --- at the top',
+        "T103", "error", "this template has no subject", span, effect="the mail cannot be sent",
+        help='write `subject: "…"` between two lines of --- at the top; a part of other templates belongs into '
+        "templates/layouts or templates/blocks",
     )  # fmt: skip
 
 
@@ -422,6 +424,27 @@ def not_supported(span: Span, what: str, way_out: str) -> Finding:
     return Finding("T305", "error", f"{what} has no effect here", span, help=way_out)
 
 
+@page("T307", "unknown-attribute")
+def unknown_attribute(span: Span, tag: str, name: str, meant: str, known: Iterable[str]) -> Finding:
+    """A tag of MJML has an attribute that MJML does not know.
+
+    The compiler leaves it out without a word, and the mail looks as if it were not there.
+
+    Before:
+
+        <mj-text colour="#8a3a2c">Hello</mj-text>
+
+    After:
+
+        <mj-text color="#8a3a2c">Hello</mj-text>
+    """
+    hint = f"did you mean {meant}?" if meant else did_you_mean(name, known)
+    return Finding(
+        "T307", "error", f'<{tag}> has no attribute "{name}"', span, effect="it changes nothing",
+        help=hint or f"<{tag}> takes {listed(sorted(known))}",
+    )  # fmt: skip
+
+
 @page("T306", "odd-width")
 def odd_width(span: Span, problem: str, way_out: str) -> Finding:
     """A width is none that MJML knows, or columns that stand side by side take more than the whole.
@@ -465,10 +488,12 @@ def no_alt(span: Span) -> Finding:
 
 
 @page("T402", "unsafe-link", "warning")
-def unsafe_link(span: Span, problem: str) -> Finding:
-    """A link or picture goes to http instead of https, to a machine of your own, or nowhere.
+def unsafe_link(span: Span, problem: str, way_out: str = "") -> Finding:
+    """A link or picture goes to http instead of https, to a machine of your own, or nowhere, or its address is not encoded.
 
-    A mail has no page that `/logo.png` or `www.shop.com` could belong to: addresses are whole ones. Clients warn before http links and do not load http pictures.
+    A mail has no page that `/logo.png` or `www.shop.com` could belong to: addresses are whole ones. Clients warn before http
+    links and do not load http pictures. A space in an address ends it in many clients: values in it go through `urlencode`
+    (`?q={{ customer.first_name | urlencode }}`). Links to one machine of your own are told once for each file.
 
     Before:
 
@@ -478,7 +503,9 @@ def unsafe_link(span: Span, problem: str) -> Finding:
 
         <mj-button href="{{ cart.url }}">Your cart</mj-button>
     """
-    return Finding("T402", "warning", problem, span, help="use the https address that customers reach")
+    return Finding(
+        "T402", "warning", problem, span, help=way_out or "use the https address that customers reach"
+    )
 
 
 @page("T403", "mail-too-large", "warning")

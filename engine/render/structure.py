@@ -7,12 +7,15 @@ column for an offset, through layouts, blocks and loops.
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 from engine.diagnostics import Finding, Span
 from engine.render import problems
+from engine.render.attributes import IGNORED, OFTEN_MEANT, written
 from engine.render.mjml import TAG
 
 _COLUMN = frozenset(
@@ -141,7 +144,8 @@ _VOID = frozenset(["br", "hr", "img", "meta", "link", "col", "wbr", "input", "ar
 _TAG_PARTS = re.compile(r"<(/?)([A-Za-z][\w:-]*)(.*?)(/?)>", re.DOTALL)
 _ATTRIBUTE = re.compile(r"([A-Za-z][\w:-]*)\s*=\s*(\"[^\"]*\"|'[^']*')")
 _MARK = re.compile(r' data-at="([^"]*):(\d+):(\d+)"')
-_OPENING = re.compile(r"<([A-Za-z][\w:-]*)")
+_ANY_TAG = re.compile(r"</?[A-Za-z][\w:-]*")
+_NAMES = re.compile(r"(?:^|\s)([A-Za-z][\w:-]*)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
 _BARE = re.compile(r"<(?![A-Za-z/!?])")
 _AMPERSAND = re.compile(r"&(?!#\d+;|#x[0-9A-Fa-f]+;|[A-Za-z][A-Za-z0-9]*;)")
 _SHARED = frozenset(["mj-section", "mj-group"])
@@ -149,7 +153,10 @@ _SHARING = frozenset(["mj-column", "mj-group", "mj-image"])
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)(px|%)")
 _WHOLE = 100.5  # three columns of 33.4% are fine
 _WHOLE_ADDRESS = re.compile(r"(?:https?://|mailto:|tel:|cid:)", re.IGNORECASE)
+_UNENCODED = re.compile(r"[\s<>\"{}|\\^`\u3000]")
 _LOCAL = re.compile(r"https?://(?:localhost|127\.|0\.0\.0\.0|10\.|192\.168\.|\[::1\])", re.IGNORECASE)
+
+LOCAL = "this goes to a machine that customers cannot reach"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +168,13 @@ class Element:
 
 
 def mark(text: str, place: Callable[[int], Span]) -> str:
-    """Return template text whose opening tags say where they stand; `place` gives the span of an offset into it."""
+    """Return template text whose tags say where they stand; `place` gives the span of an offset into it."""
 
     def marked(match: re.Match[str]) -> str:
         span = place(match.start())
         return f'{match[0]} data-at="{span.file}:{span.line}:{span.column}"'
 
-    return _OPENING.sub(marked, text)
+    return _ANY_TAG.sub(marked, text)
 
 
 def unmarked(document: str) -> str:
@@ -192,16 +199,39 @@ def check_text(text: str, place: Callable[[int], Span]) -> Iterator[Finding]:
         yield problems.bare_sign(place(match.start()), "&")
 
 
-def check(document: str) -> list[Finding]:
-    """Return what is wrong with the structure of a marked MJML document."""
-    return _Checker(document).run()
+def check(
+    document: str, *, base: str = "", within: Callable[[Span, str], Span] = lambda span, _name: span
+) -> list[Finding]:
+    """Return what is wrong with the structure of a marked MJML document.
+
+    Links below `base`, the address that the settings give, are not the template's. `within` gives the place of an attribute
+    of the tag at a place.
+    """
+    return _Checker(document, base, within).run()
+
+
+def told_once(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings with one for all links of a file to machines of one's own: they come from one setting."""
+    kept: list[Finding] = []
+    local: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.code == "T402" and finding.message == LOCAL:
+            local.setdefault(finding.span.file, []).append(finding)
+        else:
+            kept.append(finding)
+    for found in local.values():
+        first = min(found, key=lambda finding: finding.span)
+        more = len({finding.span for finding in found}) - 1
+        label = f"and {more} more in this file" if more else ""
+        kept.append(replace(first, label=label))
+    return kept
 
 
 class _Checker:
     """Goes through a document tag by tag with a stack of what is open."""
 
-    def __init__(self, document: str) -> None:
-        self.document = document
+    def __init__(self, document: str, base: str, within: Callable[[Span, str], Span]) -> None:
+        self.document, self.base, self.within = document, base, within
         self.findings: list[Finding] = []
         self.open: list[Element] = []
         self.after = 0  # where the text since the last tag begins
@@ -308,15 +338,27 @@ class _Checker:
                     self.span(at, name), 'inline="inline"', "write style=… on the elements"
                 )
             )
-        if name == "mj-button" and re.search(r"\stitle\s*=", attributes):
-            self.add(
-                problems.not_supported(
-                    self.span(at, name), "title= on <mj-button>", "say it in the button's words"
-                )
-            )
+        self.attributes(name, attributes, at)
         if name in ("mj-image", "mj-carousel-image") and parent != "mj-attributes":
             self.picture(attributes, at, name)
         self.links(attributes, at, name)
+
+    def attributes(self, name: str, attributes: str, at: int) -> None:
+        """Look at the names of a tag's attributes: what MJML does not know, and what changes nothing here."""
+        known = written(name)
+        if known is None:
+            return
+        for attribute in dict.fromkeys(_NAMES.findall(attributes)):
+            if attribute in known or attribute == "data-at":
+                continue
+            span = self.within(self.span(at, name), attribute)
+            way_out = IGNORED.get(name, {}).get(attribute)
+            if way_out is not None:
+                self.add(problems.not_supported(span, f"{attribute}= on <{name}>", way_out))
+            else:
+                meant = OFTEN_MEANT.get(attribute, "")
+                meant = meant if meant in known else ""
+                self.add(problems.unknown_attribute(span, name, attribute, meant, known))
 
     def html(self, name: str, attributes: str, at: int) -> None:
         parent = self.parent
@@ -337,12 +379,10 @@ class _Checker:
             address = match[2][1:-1].strip()
             if match[1] not in ("href", "src", "background-url"):
                 continue
+            if self.base and address.startswith(f"{self.base}/"):
+                continue  # what is wrong with it stands in the settings, and is told there
             if _LOCAL.match(address):
-                self.add(
-                    problems.unsafe_link(
-                        self.span(at, name), "this goes to a machine that customers cannot reach"
-                    )
-                )
+                self.add(problems.unsafe_link(self.span(at, name), LOCAL))
             elif address.lower().startswith("http://"):
                 self.add(problems.unsafe_link(self.span(at, name), "this address is http, not https"))
             elif not address:
@@ -353,6 +393,21 @@ class _Checker:
                         self.span(at, name), f"this {match[1]} is no whole address: it leads nowhere"
                     )
                 )
+            else:
+                self.encoded(match[1], html.unescape(address), at, name)
+
+    def encoded(self, attribute: str, address: str, at: int, name: str) -> None:
+        """Look for signs that end an address, or that clients read in ways of their own."""
+        odd = _UNENCODED.search(address)
+        if odd is not None and not address.lower().startswith("mailto:"):
+            shown = "a space" if odd[0].isspace() else f'a "{odd[0]}"'
+            self.add(
+                problems.unsafe_link(
+                    self.span(at, name),
+                    f"the address in this {attribute} has {shown} in it",
+                    f"write {quote(odd[0])}; a value goes through `| urlencode`",
+                )
+            )
 
     def between(self, end: int) -> None:
         words = self.document[self.after : end].strip()

@@ -152,6 +152,7 @@ WRONG: dict[str, tuple[str, str, str, str]] = {
     "T304": (A, "</a>", "", "<a"),
     "T305": (A, "<mj-body>", "<mj-head><mj-style inline='inline'>p {}</mj-style></mj-head><mj-body>", "<mj-style"),
     "T306": (A, "<mj-column>", '<mj-column width="wide">', "<mj-column"),
+    "T307": (A, '<mj-image', '<mj-image colour="red"', "colour"),
     "T401": (A, ' alt="a pot"', "", "<mj-image"),
     "T402": (A, "https://shop.example/a.png", "http://shop.example/a.png", "<mj-image"),
     "T403": (A, "&amp; more", "more " * 21_000, ""),

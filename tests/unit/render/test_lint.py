@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from mjml import mjml2html
 
 from engine.flows import fields
 from engine.flows.load import load_project
 from engine.flows.manual import pages
 from engine.flows.model import Send
+from engine.render.attributes import IGNORED, WRITTEN
 from engine.render.context import KINDS
 from engine.render.library import TemplateLibrary
 from engine.render.lint import lint, lint_project, missing_names, sample_contexts
@@ -178,7 +180,27 @@ STRUCTURE = [
     ("T402", SECTION.format('◊<mj-image alt="" src="/logo.png" />')),
     ("T402", SECTION.format('◊<mj-button href="www.kiyomi.test">x</mj-button>')),
     ("T402", SECTION.format('<mj-text>◊<a href="javascript:go()">x</a></mj-text>')),
-    ("T305", SECTION.format('◊<mj-button href="https://a.test/" title="x">y</mj-button>')),
+    ("T304", SECTION.format("<mj-text><p>a</p>◊</b></mj-text>")),
+    ("T304", SECTION.format("<mj-text>a\n  ◊</p>\n</mj-text>")),
+    ("T305", SECTION.format('<mj-button href="https://a.test/" ◊title="x">y</mj-button>')),
+    ("T305", SECTION.format('<mj-text align="left" ◊background-color="#ffffff">y</mj-text>')),
+    ("T307", SECTION.format('<mj-text ◊colour="#222222">y</mj-text>')),
+    ("T307", SECTION.format('<mj-text\n    align="left"\n    ◊font-szie="16px"\n  >y</mj-text>')),
+    ("T307", SECTION.format('<mj-text {% if 2 > 1 %}align="a > b" {% endif %}◊class="x">y</mj-text>')),
+    ("T307", SECTION.format('<mj-button ◊herf="{{ shop.url }}">y</mj-button>')),
+    ("T307", SECTION.format("{% for i in range(2) %}<mj-divider ◊colour='#222222' />{% endfor %}")),
+    ("T402", SECTION.format('◊<mj-button href="https://a.test/?q=green tea">x</mj-button>')),
+    (
+        "T402",
+        SECTION.format(
+            '<mj-text>◊<a href="{{ shop.url }}/?q={{ customer.last_name or "a b" }}">x</a></mj-text>'
+        ),
+    ),
+    ("T402", SECTION.format("<mj-text>◊<a href='https://a.test/?q=&quot;x&quot;'>x</a></mj-text>")),
+    ("T201", SECTION.format("<mj-text>{{ customer.first_name ◊}</mj-text>")),
+    ("T201", SECTION.format("<mj-text>{{ customer.first_name ~ ◊? }}</mj-text>")),
+    ("T201", SECTION.format("<mj-text>\n  ◊{# never ends</mj-text>")),
+    ("T208", '{% ◊include "x.mjml" %}'),
     ("T306", '<mj-section>◊<mj-column width="half"><mj-text>a</mj-text></mj-column></mj-section>'),
     (
         "T306",
@@ -196,6 +218,79 @@ def test_structure_has_line_and_column(code: str, body: str) -> None:
     source, place = marked(f"{PAGE}  {body}\n{{% endblock %}}")
     found = told(source, **{"layouts/l.mjml": LAYOUT})
     assert found.count(f"{code} x.mjml:{place}") == 1
+
+
+def test_attributes_that_are_meant_are_named() -> None:
+    """A misspelt attribute names the likely one, one of another language what MJML calls it, and all are known in mj-attributes."""
+    for written, hint in (
+        ("colour", '"color"'),
+        ("class", "css-class"),
+        ("margin", "padding"),
+        ("zzz", "takes"),
+    ):
+        source = (
+            PAGE.replace("{% block body %}\n", "")
+            + "{% block body %}"
+            + SECTION.format(f'<mj-text {written}="1">a</mj-text>')
+            + "{% endblock %}"
+        )
+        library = TemplateLibrary({"x.mjml": source, "layouts/l.mjml": LAYOUT})
+        (finding,) = [each for each in lint(library, "x", kind="transactional") if each.code == "T307"]
+        assert hint in finding.help
+    layout = LAYOUT.replace("<mj-body>", '<mj-head><mj-attributes><mj-all font-family="a" colour="b" /><mj-class name="c" color="d" />'
+                            '<mj-text css-class="e" /></mj-attributes></mj-head><mj-body>')  # fmt: skip
+    found = told(PAGE + "{% endblock %}", **{"layouts/l.mjml": layout})
+    assert found == ["T307 layouts/l.mjml:1:55"]
+
+
+def test_every_known_attribute_has_an_effect() -> None:
+    """What the lint lets pass is written by the compiler, and what it says to have none has none."""
+    for tag, wrap in WRAPS.items():
+        for attribute in WRITTEN[tag] - {"mj-class", "css-class"}:
+            assert changes(wrap, attribute), f"{tag} {attribute}"
+        for attribute in IGNORED.get(tag, ()):
+            assert not changes(wrap, attribute), f"{tag} {attribute}"
+
+
+WRAPS = {
+    "mj-text": SECTION.format("<mj-text {}>x</mj-text>"),
+    "mj-image": SECTION.format('<mj-image src="https://a.test/x.png" alt="y" href="https://a.test" {} />'),
+    "mj-button": SECTION.format('<mj-button href="https://a.test" {}>x</mj-button>'),
+    "mj-divider": SECTION.format("<mj-divider {} />"),
+    "mj-spacer": SECTION.format("<mj-spacer {} />"),
+    "mj-table": SECTION.format("<mj-table {}><tr><td>x</td></tr></mj-table>"),
+    "mj-column": '<mj-section><mj-column padding="1px" {}><mj-text>x</mj-text></mj-column></mj-section>',
+    "mj-group": "<mj-section><mj-group {}><mj-column><mj-text>x</mj-text></mj-column></mj-group></mj-section>",
+    "mj-section": '<mj-section background-url="https://a.test/b.png" {}><mj-column></mj-column></mj-section>',
+    "mj-wrapper": '<mj-wrapper background-url="https://a.test/b.png" {}><mj-section></mj-section></mj-wrapper>',
+    "mj-hero": '<mj-hero background-url="https://a.test/b.png" {}><mj-text>x</mj-text></mj-hero>',
+}
+VALUES = (
+    "37px", "#123456", "https://q.test/z.png", "top", "left", "right", "bottom", "middle", "center", "full-width", "true", "zz",
+    "37", "rtl", "ltr", "0", "fixed", "fluid", "fluid-height", "cover", "50%", "repeat", "solid 3px red", "37px 38px",
+)  # fmt: skip
+
+
+def changes(wrap: str, attribute: str) -> bool:
+    """Return whether an attribute changes what is compiled, with any of many values."""
+    bare = re.sub(rf' {attribute}="[^"]*"', "", wrap) if re.search(rf' {attribute}="', wrap) else wrap
+    return any(
+        compiled(bare.format(f'{attribute}="{value}"')) != compiled(bare.format("")) for value in VALUES
+    )
+
+
+def compiled(body: str) -> str:
+    """Return the HTML of a body without the numbers that the compiler makes up."""
+    return re.sub("[0-9a-f]{16}", "", mjml2html(f"<mjml><mj-body>{body}</mj-body></mjml>", fonts={}))
+
+
+def test_links_to_a_machine_of_ones_own_are_told_once() -> None:
+    """A file with many links to localhost has one finding that counts them; those that the settings make have none."""
+    links = " ".join(f'<a href="http://localhost:8000/{number}">x</a>' for number in range(3))
+    library = TemplateLibrary({"x.mjml": mail(links)})
+    (finding,) = lint(library, "x", kind="transactional")
+    assert (finding.code, finding.label) == ("T402", "and 2 more in this file")
+    assert lint(library, "x", kind="transactional", base="http://localhost:8000") == []
 
 
 def test_structure_of_a_block_is_told_in_the_block() -> None:
