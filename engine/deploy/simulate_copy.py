@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, MetaData, Select, Table, case, insert, null, or_, select, true
@@ -61,8 +62,6 @@ _OWN = (
 )  # fmt: skip
 # What of the installation's own facts holds in a copy: not its clock, not where it went live.
 _KEPT = (meta.SECRET, "sources_stamp", "paused_all", "recommend")
-_ELSEWHERE = MetaData(schema=_ATTACHED)
-_READ = {table.name: table.to_metadata(_ELSEWHERE, schema=_ATTACHED) for table in metadata.sorted_tables}
 Copied = tuple[Table, Select[Any]]
 
 
@@ -84,12 +83,11 @@ def copy_state(source: Database, target: Database, part: Slice, *, sandbox: bool
     with source.read() as connection:
         ids = customers_of(connection, part)
         if (file := _file_of(source)) is None:
-            tables = {table.name: table for table in metadata.sorted_tables}
-            for table, query in _wanted(connection, tables, ids, sandbox=sandbox):
+            for table, query in _wanted(connection, metadata.tables, ids, sandbox=sandbox):
                 _carry(connection, target, table, query)
             return len(ids)
     with _attached(target, file) as connection:
-        for table, query in _wanted(connection, _READ, ids, sandbox=sandbox):
+        for table, query in _wanted(connection, _elsewhere(), ids, sandbox=sandbox):
             names = [column.name for column in query.selected_columns]
             connection.execute(insert(table).from_select(names, query))
     return len(ids)
@@ -155,6 +153,13 @@ def _file_of(source: Database) -> str | None:
     """Return the file of a SQLite database; None for one in memory or on a server."""
     path = source.engine.url.database if source.is_sqlite else None
     return path if path and path != ":memory:" else None
+
+
+@cache
+def _elsewhere() -> Mapping[str, Table]:
+    """Return the tables as they are read in the attached database, by name."""
+    there = MetaData(schema=_ATTACHED)
+    return {table.name: table.to_metadata(there, schema=_ATTACHED) for table in metadata.tables.values()}
 
 
 @contextmanager
