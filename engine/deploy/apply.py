@@ -2,8 +2,8 @@
 
 New or changed behaviour is a new version under its hash; enrollments stay on the version they entered. A newly applied
 flow takes only facts that arrive from then on; its time triggers only moments after that. With `backfill` past
-customers are placed where they would stand now. The timers of everybody follow in short transactions of their own; what a
-killed apply left undone, the next apply or pass does.
+customers are placed where they would stand now. What concerns everybody (timers, members of segments, past facts) follows in short transactions of
+its own; what a killed apply left undone, the next apply or pass does.
 """
 
 from __future__ import annotations
@@ -11,24 +11,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, literal, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from engine.deploy.plan_moving import Moved, change_to, earlier_version, move_inside
 from engine.diagnostics import Finding, has_errors
 from engine.errors import FindingsError
 from engine.flows.fingerprint import Change, Fingerprint, change_between, fingerprint
 from engine.flows.load import Project, load_project, used_segments
-from engine.flows.model import EventTrigger, Flow
+from engine.flows.model import Flow
 from engine.flows.nodes import plain
 from engine.flows.parse import flow_from_definition
 from engine.flows.validate import validate
 from engine.journeys.arming_known import to_arm
-from engine.journeys.membership import remember_members
-from engine.journeys.round import Round
 from engine.journeys.versions import live_flows
 from engine.offers.pools import load_pools
 from engine.render.library import read_folder
@@ -39,9 +37,7 @@ from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database
 from engine.store.dialect import insert_new, upsert
-from engine.store.tables import applies, arrivals, events, flow_versions, flows, marks, sources
-
-BACKFILL_DAYS = 400
+from engine.store.tables import applies, flow_versions, flows, marks, sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +172,6 @@ def _activate(
     before = live_flows(connection)
     for change in changes:
         _apply_one(connection, project, change, now, allowance)
-    at = Round(now, settings)
     live = live_flows(connection)
     for change in changes:
         anew = change.change in ("new", "behaviour")
@@ -185,10 +180,6 @@ def _activate(
             own = live[change.flow]
             more = to_arm(connection, own, now, placing=backfill, before=old)
             put_off(connection, change.flow, more, len(own.flow.triggers))
-        if anew:
-            remember_members(connection, live[change.flow], at)
-        if backfill and change.change != "removed":
-            _place_past(connection, live[change.flow].flow, now)
 
 
 # ── comparing ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -320,24 +311,6 @@ def _raw_segments(project: Project, flow: Flow) -> dict[str, Any]:
         if table is not None
         else {}
     )
-
-
-def _place_past(connection: Connection, flow: Flow, now: datetime) -> None:
-    """Let the flow meet the facts that its event triggers would have taken, oldest first; late mails are skipped."""
-    names = {
-        trigger.event
-        for trigger in flow.triggers
-        if isinstance(trigger, EventTrigger) and trigger.quiet_for is None
-    }
-    if not names:
-        return
-    since = now - timedelta(days=BACKFILL_DAYS)
-    past = (
-        select(literal(flow.name), events.c.id)
-        .where(events.c.name.in_(sorted(names)), events.c.occurred_at > since, events.c.backfill.is_(False))
-        .order_by(events.c.occurred_at, events.c.id)
-    )
-    connection.execute(insert(arrivals).from_select(["flow", "event_id"], past))
 
 
 def _record(connection: Connection, changes: Sequence[FlowChange], who: str, now: datetime) -> None:

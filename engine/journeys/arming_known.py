@@ -1,8 +1,8 @@
-"""Arming what is known: a newly applied flow gets its timers from the facts that are in the tables.
+"""Arming what is known: a newly applied flow gets from the tables what it has to know of every customer.
 
-Comes in: a live flow and which of its triggers are new. Goes out: rows of `timers` for every customer, set part by part;
-what is left to do is a value that can be kept between transactions. Facts that arrive meanwhile set their own timers,
-which stay.
+Comes in: a live flow and which of its triggers are new. Goes out, part by part: rows of `timers`; for segment triggers,
+who is a member; with `--backfill`, the past facts that it is to meet. What is left to do is a value that can be kept
+between transactions. Facts that arrive meanwhile set their own timers, which stay.
 """
 
 from __future__ import annotations
@@ -10,34 +10,39 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Connection, and_, delete, func, or_, select, tuple_
+from sqlalchemy import Connection, and_, delete, func, insert, literal, or_, select, tuple_
 
 from engine.flows.model import (
     AnniversaryTrigger,
     DateTrigger,
     EventTrigger,
+    Flow,
     LapsedTrigger,
     ReplenishTrigger,
+    SegmentTrigger,
     Trigger,
 )
 from engine.journeys.arming import arm_quiet, arm_replenish, lapsed_rows
 from engine.journeys.candidates import ArrivedEvent
 from engine.journeys.dates import arm_dates
 from engine.journeys.happenings import event_rows, read_events
+from engine.journeys.membership import note_members
 from engine.journeys.timers import GATHER, set_timers
 from engine.journeys.versions import LiveFlow
-from engine.store.tables import customers, events, timers
+from engine.store.keys import KeyRange
+from engine.store.tables import arrivals, customers, events, timers
 
 PLACED_BACK = timedelta(days=400)
 
 
 @dataclass(frozen=True, slots=True)
 class ToArm:
-    """One trigger whose timers are to be set for the customers after `after`, up to `last`; `event` is the newest known.
+    """What is to be set for the customers after `after`, up to `last`; `event` is the newest known.
 
-    Moments before `at` are gone, unless past customers are to be placed where they would stand now (`placing`).
+    `what`: the timers of one trigger, the members of one segment trigger, or the past facts of all event triggers. Moments
+    before `at` are gone, unless past customers are to be placed where they would stand now (`placing`).
     """
 
     flow: str
@@ -47,10 +52,16 @@ class ToArm:
     after: int
     last: int
     event: int
+    what: Literal["timers", "members", "facts"] = "timers"
+
+    @property
+    def keys(self) -> KeyRange:
+        """The customers who are still to come."""
+        return KeyRange(self.after + 1, self.last + 1)
 
     def stored(self) -> dict[str, Any]:
         """Return it as a document."""
-        names = ("flow", "number", "placing", "after", "last", "event")
+        names = ("flow", "number", "placing", "after", "last", "event", "what")
         return {name: getattr(self, name) for name in names} | {"at": self.at.isoformat()}
 
     @classmethod
@@ -62,7 +73,7 @@ class ToArm:
 def to_arm(
     connection: Connection, live: LiveFlow, now: datetime, *, placing: bool, before: Sequence[Trigger]
 ) -> list[ToArm]:
-    """Return what has to be armed for a newly applied flow; triggers that were the same `before` keep their timers."""
+    """Return what has to be set for a newly applied flow; triggers that were the same `before` keep their timers."""
     last = connection.scalar(select(func.max(customers.c.id))) or 0
     event = connection.scalar(select(func.max(events.c.id))) or 0
     triggers = live.flow.triggers
@@ -73,7 +84,19 @@ def to_arm(
         and (_sets_timers(trigger) or number in _standing(connection, live.flow.name, number))
     ]
     numbers += _standing(connection, live.flow.name, len(triggers))
-    return [ToArm(live.flow.name, number, now, placing, 0, last, event) for number in numbers]
+    basis = ToArm(live.flow.name, 0, now, placing, 0, last, event)
+    todo = [replace(basis, number=number) for number in numbers]
+    for number, trigger in enumerate(triggers):
+        if isinstance(
+            trigger, SegmentTrigger
+        ):  # what its segment means may be new, whatever the trigger says
+            todo.append(replace(basis, number=number, what="members"))
+    return [*todo, replace(basis, what="facts")] if placing and _names(live.flow) else todo
+
+
+def _names(flow: Flow) -> list[str]:
+    """Return the events by which customers enter at once."""
+    return sorted({t.event for t in flow.triggers if isinstance(t, EventTrigger) and t.quiet_for is None})
 
 
 def _sets_timers(trigger: Trigger) -> bool:
@@ -96,19 +119,42 @@ def _standing(connection: Connection, flow: str, since: int) -> list[int]:
 
 
 def arm_part(connection: Connection, live: LiveFlow, todo: ToArm, shop_zone: str, most: int) -> ToArm | None:
-    """Set the timers of at most `most` further customers; return what is left to do, None where nothing is."""
-    inside = (customers.c.id > todo.after, customers.c.id <= todo.last)
-    part = list(
-        connection.scalars(select(customers.c.id).where(*inside).order_by(customers.c.id).limit(most))
-    )
+    """Do what is to be done for at most `most` further customers; return what is left, None where nothing is."""
+    inside = todo.keys.holds(customers.c.id)
+    part = list(connection.scalars(select(customers.c.id).where(inside).order_by(customers.c.id).limit(most)))
     full = len(part) == most
     upto = part[-1] if full else todo.last
+    own = replace(todo, last=upto)
     known = live.flow.triggers[todo.number] if todo.number < len(live.flow.triggers) else None
-    _forget(connection, todo, upto, everything=known is None)
-    if known is not None and part:
-        live = replace(live, applied_at=todo.at - PLACED_BACK if todo.placing else todo.at)
-        _arm_known(connection, live, todo.number, known, part, shop_zone, todo.at)
+    if todo.what == "members":
+        if isinstance(known, SegmentTrigger):
+            note_members(
+                connection, live, todo.number, known, own.keys, todo.at, shop_zone, placing=todo.placing
+            )
+    elif todo.what == "facts":
+        _place_past(connection, live.flow, own)
+    else:
+        _forget(connection, todo, upto, everything=known is None)
+        if known is not None and part:
+            live = replace(live, applied_at=todo.at - PLACED_BACK if todo.placing else todo.at)
+            _arm_known(connection, live, todo.number, known, part, shop_zone, todo.at)
     return replace(todo, after=upto) if full else None
+
+
+def _place_past(connection: Connection, flow: Flow, todo: ToArm) -> None:
+    """Let the flow meet the facts that its event triggers would have taken, oldest first; late mails are skipped."""
+    past = (
+        select(literal(flow.name), events.c.id)
+        .where(
+            todo.keys.holds(events.c.customer_id),
+            events.c.name.in_(_names(flow)),
+            events.c.occurred_at > todo.at - PLACED_BACK,
+            events.c.id <= todo.event,
+            events.c.backfill.is_(False),
+        )
+        .order_by(events.c.occurred_at, events.c.id)
+    )
+    connection.execute(insert(arrivals).from_select(["flow", "event_id"], past))
 
 
 def _forget(connection: Connection, todo: ToArm, upto: int, *, everything: bool) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
+from types import MappingProxyType
 
 from sqlalchemy import Connection, delete, select
 from sqlalchemy import insert as plain_insert
@@ -16,30 +17,78 @@ from engine.flows.cron import Cron
 from engine.flows.model import ScheduleTrigger, SegmentTrigger
 from engine.journeys.candidates import Candidate
 from engine.journeys.round import Round
+from engine.journeys.timers import set_timers
 from engine.journeys.versions import LiveFlow
 from engine.store.dialect import among, upsert
+from engine.store.keys import KeyRange
 from engine.store.tables import customers, marks, segment_members
 
+Who = Sequence[int] | KeyRange
+PLACED = "segment"  # the key of the timers of those who are placed
 WIDEST = timedelta(hours=27)  # between the first and the last zone to see a wall time
 
 # ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def segment_candidates(
-    connection: Connection, live: LiveFlow, customer_ids: Sequence[int] | None, at: Round
+    connection: Connection,
+    live: LiveFlow,
+    who: Who,
+    at: Round,
+    unnoted: Mapping[int, KeyRange] = MappingProxyType({}),
 ) -> list[Candidate]:
-    """Compare memberships with what is known of them and return those who came in; None: everyone (by night).
+    """Compare memberships with what is known of them and return those who came in.
 
-    Those who left are forgotten, so that they may come in again.
+    Those who left are forgotten, so that they may come in again. `unnoted` holds by trigger the customers whose
+    memberships an apply is still to note: nobody can say yet whether they came in.
     """
     found: list[Candidate] = []
     for number, trigger in enumerate(live.flow.triggers):
-        if isinstance(trigger, SegmentTrigger):
-            came = _compare(connection, live, number, trigger, customer_ids, at)
-            stamp = at.now.isoformat()
-            payload = {"segment": trigger.segment}
-            found += [Candidate(number, each, f"segment:{stamp}", at.now, at.now, payload) for each in came]
+        if not isinstance(trigger, SegmentTrigger):
+            continue
+        here = who
+        if number in unnoted and not isinstance(who, KeyRange):
+            here = [each for each in who if each not in unnoted[number]]
+        _, came = _compare(connection, live, number, trigger, here, at.now, at.shop_zone)
+        payload = {"segment": trigger.segment}
+        found += [
+            Candidate(number, each, _occurrence(since), at.now, at.now, payload)
+            for each, since in came.items()
+        ]
     return found
+
+
+def note_members(
+    connection: Connection,
+    live: LiveFlow,
+    number: int,
+    trigger: SegmentTrigger,
+    keys: KeyRange,
+    now: datetime,
+    shop_zone: str,
+    *,
+    placing: bool,
+) -> None:
+    """Note who is in the segment already when a flow is applied: only those who come later enter.
+
+    With `placing` those who are in it get a timer that is due, and enter by it; one membership lets in once.
+    """
+    known, came = _compare(connection, live, number, trigger, keys, now, shop_zone)
+    if not placing:
+        return
+    standing = known | came
+    rows = [
+        {
+            "flow": live.flow.name, "trigger_no": number, "customer_id": each, "key": PLACED, "armed_at": now, "due_at": now,
+            "until": None, "occurrence": _occurrence(since), "event_id": None, "payload": {"segment": trigger.segment},
+        }
+        for each, since in standing.items()
+    ]  # fmt: skip
+    set_timers(connection, rows)
+
+
+def _occurrence(since: datetime) -> str:
+    return f"segment:{since.isoformat()}"
 
 
 def _compare(
@@ -47,42 +96,36 @@ def _compare(
     live: LiveFlow,
     number: int,
     trigger: SegmentTrigger,
-    customer_ids: Sequence[int] | None,
-    at: Round,
-) -> list[int]:
+    who: Who,
+    now: datetime,
+    shop_zone: str,
+) -> tuple[dict[int, datetime], dict[int, datetime]]:
+    """Bring what is known of memberships up to date; return who stays in and who came in, with since when."""
     clause = Clause(InSegment(trigger.segment), f"segment: {trigger.segment}")
+    some = None if isinstance(who, KeyRange) else who
     matching = customers_matching(
-        [clause], now=at.now, segments=live.flow.segments, shop_zone=at.shop_zone, among=customer_ids
+        [clause], now=now, segments=live.flow.segments, shop_zone=shop_zone, among=some
     )
-    inside: set[int] = set(connection.scalars(matching))
     table = segment_members.c
-    query = select(table.customer_id).where(table.flow == live.flow.name, table.trigger_no == number)
-    if customer_ids is not None:
-        query = query.where(among(connection, table.customer_id, customer_ids))
-    known: set[int] = set(connection.scalars(query))
-    gone, came = sorted(known - inside), sorted(inside - known)
+    own = (table.flow == live.flow.name, table.trigger_no == number)
+    query = select(table.customer_id, table.since).where(*own)
+    if isinstance(who, KeyRange):
+        matching = matching.where(who.holds(customers.c.id))
+        query = query.where(who.holds(table.customer_id))
+    else:
+        query = query.where(among(connection, table.customer_id, who))
+    inside: set[int] = set(connection.scalars(matching))
+    known: dict[int, datetime] = {row.customer_id: row.since for row in connection.execute(query)}
+    gone, came = sorted(known.keys() - inside), sorted(inside - known.keys())
     if gone:
-        connection.execute(
-            delete(segment_members).where(
-                table.flow == live.flow.name,
-                table.trigger_no == number,
-                among(connection, table.customer_id, gone),
-            )
-        )
+        connection.execute(delete(segment_members).where(*own, among(connection, table.customer_id, gone)))
     if came:
         rows = [
-            {"flow": live.flow.name, "trigger_no": number, "customer_id": each, "since": at.now}
-            for each in came
+            {"flow": live.flow.name, "trigger_no": number, "customer_id": each, "since": now} for each in came
         ]
         connection.execute(plain_insert(segment_members), rows)
-    return came
-
-
-def remember_members(connection: Connection, live: LiveFlow, at: Round) -> None:
-    """Note who is in the segments already when a flow is applied: only those who come later enter."""
-    for number, trigger in enumerate(live.flow.triggers):
-        if isinstance(trigger, SegmentTrigger):
-            _compare(connection, live, number, trigger, None, at)
+    stays = {each: since for each, since in known.items() if each in inside}
+    return stays, dict.fromkeys(came, now)
 
 
 # ── schedules ────────────────────────────────────────────────────────────────────────────────────────────────────────

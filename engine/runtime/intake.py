@@ -28,6 +28,7 @@ from engine.journeys.versions import LiveFlow
 from engine.runtime import rails
 from engine.runtime.guarding import Braked, guarded
 from engine.runtime.poison import begin_all
+from engine.runtime.setting_up import unnoted
 from engine.runtime.work import Work
 from engine.store.dialect import among
 from engine.store.tables import arrivals, customers, events, fact_inbox
@@ -94,7 +95,7 @@ def _enter_by_facts(
             continue
         events_now, changes_now = _with_kept(connection, work, name, own) if work.agenda.kept else own
 
-        admitted = _enter_one(connection, live, events_now, changes_now, touched, work.at, known)
+        admitted = _enter_one(connection, work, live, events_now, changes_now, touched, known)
         if admitted is None:
             _keep(connection, name, events_now, changes_now)
         else:
@@ -117,19 +118,21 @@ def _known(connection: Connection, work: Work, batch: Sequence[ArrivedEvent] = (
 
 def _enter_one(
     connection: Connection,
+    work: Work,
     live: LiveFlow,
     batch: Sequence[ArrivedEvent],
     changes: Sequence[CatalogueChange],
     touched: Sequence[int],
-    at: Round,
     known: Known,
 ) -> list[Newcomer] | None:
     """Return whom one flow lets in by these facts; None where it failed and must keep them."""
+    at = work.at
 
     def step() -> list[Newcomer]:
         found = _candidates(connection, live, batch, changes, at)
-        if touched:
-            found += segment_candidates(connection, live, touched, at)
+        if touched and _has_segment(live.flow):
+            waiting = unnoted(connection, live.flow.name) if live.flow.name in work.arming else {}
+            found += segment_candidates(connection, live, touched, at, waiting)
         return admit_all(connection, live, found, at, known)
 
     needed = batch or changes or (touched and _has_segment(live.flow))

@@ -9,26 +9,31 @@ from collections.abc import Iterable
 from datetime import datetime, time, timedelta
 from typing import Protocol
 
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, func, select
 
 from engine.calendar import ALL_DAYS, next_wall
+from engine.clock import sleep
 from engine.flows.conditions import Of, walk
 from engine.flows.load import flow_clauses
 from engine.flows.model import Flow, SegmentTrigger
 from engine.insights.scores import rebuild_scores
-from engine.journeys.advance import begin
+from engine.journeys.enter import Newcomer
 from engine.journeys.known import Known
 from engine.journeys.membership import segment_candidates
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows
 from engine.recommend.rebuild import rebuild
 from engine.runtime import rails
+from engine.runtime.guarding import guarded
 from engine.runtime.intake import admit_all
 from engine.runtime.passes import Engine
+from engine.runtime.poison import begin_all
+from engine.runtime.setting_up import PAUSE, set_up
 from engine.runtime.work import one_router
 from engine.store.database import Database
 from engine.store.dialect import upsert
-from engine.store.tables import journal, marks
+from engine.store.keys import KeyRange
+from engine.store.tables import customers, journal, marks
 
 
 class HasFlow(Protocol):
@@ -43,6 +48,7 @@ class HasFlow(Protocol):
 AT = time(3, 0)
 MARK = "nightly"
 JOURNAL_DAYS = 400
+PART = 2_000  # customers' memberships compared in one transaction
 SCORES = ("rfm", "spent_percentile", "churn_risk", "predicted_value")
 
 
@@ -88,14 +94,27 @@ def asks_for_scores(live: Iterable[HasFlow]) -> bool:
 
 
 def _compare_segments(engine: Engine, live: Iterable[LiveFlow], now: datetime) -> int:
-    """Compare everyone's segment memberships, one flow at a time."""
+    """Compare everyone's segment memberships, one flow at a time and some customers in each transaction."""
     entered = 0
     at = Round(now, engine.settings)
-    for each in live:
-        if each.open and has_segments([each]):
+    with engine.database.read() as connection:
+        most = connection.scalar(select(func.max(customers.c.id))) or 0
+    waiting = [each for each in live if each.open and has_segments([each])]
+    if waiting:
+        set_up(engine.database, at.shop_zone)  # an apply may have been killed before it noted everybody
+    for each in waiting:
+        for low in range(0, most + 1, PART):
             with engine.database.write() as connection:
                 one_router(connection)
-                came = segment_candidates(connection, each, None, at)
-                known = Known(connection, at, [each.flow])
-                entered += begin(connection, admit_all(connection, each, came, at, known), at, steps=False)
+                entered += _compare_part(connection, each, KeyRange(low, low + PART), at)
+            if low + PART <= most:
+                sleep(PAUSE)
     return entered
+
+
+def _compare_part(connection: Connection, live: LiveFlow, keys: KeyRange, at: Round) -> int:
+    def step() -> list[Newcomer]:
+        came = segment_candidates(connection, live, keys, at)
+        return admit_all(connection, live, came, at, Known(connection, at, [live.flow]))
+
+    return begin_all(connection, guarded(connection, live, step, at) or [], at)

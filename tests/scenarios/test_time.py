@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy import select
 
+from engine.deploy import apply as apply_module
 from engine.facts.customers import suppress
+from engine.runtime.intake import take_in
+from engine.runtime.setting_up import unnoted
+from engine.runtime.work import look
+from engine.store.keys import KeyRange
 from engine.store.tables import enrollments, fact_inbox, flow_versions, journal, timers
 from tests.scenarios.world import START, World
 
@@ -245,6 +251,63 @@ def test_backfill_places_past_customers_where_they_would_stand(here: World) -> N
     here.go_to(START + 5 * DAY)
     assert here.sent == [("03-03 09:00", "ann", "third")]
     assert here.reasons("skipped") == ["too_late", "too_late"]
+
+
+VIPS = """
+flow: vips
+topic: reminders
+trigger: {segment: vip}
+re_entry: always
+steps: [{send: letter}]
+"""
+
+
+def test_backfill_places_those_in_a_segment_once(anywhere: World) -> None:
+    """With `--backfill` who is in the segment enters, once for each time of being in it; without, only who comes later."""
+    here = anywhere
+    here.write("flows/segments.yaml", "vip: [{customer: {tier: vip}}]\n")
+    here.flow(VIPS)
+    here.customer("ann", tier="vip")
+    here.customer("bob")
+    here.apply()
+    here.go_on(days=1)
+    assert here.sent == []
+    here.apply(backfill=True)
+    here.go_on(days=1)
+    here.apply(backfill=True)
+    here.go_on(days=1)
+    assert here.sent == [("03-02 09:00", "ann", "letter")]
+    here.customer("bob", tier="vip", updated_at=here.now.isoformat())
+    here.go_on(days=1)
+    here.apply(backfill=True)
+    here.go_on(days=1)
+    assert here.sent[1:] == [("03-04 09:00", "bob", "letter")]
+
+
+def test_a_member_who_is_touched_while_memberships_are_noted(
+    anywhere: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fact about a member whom a killed apply had not come to lets nobody in who was in the segment before."""
+    here = anywhere
+    here.write("flows/segments.yaml", "vip: [{customer: {tier: vip}}]\n")
+    here.flow(VIPS)
+    here.customer("ann", tier="vip")
+    monkeypatch.setattr(apply_module, "set_up", lambda *_: None)
+    here.apply()
+    with here.database.read() as connection:
+        assert unnoted(connection, "vips") == {0: KeyRange(1, 2)}
+    here.event("app_opened")
+    with here.database.read() as connection:
+        work = look(connection, here.settings, here.now)
+    with here.database.write() as connection:
+        take_in(connection, work)
+    here.go_on(days=1)
+    assert here.inside == []
+    here.customer("ann", tier="none", updated_at=here.now.isoformat())
+    here.go_on(days=1)
+    here.customer("ann", tier="vip", updated_at=here.now.isoformat())
+    here.go_on(days=1)
+    assert here.inside == [("vips", "completed", None)]
 
 
 def test_backfilled_facts_trigger_no_event_but_count(here: World) -> None:
