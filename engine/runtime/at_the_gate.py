@@ -6,10 +6,11 @@ mails that were handed over before it; what the provider told stands as it came.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -21,6 +22,9 @@ from engine.outbox.ledger import COUNTED
 from engine.store.dialect import among
 from engine.store.tables import attempts, customers, delivery_events, messages
 
+CLIPPED = timedelta(
+    days=4
+)  # months end on their last day, so that a later mail's month may end a little sooner
 DECIDED = ("sent", "dropped", "deferred", "failed", "unknown", "retry")
 
 
@@ -58,8 +62,13 @@ class Gate:
         }
 
     def _cap(self, cap: Any, moment: datetime) -> dict[str, Any]:
-        before = [at for at in self.handed if at < moment]
-        ends = sorted(end for at in before if (end := add(at, cap.per, self.zone)) > moment)
+        ends: list[datetime] = []
+        for at in reversed(self.handed[: bisect_left(self.handed, moment)]):
+            end = add(at, cap.per, self.zone)
+            if moment - end > CLIPPED:  # and so it is with all that went before it
+                break
+            ends += [end] if end > moment else []
+        ends.sort()
         room_at = ends[len(ends) - cap.count] if cap.count and len(ends) >= cap.count else None
         return {"cap": f"{cap.count} per {cap.per}", "used": len(ends), "of": cap.count, "room_at": room_at}
 

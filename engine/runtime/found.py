@@ -8,7 +8,7 @@ marks every value that was looked up afterwards, and one that now speaks against
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,6 +36,7 @@ class Looking:
     live: Flow
     enrollments: Mapping[int, Row[Any]]
     at: Round
+    _asks: dict[tuple[str | None, bool], dict[str, Ask]] = field(default_factory=dict)
 
     def clauses(self, row: Row[Any]) -> list[dict[str, Any]]:
         """Return the clauses of one decision with what was found; those of an entry held, or it would not be one."""
@@ -51,7 +52,11 @@ class Looking:
             told = [
                 {"clause": clause.text, "holds": True} for clause in entry_clauses(flow, trigger, self.at)
             ]
-        asks = _known_asks(flow, self.at, exits=row.decision == "exited")
+        leaving = row.decision == "exited"
+        which = inside.version if inside is not None else None, leaving
+        if which not in self._asks:
+            self._asks[which] = _known_asks(flow, self.at, exits=leaving)
+        asks = self._asks[which]
         wanted = [asks[clause["clause"]] for clause in told if clause["clause"] in asks]
         held = {clause["clause"]: bool(clause["holds"]) for clause in told}
         found = self._found(wanted, held, inside, row, flow)
