@@ -22,7 +22,7 @@ from engine.errors import HomingError
 from engine.web import health, paper, pictures, provider_events
 from engine.web.counts import Counts
 from engine.web.guard import Guard, shown_path
-from engine.web.house import customers, door, flows, mails, reports, sheet, today
+from engine.web.house import customers, door, files, flows, mails, reports, sheet, today
 from engine.web.intake import segment, shops
 from engine.web.intake.writer import Writer
 from engine.web.keys import KeyRing
@@ -38,6 +38,7 @@ ROUTES: tuple[Callable[[], Sequence[BaseRoute]], ...] = (
     flows.routes,
     mails.routes,
     reports.routes,
+    files.routes,
 )  # fmt: skip
 _MACHINES = ("/v1/", "/webhooks/", "/healthz", "/readyz", "/metrics")
 _WORDS = {404: ("missing_title", "missing"), 405: ("refused_title", "refused"), 400: ("refused_title", "refused"),
@@ -46,15 +47,17 @@ _WORDS = {404: ("missing_title", "missing"), 405: ("refused_title", "refused"), 
 
 def create_app(site: Site) -> Guard:
     """Return the application for a site, behind its guard."""
-    writer, seen = Writer(site), looks.Looks(site)
+    writer, seen, taking = Writer(site), looks.Looks(site), files.Taking(site)
 
     @asynccontextmanager
     async def running(_app: Starlette) -> AsyncIterator[None]:
         writer.start()
         seen.start()
+        taking.start()
         try:
             yield
         finally:
+            await run_in_threadpool(taking.stop)
             await run_in_threadpool(writer.stop)
             await run_in_threadpool(seen.stop)
 
@@ -68,6 +71,7 @@ def create_app(site: Site) -> Guard:
     app.state.site, app.state.counts, app.state.writer = site, Counts(), writer
     app.state.keys, app.state.pressure = KeyRing(site.database), segment.pressure()
     app.state.tries, app.state.looks = door.Tries(), seen
+    app.state.taking = taking
     return Guard(app, https=site.settings.link_base.startswith("https://"))
 
 

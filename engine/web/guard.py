@@ -20,8 +20,11 @@ from engine.clock import machine_seconds
 
 log = logging.getLogger("homing.web")
 LARGEST_BODY = 256 * 1024
-LARGEST = {"/v1/": 1024 * 1024, "/webhooks/": 5 * 1024 * 1024}  # where more may come
+LARGEST = {
+    "/v1/": 1024 * 1024, "/webhooks/": 5 * 1024 * 1024, "/house/files": 201 * 1024 * 1024,
+}  # where more may come  # fmt: skip
 BODY_SECONDS = 20.0
+SLOW = {"/house/files": 900.0}  # seconds; its body is read for visitors only
 SAFE = {
     "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self' https: data:; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
@@ -51,6 +54,7 @@ class Guard:
         name, started, status = secrets.token_hex(8), machine_seconds(), 500
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         largest = next((most for start, most in LARGEST.items() if path.startswith(start)), LARGEST_BODY)
+        seconds = next((most for start, most in SLOW.items() if path.startswith(start)), self.seconds)
         scope.setdefault("state", {})["request_id"] = name
 
         async def answer(message: Message) -> None:
@@ -66,7 +70,7 @@ class Guard:
                     scope, receive, answer
                 )
             else:
-                await self.app(scope, _Limited(receive, largest, self.seconds), answer)
+                await self.app(scope, _Limited(receive, largest, seconds), answer)
         finally:
             told = {"request": name, "method": scope["method"], "path": shown_path(scope), "status": status}
             told["ms"] = round((machine_seconds() - started) * 1000, 1)

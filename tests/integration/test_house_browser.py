@@ -35,6 +35,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 PAGES = (
     "/house", "/house/flows", "/house/flows/cart", "/house/flows/lapse", "/house/customers", "/house/customers/2",
     "/house/customers/2/why/cart", "/house/mails", "/house/mails/note", "/house/messages/1", "/house/reports",
+    "/house/files",
 )  # fmt: skip
 
 
@@ -164,6 +165,22 @@ def test_pausing_a_flow_and_letting_it_go_on(browser: Browser, lived: Serving) -
     page.get_by_text("nobody enters and nothing is sent").wait_for()
     page.get_by_role("button", name="Let it go on").click()
     page.get_by_role("button", name="Pause this flow").wait_for()
+    page.context.close()
+
+
+def test_uploading_a_file_with_its_columns(browser: Browser, lived: Serving, tmp_path: Path) -> None:
+    """A table is uploaded, a column is named, what cannot be read is seen, and the others are taken in."""
+    table = tmp_path / "customers.csv"
+    table.write_text("Who,E-Mail\nw1,w1@example.test\nw2,nothing\n", encoding="utf-8")
+    page = at_home(browser, lived, width=375)
+    page.goto(f"{lived.url}/house/files")
+    page.get_by_label("A file").set_input_files(table)
+    page.get_by_role("button", name="Upload").click()
+    page.get_by_text("1 of 2 first rows can be read").wait_for()
+    page.get_by_label("What Who is here").select_option("external_id")
+    page.get_by_role("button", name="Take it in").click()
+    page.get_by_text("Told before").wait_for()
+    assert page.locator(".tiles dd").all_inner_texts()[:2] == ["2", "1"]
     page.context.close()
 
 

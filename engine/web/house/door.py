@@ -72,17 +72,22 @@ def looking(view: View) -> Endpoint:
     return endpoint
 
 
-def acting(act: Act) -> Endpoint:
-    """Return an endpoint for a POST of a visitor's own page; everything else is refused with 403."""
+def acting(act: Act, *, files: int = 0, fields: int = 50) -> Endpoint:
+    """Return an endpoint for a POST of a visitor's own page; everything else is refused with 403.
+
+    Nothing of the body is read for somebody else, however large a file it may carry.
+    """
 
     async def endpoint(request: Request) -> Response:
         if not await run_in_threadpool(_is_visit, request):
             return RedirectResponse(house_path(request, "login"), 303)
-        form = await request.form(max_files=0, max_fields=50)
-        token = request.cookies.get(COOKIE, "")
-        if not _is_ours(request) or not hmac.compare_digest(_told(form, "mark"), mark_of(token)):
+        if not _is_ours(request):
             raise HTTPException(403)
-        return await run_in_threadpool(act, request, form)
+        async with request.form(max_files=files, max_fields=fields) as form:
+            token = request.cookies.get(COOKIE, "")
+            if not hmac.compare_digest(_told(form, "mark"), mark_of(token)):
+                raise HTTPException(403)
+            return await run_in_threadpool(act, request, form)
 
     return endpoint
 

@@ -34,6 +34,7 @@ PLACES = (
     ("customers", "Customers"),
     ("mails", "Mails"),
     ("reports", "Reports"),
+    ("files", "Files"),
 )
 
 
