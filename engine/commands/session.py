@@ -10,6 +10,7 @@ import functools
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from engine.store.database import Database, connect, outside, to_json
 from engine.store.migrate import ensure_current
 
 F = TypeVar("F", bound=Callable[..., Any])
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _EARLIEST, _LATEST = 1970, 9000  # a calendar needs some room on both sides
 
 
@@ -228,8 +230,13 @@ def _guarded(session: Session, call: Callable[[], int | None]) -> int:
 
 
 def printable(text: str) -> str:
-    """Return text that any terminal and pipe can take: bytes of a file that are no UTF-8 become a sign for that."""
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    r"""Return text that any terminal and pipe can take: no control signs, no bytes that are no UTF-8.
+
+    >>> printable("Tea\x1b[2J\u202eeet")
+    'Tea\\x1b[2J\\u202eeet'
+    """
+    plain = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], plain)
 
 
 def the_customer(connection: Connection, reference: str) -> int:

@@ -26,6 +26,7 @@ from engine.deploy.preview_send import send_previews
 from engine.deploy.preview_watch import LivePreview
 from engine.errors import UsageError
 from engine.flows.report import render_text
+from engine.render.locales import is_locale
 
 DEMO_START = datetime(2026, 3, 2, tzinfo=UTC)  # the same days for everybody: what is printed can be compared
 
@@ -74,6 +75,8 @@ def _register_preview(group: click.Group) -> None:
         """Show a mail as it would go out: HTML, text, headers, size, findings; for a flow all its mails, as one page."""
         if customer is not None and (sample or role_name is not None):
             raise UsageError("--customer and --sample exclude each other")
+        if locale is not None and not is_locale(locale):
+            raise UsageError(f'"{locale}" is no language; write one such as ja, zh-TW or pt-BR')
         asked = _Asked(target, customer, role(role_name) if role_name is not None else None, locale)
         if watched:
             if out is not None or send_to is not None or as_text or session.as_json:

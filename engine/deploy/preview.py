@@ -31,6 +31,7 @@ from engine.deploy.pictures import PATH
 from engine.deploy.preview_cast import Role
 from engine.diagnostics import Finding, did_you_mean
 from engine.errors import HomingError, UsageError
+from engine.flows.conditions import Did, Of, walk
 from engine.flows.load import Project, load_project
 from engine.flows.model import (
     Arm,
@@ -201,7 +202,10 @@ def preview_sample(
     """
     who = who or Role("sample", "A sample customer", _persona(locale))
     contexts = [(slot, who.dressed(_sample(studio, slot, who.persona))) for slot in slots(studio, target)]
-    return [_shot(studio, slot, context, context.now, locale, judged=judged) for slot, context in contexts]
+    return [
+        _noted(_shot(studio, slot, context, context.now, locale, judged=judged), context)
+        for slot, context in contexts
+    ]
 
 
 def _persona(locale: str | None) -> Persona:
@@ -293,7 +297,7 @@ def preview_customer(
         shots.append(
             replace(shot, note="there is nothing to recommend now, so this mail would not go out")
             if empty
-            else shot
+            else _noted(shot, context)
         )
     return shots
 
@@ -401,6 +405,25 @@ def _shot(
     return Shot(
         slot, mail, rendered.size, rendered.locale, findings=_of_copy(findings, rendered), headers=headers
     )
+
+
+def _noted(shot: Shot, context: RenderContext) -> Shot:
+    """Return the shot with what its flow does about an empty cart, where the customer's is."""
+    flow = shot.slot.flow
+    if flow is None or context.cart is None or context.cart.get("lines"):
+        return shot
+    entering = [part for clause in flow.only_if for part in walk(clause.condition)]
+    leaving = [part for clause in flow.exit_when for part in walk(clause.condition)]
+    if any(isinstance(part, Did) and part.event == "cart_emptied" for part in leaving):
+        why = "this cart is empty, so this mail would not go out: emptying a cart ends this flow"
+    elif any(isinstance(part, Of) and part.scope == "cart" and part.lines for part in entering):
+        why = "this cart is empty, so this mail would not go out: the flow asks for its lines"
+    else:
+        why = (
+            "this cart is empty, and the mail would go out all the same: "
+            "`exit_when: {did: cart_emptied, same: cart_id}` keeps it back"
+        )
+    return replace(shot, note=why)
 
 
 def _findings(studio: Studio, slot: Slot, context: RenderContext, locale: str | None) -> tuple[Finding, ...]:

@@ -13,7 +13,7 @@ or is a variant of any of those or of another slot.
 | popular_in_category | the ranks of the request's category, else of the context's, else of what the customer bought |
 | recently_viewed, wishlist, cart | the customer's own, newest first |
 | reorder | what the customer bought, by how often and how lately (an order 180 days ago counts half), times how often the product's buyers come back for it |
-| newest | first seen last |
+| newest | first seen last; of those seen at once, changed last |
 """
 
 from __future__ import annotations
@@ -408,7 +408,8 @@ def _newest(connection: Connection, now: datetime) -> list[Ranked]:
     statement = (
         select(products.c.sku)
         .where(products.c.first_seen_at <= now, presentable())
-        .order_by(products.c.first_seen_at.desc(), products.c.sku)
+        # A catalogue that came at once was first seen at once: then what the shop touched last comes first.
+        .order_by(products.c.first_seen_at.desc(), products.c.updated_at.desc().nulls_last(), products.c.sku)
         .limit(NEWEST)
     )
     return _in_order(list(connection.execute(statement).scalars()))

@@ -21,6 +21,7 @@ DEFAULT = ""
 _HANT = frozenset({"TW", "HK", "MO"})
 _RTL = frozenset({"ar", "he", "fa", "ur", "ps", "sd", "ug", "yi", "dv", "ckb"})
 _PARTS = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?(?:[-_.@].*)?")
+_LOCALE = re.compile(r"([A-Za-z]{2,3})(?:[-_][A-Za-z]{4})?(?:[-_](?:[A-Za-z]{2}|\d{3}))?")
 _FOLDER = re.compile(r"[a-z]{2,3}(?:-[A-Z][a-z]{3})?(?:-(?:[A-Z]{2}|\d{3}))?")
 
 
@@ -51,6 +52,17 @@ def locale_chain(locale: str | None) -> tuple[str, ...]:
 def is_locale_folder(name: str) -> bool:
     """Return whether a folder under templates/ holds localised copies: `ja`, `zh-Hant`, `pt-BR`."""
     return bool(_FOLDER.fullmatch(name)) and localedata.exists(name.split("-", maxsplit=1)[0])
+
+
+@lru_cache(maxsize=1024)
+def is_locale(name: str) -> bool:
+    """Return whether a name is that of a language that mails can be written for, with its script and region.
+
+    >>> is_locale("zh_TW"), is_locale("pt-br"), is_locale("xx_!!"), is_locale("en_!!")
+    (True, True, False, False)
+    """
+    match = _LOCALE.fullmatch(name)
+    return match is not None and localedata.exists(match[1].lower())
 
 
 def formatting_locale(folder: str, customer: str | None, shop: str) -> str:

@@ -16,7 +16,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from playwright.sync_api import Page, sync_playwright
 
+from cli import main
 from engine import settings
 from engine.deploy.preview import open_studio, preview_sample
 from engine.deploy.preview_cast import cast, role
@@ -247,3 +250,58 @@ def test_watching_follows_the_files_until_it_is_ended(project: Path) -> None:
 
 def _script(document: str, name: str) -> str:
     return document.split(f'id="{name}">', 1)[1].split("</script>", 1)[0]
+
+
+def test_an_empty_cart_says_what_the_flow_does(project: Path) -> None:
+    """For an empty cart the preview tells that the mail would not go, or, where nothing holds it back, how it would be."""
+    asked = "cart-recovery:cart-reminder"
+    (shot,) = preview_sample(open_studio(settings.load(project)), asked, None, role("empty-cart"))
+    assert "would not go out: emptying a cart ends this flow" in shot.note
+    assert not preview_sample(open_studio(settings.load(project)), asked, None, role("loyal"))[0].note
+    assert not preview_sample(open_studio(settings.load(project)), "birthday", None, role("empty-cart"))[
+        0
+    ].note
+    path = project / "flows" / "cart-recovery.yaml"
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(whole.replace("  - {did: cart_emptied, same: cart_id}\n", ""), encoding="utf-8")
+    (shot,) = preview_sample(open_studio(settings.load(project)), asked, None, role("empty-cart"))
+    assert "the flow asks for its lines" in shot.note
+    path.write_text(
+        re.sub(r"(?s)  - \{did: cart_emptied.*?\n|only_if:\n  - cart.*?\n", "", whole), encoding="utf-8"
+    )
+    (shot,) = preview_sample(open_studio(settings.load(project)), asked, None, role("empty-cart"))
+    assert "would go out all the same" in shot.note
+
+
+@pytest.mark.parametrize("locale", ["xx_!!", "en_!!", "klingon", "", "../ja"])
+def test_a_language_that_is_none_is_told(locale: str) -> None:
+    """`--locale` takes languages only; what is none ends with a usage error."""
+    done = CliRunner().invoke(main, ["preview", "birthday", "--locale", locale, "--project", str(ROOT)])
+    assert done.exit_code == 2
+    assert "is no language" in done.output
+
+
+def test_one_way_of_looking_is_always_pressed(whole: str, tmp_path: Path) -> None:
+    """On a phone, a tablet and a desk, also when the window changes and after a reload, the pressed button can be seen."""
+    file = tmp_path / "index.html"
+    file.write_text(whole, encoding="utf-8")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1300, "height": 800})
+        page.goto(file.as_uri())
+        assert _pressed(page) == "Both"
+        for width, button in ((900, "Desktop"), (400, "Phone"), (1300, "Both")):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.wait_for_function(f"() => innerWidth === {width}")
+            assert _pressed(page) == button
+        page.set_viewport_size({"width": 400, "height": 800})
+        page.reload()
+        assert _pressed(page) == "Phone"
+        browser.close()
+
+
+def _pressed(page: Page) -> str:
+    """Return the words of the visible, pressed buttons that choose what is shown."""
+    pressed = page.locator("button[data-view][aria-pressed=true]:visible")
+    pressed.first.wait_for(timeout=5_000)
+    return ", ".join(pressed.all_inner_texts())

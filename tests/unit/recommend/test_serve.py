@@ -214,6 +214,13 @@ def test_newest_are_those_seen_first_last(shop: Shop) -> None:
     assert only(shop, chain="newest") == "b c a"
 
 
+def test_newest_of_a_fresh_shop_are_those_changed_last(shop: Shop) -> None:
+    """Of products that came at once, the shop's own last change decides, then the SKU: the same order on each database."""
+    for sku, changed in (("a", 9), ("b", None), ("c", 2), ("d", 9), ("e", None)):
+        shop.product(sku, first_seen_at=ago(1), updated_at=None if changed is None else ago(changed))
+    assert only(shop, chain="newest", count=5) == "c a d b e"
+
+
 def test_what_the_catalogue_began_with_is_not_called_new(shop: Shop) -> None:
     """A product of the first loading has no first day; a mail can only call new what came later."""
     shop.product("old", first_seen_at=ago(30))
