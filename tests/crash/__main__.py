@@ -1,8 +1,8 @@
 """The whole crash suite: `make test-crash`, or `python -m tests.crash [--kills 10000] [--folder build/crash] [--databases …]`.
 
 Kills are shared among the databases and providers; each run is written down in the folder, so that an interrupted suite
-goes on where it was. Beside them 100 zombies, 50 full disks and 400 kills while taking facts in, for each database. Prints
-what was done; ends with 1 where something did not hold.
+goes on where it was. Beside them 100 zombies, 50 full disks, 400 kills while taking facts in and 800 while changing much
+at once, for each database. Prints what was done; ends with 1 where something did not hold.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from engine.store.database import connect
 from engine.store.migrate import upgrade
+from tests.crash.changing import WORKS
 from tests.servers.postgres import Postgres, postgres_server
 
 PROVIDERS = ("smtp", "sendgrid")
@@ -47,6 +48,8 @@ def main() -> None:
                 zombies = ("--provider", provider, "--zombies", str(given.zombies))
                 broken += _run(kind, server, given.folder, "sending", *zombies)
             broken += _run(kind, server, given.folder, "taking_in", "--kills", "400")
+            for work in sorted(WORKS):
+                broken += _run(kind, server, given.folder, "changing", "--work", work, "--kills", "200")
         if "sqlite" in given.databases:
             broken += _run("sqlite", server, given.folder, "sending", "--provider", "smtp", "--full", "50")
     sys.exit(1 if broken else 0)

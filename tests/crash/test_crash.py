@@ -1,6 +1,6 @@
 """The share of the crash suite that every change goes through; `make test-crash` does the whole of it.
 
-Each test runs a program of its own (tests/crash/sending.py, tests/crash/taking_in.py), which forks a prepared engine and
+Each test runs a program of its own (sending.py, taking_in.py, changing.py), which forks a prepared engine and
 kills it at chosen steps: statements, commits, and what goes to and comes from a provider. What arrived is counted by real
 servers outside.
 """
@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 
+from tests.crash.changing import WORKS
 from tests.crash.plants import PLANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 102  # for each provider: at least 200 for each database
 ZOMBIES = 5
 INGEST_KILLS = 24
+CHANGE_KILLS = 10
 
 
 def suite(program: str, url: str, folder: Path, *arguments: str) -> dict[str, Any]:
@@ -58,6 +60,14 @@ def test_what_was_acknowledged_is_there(database_url: str, tmp_path: Path) -> No
     found = suite("taking_in", database_url, tmp_path / "suite", "--kills", str(INGEST_KILLS))
     assert found["broken"] == []
     assert found["kills"] >= INGEST_KILLS * 0.9
+
+
+@pytest.mark.parametrize("work", sorted(WORKS))
+def test_large_changes_end_whole(database_url: str, work: str, tmp_path: Path) -> None:
+    """Killed at any step of an apply, an erasure, a night or a delivery: what was told done is, and doing it again ends it."""
+    found = suite("changing", database_url, tmp_path / "suite", "--work", work, "--kills", str(CHANGE_KILLS))
+    assert found["broken"] == []
+    assert found["kills"] >= CHANGE_KILLS * 0.9
 
 
 @pytest.mark.parametrize("plant", sorted(PLANTS))
