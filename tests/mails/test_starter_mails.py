@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from email import message_from_bytes
+from email.policy import default
 from html.parser import HTMLParser
 
 import pytest
+from fast_mail_parser import parse_email
 
+from engine.delivery.mime import to_bytes
 from engine.render.library import split_path
 from engine.render.links import ACTIONS, read_token
 from tests.mails.starter import LOCALES, SECRET, Shop, StarterMail, open_shop, starter_mails
@@ -223,3 +227,25 @@ def test_every_language_is_looked_at(mails: list[StarterMail]) -> None:
     """The mails of this file are those of all flows, in all languages."""
     assert {mail.locale for mail in mails} == set(LOCALES)
     assert len(mails) == len({mail.name for mail in mails}) >= 16 * 9
+
+
+def test_two_parsers_read_what_leaves(mails: list[StarterMail]) -> None:
+    """The bytes of each mail are the same mail to the standard library's parser and to Rust's: subject, parts, RFC 8058."""
+    for mail in mails:
+        content = to_bytes(mail.mail, metadata_headers=True)
+        ours, theirs = message_from_bytes(content, policy=default), parse_email(content)
+        text, page = (part.get_content() for part in ours.iter_parts())
+        assert [text.replace("\r\n", "\n"), page.replace("\r\n", "\n")] == [mail.mail.text, mail.mail.html], (
+            mail.name
+        )
+        read = [each.replace("\r\n", "\n") for each in (*theirs.text_plain, *theirs.text_html)]
+        assert read == [mail.mail.text, mail.mail.html], mail.name
+        assert str(ours["Subject"]) == theirs.subject == mail.mail.subject
+        assert list(theirs.headers) == ours.keys()
+        if mail.mail.unsubscribe_url:
+            assert (
+                theirs.headers["List-Unsubscribe"]
+                == [ours["List-Unsubscribe"]]
+                == [f"<{mail.mail.unsubscribe_url}>"]
+            )
+            assert theirs.headers["List-Unsubscribe-Post"] == ["List-Unsubscribe=One-Click"]

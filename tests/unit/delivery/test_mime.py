@@ -1,4 +1,7 @@
-"""The bytes of a mail: whatever is in it, two parsers read the same mail back and no header more."""
+"""The bytes of a mail: whatever is in it, two parsers read the same mail back and no header more.
+
+The standard library's in both of its policies, and Rust's mailparse (fast-mail-parser), which shares no line with it.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from email.message import EmailMessage, Message
 from email.utils import parseaddr
 
 import pytest
+from fast_mail_parser import PyMail, parse_email
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -63,6 +67,11 @@ def classic(content: bytes) -> Message:
     return email.message_from_bytes(content, policy=email.policy.compat32)
 
 
+def other(content: bytes) -> PyMail:
+    """Read as Rust's mailparse does."""
+    return parse_email(content)
+
+
 def decoded(value: str) -> str:
     """Decode a header that the old parser has left encoded."""
     return str(make_header(decode_header(re.sub(r"\r\n(?=[ \t])", "", value))))
@@ -85,6 +94,11 @@ def test_no_text_becomes_a_header(subject: str, name: str, sender: str, customer
         assert message.keys() == NAMES
         assert not message.defects
         assert all(not set("\r\n\0") & set(decoded(str(value))) for value in message.values())
+    foreign = other(content)
+    assert list(foreign.headers) == NAMES
+    assert all(len(values) == 1 for values in foreign.headers.values())
+    assert foreign.subject == clean(subject)
+    assert foreign.headers["X-Homing-Customer"] == [clean(customer)]
     assert str(modern(content)["Subject"]) == clean(subject)
     assert decoded(classic(content)["Subject"]) == clean(subject)
     assert decoded(classic(content)["X-Homing-Customer"]) == clean(customer)
@@ -113,6 +127,11 @@ def test_no_body_becomes_a_part(text: str, html: str, key: str) -> None:
         assert isinstance(payload, bytes)
         expected = re.sub("\r\n|\r|\n", "\r\n", given_text.replace("\0", "")).encode("utf-8", "replace")
         assert payload == expected
+    foreign = other(content)
+    assert (len(foreign.text_plain), len(foreign.text_html), len(foreign.attachments)) == (1, 1, 0)
+    for found, given_text in ((foreign.text_plain[0], f"t{text}"), (foreign.text_html[0], f"h{html}")):
+        wanted = re.sub("\r\n|\r|\n", "\r\n", given_text.replace("\0", ""))
+        assert found == wanted.encode("utf-8", "replace").decode()
 
 
 @given(HOSTILE)
