@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 
 from engine.calendar import add
 from engine.journeys.candidates import Candidate
-from engine.journeys.timers import GATHER, Row, set_timers
+from engine.journeys.timers import AGAIN, GATHER, Row, set_timers
 from engine.journeys.versions import LiveFlow
 from engine.store.tables import timers
 
@@ -33,7 +33,7 @@ def gather(
             row = rows.get(candidate.customer_id) or standing.get(candidate.customer_id)
             if row is None:
                 due = add(candidate.entered_at, length, zones[candidate.customer_id])
-                row = _gather_row(live, candidate, due)
+                row = whole_row(live.flow.name, candidate, due)
             row["payload"]["facts"].append(dict(candidate.trigger) | {"sku": candidate.sku})
             rows[candidate.customer_id] = row
         set_timers(connection, list(rows.values()))
@@ -52,7 +52,15 @@ def _gathering(
     return {row["customer_id"]: {key: value for key, value in row.items() if key != "id"} for row in rows}
 
 
-def _gather_row(live: LiveFlow, candidate: Candidate, due: datetime) -> Row:
+def again(connection: Connection, flow: str, candidate: Candidate) -> None:
+    """Let a candidate come to the door of a flow again, as it stood there before."""
+    row = whole_row(flow, candidate, candidate.entered_at)
+    row["payload"]["facts"] = [dict(fact) for fact in candidate.gathered]
+    set_timers(connection, [row | {"key": f"{AGAIN}{candidate.occurrence}"}])
+
+
+def whole_row(flow: str, candidate: Candidate, due: datetime) -> Row:
+    """Return the timer from which `gathered` makes the whole candidate again."""
     payload: Row = {
         "trigger": dict(candidate.trigger),
         "facts": [],
@@ -63,7 +71,7 @@ def _gather_row(live: LiveFlow, candidate: Candidate, due: datetime) -> Row:
         "sku": candidate.sku,
     }
     return {
-        "flow": live.flow.name,
+        "flow": flow,
         "trigger_no": candidate.trigger_no,
         "customer_id": candidate.customer_id,
         "key": GATHER,

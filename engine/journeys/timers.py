@@ -20,6 +20,7 @@ from engine.store.bulk import upsert_rows
 from engine.store.tables import timers
 
 CHUNK = 5_000
+AGAIN = "again:"  # begins the key of a timer by which somebody who was set aside comes to the door again
 GATHER = "gather"  # the key under which occurrences are gathered: such a timer is armed by no fact
 Row = dict[str, Any]
 
@@ -46,6 +47,11 @@ def row_of(
         "event_id": event.id,
         "payload": payload,
     }
+
+
+def is_whole(key: str) -> bool:
+    """Return whether a timer of this key holds a whole candidate, and not just the moment that a fact set."""
+    return key == GATHER or key.startswith(AGAIN)
 
 
 def set_timers(connection: Connection, rows: Sequence[Row]) -> None:

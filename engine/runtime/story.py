@@ -47,7 +47,7 @@ _REASONS: Mapping[str, str] = {
     "outranked": "another mail came first and took the cap's room",
     "paused": "the flow was paused",
     "frozen": "the flow was frozen",
-    "quarantined": "the customer is in quarantine",
+    "quarantined": "it is set aside; see `homing quarantine list`",
     "sandboxed": "the sandbox lets it reach nobody",
 }
 _PREFIXES: Mapping[str, str] = {

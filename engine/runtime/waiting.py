@@ -13,13 +13,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from engine.diagnostics import did_you_mean
 from engine.errors import UsageError
 from engine.facts.quarantine import FOLDER, set_aside
 from engine.journeys import journal
-from engine.store.tables import INSIDE, customers, enrollments, flows, messages, quarantine
+from engine.journeys.candidates import Candidate
+from engine.journeys.gathering import again
+from engine.store.tables import INSIDE, customers, enrollments, fact_inbox, flows, messages, quarantine
 
 MOST_ROWS = 10_000
 
@@ -113,6 +115,21 @@ def _flow_again(connection: Connection, row: Row[Any], _now: datetime) -> str:
     return "goes on"
 
 
+def _fact_again(connection: Connection, row: Row[Any], _now: datetime) -> str:
+    """Bring a fact, or somebody who stood at a flow's door, back to where it failed."""
+    told = (row.payload or {}).get("candidate")
+    if told is None:
+        connection.execute(insert(fact_inbox).values(event_id=row.payload["event"], change_id=None))
+        return "is taken in anew"
+    since, entered_at = (datetime.fromisoformat(told[name]) for name in ("since", "entered_at"))
+    candidate = Candidate(
+        told["trigger_no"], told["customer"], told["occurrence"], entered_at, since, told["trigger"], told["event"],
+        told["event_name"], told["order_id"], told["cart_id"], told["sku"], tuple(told["facts"]),
+    )  # fmt: skip
+    again(connection, told["flow"], candidate)
+    return "stands at the door again"
+
+
 def _let_go(_connection: Connection, _row: Row[Any], _now: datetime) -> str:
     return "settled"
 
@@ -132,4 +149,4 @@ def _customer_again(connection: Connection, row: Row[Any], now: datetime) -> str
     return "goes on"
 
 
-_AGAIN = {"template": _mail_again, "flow": _flow_again, "customer": _customer_again}
+_AGAIN = {"template": _mail_again, "flow": _flow_again, "customer": _customer_again, "fact": _fact_again}
