@@ -42,6 +42,7 @@ from engine.audience.sqlconditions import Compiler, Ground
 from engine.audience.sqlvalues import Either, Moments, Truth
 from engine.audience.subjects import Ask, Subject
 from engine.flows.conditions import Clause
+from engine.store.prepared import Prepared
 from engine.store.tables import customers
 from engine.store.types import Instant, Key, to_micros
 
@@ -81,7 +82,7 @@ def truths(
     values: dict[str, Any] = plan.moments.values(now, shop_zone)
     values["subjects"] = _listed(subjects, plan)
     found: list[tuple[bool, ...]] = [()] * len(subjects)
-    for row in connection.execute(plan.statement, values).all():
+    for row in plan.statement.rows(connection, **values):
         found[row[0]] = tuple(map(bool, row[1:]))
     return found
 
@@ -127,7 +128,7 @@ def _among(ids: Sequence[int]) -> Truth:
 class _Plan:
     """A statement for one list of asks, with what its parameters stand for."""
 
-    statement: Select[Any]
+    statement: Prepared
     moments: Moments
     columns: tuple[str, ...]
     trigger_keys: tuple[str, ...]
@@ -179,7 +180,9 @@ def _plan_equal(equal: _EqualAsks, dialect: str) -> _Plan:
     held, compiler = _truths_over(subjects, equal)
     labelled = [truth.label(f"ask_{number}") for number, truth in enumerate(held)]
     statement = select(subjects.c.n, *labelled).select_from(compiler.joined(subjects))
-    return _Plan(statement, compiler.moments, columns, tuple(sorted(compiler.trigger_keys)), dialect)
+    return _Plan(
+        Prepared(statement), compiler.moments, columns, tuple(sorted(compiler.trigger_keys)), dialect
+    )
 
 
 def _truths_over(subjects: CTE, equal: _EqualAsks) -> tuple[list[Truth], Compiler]:

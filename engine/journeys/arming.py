@@ -6,7 +6,7 @@ timer is due is here: quiet times, lapses by a customer's own gap, run-out dates
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,8 +17,10 @@ from engine.flows.model import (
     AnniversaryTrigger,
     DateTrigger,
     EventTrigger,
+    Flow,
     LapsedTrigger,
     ReplenishTrigger,
+    Trigger,
 )
 from engine.insights.gaps import shop_median_gap_days, usual_gaps
 from engine.journeys.candidates import ArrivedEvent
@@ -31,6 +33,24 @@ from engine.store.dialect import among
 from engine.store.tables import events, orders, timers
 
 CUSTOMER_EVENTS = frozenset({"customer_created", "customer_updated"})
+SUPPLY_EVENTS = frozenset({"order_placed", "order_cancelled", "refill_answered"})
+
+
+def sets_timers(flow: Flow, batch: Sequence[ArrivedEvent]) -> bool:
+    """Return whether any of these facts may set or move a timer of the flow."""
+    names = {event.name for event in batch}
+    return any(not names.isdisjoint(_heard(trigger)) for trigger in flow.triggers)
+
+
+def _heard(trigger: Trigger) -> Collection[str]:
+    """Return the names of the facts by which a trigger's timers are set."""
+    if isinstance(trigger, EventTrigger):
+        return () if trigger.quiet_for is None else (trigger.event, "cart_emptied")
+    if isinstance(trigger, LapsedTrigger):
+        return (trigger.event,)
+    if isinstance(trigger, ReplenishTrigger):
+        return SUPPLY_EVENTS
+    return CUSTOMER_EVENTS if isinstance(trigger, AnniversaryTrigger | DateTrigger) else ()
 
 
 def arm(

@@ -17,11 +17,21 @@ from sqlalchemy import Connection, Row, literal, select, union_all
 from engine.calendar import subtract
 from engine.flows.model import ProductTrigger
 from engine.journeys.candidates import Candidate
-from engine.store.dialect import among
+from engine.store.dialect import among, within
+from engine.store.prepared import Prepared
 from engine.store.tables import cart_lines, carts, events, product_changes, product_prices
 
 EVENTS = {"wishlist": "wishlist_added", "viewed": "product_viewed"}
 Interest = dict[tuple[str, int], datetime]
+_CHANGES = Prepared(
+    select(
+        *(product_changes.c[name] for name in ("id", "sku", "change", "at", "old_price", "new_price")),
+        product_changes.c.new_stock,
+        product_changes.c.old_stock,
+    )
+    .where(within(product_changes.c.id, "ids"))
+    .order_by(product_changes.c.at, product_changes.c.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +50,7 @@ class CatalogueChange:
 
 def read_changes(connection: Connection, ids: Sequence[int]) -> list[CatalogueChange]:
     """Return the changes of these ids, in order of their time."""
-    table = product_changes.c
-    query = select(
-        table.id,
-        table.sku,
-        table.change,
-        table.at,
-        table.old_price,
-        table.new_price,
-        table.new_stock,
-        table.old_stock,
-    )
-    query = query.where(among(connection, table.id, ids)).order_by(table.at, table.id)
-    return [CatalogueChange(*row) for row in connection.execute(query)]
+    return [CatalogueChange(*row) for row in _CHANGES.rows(connection, ids=ids)] if ids else []
 
 
 def product_candidates(

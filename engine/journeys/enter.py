@@ -29,6 +29,7 @@ from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow
 from engine.journeys.walker import LIVE
 from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import enrollments
 
 
@@ -200,7 +201,7 @@ def subject_of(candidate: Candidate) -> Subject:
     )  # fmt: skip
 
 
-_HISTORY = (
+_HISTORY = Prepared(
     select(
         enrollments.c.customer_id,
         enrollments.c.occurrence,
@@ -214,7 +215,7 @@ _HISTORY = (
 
 
 def _history(connection: Connection, flow: str, ids: Sequence[int]) -> dict[int, list[PastEntry]]:
-    rows = connection.execute(_HISTORY, {"in_flow": flow, "ids": sorted(set(ids))}).all()
+    rows = _HISTORY.rows(connection, in_flow=flow, ids=sorted(set(ids)))
     history: dict[int, list[PastEntry]] = defaultdict(list)
     for customer_id, occurrence, scope_key, entered_at, state in rows:
         history[customer_id].append(PastEntry(occurrence, scope_key, entered_at, state in LIVE))

@@ -9,31 +9,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Integer, bindparam, delete, select
 
 from engine.flows.model import AnniversaryTrigger, EventTrigger, LapsedTrigger, Trigger
 from engine.journeys.candidates import ArrivedEvent, Candidate
 from engine.journeys.dates import date_row
 from engine.journeys.gathering import gathered
-from engine.journeys.happenings import event_rows, read_events
+from engine.journeys.happenings import events_of, events_since
 from engine.journeys.moments import next_anniversary
 from engine.journeys.timers import CHUNK, GATHER, Row, set_timers
 from engine.journeys.versions import LiveFlow
-from engine.store.dialect import among
-from engine.store.tables import events, timers
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
+from engine.store.tables import timers
+
+_DUE = Prepared(
+    select(timers)
+    .where(timers.c.flow == bindparam("of_flow"), timers.c.due_at <= bindparam("now"))
+    .order_by(timers.c.due_at, timers.c.id)
+    .limit(bindparam("limit", type_=Integer()))
+)
+_SPENT = Prepared(delete(timers).where(within(timers.c.id, "ids")))
 
 
 def fire(
     connection: Connection, live: LiveFlow, shop_zone: str, now: datetime, limit: int = CHUNK
 ) -> list[Candidate]:
     """Take the flow's timers that are due, re-arm yearly ones, and return their candidates in order of their moments."""
-    query = (
-        select(timers)
-        .where(timers.c.flow == live.flow.name, timers.c.due_at <= now)
-        .order_by(timers.c.due_at, timers.c.id)
-        .limit(limit)
-    )
-    due = connection.execute(query).all()
+    due = _DUE.rows(connection, of_flow=live.flow.name, now=now, limit=limit)
     if not due:
         return []
     facts = _events_by_id(connection, [row.event_id for row in due if row.event_id is not None], shop_zone)
@@ -57,7 +60,7 @@ def fire(
         else:
             again.append(upcoming)
     if spent:
-        connection.execute(delete(timers).where(among(connection, timers.c.id, spent)))
+        _SPENT.run(connection, ids=spent)
     set_timers(connection, again)
     return candidates
 
@@ -78,8 +81,7 @@ def _events_by_id(
     connection: Connection, ids: Iterable[int], shop_zone: str
 ) -> dict[int | None, ArrivedEvent]:
     found: dict[int | None, ArrivedEvent] = {}
-    query = event_rows().where(among(connection, events.c.id, sorted(set(ids))))
-    found.update((event.id, event) for event in read_events(connection, query, shop_zone))
+    found.update((event.id, event) for event in events_of(connection, sorted(set(ids)), shop_zone))
     return found
 
 
@@ -101,12 +103,11 @@ def _overtaken(
     if not asked:
         return set()
     newest: dict[tuple[int, str], datetime] = {}
-    query = event_rows().where(
-        among(connection, events.c.customer_id, sorted({row.customer_id for row, _, _ in asked.values()})),
-        events.c.name.in_(sorted({name for _, _, names in asked.values() for name in names})),
-        events.c.occurred_at > min(event.occurred_at for _, event, _ in asked.values()),
-    )
-    for other in read_events(connection, query, "UTC"):
+    ids = sorted({row.customer_id for row, _, _ in asked.values()})
+    told = sorted({name for _, _, names in asked.values() for name in names})
+    for other in events_since(
+        connection, ids, told, min(event.occurred_at for _, event, _ in asked.values())
+    ):
         for key in {other.group_key if not other.backfill else "", ""}:
             known = newest.get((other.customer_id, f"{other.name}/{key}"))
             newest[other.customer_id, f"{other.name}/{key}"] = max(

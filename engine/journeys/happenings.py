@@ -5,11 +5,15 @@ Comes in: which events, as conditions on a query. Goes out: `ArrivedEvent` value
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from engine.journeys.candidates import ArrivedEvent
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import customers, events
 
 
@@ -31,7 +35,32 @@ def event_rows() -> Select[Any]:
 
 def read_events(connection: Connection, query: Select[Any], shop_zone: str) -> list[ArrivedEvent]:
     """Run an `event_rows` query."""
-    return [
-        ArrivedEvent(which, customer_id, name, at, zone or shop_zone, properties or {}, *rest)
-        for which, customer_id, name, at, zone, properties, *rest in connection.execute(query).all()
-    ]
+    return [_event(row, shop_zone) for row in connection.execute(query).all()]
+
+
+def events_of(connection: Connection, ids: Sequence[int], shop_zone: str) -> list[ArrivedEvent]:
+    """Return the events of these ids, in order of their moments."""
+    return [_event(row, shop_zone) for row in _BY_ID.rows(connection, ids=ids)] if ids else []
+
+
+def events_since(
+    connection: Connection, customer_ids: Sequence[int], names: Sequence[str], moment: datetime
+) -> list[ArrivedEvent]:
+    """Return what these customers did by these names later than a moment."""
+    found = _SINCE.rows(connection, customers=customer_ids, names=names, moment=moment)
+    return [_event(row, "UTC") for row in found]
+
+
+def _event(row: Any, shop_zone: str) -> ArrivedEvent:
+    which, customer_id, name, at, zone, properties, *rest = row
+    return ArrivedEvent(which, customer_id, name, at, zone or shop_zone, properties or {}, *rest)
+
+
+_BY_ID = Prepared(event_rows().where(within(events.c.id, "ids")).order_by(events.c.occurred_at, events.c.id))
+_SINCE = Prepared(
+    event_rows().where(
+        within(events.c.customer_id, "customers"),
+        within(events.c.name, "names"),
+        events.c.occurred_at > bindparam("moment"),
+    )
+)

@@ -15,10 +15,11 @@ from engine.journeys.decide import Person
 from engine.journeys.people import plain_people, topics_of, with_particulars
 from engine.journeys.round import Round
 from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import orders
 
 _EARLIER = orders.alias("earlier")
-_ORDER_NUMBERS = (
+_ORDER_NUMBERS = Prepared(
     select(orders.c.order_id, func.count(_EARLIER.c.order_id))
     .join(_EARLIER, _EARLIER.c.customer_id == orders.c.customer_id)
     .where(
@@ -57,6 +58,6 @@ class Known:
         missing = sorted(set(order_ids) - self._numbers.keys())
         if missing:
             self._numbers |= dict.fromkeys(missing)
-            rows = self._connection.execute(_ORDER_NUMBERS, {"orders": missing})
+            rows = _ORDER_NUMBERS.rows(self._connection, orders=missing)
             self._numbers |= {order_id: count for order_id, count in rows}
         return self._numbers

@@ -16,18 +16,21 @@ from engine.journeys.moments import as_moment, yearly
 from engine.journeys.round import Round
 from engine.policy.consent import granted_topics, suppressed_kinds
 from engine.store.dialect import among, within
+from engine.store.prepared import Prepared
 from engine.store.tables import customers, messages, offer_codes
 
 Moment = datetime | tuple[int, int] | None
 
-_PEOPLE = select(
-    customers.c.id,
-    customers.c.zone,
-    customers.c.external_id,
-    customers.c.email,
-    customers.c.erased_at,
-    customers.c.quarantined_at,
-).where(within(customers.c.id, "ids"))
+_PEOPLE = Prepared(
+    select(
+        customers.c.id,
+        customers.c.zone,
+        customers.c.external_id,
+        customers.c.email,
+        customers.c.erased_at,
+        customers.c.quarantined_at,
+    ).where(within(customers.c.id, "ids"))
+)
 
 
 def read_people(
@@ -64,9 +67,9 @@ def plain_people(
             erased=erased_at is not None,
             quarantined=quarantined_at is not None,
         )
-        for customer_id, zone, external_id, email, erased_at, quarantined_at in connection.execute(
-            _PEOPLE, {"ids": ids}
-        ).all()
+        for customer_id, zone, external_id, email, erased_at, quarantined_at in _PEOPLE.rows(
+            connection, ids=ids
+        )
     }
 
 

@@ -31,20 +31,25 @@ from engine.outbox import own_facts
 from engine.outbox.ledger import drop_pending
 from engine.store.bulk import update_rows
 from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import enrollments
 
 LIVE = ("active", "waiting")
 LAWFUL = frozenset({"consent_withdrawn", "customer_suppressed", "customer_erased"})
 
 # Most facts concern nobody's exit or wait: what an enrollment remembers is read for those that they do.
-_INSIDE = select(
-    enrollments.c.id, enrollments.c.version, enrollments.c.customer_id, enrollments.c.position
-).where(within(enrollments.c.customer_id, "ids"), enrollments.c.state.in_(LIVE))
-_WHOLE = select(enrollments).where(within(enrollments.c.id, "ids"))
-_TO_REACH = select(enrollments).where(
-    within(enrollments.c.customer_id, "ids"),
-    within(enrollments.c.flow, "flows"),
-    enrollments.c.goal_at.is_(None),
+_INSIDE = Prepared(
+    select(enrollments.c.id, enrollments.c.version, enrollments.c.customer_id, enrollments.c.position).where(
+        within(enrollments.c.customer_id, "ids"), enrollments.c.state.in_(LIVE)
+    )
+)
+_WHOLE = Prepared(select(enrollments).where(within(enrollments.c.id, "ids")))
+_TO_REACH = Prepared(
+    select(enrollments).where(
+        within(enrollments.c.customer_id, "ids"),
+        within(enrollments.c.flow, "flows"),
+        enrollments.c.goal_at.is_(None),
+    )
 )
 
 
@@ -56,7 +61,7 @@ def react(
     for event in batch:
         gathered[event.customer_id].add(event.name)
     names = {customer_id: frozenset(own) for customer_id, own in gathered.items()}
-    rows = connection.execute(_INSIDE, {"ids": sorted(names)}).all()
+    rows = _INSIDE.rows(connection, ids=sorted(names))
     left = _leave(connection, rows, names, at)
     _wake(connection, [row for row in rows if row.id not in left], names, at)
     reach_goals(connection, live, batch, at)
@@ -67,7 +72,7 @@ def leave_by_law(connection: Connection, customer_ids: Collection[int], at: Roun
     """End what these customers may not be in any more, their consent having been withdrawn without a fact."""
     if not customer_ids:
         return 0
-    rows = connection.execute(_INSIDE, {"ids": sorted(customer_ids)}).all()
+    rows = _INSIDE.rows(connection, ids=sorted(customer_ids))
     return len(_leave(connection, rows, dict.fromkeys(customer_ids, frozenset({"consent_withdrawn"})), at))
 
 
@@ -96,7 +101,7 @@ def _leave(
         if known[version, own]:
             concerned.append(row_id)
     by_version: dict[str, list[Row[Any]]] = defaultdict(list)
-    for row in connection.execute(_WHOLE, {"ids": concerned}) if concerned else ():
+    for row in _WHOLE.rows(connection, ids=concerned) if concerned else ():
         by_version[row.version].append(row)
     left: dict[int, tuple[Row[Any], str, list[Mapping[str, Any]]]] = {}
     for version, leaving in by_version.items():
@@ -215,9 +220,7 @@ def reach_goals(
             facts[event.customer_id].append(event)
     if not facts:
         return
-    rows = connection.execute(
-        _TO_REACH, {"ids": sorted(facts), "flows": sorted(set().union(*fitting.values()))}
-    )
+    rows = _TO_REACH.rows(connection, ids=sorted(facts), flows=sorted(set().union(*fitting.values())))
     by_flow: dict[str, list[Row[Any]]] = defaultdict(list)
     moments: dict[int, datetime] = {}
     for row in rows:

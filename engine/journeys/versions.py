@@ -17,8 +17,10 @@ from sqlalchemy import Connection, select
 from engine.flows.load import flow_from_definition
 from engine.flows.model import Flow
 from engine.journeys.program import Program, compile_program
+from engine.store.prepared import Prepared
 from engine.store.tables import flow_versions, flows
 
+_FLOWS = Prepared(select(flows))
 _Segments = Mapping[str, Any]
 
 
@@ -63,7 +65,7 @@ class LiveFlow:
 
 def live_flows(connection: Connection, *, paused_all: bool = False) -> dict[str, LiveFlow]:
     """Return every applied flow by name; `paused_all` marks all of them paused."""
-    rows = connection.execute(select(flows)).all()
+    rows = _FLOWS.rows(connection)
     found = programs(connection, [row.version for row in rows])
     return {
         row.flow: LiveFlow(

@@ -15,19 +15,22 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 
 from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import consent_state, suppressions
 
 ALL = "all"
 
-_STATES = select(
-    consent_state.c.customer_id,
-    consent_state.c.topic,
-    consent_state.c.granted_at,
-    consent_state.c.soft_granted_at,
-    consent_state.c.withdrawn_at,
-).where(within(consent_state.c.customer_id, "ids"))
-_SUPPRESSED = select(suppressions.c.customer_id, suppressions.c.scope).where(
-    within(suppressions.c.customer_id, "ids")
+_STATES = Prepared(
+    select(
+        consent_state.c.customer_id,
+        consent_state.c.topic,
+        consent_state.c.granted_at,
+        consent_state.c.soft_granted_at,
+        consent_state.c.withdrawn_at,
+    ).where(within(consent_state.c.customer_id, "ids"))
+)
+_SUPPRESSED = Prepared(
+    select(suppressions.c.customer_id, suppressions.c.scope).where(within(suppressions.c.customer_id, "ids"))
 )
 
 
@@ -62,7 +65,7 @@ def granted_topics(
 ) -> dict[int, frozenset[str]]:
     """Return for each customer the topics among `topics` that may be mailed about."""
     states: Mapping[int, list[TopicState]] = defaultdict(list)
-    for customer_id, *state in connection.execute(_STATES, {"ids": customer_ids}):
+    for customer_id, *state in _STATES.rows(connection, ids=customer_ids):
         states[customer_id].append(TopicState(*state))
     return {customer_id: topics_granted(own, topics, soft_opt_in) for customer_id, own in states.items()}
 
@@ -82,6 +85,6 @@ def kinds_suppressed(scope: str) -> frozenset[str]:
 def suppressed_kinds(connection: Connection, customer_ids: Sequence[int]) -> dict[int, frozenset[str]]:
     """Return for each suppressed customer the kinds of mail that the suppression covers."""
     found: dict[int, frozenset[str]] = {}
-    for customer_id, scope in connection.execute(_SUPPRESSED, {"ids": customer_ids}):
+    for customer_id, scope in _SUPPRESSED.rows(connection, ids=customer_ids):
         found[customer_id] = found.get(customer_id, frozenset()) | kinds_suppressed(scope)
     return found

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, literal, null, select, type_coerce, union_all
 
+from engine.store.prepared import Prepared
 from engine.store.tables import (
     INSIDE,
     UNSETTLED,
@@ -68,9 +69,8 @@ def read_agenda(
     """
     found: dict[str, Any] = {}
     timers_at: dict[str, datetime] = {}
-    for kind, flow, moment in connection.execute(
-        _statement(tuple(open_flows), tuple(closed), frozenset(arming))
-    ):
+    asked = _statement(tuple(open_flows), tuple(closed), frozenset(arming))
+    for kind, flow, moment in asked.rows(connection):
         if kind == "timer":
             timers_at[flow] = moment
         else:
@@ -82,7 +82,7 @@ def read_agenda(
 
 
 @lru_cache(maxsize=64)
-def _statement(open_flows: tuple[str, ...], closed: tuple[str, ...], arming: frozenset[str]) -> Any:
+def _statement(open_flows: tuple[str, ...], closed: tuple[str, ...], arming: frozenset[str]) -> Prepared:
     inside = select(enrollments.c.next_at).where(INSIDE)
     posted = select(messages.c.try_at).where(UNSETTLED, messages.c.state == "pending")
     if closed:
@@ -118,7 +118,7 @@ def _statement(open_flows: tuple[str, ...], closed: tuple[str, ...], arming: fro
         )
         if flow not in arming:
             parts.append(_probe("timer", due, flow))
-    return union_all(*parts)
+    return Prepared(union_all(*parts))
 
 
 def _probe(kind: str, query: Select[Any], flow: str = "") -> Select[Any]:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow
 from engine.runtime import rails
+from engine.store.prepared import undoing
 from engine.store.tables import quarantine
 
 log = logging.getLogger("homing.pass")
@@ -35,22 +36,17 @@ def guarded(connection: Connection, live: LiveFlow, step: Callable[[], T], at: R
 
     What the database itself refuses (a lost connection, a full disk) ends the pass: it is nobody's fault in here.
     """
-    savepoint = connection.begin_nested()
     try:
-        result = step()
+        return undoing(connection, step)
     except Braked as braked:
-        savepoint.rollback()
         rails.freeze(connection, live.flow.name, str(braked), at.now)
         log.error("flow %s is frozen: it %s", live.flow.name, braked)
         return None
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001 - one flow's failure must not stop the others
-        savepoint.rollback()
         _count_failure(connection, live.flow.name, error, at.now)
         return None
-    savepoint.commit()
-    return result
 
 
 def _count_failure(connection: Connection, flow: str, error: Exception, now: datetime) -> None:

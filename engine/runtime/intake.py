@@ -13,13 +13,13 @@ from functools import partial
 from sqlalchemy import Connection, delete, insert, select
 
 from engine.flows.model import EventTrigger, Flow, ProductTrigger, ScheduleTrigger, SegmentTrigger
-from engine.journeys.arming import arm
+from engine.journeys.arming import arm, sets_timers
 from engine.journeys.candidates import ArrivedEvent, Candidate, candidate_of
 from engine.journeys.catalogue import CatalogueChange, product_candidates, read_changes
 from engine.journeys.enter import Newcomer, enter, fitting
 from engine.journeys.firing import fire
 from engine.journeys.gathering import gather
-from engine.journeys.happenings import event_rows, read_events
+from engine.journeys.happenings import events_of
 from engine.journeys.known import Known
 from engine.journeys.membership import schedule_candidates, segment_candidates
 from engine.journeys.react import react
@@ -30,10 +30,13 @@ from engine.runtime.guarding import Braked, guarded
 from engine.runtime.poison import begin_all
 from engine.runtime.setting_up import unnoted
 from engine.runtime.work import Work
-from engine.store.dialect import among
-from engine.store.tables import arrivals, customers, events, fact_inbox
+from engine.store.dialect import among, within
+from engine.store.prepared import Prepared
+from engine.store.tables import arrivals, customers, fact_inbox
 
 INBOX = 1_000  # facts in one transaction: on SQLite nobody else writes meanwhile
+_UNREAD = Prepared(select(fact_inbox).order_by(fact_inbox.c.id).limit(INBOX))
+_READ = Prepared(delete(fact_inbox).where(within(fact_inbox.c.id, "ids")))
 
 
 @dataclass(slots=True)
@@ -52,32 +55,27 @@ class Intake:
 def take_in(connection: Connection, work: Work) -> Intake:
     """Route one batch of the inbox: leave, wake, arm, enter; closed flows keep theirs for later."""
     intake = Intake()
-    rows = connection.execute(select(fact_inbox).order_by(fact_inbox.c.id).limit(INBOX)).all()
+    rows = _UNREAD.rows(connection)
     batch = _events(connection, [row.event_id for row in rows if row.event_id is not None], work.at)
     changes = read_changes(connection, [row.change_id for row in rows if row.change_id is not None])
     if rows:
         intake.facts = len(rows)
         intake.left = react(connection, work.live, batch, work.at)
         for live in work.live.values():
-            if live.active:
+            if live.active and sets_timers(live.flow, batch):
                 guarded(
                     connection,
                     live,
                     partial(arm, connection, live, batch, work.at.shop_zone, work.at.now),
                     work.at,
                 )
-        connection.execute(
-            delete(fact_inbox).where(among(connection, fact_inbox.c.id, [row.id for row in rows]))
-        )
+        _READ.run(connection, ids=[row.id for row in rows])
     intake.entered = _enter_by_facts(connection, work, batch, changes)
     return intake
 
 
 def _events(connection: Connection, ids: Sequence[int], at: Round) -> list[ArrivedEvent]:
-    query = (
-        event_rows().where(among(connection, events.c.id, ids)).order_by(events.c.occurred_at, events.c.id)
-    )
-    return read_events(connection, query, at.shop_zone) if ids else []
+    return events_of(connection, ids, at.shop_zone)
 
 
 def _enter_by_facts(

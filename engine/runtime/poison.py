@@ -8,7 +8,7 @@ customer enters nothing until somebody has looked (`homing quarantine`), and the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from engine.journeys.enter import Newcomer
 from engine.journeys.round import Round
 from engine.runtime.guarding import place
 from engine.store.keys import KeyRange
+from engine.store.prepared import undoing
 from engine.store.tables import INSIDE, customers, enrollments, quarantine
 
 log = logging.getLogger("homing.pass")
@@ -31,7 +32,7 @@ AGAIN = timedelta(minutes=10)
 def begin_all(connection: Connection, newcomers: Sequence[Newcomer], at: Round) -> int:
     """Write those who were let in; where their first steps fail, these are left to `advance_all`."""
     try:
-        return _undoing(connection, lambda: begin(connection, newcomers, at))
+        return undoing(connection, lambda: begin(connection, newcomers, at))
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it was, it is looked for one by one
@@ -47,7 +48,7 @@ def advance_all(
     What the database itself refuses ends the pass.
     """
     try:
-        return _undoing(connection, lambda: advance(connection, at, closed, keys=keys))
+        return undoing(connection, lambda: advance(connection, at, closed, keys=keys))
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it was, the others go on
@@ -63,7 +64,7 @@ def advance_all(
 
 def _one_by_one(connection: Connection, at: Round, closed: Sequence[str], ids: Sequence[int]) -> int:
     try:
-        return _undoing(connection, lambda: advance(connection, at, closed, only=ids)) if ids else 0
+        return undoing(connection, lambda: advance(connection, at, closed, only=ids)) if ids else 0
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001 - see above
@@ -73,12 +74,6 @@ def _one_by_one(connection: Connection, at: Round, closed: Sequence[str], ids: S
         half = len(ids) // 2
         first = _one_by_one(connection, at, closed, ids[:half])
         return first + _one_by_one(connection, at, closed, ids[half:])
-
-
-def _undoing(connection: Connection, step: Callable[[], int]) -> int:
-    """Do something in a savepoint, which is undone where it fails."""
-    with connection.begin_nested():
-        return step()
 
 
 def _set_aside(connection: Connection, enrollment_id: int, reason: str, at: Round) -> None:

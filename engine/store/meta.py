@@ -15,29 +15,32 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
-from engine.store.dialect import upsert
+from engine.store.bulk import upsert_rows
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import meta
 
 VIRTUAL_CLOCK = "virtual_clock"
 SECRET = "secret"  # noqa: S105 - the name of the row, not a secret
 LINK_SECRETS = "link_secrets"  # newest first
 
+_SEVERAL = Prepared(select(meta.c.name, meta.c.value).where(within(meta.c.name, "names")))
+
 
 def get(connection: Connection, name: str, default: Any = None) -> Any:
     """Return the value of that name, or the default."""
-    row = connection.execute(select(meta.c.value).where(meta.c.name == name)).first()
-    return default if row is None else row[0]
+    row = _SEVERAL.first(connection, names=[name])
+    return default if row is None else row.value
 
 
 def several(connection: Connection, names: Sequence[str]) -> dict[str, Any]:
     """Return the values of those names that are set."""
-    query = select(meta.c.name, meta.c.value).where(meta.c.name.in_(names))
-    return {row.name: row.value for row in connection.execute(query)}
+    return dict(_SEVERAL.rows(connection, names=names))
 
 
 def put(connection: Connection, name: str, value: Any) -> None:
     """Set the value of that name."""
-    upsert(connection, meta, [{"name": name, "value": value}], update=["value"])
+    upsert_rows(connection, meta, [{"name": name, "value": value}])
 
 
 def drop(connection: Connection, name: str) -> None:

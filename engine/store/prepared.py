@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import BindParameter, Connection, Dialect, bindparam
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 Process = Callable[[Any], Any]
 Processes = tuple[tuple[int, Process], ...]
+T = TypeVar("T")
 
 
 class Prepared:
@@ -90,6 +91,24 @@ def driven(connection: Connection, text: str, values: Any) -> Any:
     return cursor
 
 
+def undoing(connection: Connection, step: Callable[[], T]) -> T:
+    """Do a step inside the connection's transaction; where it fails, undo the step alone, and raise what it raised.
+
+    What the database itself refuses (a lost connection, a full disk) is left to whoever ends the whole transaction.
+    """
+    driven(connection, "SAVEPOINT step", ())
+    try:
+        result = step()
+    except OperationalError:
+        raise
+    except Exception:
+        driven(connection, "ROLLBACK TO SAVEPOINT step", ())
+        driven(connection, "RELEASE SAVEPOINT step", ())
+        raise
+    driven(connection, "RELEASE SAVEPOINT step", ())
+    return result
+
+
 # ── what is compiled once ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -99,7 +118,7 @@ class _Compiled:
 
     text: str
     names: tuple[str, ...]
-    fixed: Mapping[str, Any]
+    fixed: dict[str, Any]
     incoming: Mapping[str, Process]
     outgoing: Processes
     row: Callable[[Any], Any]
@@ -107,7 +126,7 @@ class _Compiled:
 
     def bound(self, values: Mapping[str, Any]) -> Any:
         """Return the parameters as the driver takes them; KeyError for one that was not given."""
-        told = self.fixed | values if self.fixed else dict(values)
+        told = {**self.fixed, **values}
         for name, process in self.incoming.items():
             told[name] = process(told[name])
         return tuple([told[name] for name in self.names]) if self.positional else told
@@ -125,18 +144,13 @@ class _Compiled:
 
 
 def _compile(statement: Any, dialect: Dialect) -> _Compiled:
-    given: set[str] = set()
-
-    def left_open(element: Any, **_: Any) -> Any:
-        """Let SQLAlchemy write the lists of `in_` out though the other values are not known yet."""
-        if isinstance(element, BindParameter) and element.required:
-            given.add(element.key)
-            return bindparam(element.key, None, type_=element.type)
-        return None
-
-    compiled = replacement_traverse(statement, {}, left_open).compile(
-        dialect=dialect, compile_kwargs={"render_postcompile": True}
-    )
+    compiled = statement.compile(dialect=dialect)
+    given = {name for name, bind in compiled.binds.items() if bind.required}
+    if any(bind.expanding for bind in compiled.binds.values()):
+        written_out = {"render_postcompile": True}
+        compiled = replacement_traverse(statement, {}, _left_open).compile(
+            dialect=dialect, compile_kwargs=written_out
+        )
     names = tuple(compiled.positiontup or compiled.params)
     fixed, incoming = {}, {}
     for name, value in compiled.params.items():
@@ -153,9 +167,15 @@ def _compile(statement: Any, dialect: Dialect) -> _Compiled:
     columns = list(getattr(statement, "exported_columns", ()))
     processes = [_outgoing(column.type, dialect) for column in columns]
     outgoing = tuple((place, process) for place, process in enumerate(processes) if process is not None)
-    row: Any = namedtuple("Row", [column.key for column in columns])  # type: ignore[misc]
+    row: Any = namedtuple("Row", [column.key for column in columns], rename=True)  # type: ignore[misc]
     positional = compiled.positiontup is not None
     return _Compiled(str(compiled), names, fixed, incoming, outgoing, row._make, positional)
+
+
+def _left_open(element: Any, **_: Any) -> Any:
+    """Let SQLAlchemy write the lists of `in_` out though the values that are to be given are not known yet."""
+    given = isinstance(element, BindParameter) and element.required
+    return bindparam(element.key, None, type_=element.type) if given else None
 
 
 def _outgoing(kind: TypeEngine[Any], dialect: Dialect) -> Process | None:
