@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
 
 from jinja2 import nodes
 
@@ -70,23 +71,51 @@ def check_names(
     `own_fields` names further fields that a project brings along: `{"shop": {"slogan"}}` for a key of `[shop]`.
     """
     own: dict[str, Type] = {block.name: "product*" for block in library.parse(path).recommend}
-    checking = _Checking(library, chain, {**own_fields, "words": library.words(chain)})
+    around = {**own_fields, "words": library.words(chain)}
+    findings: list[Finding] = []
     waiting, seen = [path], [path]
     while waiting:
         current = waiting.pop()
-        for source in sources_of(library.parse(current)):
-            tree = parse(source, checking.findings)
-            if tree is None:
-                continue
-            top = _assigned(tree.body)
-            scope = {**_GLOBALS, **own, **top}
-            _Walker(checking, source, scope).block(tree.body, scope)
-            if current == path:
-                own |= top  # a layout sees what its child sets
-        new = [found for found in checking.drawn if found not in seen]
+        found, drawn, top = _looked_over(library, current, chain, around, own)
+        findings += [finding for finding in found if finding not in findings]
+        if current == path:
+            own |= top  # a layout sees what its child sets
+        new = [each for each in drawn if each not in seen]
         waiting += new
         seen += new
-    return checking.findings, seen
+    return findings, seen
+
+
+_Looked = tuple[list[Finding], list[str], dict[str, Type]]
+_LOOKED: WeakKeyDictionary[TemplateLibrary, dict[object, _Looked]] = WeakKeyDictionary()
+
+
+def _looked_over(
+    library: TemplateLibrary,
+    path: str,
+    chain: tuple[str, ...],
+    around: Mapping[str, Collection[str]],
+    own: Mapping[str, Type],
+) -> _Looked:
+    """Return what is wrong in one file with these names in scope, what it draws on, and what it gives values to.
+
+    The layouts and blocks of a project are drawn on by every mail; with the same names they are gone through once.
+    """
+    known = _LOOKED.setdefault(library, {})
+    fields = frozenset((name, frozenset(of)) for name, of in around.items())
+    key = path, chain, fields, frozenset(own.items())
+    if key not in known:
+        checking = _Checking(library, chain, around)
+        given: dict[str, Type] = {}
+        for source in sources_of(library.parse(path)):
+            tree = parse(source, checking.findings)
+            if tree is not None:
+                top = _assigned(tree.body)
+                scope = {**_GLOBALS, **own, **given, **top}
+                _Walker(checking, source, scope).block(tree.body, scope)
+                given |= top
+        known[key] = checking.findings, checking.drawn, given
+    return known[key]
 
 
 def check_line(

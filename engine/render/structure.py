@@ -156,6 +156,8 @@ _WHOLE_ADDRESS = re.compile(r"(?:https?://|mailto:|tel:|cid:)", re.IGNORECASE)
 _UNENCODED = re.compile(r"[\s<>\"{}|\\^`\u3000]")
 _LOCAL = re.compile(r"https?://(?:localhost|127\.|0\.0\.0\.0|10\.|192\.168\.|\[::1\])", re.IGNORECASE)
 
+_TAG_NAME = re.compile(r"</?[\w-]+")
+
 LOCAL = "this goes to a machine that customers cannot reach"
 
 
@@ -175,6 +177,11 @@ def mark(text: str, place: Callable[[int], Span]) -> str:
         return f'{match[0]} data-at="{span.file}:{span.line}:{span.column}"'
 
     return _ANY_TAG.sub(marked, text)
+
+
+def shape(document: str) -> tuple[str, ...]:
+    """Return the names of a document's tags, in order: what MJML makes of two of the same shape differs in words only."""
+    return tuple(_TAG_NAME.findall(document))
 
 
 def unmarked(document: str) -> str:
@@ -227,6 +234,17 @@ def told_once(findings: Iterable[Finding]) -> list[Finding]:
     return kept
 
 
+# Tags, with their marks and what they stand in, that nothing was to be said about: a layout's come again in every mail.
+_FINE: set[tuple[str, str, str]] = set()
+_MOST_FINE = 50_000
+
+
+def _remember(known: tuple[str, str, str]) -> None:
+    if len(_FINE) >= _MOST_FINE:
+        _FINE.clear()
+    _FINE.add(known)
+
+
 class _Checker:
     """Goes through a document tag by tag with a stack of what is open."""
 
@@ -234,6 +252,7 @@ class _Checker:
         self.document, self.base, self.within = document, base, within
         self.findings: list[Finding] = []
         self.open: list[Element] = []
+        self.told = 0
         self.after = 0  # where the text since the last tag begins
         self.shares: list[float] = []  # for each open section or group, the percent that its columns take
 
@@ -250,6 +269,7 @@ class _Checker:
         return self.findings
 
     def add(self, finding: Finding) -> None:
+        self.told += 1
         if finding not in self.findings:
             self.findings.append(finding)
 
@@ -267,10 +287,15 @@ class _Checker:
         if parts[1]:
             self.close(name, at)
             return
-        if name.startswith("mj"):
-            self.mjml(name, parts[3], at)
-        elif self.parent != "mj-style":
-            self.html(name, parts[3], at)
+        known = self.base, self.parent, parts[0]
+        if known not in _FINE:
+            told = self.told
+            if name.startswith("mj"):
+                self.mjml(name, parts[3], at)
+            elif self.parent != "mj-style":
+                self.html(name, parts[3], at)
+            if told == self.told:
+                _remember(known)
         if name in _SHARED or name in _SHARING:
             self.width(name, parts[3], at)
         if not parts[4] and name not in _VOID:
