@@ -1,6 +1,7 @@
-"""Reports: what four weeks brought by flow, what held mails back, how customers stand to topics, and how they buy.
+"""Reports: what four weeks brought by flow, what held mails back, how customers stand to topics, how they buy; looking ahead.
 
-Comes in: a request of a visitor. Goes out: a page of counts; nobody is named on it. Who reached a flow's goal is counted by
+Comes in: a request of a visitor. Goes out: a page of counts; nobody is named on it. Reports of `homing simulate` and `plan` stand
+in a frame of their own, in which nothing runs. Who reached a flow's goal is counted by
 the goal's own moment, beside those who entered in the same weeks.
 """
 
@@ -10,15 +11,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, func, select
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from engine.outbox.ledger import COUNTED
 from engine.store.tables import consent_state, customer_scores, enrollments, events, flows, messages
 from engine.web.house.charts import grid_chart
 from engine.web.house.customers import OWN_EVENTS
-from engine.web.house.door import looking
+from engine.web.house.door import acting, house_path, looking
+from engine.web.house.mails import FRAME
+from engine.web.house.outlooks import MADE, Desk, Report
 from engine.web.house.sheet import sheet
 from engine.web.house.today import put_off
 from engine.web.house.worth import sold
@@ -28,8 +33,13 @@ WEEKS = timedelta(days=28)
 
 
 def routes() -> list[Route]:
-    """Return the route of this page."""
-    return [Route("/house/reports", looking(_reports), methods=["GET"])]
+    """Return the routes of these pages."""
+    return [
+        Route("/house/reports", looking(_reports), methods=["GET"]),
+        Route("/house/reports", acting(_make), methods=["POST"]),
+        Route("/house/reports/{report}", looking(_report), methods=["GET"]),
+        Route("/house/reports/{report}/frame", looking(_frame), methods=["GET"]),
+    ]
 
 
 def _reports(request: Request) -> Response:
@@ -41,9 +51,50 @@ def _reports(request: Request) -> Response:
             "since": now - WEEKS, "flows": by_flow(connection, now - WEEKS, now), "currency": currency,
             "sold": sold(connection, now - WEEKS, now, currency), "reasons": put_off(connection, now - WEEKS, now),
             "topics": topics(connection), "grid": grid_chart(rfm(connection)) if scored else None, "scored": scored,
-            "facts": facts(connection, now - WEEKS, now),
+            "facts": facts(connection, now - WEEKS, now), "risk": risk(connection), "value": value(connection),
         }  # fmt: skip
-    return sheet(request, "reports", values)
+    desk = Desk(site)
+    busy = desk.is_busy()
+    answer = sheet(request, "reports", {**values, "made": MADE, "kept": desk.all(), "busy": busy})
+    if busy:
+        answer.headers["refresh"] = "5"
+    return answer
+
+
+# ── looking ahead ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _make(request: Request, form: FormData) -> Response:
+    """Begin a report; while another one is being made, nothing happens."""
+    kind = form.get("kind")
+    if isinstance(kind, str) and kind in MADE:
+        request.app.state.report = Desk(request.app.state.site).make(kind)
+    return RedirectResponse(house_path(request, "reports"), 303)
+
+
+def _read(request: Request) -> tuple[Report, str]:
+    desk, name = Desk(request.app.state.site), request.path_params["report"]
+    report, text = desk.find(name), desk.read(name)
+    if report is None or text is None:
+        raise HTTPException(404)
+    return report, text
+
+
+def _report(request: Request) -> Response:
+    report, text = _read(request)
+    return sheet(
+        request, "report", {"report": report, "text": None if report.name.endswith(".html") else text}
+    )
+
+
+def _frame(request: Request) -> Response:
+    report, text = _read(request)
+    if not report.name.endswith(".html"):
+        raise HTTPException(404)
+    return HTMLResponse(text, headers=FRAME)
+
+
+# ── counts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def by_flow(connection: Connection, since: datetime, until: datetime) -> list[dict[str, Any]]:
@@ -82,6 +133,37 @@ def rfm(connection: Connection) -> dict[tuple[int, int], int]:
     own = customer_scores.c
     query = select(own.rfm_r, own.rfm_f, func.count()).where(own.rfm_r.is_not(None), own.rfm_f.is_not(None))
     return {(r, f): number for r, f, number in connection.execute(query.group_by(own.rfm_r, own.rfm_f))}
+
+
+RISKS = (("0–20 %", 0.2), ("20–40 %", 0.4), ("40–60 %", 0.6), ("60–80 %", 0.8), ("80–100 %", 2.0))
+
+
+def risk(connection: Connection) -> list[tuple[str, int]]:
+    """Return how many customers are how likely to have left for good; those with one purchase have no such number."""
+    own, found = customer_scores.c, []
+    below = 0.0
+    for words, end in RISKS:
+        query = select(func.count()).where(own.churn_risk >= below, own.churn_risk < end)
+        found.append((words, connection.scalar(query) or 0))
+        below = end
+    return found if any(number for _, number in found) else []
+
+
+def value(connection: Connection) -> dict[str, Any] | None:
+    """Return what is expected of customers in twelve months: of how many it is known, the sum, and the best tenth's part."""
+    own = customer_scores.c
+    known = own.predicted_value.is_not(None)
+    number, total = connection.execute(select(func.count(), func.sum(own.predicted_value)).where(known)).one()
+    if not number or not total:
+        return None
+    best = (
+        select(own.predicted_value)
+        .where(known)
+        .order_by(own.predicted_value.desc())
+        .limit(max(number // 10, 1))
+    )
+    top = connection.scalar(select(func.sum(best.subquery().c.predicted_value)))
+    return {"customers": number, "total": total, "top": top}
 
 
 def facts(connection: Connection, since: datetime, until: datetime) -> list[tuple[str, int]]:
