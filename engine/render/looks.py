@@ -11,6 +11,7 @@ import html
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from engine.diagnostics import Finding, Span
 from engine.render import problems
@@ -139,19 +140,28 @@ def _texts(document: str) -> Iterator[tuple[str, _Look]]:
         if words and any(look.name in _WORDS for look in stack):
             yield words, stack[-1]
         after = match.end()
-        parts = _PARTS.fullmatch(match[0])
-        if parts is None:
+        tag = _read(match[0])
+        if tag is None:
             continue
-        name = parts[2].lower()
-        if parts[1]:
+        name, closes, stands_alone, attributes = tag
+        if closes:
             while len(stack) > 1 and stack.pop().name != name:
                 pass
             continue
-        attributes = {each[1].lower(): html.unescape(each[2][1:-1]) for each in _ATTRIBUTE.finditer(parts[3])}
         if any(look.name == "mj-attributes" for look in stack):
             defaults.note(name, attributes)
-        if not parts[4] and name not in _VOID:
+        if not stands_alone and name not in _VOID:
             stack.append(_inside(name, match.start(), stack[-1], attributes, defaults))
+
+
+@lru_cache(maxsize=8_192)
+def _read(tag: str) -> tuple[str, bool, bool, Mapping[str, str]] | None:
+    """Return a tag's name, whether it closes, whether it stands alone, and its attributes."""
+    parts = _PARTS.fullmatch(tag)
+    if parts is None:
+        return None
+    attributes = {each[1].lower(): html.unescape(each[2][1:-1]) for each in _ATTRIBUTE.finditer(parts[3])}
+    return parts[2].lower(), bool(parts[1]), bool(parts[4]), attributes
 
 
 def _inside(name: str, at: int, outer: _Look, own: Mapping[str, str], defaults: _Defaults) -> _Look:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
-from jinja2.lexer import TokenStream
+from jinja2.lexer import Lexer, TokenStream
 
 from engine.diagnostics import Finding, Span
 from engine.render import problems
@@ -53,13 +53,25 @@ class _Positioned(Environment):
 
 
 def located_tokens(environment: Environment, source: str) -> Iterator[tuple[int, int, str, str]]:
-    """Yield (line, offset, kind, text) of every token of a source."""
-    position = 0
+    """Yield (line, offset, kind, text) of every token of a source; what was read to its end is kept."""
+    known = _TOKENS.get((environment.lexer, source))
+    if known is not None:
+        yield from known
+        return
+    tokens, position = [], 0
     for line, kind, text in environment.lexer.tokeniter(source, None):
         found = source.find(text, position)
         position = found if found >= 0 else position
-        yield line, position, kind, text
+        tokens.append((line, position, kind, text))
+        yield tokens[-1]
         position += len(text)
+    if len(_TOKENS) >= _MOST_TOKENS:
+        _TOKENS.clear()
+    _TOKENS[environment.lexer, source] = tuple(tokens)
+
+
+_MOST_TOKENS = 256
+_TOKENS: dict[tuple[Lexer, str], tuple[tuple[int, int, str, str], ...]] = {}
 
 
 _ENVIRONMENT = _Positioned(keep_trailing_newline=True)

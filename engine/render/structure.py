@@ -11,6 +11,7 @@ import html
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from urllib.parse import quote
 
 from engine.diagnostics import Finding, Span
@@ -234,6 +235,11 @@ def told_once(findings: Iterable[Finding]) -> list[Finding]:
     return kept
 
 
+@lru_cache(maxsize=16_384)
+def _parts(tag: str) -> re.Match[str] | None:
+    return _TAG_PARTS.fullmatch(tag)
+
+
 # Tags, with their marks and what they stand in, that nothing was to be said about: a layout's come again in every mail.
 _FINE: set[tuple[str, str, str]] = set()
 _MOST_FINE = 50_000
@@ -261,7 +267,7 @@ class _Checker:
             self.between(match.start())
             self.after = match.end()
             if not match[0].startswith("<!--"):
-                parts = _TAG_PARTS.fullmatch(match[0])
+                parts = _parts(match[0])
                 if parts is not None:
                     self.tag(parts, match.start())
         for element in self.open:
