@@ -10,16 +10,41 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, Integer, bindparam, select, update
 
-from engine.store.dialect import among
+from engine.store.dialect import among, within
 from engine.store.keys import KeyRange
+from engine.store.prepared import Prepared
 from engine.store.tables import UNSETTLED, attempts, customers, enrollments, messages
 
 LEASE = timedelta(seconds=60)  # of a hand-over that has begun; providers end within 45
 CLAIM_LEASE = timedelta(seconds=30)  # of what waits in a worker's hands
+
+_IN_HANDS = Prepared(
+    select(messages.c.id, messages.c.state, messages.c.claimed_by, messages.c.lease_until).where(
+        UNSETTLED, messages.c.state != "pending"
+    )
+)
+_TAKE = Prepared(
+    update(messages)
+    .where(within(messages.c.id, "ids"), messages.c.state == "pending")
+    .values(
+        state="claimed",
+        claimed_by=bindparam("worker"),
+        lease_until=bindparam("lease"),
+        fence=messages.c.fence + 1,
+    )
+    .returning(messages.c.id)
+)
+_MESSAGES = Prepared(
+    select(messages)
+    .where(within(messages.c.id, "ids"))
+    .order_by(messages.c.customer_id, messages.c.priority.desc())
+)
+_OWNERS = Prepared(select(enrollments).where(within(enrollments.c.id, "ids")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +83,9 @@ def recover(
     Return how many messages became `unknown`.
     """
     table = messages.c
-    held = select(table.id, table.state, table.claimed_by, table.lease_until).where(
-        UNSETTLED, table.state != "pending"
-    )
     lost = [
         row
-        for row in connection.execute(held)
+        for row in _IN_HANDS.rows(connection)
         if row.lease_until is None or row.lease_until < machine_now or is_gone(row.claimed_by or "")
     ]
     if not lost:
@@ -108,55 +130,44 @@ def claim(
 
     They come back in the order in which they are to be handed over: customer by customer, higher priority first.
     """
+    first, whole = _due(tuple(sorted(closed)), keys, connection.dialect.name)
+    customer_ids = sorted(set(first.column(connection, now=now, limit=limit)))
+    if not customer_ids:
+        return []
+    ids = whole.column(connection, now=now, ids=customer_ids)
+    lease = machine_now + CLAIM_LEASE
+    return read_messages(connection, sorted(_TAKE.column(connection, ids=ids, worker=worker, lease=lease)))
+
+
+@lru_cache(maxsize=64)
+def _due(closed: tuple[str, ...], keys: KeyRange | None, dialect: str) -> tuple[Prepared, Prepared]:
+    """Return the statements for the first customers to whom anything is due, and for all that is due to some."""
     table = messages.c
-    due = [UNSETTLED, table.state == "pending", table.try_at <= now]
+    due = [UNSETTLED, table.state == "pending", table.try_at <= bindparam("now")]
     if closed:
-        due.append(table.flow.not_in(sorted(closed)))
+        due.append(table.flow.not_in(closed))
     if keys is not None:
         due.append(keys.holds(table.customer_id))
-    first = select(table.customer_id).where(*due).order_by(table.try_at, table.id).limit(limit)
-    if connection.dialect.name == "postgresql":
+    first = select(table.customer_id).where(*due).order_by(table.try_at, table.id)
+    if dialect == "postgresql":
         # Whom another worker claims for or judges at this moment is stepped over, so that workers neither wait for each
         # other nor come back with nothing while more is due; SQLite's writer is alone.
         first = first.join(customers, customers.c.id == table.customer_id)
         first = first.with_for_update(skip_locked=True, of=customers)
-    customer_ids = sorted(set(connection.scalars(first)))
-    if not customer_ids:
-        return []
-    query = select(table.id).where(*due, among(connection, table.customer_id, customer_ids))
-    ids = list(connection.scalars(query.with_for_update(skip_locked=True)))
-    statement = (
-        update(messages)
-        .where(among(connection, table.id, ids), table.state == "pending")
-        .values(
-            state="claimed", claimed_by=worker, lease_until=machine_now + CLAIM_LEASE, fence=table.fence + 1
-        )
-        .returning(table.id)
+    whole = select(table.id).where(*due, within(table.customer_id, "ids"))
+    return (
+        Prepared(first.limit(bindparam("limit", type_=Integer()))),
+        Prepared(whole.with_for_update(skip_locked=True)),
     )
-    return read_messages(connection, sorted(connection.scalars(statement)))
 
 
 def read_messages(connection: Connection, ids: Sequence[int]) -> list[Claimed]:
     """Return messages with what their enrollments know, whoever holds them; customer by customer, higher priority first."""
     if not ids:
         return []
-    table = messages.c
-    found = {
-        row.id: row
-        for row in connection.execute(
-            select(messages)
-            .where(among(connection, table.id, ids))
-            .order_by(table.customer_id, table.priority.desc())
-        )
-    }
-    owners = {
-        row.id: row
-        for row in connection.execute(
-            select(enrollments).where(
-                among(connection, enrollments.c.id, sorted({row.enrollment_id for row in found.values()}))
-            )
-        )
-    }
+    found = {row.id: row for row in _MESSAGES.rows(connection, ids=ids)}
+    asked = sorted({row.enrollment_id for row in found.values()})
+    owners = {row.id: row for row in _OWNERS.rows(connection, ids=asked)}
     claimed = [
         Claimed(
             row.id, row.key, row.fence, row.enrollment_id, row.flow, row.version, row.step, row.channel, row.template,

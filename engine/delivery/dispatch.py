@@ -35,6 +35,7 @@ from engine.store.bulk import Change, together
 from engine.store.database import Database
 from engine.store.dialect import within
 from engine.store.keys import KeyRange
+from engine.store.prepared import Prepared
 from engine.store.tables import attempts, enrollments, messages, quarantine
 
 log = logging.getLogger("homing.dispatch")
@@ -294,7 +295,7 @@ def _hold_back(
 def _held(connection: Connection, claimed: Sequence[Claimed]) -> set[int]:
     """Return which of these messages are still in this worker's hands."""
     fences = {each.id: each.fence for each in claimed}
-    rows = connection.execute(_CLAIMED, {"ids": list(fences)})
+    rows = _CLAIMED.rows(connection, ids=list(fences))
     return {row.id for row in rows if row.fence == fences[row.id]}
 
 
@@ -327,9 +328,7 @@ def _begin(
     )
     if moved == len(rows):
         return list(allowed_ones)
-    held = {
-        row.id: row.fence for row in connection.execute(_HANDED_OVER, {"ids": [row["id"] for row in rows]})
-    }
+    held = dict(_HANDED_OVER.rows(connection, ids=[row["id"] for row in rows]))
     lost = [each for each in begun if held.get(each["message_id"]) != each["fence"]]
     for each in lost:
         own = (attempts.c.message_id == each["message_id"], attempts.c.fence == each["fence"])
@@ -343,12 +342,9 @@ def _kept(made: Made) -> dict[str, Any]:
     return {**made.message.content, **shown, **({"links": list(made.links)} if made.links else {})}
 
 
-_CLAIMED = select(messages.c.id, messages.c.fence).where(
-    within(messages.c.id, "ids"), messages.c.state == "claimed"
-)
-_HANDED_OVER = select(messages.c.id, messages.c.fence).where(
-    within(messages.c.id, "ids"), messages.c.state == "handing_over"
-)
+_HELD = select(messages.c.id, messages.c.fence).where(within(messages.c.id, "ids"))
+_CLAIMED = Prepared(_HELD.where(messages.c.state == "claimed"))
+_HANDED_OVER = Prepared(_HELD.where(messages.c.state == "handing_over"))
 
 
 def _defer(connection: Connection, message: Claimed, verdict: Defer, at: Round) -> None:

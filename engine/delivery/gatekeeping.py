@@ -28,11 +28,12 @@ from engine.policy.gate import Allow, Handed, Question, Verdict, judge
 from engine.policy.wishes import FREQUENCY, NO_WISH, PAUSED_UNTIL, Wish, wish_of
 from engine.settings import Cap
 from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import consent_state, customers, messages, suppressions
 from engine.store.types import Instant
 
 # Always in this order, so that two workers never wait for each other.
-_LOCK = (
+_LOCK = Prepared(
     select(
         customers.c.id,
         customers.c.zone,
@@ -45,33 +46,35 @@ _LOCK = (
     .with_for_update()
 )
 # Words on topics, suppressions and counted mails: one journey to the database for all three.
-_STANDING = union_all(
-    select(
-        literal_column("'consent'").label("what"),
-        consent_state.c.customer_id,
-        consent_state.c.topic.label("word"),
-        consent_state.c.granted_at.label("at"),
-        consent_state.c.soft_granted_at,
-        consent_state.c.withdrawn_at,
-    ).where(within(consent_state.c.customer_id, "ids")),
-    select(
-        literal_column("'suppressed'"),
-        suppressions.c.customer_id,
-        suppressions.c.scope,
-        null(),
-        null(),
-        null(),
-    ).where(within(suppressions.c.customer_id, "ids")),
-    select(
-        literal_column("'handed'"), messages.c.customer_id, null(), messages.c.counted_at, null(), null()
-    ).where(
-        within(messages.c.customer_id, "ids"),
-        messages.c.counted_at > bindparam("longest", type_=Instant()),
-        messages.c.state.in_(COUNTED),
-        messages.c.kind == "marketing",
-        messages.c.channel == "email",
-        messages.c.sandbox == bindparam("in_sandbox", type_=Boolean()),
-    ),
+_STANDING = Prepared(
+    union_all(
+        select(
+            literal_column("'consent'").label("what"),
+            consent_state.c.customer_id,
+            consent_state.c.topic.label("word"),
+            consent_state.c.granted_at.label("at"),
+            consent_state.c.soft_granted_at,
+            consent_state.c.withdrawn_at,
+        ).where(within(consent_state.c.customer_id, "ids")),
+        select(
+            literal_column("'suppressed'"),
+            suppressions.c.customer_id,
+            suppressions.c.scope,
+            null(),
+            null(),
+            null(),
+        ).where(within(suppressions.c.customer_id, "ids")),
+        select(
+            literal_column("'handed'"), messages.c.customer_id, null(), messages.c.counted_at, null(), null()
+        ).where(
+            within(messages.c.customer_id, "ids"),
+            messages.c.counted_at > bindparam("longest", type_=Instant()),
+            messages.c.state.in_(COUNTED),
+            messages.c.kind == "marketing",
+            messages.c.channel == "email",
+            messages.c.sandbox == bindparam("in_sandbox", type_=Boolean()),
+        ),
+    )
 )
 
 
@@ -121,7 +124,7 @@ def verdicts(connection: Connection, group: Sequence[Claimed], at: Round) -> lis
 
 
 def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str | None, bool, Wish]]:
-    rows = connection.execute(_LOCK, {"ids": ids})
+    rows = _LOCK.rows(connection, ids=ids)
     return {
         customer_id: (zone, erased_at is not None, wish_of(frequency, paused_until))
         for customer_id, zone, erased_at, frequency, paused_until in rows
@@ -135,8 +138,8 @@ def _standing(
     standing: dict[int, _Standing] = defaultdict(_Standing)
     caps = {cap for program in found.values() for cap in at.caps(program.flow)} | wished
     longest = min((at.now - cap.per.approximate - cap.per.approximate / 10 for cap in caps), default=at.now)
-    parameters = {"ids": ids, "longest": longest, "in_sandbox": at.sandbox}
-    for what, customer_id, word, moment, soft, withdrawn in connection.execute(_STANDING, parameters):
+    rows = _STANDING.rows(connection, ids=ids, longest=longest, in_sandbox=at.sandbox)
+    for what, customer_id, word, moment, soft, withdrawn in rows:
         known = standing[customer_id]
         if what == "consent":
             known.topics.append(TopicState(word, moment, soft, withdrawn))

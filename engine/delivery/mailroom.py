@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Table, select
@@ -33,8 +34,15 @@ from engine.render.links import SignedLinks
 from engine.render.mail import Address, Mail
 from engine.render.render import render
 from engine.render.template import RecommendBlock
-from engine.store.dialect import among
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import cart_lines, carts, customer_scores, customers, order_lines, orders, products
+
+_ADDRESSES = Prepared(
+    select(customers.c.id, customers.c.email, customers.c.locale, customers.c.erased_at).where(
+        within(customers.c.id, "ids")
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +109,8 @@ def make_outlines(
     """Return what `make_mails` would, with nothing rendered: mails hold address and recommendations, for dry runs."""
     del secret
     mails = [message for message in claimed if message.channel == "email"]
-    columns = select(customers.c.id, customers.c.email, customers.c.locale, customers.c.erased_at)
     ids = sorted({message.customer_id for message in claimed})
-    people: dict[int, Mapping[str, Any]] = {
-        row["id"]: dict(row)
-        for row in connection.execute(columns.where(among(connection, customers.c.id, ids))).mappings()
-    }
+    people: dict[int, Mapping[str, Any]] = {row["id"]: row for row in _ADDRESSES.dicts(connection, ids=ids)}
     picking = [m for m in mails if _blocks(library, m.template, _locale(people.get(m.customer_id), at))]
     picks = _picks_for(connection, picking, people, at, library)
     return [_outline(message, people.get(message.customer_id), picks, at, library) for message in claimed]
@@ -249,8 +253,13 @@ def _by_id(
 ) -> dict[Any, Mapping[str, Any]]:
     if not ids:
         return {}
-    query = select(table).where(among(connection, table.c[key], ids))
-    return {row[key]: dict(row) for row in connection.execute(query).mappings()}
+    return {row[key]: row for row in _rows_by(table, key).dicts(connection, ids=ids)}
+
+
+@lru_cache(maxsize=32)
+def _rows_by(table: Table, key: str, *order: str) -> Prepared:
+    query = select(table).where(within(table.c[key], "ids"))
+    return Prepared(query.order_by(*(table.c[name] for name in order)))
 
 
 def _with_lines(
@@ -260,9 +269,9 @@ def _with_lines(
         name: {**row, "lines": []} for name, row in _by_id(connection, table, key, sorted(ids)).items()
     }
     if things:
-        query = select(line_table).where(among(connection, line_table.c[key], sorted(things)))
-        for row in connection.execute(query.order_by(line_table.c[key], line_table.c.line_no)).mappings():
-            things[row[key]]["lines"].append(dict(row))
+        lines = _rows_by(line_table, key, key, "line_no")
+        for row in lines.dicts(connection, ids=sorted(things)):
+            things[row[key]]["lines"].append(row)
     return things
 
 

@@ -7,16 +7,18 @@ The newest telling by its own time is the cart's state; each fact of a customer'
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, select
+from sqlalchemy import Connection, delete, select
 
 from engine.facts.fact import Line, iso, short_hash
 from engine.facts.raised import Raised, Told
 from engine.facts.record import Record
-from engine.store.dialect import among, upsert
+from engine.store.bulk import insert_rows, upsert_rows
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import cart_lines, carts
 from engine.store.types import from_micros, to_micros
 
@@ -28,7 +30,9 @@ class Cart:
 
     __slots__ = ("changed", "fresh_lines", "id", "record", "stored")
 
-    def __init__(self, cart_id: str, row: RowMapping | None = None, lines: tuple[Line, ...] = ()) -> None:
+    def __init__(
+        self, cart_id: str, row: Mapping[str, Any] | None = None, lines: tuple[Line, ...] = ()
+    ) -> None:
         self.id = cart_id
         self.stored = row is not None
         self.changed = self.fresh_lines = False
@@ -68,16 +72,22 @@ class Cart:
         return row
 
 
+_CARTS = Prepared(select(carts).where(within(carts.c.cart_id, "ids")))
+_LINES = Prepared(
+    select(cart_lines)
+    .where(within(cart_lines.c.cart_id, "ids"))
+    .order_by(cart_lines.c.cart_id, cart_lines.c.line_no)
+)
+_DELETE_LINES = Prepared(delete(cart_lines).where(within(cart_lines.c.cart_id, "ids")))
+
+
 def load_carts(connection: Connection, ids: Sequence[str]) -> dict[str, Cart]:
     """Return the carts of those ids that are known."""
-    rows = connection.execute(select(carts).where(among(connection, carts.c.cart_id, ids))).mappings().all()
+    rows = _CARTS.dicts(connection, ids=ids)
     if not rows:
         return {}
     lines: defaultdict[str, list[Line]] = defaultdict(list)
-    wanted = select(cart_lines).where(
-        among(connection, cart_lines.c.cart_id, [row["cart_id"] for row in rows])
-    )
-    for line in connection.execute(wanted.order_by(cart_lines.c.cart_id, cart_lines.c.line_no)):
+    for line in _LINES.rows(connection, ids=[row["cart_id"] for row in rows]):
         lines[line.cart_id].append(Line(line.sku, Decimal(str(line.quantity)), line.price))
     return {row["cart_id"]: Cart(row["cart_id"], row, tuple(lines[row["cart_id"]])) for row in rows}
 
@@ -114,10 +124,10 @@ def _write(connection: Connection, changed: Sequence[Cart]) -> None:
     if not changed:
         return
     rows = [cart.row() for cart in changed]
-    upsert(connection, carts, rows, update=[name for name in rows[0] if name != "cart_id"])
+    upsert_rows(connection, carts, rows)
     stale = [cart.id for cart in changed if cart.stored and cart.fresh_lines]
     if stale:
-        connection.execute(delete(cart_lines).where(among(connection, cart_lines.c.cart_id, stale)))
+        _DELETE_LINES.run(connection, ids=stale)
     lines = [
         {
             "cart_id": cart.id,
@@ -130,5 +140,4 @@ def _write(connection: Connection, changed: Sequence[Cart]) -> None:
         if cart.fresh_lines
         for number, line in enumerate(cart.record.values.get("lines") or (), 1)
     ]
-    if lines:
-        connection.execute(cart_lines.insert(), lines)
+    insert_rows(connection, cart_lines, lines)

@@ -14,7 +14,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, select
+from sqlalchemy import Connection, delete, select
 
 from engine.facts.fact import Line, iso, plain_lines, plain_number
 from engine.facts.fields import Reading, any_amount
@@ -23,7 +23,8 @@ from engine.facts.people import customer_names
 from engine.facts.raised import Raised, Told
 from engine.facts.record import Record
 from engine.store.bulk import insert_rows, upsert_rows
-from engine.store.dialect import among
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import order_lines, orders
 from engine.store.types import from_micros, to_micros
 
@@ -49,7 +50,9 @@ class Order:
 
     __slots__ = ("changed", "events", "fresh_lines", "id", "moments", "placed", "record", "stored", "was_of")
 
-    def __init__(self, order_id: str, row: RowMapping | None = None, lines: tuple[Line, ...] = ()) -> None:
+    def __init__(
+        self, order_id: str, row: Mapping[str, Any] | None = None, lines: tuple[Line, ...] = ()
+    ) -> None:
         self.id = order_id
         self.stored = row is not None
         self.record = Record()
@@ -202,18 +205,22 @@ def _amount(refund: Mapping[str, Any]) -> Decimal:
 _READING = Reading("UTC", from_micros(0))
 
 
+_ORDERS = Prepared(select(orders).where(within(orders.c.order_id, "ids")))
+_LINES = Prepared(
+    select(order_lines)
+    .where(within(order_lines.c.order_id, "ids"))
+    .order_by(order_lines.c.order_id, order_lines.c.line_no)
+)
+_DELETE_LINES = Prepared(delete(order_lines).where(within(order_lines.c.order_id, "ids")))
+
+
 def load_orders(connection: Connection, ids: Sequence[str]) -> dict[str, Order]:
     """Return the orders of those ids that are known."""
-    rows = (
-        connection.execute(select(orders).where(among(connection, orders.c.order_id, ids))).mappings().all()
-    )
+    rows = _ORDERS.dicts(connection, ids=ids)
     if not rows:
         return {}
     lines: defaultdict[str, list[Line]] = defaultdict(list)
-    wanted = select(order_lines).where(
-        among(connection, order_lines.c.order_id, [row["order_id"] for row in rows])
-    )
-    for line in connection.execute(wanted.order_by(order_lines.c.order_id, order_lines.c.line_no)):
+    for line in _LINES.rows(connection, ids=[row["order_id"] for row in rows]):
         lines[line.order_id].append(Line(line.sku, Decimal(str(line.quantity)), line.price))
     return {row["order_id"]: Order(row["order_id"], row, tuple(lines[row["order_id"]])) for row in rows}
 
@@ -253,7 +260,7 @@ def _write(connection: Connection, changed: Sequence[tuple[Order, dict[str, Any]
     upsert_rows(connection, orders, rows)
     stale = [order.id for order, _ in changed if order.stored and order.fresh_lines]
     if stale:
-        connection.execute(delete(order_lines).where(among(connection, order_lines.c.order_id, stale)))
+        _DELETE_LINES.run(connection, ids=stale)
     lines = [
         {
             "order_id": order.id,

@@ -21,7 +21,8 @@ from engine.facts.merging import merge_customers
 from engine.facts.record import Record
 from engine.store import meta
 from engine.store.bulk import insert_rows, update_rows
-from engine.store.dialect import among, insert_new
+from engine.store.dialect import among, insert_new, within
+from engine.store.prepared import Prepared
 from engine.store.tables import customer_ids, customers, erased, suppressions
 from engine.store.types import from_micros, to_micros
 
@@ -32,6 +33,24 @@ FIELDS = (
 PROFILE_EVENTS = frozenset({"points_earned", "points_redeemed", "tier_reached"})
 _HASHES = 500
 FACTS_LOCK = 0x686F6D696E67
+
+_REFERENCE = (customers.c.id, customers.c.external_id, customers.c.email, customers.c.first_seen_at)
+
+
+def _found(columns: Iterable[Any]) -> tuple[Prepared, Prepared]:
+    """Return the statements that find customers by their ids and by their addresses."""
+    joined = customers.join(customer_ids, customer_ids.c.customer_id == customers.c.id)
+    by_id = select(*columns, customer_ids.c.external_id.label("named")).select_from(joined)
+    return (
+        Prepared(by_id.where(within(customer_ids.c.external_id, "ids"))),
+        Prepared(select(*columns).where(within(customers.c.email, "emails"))),
+    )
+
+
+_WHOLE, _PLAIN = _found(customers.c), _found(_REFERENCE)
+_NAMED = Prepared(select(*_REFERENCE).where(within(customers.c.id, "ids")))
+_ANY_SUPPRESSED = Prepared(select(suppressions.c.id).limit(1))
+_ANY_ERASED = Prepared(select(erased.c.hash).limit(1))
 
 
 class Person:
@@ -109,23 +128,11 @@ class People:
 
     def _load(self, ids: Iterable[str], emails: Iterable[str], *, whole: bool) -> None:
         ids, emails = sorted(ids), sorted(emails)
-        columns = (
-            customers.c
-            if whole
-            else (customers.c.id, customers.c.external_id, customers.c.email, customers.c.first_seen_at)
-        )
-        if ids:
-            joined = customers.join(customer_ids, customer_ids.c.customer_id == customers.c.id)
-            wanted = select(*columns, customer_ids.c.external_id.label("named")).select_from(joined)
-            for row in self.connection.execute(
-                wanted.where(among(self.connection, customer_ids.c.external_id, ids))
-            ):
-                self.by_id[row.named] = self._person(row, whole=whole)
-        if emails:
-            for row in self.connection.execute(
-                select(*columns).where(among(self.connection, customers.c.email, emails))
-            ):
-                self.by_email[row.email] = self._person(row, whole=whole)
+        by_id, by_email = _WHOLE if whole else _PLAIN
+        for row in by_id.rows(self.connection, ids=ids) if ids else ():
+            self.by_id[row.named] = self._person(row, whole=whole)
+        for row in by_email.rows(self.connection, emails=emails) if emails else ():
+            self.by_email[row.email] = self._person(row, whole=whole)
 
     def _person(self, row: Any, *, whole: bool) -> Person:
         person = self.known.get(row.id)
@@ -325,15 +332,12 @@ def customer_names(connection: Connection, ids: Iterable[int]) -> dict[int, str]
     listed = sorted(ids)
     if not listed:
         return {}
-    wanted = select(customers.c.id, customers.c.external_id, customers.c.email).where(
-        among(connection, customers.c.id, listed)
-    )
-    return {row.id: row.external_id or row.email or "" for row in connection.execute(wanted)}
+    return {row.id: row.external_id or row.email or "" for row in _NAMED.rows(connection, ids=listed)}
 
 
 def carry_suppressions(connection: Connection, addresses: Mapping[str, int]) -> None:
     """Let a suppressed address stay suppressed whoever holds it now."""
-    if not addresses or connection.execute(select(suppressions.c.id).limit(1)).first() is None:
+    if not addresses or _ANY_SUPPRESSED.first(connection) is None:
         return
     key = meta.secret(connection)
     holders = {meta.keyed_hash(key, address): customer for address, customer in addresses.items()}
@@ -357,7 +361,7 @@ class Erased:
     def load(self, names: Iterable[str]) -> None:
         """Find out which of the names were erased."""
         listed = list(names)
-        if not listed or self.connection.execute(select(erased.c.hash).limit(1)).first() is None:
+        if not listed or _ANY_ERASED.first(self.connection) is None:
             return
         key = meta.secret(self.connection)
         hashes = {meta.keyed_hash(key, name): name for name in listed}

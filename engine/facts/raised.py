@@ -18,8 +18,16 @@ from sqlalchemy import Connection, bindparam, select, update
 from engine.facts.fact import Fact
 from engine.facts.people import next_ids
 from engine.store.bulk import insert_rows
-from engine.store.dialect import among
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import events, fact_inbox, flows
+
+_ACTIVE = Prepared(select(flows.c.flow).where(flows.c.active).limit(1))
+_KEPT = Prepared(
+    select(events.c.key, events.c.customer_id, events.c.occurred_at, events.c.properties).where(
+        within(events.c.key, "keys")
+    )
+)
 
 
 class Told(NamedTuple):
@@ -51,7 +59,7 @@ class Raised:
 
 def flows_are_applied(connection: Connection) -> bool:
     """Return whether any flow is active: only then does anybody read the inbox."""
-    return connection.execute(select(flows.c.flow).where(flows.c.active).limit(1)).first() is not None
+    return _ACTIVE.first(connection) is not None
 
 
 def write_events(connection: Connection, raised: Sequence[Raised]) -> dict[str, str]:
@@ -65,8 +73,7 @@ def write_events(connection: Connection, raised: Sequence[Raised]) -> dict[str, 
             wanted[event.key] = event
         elif event.refresh:
             wanted[event.key] = replace(event, arrived_at=first.arrived_at, index=first.index)
-    kept = select(events.c.key, events.c.customer_id, events.c.occurred_at, events.c.properties)
-    known = {row.key: row for row in connection.execute(kept.where(among(connection, events.c.key, wanted)))}
+    known = {row.key: row for row in _KEPT.rows(connection, keys=wanted)}
     outcomes = {event.key: _outcome(event, known.get(event.key)) for event in wanted.values()}
     new = [event for event in wanted.values() if event.key not in known]
     ids = next_ids(connection, events, len(new))
@@ -75,12 +82,11 @@ def write_events(connection: Connection, raised: Sequence[Raised]) -> dict[str, 
             connection, events, [{"id": id_, **_columns(event)} for id_, event in zip(ids, new, strict=True)]
         )
         if flows_are_applied(connection):
-            connection.execute(fact_inbox.insert(), [{"event_id": id_} for id_ in ids])
+            insert_rows(connection, fact_inbox, [{"event_id": id_} for id_ in ids])
     told_anew = [
         _refreshed(event) for event in wanted.values() if event.key in known and outcomes[event.key] == "new"
     ]
-    if told_anew:
-        connection.execute(_REFRESH, told_anew)
+    _REFRESH.run_each(connection, told_anew)
     return outcomes
 
 
@@ -117,7 +123,7 @@ def _columns(event: Raised) -> dict[str, Any]:
 
 
 _REFRESHED = ("customer_id", "occurred_at", "value", "order_id", "cart_id", "sku", "properties")
-_REFRESH = (
+_REFRESH = Prepared(
     update(events)
     .where(events.c.key == bindparam("known"))
     .values({name: bindparam(name) for name in _REFRESHED})

@@ -17,7 +17,8 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, bindparam, or_, select, type_coerce, update
 
 from engine.store.bulk import update_rows
-from engine.store.dialect import among
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import customers, orders
 from engine.store.types import MONEY_SCALE
 
@@ -31,7 +32,18 @@ NOTHING: Mapping[str, Any] = {
     "average_gap_days": None,
     "usual_gap_days": None,
 }
-_SEEN = (
+_COUNTED = Prepared(
+    select(
+        orders.c.customer_id,
+        orders.c.placed_at,
+        type_coerce(orders.c.total, BigInteger).label("total"),
+        type_coerce(orders.c.refunded, BigInteger).label("refunded"),
+        orders.c.currency,
+    )
+    .where(within(orders.c.customer_id, "ids"), orders.c.cancelled_at.is_(None))
+    .order_by(orders.c.customer_id, orders.c.placed_at)
+)
+_SEEN = Prepared(
     update(customers)
     .where(customers.c.id == bindparam("customer"))
     .where(or_(customers.c.last_activity_at.is_(None), customers.c.last_activity_at < bindparam("seen")))
@@ -43,17 +55,8 @@ def count_orders(connection: Connection, touched: Collection[int], currency: str
     """Recompute what the orders of these customers add up to; return how many orders are in another currency."""
     if not touched:
         return 0
-    table = orders
-    wanted = (
-        select(table.c.customer_id, table.c.placed_at, type_coerce(table.c.total, BigInteger).label("total"),
-               type_coerce(table.c.refunded, BigInteger).label("refunded"), table.c.currency)
-        .where(among(connection, table.c.customer_id, sorted(touched)), table.c.cancelled_at.is_(None))
-        .order_by(table.c.customer_id, table.c.placed_at)
-    )  # fmt: skip
-    counted = {
-        customer: _add_up(list(rows), currency)
-        for customer, rows in groupby(connection.execute(wanted), _customer)
-    }
+    found = _COUNTED.rows(connection, ids=sorted(touched))
+    counted = {customer: _add_up(list(rows), currency) for customer, rows in groupby(found, _customer)}
     rows = [
         {**(counted[customer][0] if customer in counted else NOTHING), "id": customer}
         for customer in sorted(touched)
@@ -83,7 +86,4 @@ def _add_up(rows: Sequence[Any], currency: str) -> tuple[dict[str, Any], int]:
 
 def note_activity(connection: Connection, seen: Mapping[int, datetime]) -> None:
     """Move customers' last activity forward to the given moments; it never goes back."""
-    if seen:
-        connection.execute(
-            _SEEN, [{"customer": customer, "seen": seen[customer]} for customer in sorted(seen)]
-        )
+    _SEEN.run_each(connection, [{"customer": customer, "seen": seen[customer]} for customer in sorted(seen)])

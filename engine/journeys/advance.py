@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Integer, Row, bindparam, select
 
 from engine.audience.sql import truths
 from engine.audience.subjects import Ask, told
@@ -34,8 +35,9 @@ from engine.journeys.wait_fields import is_about, look_up
 from engine.journeys.walker import COLUMNS, Walker
 from engine.outbox import own_facts
 from engine.store.bulk import reserve
-from engine.store.dialect import among
+from engine.store.dialect import within
 from engine.store.keys import KeyRange
+from engine.store.prepared import Prepared
 from engine.store.tables import INSIDE, enrollments
 
 BATCH = 1_000
@@ -122,21 +124,27 @@ def _due(
     only: Collection[int] | None,
     keys: KeyRange | None,
 ) -> list[Walker]:
+    statement = _due_statement(tuple(sorted(closed)), keys, some=only is not None)
+    rows = statement.rows(connection, now=now, limit=limit, only=sorted(only or ()))
+    return [Walker(*row) for row in rows]
+
+
+@lru_cache(maxsize=64)
+def _due_statement(closed: tuple[str, ...], keys: KeyRange | None, *, some: bool) -> Prepared:
     table = enrollments.c
     query = (
         select(*(table[name] for name in COLUMNS))
-        .where(INSIDE, table.next_at <= now)
+        .where(INSIDE, table.next_at <= bindparam("now"))
         .order_by(table.next_at, table.id)
-        .limit(limit)
+        .limit(bindparam("limit", type_=Integer()))
     )
     if closed:
-        query = query.where(table.flow.not_in(sorted(closed)))
-    if only is not None:
-        query = query.where(among(connection, table.id, sorted(only)))
+        query = query.where(table.flow.not_in(closed))
+    if some:
+        query = query.where(within(table.id, "only"))
     if keys is not None:
         query = query.where(keys.holds(table.customer_id))
-    query = query.with_for_update(skip_locked=True)  # on PostgreSQL another worker takes others
-    return [Walker(*row) for row in connection.execute(query)]
+    return Prepared(query.with_for_update(skip_locked=True))  # on PostgreSQL another worker takes others
 
 
 def _meet(connection: Connection, found: Programs, walkers: Sequence[Walker], at: Round) -> None:

@@ -13,12 +13,29 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, or_, select, update
 
 from engine.store.bulk import insert_numbered, insert_rows
-from engine.store.dialect import among
+from engine.store.dialect import among, within
+from engine.store.prepared import Prepared
 from engine.store.tables import journal, messages, offer_codes
 
 OPEN = ("pending", "claimed")
 LOOK_BACK = timedelta(days=60)
 COUNTED = ("handing_over", "accepted", "delivered", "bounced", "unknown")
+
+_WAITING = Prepared(
+    select(
+        *(messages.c[name] for name in ("id", "enrollment_id", "flow", "customer_id", "step", "due_at"))
+    ).where(within(messages.c.enrollment_id, "ids"), messages.c.state.in_(OPEN))
+)
+_DROP = Prepared(
+    update(messages)
+    .where(messages.c.id == bindparam("which"), or_(*(messages.c.state == state for state in OPEN)))
+    .values(state="dropped", reason=bindparam("why"), settled_at=bindparam("moment"), lease_until=None)
+)
+_HELD_CODES = Prepared(
+    select(
+        *(offer_codes.c[name] for name in ("id", "offer", "code", "customer_id", "issued_at", "message_id"))
+    ).where(within(offer_codes.c.customer_id, "ids"), offer_codes.c.message_id.is_not(None))
+)
 
 
 def make(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -29,23 +46,15 @@ def make(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> dict[str,
 
 def drop_pending(connection: Connection, reasons: Mapping[int, str], now: datetime) -> int:
     """Drop what still waits for these enrollments (id → reason); return how many messages that were."""
-    query = _waiting(connection, list(reasons))
-    rows = connection.execute(query).all()
+    rows = _WAITING.rows(connection, ids=list(reasons))
     return drop(connection, [(row, reasons[row.enrollment_id]) for row in rows], now)
 
 
 def supersede(connection: Connection, newer: Mapping[int, datetime], now: datetime) -> int:
     """Drop what waits for these enrollments and fell due before their newer message (id → its due time)."""
-    rows = connection.execute(_waiting(connection, list(newer))).all()
+    rows = _WAITING.rows(connection, ids=list(newer))
     late = [(row, "superseded") for row in rows if row.due_at < newer[row.enrollment_id]]
     return drop(connection, late, now)
-
-
-def _waiting(connection: Connection, enrollment_ids: Sequence[int]) -> Any:
-    table = messages.c
-    return select(
-        table.id, table.enrollment_id, table.flow, table.customer_id, table.step, table.due_at
-    ).where(among(connection, table.enrollment_id, enrollment_ids), table.state.in_(OPEN))
 
 
 def settle_by_hand(connection: Connection, message_id: int, outcome: str, now: datetime) -> bool:
@@ -80,14 +89,7 @@ def drop(connection: Connection, dropped: Sequence[tuple[Row[Any] | Any, str]], 
     """Drop these messages with their reasons, and tell the journal; return how many."""
     if not dropped:
         return 0
-    statement = (
-        update(messages)
-        .where(messages.c.id == bindparam("which"), or_(*(messages.c.state == state for state in OPEN)))
-        .values(state="dropped", reason=bindparam("why"), settled_at=bindparam("moment"), lease_until=None)
-    )
-    connection.execute(
-        statement, [{"which": row.id, "why": reason, "moment": now} for row, reason in dropped]
-    )
+    _DROP.run_each(connection, [{"which": row.id, "why": reason, "moment": now} for row, reason in dropped])
     entries = [
         {
             "at": now,
@@ -110,12 +112,8 @@ def drop(connection: Connection, dropped: Sequence[tuple[Row[Any] | Any, str]], 
 def _release_codes(connection: Connection, dropped: Mapping[int, int]) -> None:
     """Give back the codes of messages (id → customer) that never went, unless another mail shows the same one."""
     table = offer_codes.c
-    query = select(table.id, table.offer, table.code, table.customer_id, table.issued_at).where(
-        among(connection, table.customer_id, sorted(set(dropped.values()))), table.message_id.is_not(None)
-    )
-    codes = [
-        code for code in connection.execute(query.add_columns(table.message_id)) if code.message_id in dropped
-    ]
+    held = _HELD_CODES.rows(connection, ids=sorted(set(dropped.values())))
+    codes = [code for code in held if code.message_id in dropped]
     if not codes:
         return
     shown = select(messages.c.customer_id, messages.c.content).where(
