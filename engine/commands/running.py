@@ -68,7 +68,7 @@ def register(group: click.Group) -> None:
         with session.database.read() as connection:
             found = status(
                 connection, now, sandbox=session.held_settings.delivery.mode == "sandbox",
-                why_sandbox=why_sandbox(session.settings, session.database),
+                why_sandbox=why_sandbox(session.settings, session.database), settings=session.settings,
             )  # fmt: skip
         if session.as_json:
             session.document(found)
@@ -88,6 +88,7 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     click.echo(f"queue: {queue['due']} due, {queue['later']} later, {queue['unread_facts']} unread facts")
     for flow in found["flows"]:
         state = f" · FROZEN: {flow['frozen']}" if flow["frozen"] else " · PAUSED" if flow["paused"] else ""
+        state += f" · WAITS: {flow['held']}" if flow["held"] else ""
         state += "" if flow["active"] else " · removed"
         click.echo(f"  {flow['flow']}{state}")
         click.echo(f"    inside: {_counts(flow['enrollments'])}")

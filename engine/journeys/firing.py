@@ -17,7 +17,7 @@ from engine.journeys.dates import date_row
 from engine.journeys.gathering import gathered
 from engine.journeys.happenings import events_of, events_since
 from engine.journeys.moments import next_anniversary
-from engine.journeys.timers import CHUNK, GATHER, Row, set_timers
+from engine.journeys.timers import CHUNK, Row, is_whole, set_timers
 from engine.journeys.versions import LiveFlow
 from engine.store.dialect import within
 from engine.store.prepared import Prepared
@@ -46,13 +46,13 @@ def fire(
     again: list[Row] = []
     for row in due:
         trigger = live.flow.triggers[row.trigger_no] if row.trigger_no < len(live.flow.triggers) else None
-        if trigger is not None and row.key != GATHER and row.id not in overtaken:
-            candidates.append(_candidate(row, facts.get(row.event_id), trigger))
-        elif row.key == GATHER:
+        if is_whole(row.key):
             candidates.append(gathered(row))
+        elif trigger is not None and row.id not in overtaken:
+            candidates.append(_candidate(row, facts.get(row.event_id), trigger))
         upcoming = (
             _next_year(live, row.trigger_no, trigger, row)
-            if isinstance(trigger, AnniversaryTrigger)
+            if isinstance(trigger, AnniversaryTrigger) and not is_whole(row.key)
             else None
         )
         if upcoming is None:
@@ -93,7 +93,7 @@ def _overtaken(
     for row in due:
         trigger = live.flow.triggers[row.trigger_no] if row.trigger_no < len(live.flow.triggers) else None
         event = facts.get(row.event_id)
-        if event is None or row.key == GATHER:
+        if event is None or is_whole(row.key):
             continue
         if isinstance(trigger, LapsedTrigger):
             asked[row.id] = (row, event, {trigger.event})

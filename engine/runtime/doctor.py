@@ -8,14 +8,16 @@ address and no secret stands in what it says.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Select, and_, exists, func, or_, select, text
 
+from engine.calendar import is_zone
 from engine.diagnostics import Finding, Severity, has_errors
 from engine.errors import OutsideError
+from engine.journeys.versions import live_flows
 from engine.offers.pools import pools_left
 from engine.runtime import problems, rails, readiness
 from engine.runtime.applied import STAMP, applied_sources
@@ -24,6 +26,7 @@ from engine.runtime.nightly import JOURNAL_DAYS
 from engine.runtime.opening import on_virtual_clock, why_sandbox
 from engine.runtime.readiness import DnsRecord
 from engine.runtime.ticking import MARK
+from engine.runtime.work import held_back
 from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database, connect
@@ -105,6 +108,8 @@ def _database(
     with database.read() as connection:
         found += _clock(connection, machine_now)
         found += _stopped(connection, machine_now)
+        found += _held_back(connection, settings)
+        found += _zones(connection, settings.shop.timezone)
         if not virtual:
             found += _beats(connection, machine_now)
         found += invariants(connection, machine_now)
@@ -201,6 +206,27 @@ def _stopped(connection: Connection, machine_now: datetime) -> Iterator[Finding]
     held = messages.c.state.in_(("claimed", "handing_over")) & (messages.c.lease_until < machine_now)
     if expired := _count(connection, select(messages.c.id).where(held)):
         yield problems.expired_leases(expired)
+
+
+def _held_back(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    for name, missing in held_back(live_flows(connection), settings).items():
+        yield problems.exclusion_not_applied(name, _quoted(missing))
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return " and ".join(f'"{name}"' for name in names)
+
+
+def _zones(connection: Connection, shop_zone: str) -> Iterator[Finding]:
+    """Yield who is on another clock than their own: zones that this machine does not know, customers without one."""
+    there = customers.c.erased_at.is_(None)
+    query = select(customers.c.zone, func.count()).where(there).group_by(customers.c.zone)
+    found = connection.execute(query.order_by(customers.c.zone)).all()
+    for zone, count in found:
+        if zone is not None and not is_zone(zone):
+            yield problems.zone_not_known(zone, count)
+        elif zone is None and len(found) > 1:  # where nobody has a zone, the shop sells in its own
+            yield problems.zone_not_told(count, shop_zone)
 
 
 # ── what must hold ───────────────────────────────────────────────────────────────────────────────────────────────────

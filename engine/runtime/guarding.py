@@ -14,6 +14,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import OperationalError
 
+from engine.errors import HomingError
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow
 from engine.runtime import rails
@@ -31,8 +32,16 @@ class Braked(Exception):
 T = TypeVar("T")
 
 
-def guarded(connection: Connection, live: LiveFlow, step: Callable[[], T], at: Round) -> T | None:
+def guarded(
+    connection: Connection,
+    live: LiveFlow,
+    step: Callable[[], T],
+    at: Round,
+    apart: Callable[[], T] | None = None,
+) -> T | None:
     """Do one flow's share in a savepoint; where it fails, undo it, and freeze the flow after the third time.
+
+    `apart` does the same share item by item, and sets those aside that fail alone.
 
     What the database itself refuses (a lost connection, a full disk) ends the pass: it is nobody's fault in here.
     """
@@ -45,13 +54,21 @@ def guarded(connection: Connection, live: LiveFlow, step: Callable[[], T], at: R
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001 - one flow's failure must not stop the others
+        if apart is not None and not isinstance(error, HomingError):
+            log.error(
+                "flow %s: some of a batch failed: %s at %s",
+                live.flow.name,
+                type(error).__name__,
+                place(error),
+            )
+            return guarded(connection, live, apart, at)
         _count_failure(connection, live.flow.name, error, at.now)
         return None
 
 
 def _count_failure(connection: Connection, flow: str, error: Exception, now: datetime) -> None:
-    reason = f"{type(error).__name__} at {place(error)}"
-    log.error("flow %s failed: %s", flow, reason)
+    reason = sentence_of(error)
+    log.error("flow %s failed: %s at %s", flow, type(error).__name__, place(error))
     table = quarantine.c
     standing = connection.execute(
         select(table.id, table.tries).where(
@@ -66,6 +83,13 @@ def _count_failure(connection: Connection, flow: str, error: Exception, now: dat
     )
     if standing.tries + 1 >= FLOW_TRIES:
         rails.freeze(connection, flow, f"failed {FLOW_TRIES} times: {reason}", now)
+
+
+def sentence_of(error: Exception) -> str:
+    """Return an error as a sentence for people: its own where it has one, else that it is ours and where it lies."""
+    if isinstance(error, HomingError):
+        return str(error)
+    return f"a bug of ours stopped it, in {place(error)}; the log says more"
 
 
 def place(error: Exception) -> str:

@@ -6,7 +6,7 @@ taken, and facts kept for flows that cannot take them now. A flow that fails is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,6 +29,7 @@ from engine.runtime import rails
 from engine.runtime.guarding import Braked, guarded
 from engine.runtime.poison import begin_all
 from engine.runtime.setting_up import unnoted
+from engine.runtime.sifting import set_candidate_aside, set_customer_aside, set_event_aside, sift
 from engine.runtime.work import Work
 from engine.store.dialect import among, within
 from engine.store.prepared import Prepared
@@ -60,7 +61,7 @@ def take_in(connection: Connection, work: Work) -> Intake:
     changes = read_changes(connection, [row.change_id for row in rows if row.change_id is not None])
     if rows:
         intake.facts = len(rows)
-        intake.left = react(connection, work.live, batch, work.at)
+        intake.left, batch = _react(connection, work, batch)
         for live in work.live.values():
             if live.active and sets_timers(live.flow, batch):
                 guarded(
@@ -68,10 +69,28 @@ def take_in(connection: Connection, work: Work) -> Intake:
                     live,
                     partial(arm, connection, live, batch, work.at.shop_zone, work.at.now),
                     work.at,
+                    partial(_arm_apart, connection, live, batch, work.at),
                 )
         _READ.run(connection, ids=[row.id for row in rows])
     intake.entered = _enter_by_facts(connection, work, batch, changes)
     return intake
+
+
+def _react(connection: Connection, work: Work, batch: list[ArrivedEvent]) -> tuple[int, list[ArrivedEvent]]:
+    """Let facts end and wake what they do; return how many left, and the facts without those that fail alone."""
+    done, failed = sift(connection, batch, lambda some: react(connection, work.live, some, work.at))
+    for event, error in failed:
+        heard = [name for name, live in work.live.items() if event.name in live.program.names]
+        set_event_aside(connection, heard or sorted(work.live), event, error, work.at.now)
+    aside = {event.id for event, _ in failed}
+    return sum(done), [event for event in batch if event.id not in aside] if aside else batch
+
+
+def _arm_apart(connection: Connection, live: LiveFlow, batch: Sequence[ArrivedEvent], at: Round) -> None:
+    """Set a flow's timers for each fact for which that can be done."""
+    _, failed = sift(connection, batch, lambda some: arm(connection, live, some, at.shop_zone, at.now))
+    for event, error in failed:
+        set_event_aside(connection, [live.flow.name], event, error, at.now)
 
 
 def _events(connection: Connection, ids: Sequence[int], at: Round) -> list[ArrivedEvent]:
@@ -126,15 +145,35 @@ def _enter_one(
     """Return whom one flow lets in by these facts; None where it failed and must keep them."""
     at = work.at
 
-    def step() -> list[Newcomer]:
-        found = _candidates(connection, live, batch, changes, at)
-        if touched and _has_segment(live.flow):
+    def whom(
+        some: Sequence[ArrivedEvent], by: Sequence[CatalogueChange], who: Sequence[int]
+    ) -> list[Candidate]:
+        found = _candidates(connection, live, some, by, at)
+        if who and _has_segment(live.flow):
             waiting = unnoted(connection, live.flow.name) if live.flow.name in work.arming else {}
-            found += segment_candidates(connection, live, touched, at, waiting)
-        return admit_all(connection, live, found, at, known)
+            found += segment_candidates(connection, live, who, at, waiting)
+        return found
+
+    def apart() -> list[Newcomer]:
+        found, failed = sift(connection, batch, lambda some: whom(some, (), ()))
+        for event, error in failed:
+            set_event_aside(connection, [live.flow.name], event, error, at.now)
+        more, unclear = sift(connection, touched, lambda some: whom((), (), some))
+        for customer_id, error in unclear:
+            set_customer_aside(connection, live.flow.name, customer_id, error, at.now)
+        every = [*found, *more, whom((), changes, ())]
+        return enter_apart(connection, live, [each for some in every for each in some], at, known)
 
     needed = batch or changes or (touched and _has_segment(live.flow))
-    return guarded(connection, live, step, at) if needed else []
+    if not needed:
+        return []
+    return guarded(
+        connection,
+        live,
+        lambda: admit_all(connection, live, whom(batch, changes, touched), at, known),
+        at,
+        apart,
+    )
 
 
 def _has_segment(flow: Flow) -> bool:
@@ -203,13 +242,14 @@ def by_time(connection: Connection, work: Work) -> Intake:
         if not live.open or not (scheduled or live.flow.name in due):
             continue
 
-        def step(live: LiveFlow = live) -> tuple[int, list[Newcomer]]:
+        def step(live: LiveFlow = live, admit: Admitting = admit_all) -> tuple[int, list[Newcomer]]:
             armed = live.flow.name not in work.arming
             found = fire(connection, live, work.at.shop_zone, work.at.now) if armed else []
             found += list(schedule_candidates(connection, live, work.at))
-            return len(found), admit_all(connection, live, found, work.at, known)
+            return len(found), admit(connection, live, found, work.at, known)
 
-        fired, admitted = guarded(connection, live, step, work.at) or (0, [])
+        apart = partial(step, admit=enter_apart)
+        fired, admitted = guarded(connection, live, step, work.at, apart) or (0, [])
         intake.fired += fired
         newcomers += admitted
     intake.entered = begin_all(connection, newcomers, work.at)
@@ -231,6 +271,24 @@ def admit_all(
     if reason is not None:
         raise Braked(reason)
     return enter(connection, live, ready, at, known)
+
+
+Admitting = Callable[[Connection, LiveFlow, Sequence[Candidate], Round, Known], list[Newcomer]]
+
+
+def enter_apart(
+    connection: Connection, live: LiveFlow, found: Sequence[Candidate], at: Round, known: Known
+) -> list[Newcomer]:
+    """Let in whom can be let in, and set those aside whose entry fails; nobody is left to be written."""
+    ready = sorted(found, key=lambda candidate: candidate.entered_at)
+
+    def enter_some(some: Sequence[Candidate]) -> int:
+        return begin_all(connection, admit_all(connection, live, some, at, known), at)
+
+    _, failed = sift(connection, ready, enter_some)
+    for candidate, error in failed:
+        set_candidate_aside(connection, live.flow.name, candidate, error, at.now)
+    return []
 
 
 def _joins(candidate: Candidate, live: LiveFlow) -> bool:

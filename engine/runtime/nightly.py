@@ -25,11 +25,12 @@ from engine.journeys.versions import LiveFlow, live_flows
 from engine.recommend.rebuild import rebuild
 from engine.runtime import rails
 from engine.runtime.guarding import guarded
-from engine.runtime.intake import admit_all
+from engine.runtime.intake import admit_all, enter_apart
 from engine.runtime.passes import Engine
 from engine.runtime.poison import begin_all
 from engine.runtime.setting_up import PAUSE, set_up
-from engine.runtime.work import one_router
+from engine.runtime.sifting import set_customer_aside, sift
+from engine.runtime.work import heeding, one_router
 from engine.store.database import Database
 from engine.store.dialect import upsert
 from engine.store.keys import KeyRange
@@ -67,7 +68,7 @@ def run_nightly(engine: Engine, now: datetime, *, tables: bool = True) -> int:
     if tables:
         rebuild(engine.database, now)
     with engine.database.read() as connection:
-        live = live_flows(connection, paused_all=rails.paused_all(connection))
+        live = heeding(live_flows(connection, paused_all=rails.paused_all(connection)), engine.settings)
     if asks_for_scores(live.values()):
         rebuild_scores(engine.database, now)
     entered = _compare_segments(engine, live.values(), now)
@@ -113,8 +114,18 @@ def _compare_segments(engine: Engine, live: Iterable[LiveFlow], now: datetime) -
 
 
 def _compare_part(connection: Connection, live: LiveFlow, keys: KeyRange, at: Round) -> int:
-    def step() -> list[Newcomer]:
-        came = segment_candidates(connection, live, keys, at)
-        return admit_all(connection, live, came, at, Known(connection, at, [live.flow]))
+    known = Known(connection, at, [live.flow])
 
-    return begin_all(connection, guarded(connection, live, step, at) or [], at)
+    def apart() -> list[Newcomer]:
+        everyone = connection.scalars(select(customers.c.id).where(keys.holds(customers.c.id))).all()
+        came, unclear = sift(
+            connection, everyone, lambda some: segment_candidates(connection, live, some, at)
+        )
+        for customer_id, error in unclear:
+            set_customer_aside(connection, live.flow.name, customer_id, error, at.now)
+        return enter_apart(connection, live, [each for some in came for each in some], at, known)
+
+    def step() -> list[Newcomer]:
+        return admit_all(connection, live, segment_candidates(connection, live, keys, at), at, known)
+
+    return begin_all(connection, guarded(connection, live, step, at, apart) or [], at)

@@ -8,7 +8,7 @@ customer enters nothing until somebody has looked (`homing quarantine`), and the
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,9 +17,11 @@ from sqlalchemy.exc import OperationalError
 
 from engine.journeys import journal
 from engine.journeys.advance import BATCH, advance, begin
+from engine.journeys.candidates import Candidate
 from engine.journeys.enter import Newcomer
 from engine.journeys.round import Round
-from engine.runtime.guarding import place
+from engine.runtime.guarding import place, sentence_of
+from engine.runtime.sifting import set_candidate_aside, sift
 from engine.store.keys import KeyRange
 from engine.store.prepared import undoing
 from engine.store.tables import INSIDE, customers, enrollments, quarantine
@@ -37,7 +39,21 @@ def begin_all(connection: Connection, newcomers: Sequence[Newcomer], at: Round) 
         raise
     except Exception as error:  # noqa: BLE001 - whatever it was, it is looked for one by one
         log.error("first steps failed: %s at %s", type(error).__name__, place(error))
-        return begin(connection, newcomers, at, steps=False)
+        done, failed = sift(connection, newcomers, lambda some: begin(connection, some, at, steps=False))
+        for newcomer, why in failed:
+            row = newcomer.row
+            set_candidate_aside(connection, row["flow"], _candidate(row), why, at.now)
+        return sum(done)
+
+
+def _candidate(row: Mapping[str, Any]) -> Candidate:
+    """Return who stood at the door, from the enrollment that could not be written."""
+    context = row["context"]
+    return Candidate(
+        context["trigger_no"], row["customer_id"], row["occurrence"], row["entered_at"], row["since_at"],
+        context["trigger"], row["event_id"], context["event"], row["order_id"], row["cart_id"], row["sku"],
+        tuple(context.get("facts", ())),
+    )  # fmt: skip
 
 
 def advance_all(
@@ -69,7 +85,8 @@ def _one_by_one(connection: Connection, at: Round, closed: Sequence[str], ids: S
         raise
     except Exception as error:  # noqa: BLE001 - see above
         if len(ids) == 1:
-            _set_aside(connection, ids[0], f"{type(error).__name__} at {place(error)}", at)
+            log.error("steps failed: %s at %s", type(error).__name__, place(error))
+            _set_aside(connection, ids[0], sentence_of(error), at)
             return 1
         half = len(ids) // 2
         first = _one_by_one(connection, at, closed, ids[:half])

@@ -273,6 +273,40 @@ def pool_runs_low(offer: str, free: int) -> Finding:
                    help="add codes to its file, then `homing apply`")  # fmt: skip
 
 
+@page("D507", "exclusion-not-applied")
+def exclusion_not_applied(flow: str, segments: str) -> Finding:
+    """`[policy] exclude` names a segment that is not applied yet.
+
+    Settings hold at once, flows and segments when they are applied. Until then nobody can say who is excluded, and no
+    marketing flow that does not know the segment lets anybody in or sends; facts wait for it.
+    """
+    return Finding("D507", "error", f"{flow} waits: [policy] exclude names {segments}, which is not applied",
+                   effect="nobody enters it and nothing of it is sent",
+                   help="declare it in flows/segments.yaml and run `homing apply`, or take it out of [policy] exclude")  # fmt: skip
+
+
+@page("D508", "time-zone-not-known", "warning")
+def zone_not_known(zone: str, count: int) -> Finding:
+    """Customers live in a time zone that this machine does not know.
+
+    It was known where they were told, or the machine's list of zones is older. UTC is used for them meanwhile.
+    """
+    return Finding("D508", "warning", f"this machine does not know the time zone {zone} of {count:,} customers",
+                   effect="waits, quiet hours and birthdays of theirs follow UTC",
+                   help="update the package tzdata, or tell their zones anew")  # fmt: skip
+
+
+@page("D509", "time-zone-not-told", "warning")
+def zone_not_told(count: int, shop_zone: str) -> Finding:
+    """Customers have no time zone, and no country that has only one.
+
+    The shop's zone is used for them. A zone that is none (`Mars/Olympus`) counts as not told, and `homing ingest` says so.
+    """
+    return Finding("D509", "warning", f"no time zone is known of {count:,} customers",
+                   effect=f"waits, quiet hours and birthdays of theirs follow the shop's {shop_zone}",
+                   help="tell `timezone` or `country` with the customers")  # fmt: skip
+
+
 @page("D601", "broken-invariant")
 def broken(what: str, count: int) -> Finding:
     """Something in the data does not hold that always must.

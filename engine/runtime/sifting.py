@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, func, insert, select
@@ -19,6 +20,7 @@ from engine.journeys import journal
 from engine.journeys.candidates import ArrivedEvent, Candidate
 from engine.runtime import rails
 from engine.runtime.guarding import Braked, sentence_of
+from engine.store.prepared import undoing
 from engine.store.tables import customers, events, quarantine
 
 MOST = 10  # failing alone, in one batch or still set aside; beyond that it is the flow that fails
@@ -40,8 +42,7 @@ def sift(
     while waiting:
         some = waiting.pop()
         try:
-            with connection.begin_nested():
-                done.append(attempt(some))
+            done.append(undoing(connection, partial(attempt, some)))
         except (OperationalError, Braked, HomingError):
             raise
         except Exception as error:

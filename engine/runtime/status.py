@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from engine.journeys.versions import live_flows
 from engine.runtime import rails
 from engine.runtime.leader import LEADER, living_daemons
 from engine.runtime.ticking import MARK
+from engine.runtime.work import exclusion_sentence, held_back
+from engine.settings import Settings
 from engine.store import meta
 from engine.store.tables import (
     arrivals,
@@ -27,9 +31,17 @@ from engine.store.tables import (
 
 
 def status(
-    connection: Connection, now: datetime, *, sandbox: bool, why_sandbox: str | None = None
+    connection: Connection,
+    now: datetime,
+    *,
+    sandbox: bool,
+    why_sandbox: str | None = None,
+    settings: Settings | None = None,
 ) -> dict[str, Any]:
-    """Return the state of the installation as plain data; `why_sandbox` says why it is not live."""
+    """Return the state of the installation as plain data; `why_sandbox` says why it is not live.
+
+    With `settings` a flow's `held` says why it waits though nobody stopped it.
+    """
     return {
         "now": now,
         "virtual": meta.virtual_now(connection) is not None,
@@ -38,7 +50,7 @@ def status(
         "paused": rails.paused_all(connection),
         "customers": _count(connection, customers),
         "messages": _by_state(connection),
-        "flows": _flows(connection),
+        "flows": _flows(connection, _held(connection, settings)),
         "queue": _queue(connection, now),
         "quarantine": _quarantine(connection),
         "daemon": _daemon(connection, now),
@@ -54,7 +66,14 @@ def _by_state(connection: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def _flows(connection: Connection) -> list[dict[str, Any]]:
+def _held(connection: Connection, settings: Settings | None) -> dict[str, str]:
+    if settings is None or not settings.policy.exclude:
+        return {}
+    held = held_back(live_flows(connection), settings)
+    return {flow: exclusion_sentence(names) for flow, names in held.items()}
+
+
+def _flows(connection: Connection, held: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return each applied flow with its enrollments by state and by the step they stand at, and its messages."""
     states: dict[str, dict[str, int]] = {}
     steps: dict[str, dict[str, int]] = {}
@@ -81,6 +100,7 @@ def _flows(connection: Connection) -> list[dict[str, Any]]:
             "applied_at": row.applied_at,
             "paused": row.paused_at is not None,
             "frozen": row.frozen_reason if row.frozen_at is not None else None,
+            "held": held.get(row.flow),
             "enrollments": dict(sorted(states.get(row.flow, {}).items())),
             "steps": dict(sorted(steps.get(row.flow, {}).items())),
             "messages": dict(sorted(sent.get(row.flow, {}).items())),

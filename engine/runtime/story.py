@@ -61,6 +61,8 @@ _TELLING = ("turned_away", "entered", "held_out", "refused", "skipped", "exited"
 def sentences(story: Mapping[str, Any], zone: str) -> Iterator[str]:
     """Yield the lines of one flow's story; `zone` is the shop's."""
     yield story["flow"]
+    if story.get("held"):
+        yield f"  waits: {story['held']}"
     if not story["decisions"]:
         yield "  never came to the door: nothing that this flow waits for has happened since it was applied"
     for decision in story["decisions"]:

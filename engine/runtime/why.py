@@ -8,6 +8,7 @@ entered, the entry clauses are asked now, and labelled so too.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -25,6 +26,7 @@ from engine.policy.consent import granted_topics, suppressed_kinds
 from engine.runtime.at_the_gate import Gate, fates
 from engine.runtime.doorstep import turned_away
 from engine.runtime.found import Looking
+from engine.runtime.work import exclusion_sentence, held_back
 from engine.store.tables import enrollments, flows, journal, messages, timers
 
 LIVE = ("active", "waiting")
@@ -36,7 +38,25 @@ def why(connection: Connection, customer_id: int, flow: str | None, at: Round) -
         known_flow(connection, flow)
     live = live_flows(connection)
     names = [flow] if flow is not None else sorted(live)
-    return [_story(connection, customer_id, live[name], at) for name in names]
+    held = held_back(live, at.settings)
+    return [
+        _story(connection, customer_id, live[name], _answerable(at, held.get(name, ())))
+        | _held(held.get(name))
+        for name in names
+    ]
+
+
+def _answerable(at: Round, unknown: Sequence[str]) -> Round:
+    """Return the round without the excluded segments that nobody can ask about until they are applied."""
+    if not unknown:
+        return at
+    policy = at.settings.policy
+    known = tuple(name for name in policy.exclude if name not in unknown)
+    return replace(at, settings=replace(at.settings, policy=replace(policy, exclude=known)))
+
+
+def _held(unknown: Sequence[str] | None) -> dict[str, Any]:
+    return {"held": exclusion_sentence(unknown)} if unknown else {}
 
 
 def known_flow(connection: Connection, flow: str) -> None:

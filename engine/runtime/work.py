@@ -6,8 +6,8 @@ customers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select
@@ -42,13 +42,39 @@ class Work:
 def look(connection: Connection, settings: Settings, now: datetime) -> Work:
     """Return what there is to do at `now`, in three statements."""
     known = meta.several(connection, (meta.SECRET, meta.LINK_SECRETS, rails.PAUSED_ALL, STAMP, ARMING))
-    live = live_flows(connection, paused_all=known.get(rails.PAUSED_ALL) is not None)
+    live = heeding(live_flows(connection, paused_all=known.get(rails.PAUSED_ALL) is not None), settings)
     applied = applied_sources(connection, known.get(STAMP))
     at = Round(now, settings, listened_names(live.values()), applied.offers)
     closed = tuple(name for name, each in live.items() if each.stopped)
     arming = frozenset(each["flow"] for each in known.get(ARMING, ()))
     agenda = read_agenda(connection, [name for name, each in live.items() if each.open], closed, arming)
     return Work(at, live, closed, applied.library, meta.signing_secret(known), agenda, arming)
+
+
+def held_back(live: Mapping[str, LiveFlow], settings: Settings) -> dict[str, list[str]]:
+    """Return the flows that cannot tell who is excluded, with the segments of `[policy] exclude` that they do not know."""
+    wanted = settings.policy.exclude
+    found = {
+        name: [each for each in wanted if each not in live_flow.flow.segments]
+        for name, live_flow in live.items()
+        if wanted and live_flow.active and live_flow.flow.kind == "marketing"
+    }
+    return {name: missing for name, missing in found.items() if missing}
+
+
+def exclusion_sentence(missing: Sequence[str]) -> str:
+    """Return why a flow waits that does not know these excluded segments."""
+    return f"[policy] exclude names {' and '.join(missing)}, which is not applied; run `homing apply`"
+
+
+def heeding(live: dict[str, LiveFlow], settings: Settings) -> dict[str, LiveFlow]:
+    """Return the flows with those at rest that cannot tell who is excluded: facts wait until `homing apply`."""
+    held = held_back(live, settings)
+    return (
+        {name: replace(each, paused=True) if name in held else each for name, each in live.items()}
+        if held
+        else live
+    )
 
 
 def schedules_due(connection: Connection, work: Work) -> bool:

@@ -5,18 +5,23 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from engine import settings as settings_module
 from engine.deploy.apply import apply
 from engine.deploy.simulate import quiet_engine
 from engine.facts.fact import Kind
 from engine.facts.ingest import ingest_rows
+from engine.journeys.round import Round
+from engine.runtime.doctor import examine
+from engine.runtime.status import status
+from engine.runtime.story import sentences
 from engine.runtime.ticking import drive
+from engine.runtime.why import why
 from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database
-from engine.store.tables import customers, enrollments, messages
+from engine.store.tables import customers, enrollments, messages, quarantine
 from tests.integration.small_shop import SETTINGS, TEMPLATE
 
 NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)
@@ -106,3 +111,56 @@ def test_an_exclusion_reaches_those_inside(tmp_path: Path, database: Database) -
     assert mailed(database) == sorted([*both, ("ann", "asking", "again"), ("ann", "plain", "again")])
     with database.read() as connection:
         assert set(connection.scalars(select(enrollments.c.state))) == {"completed"}
+
+
+def only_flow(root: Path, name: str, *, exclude: str = "[]") -> Settings:
+    """Write one flow that asks for no segment, of a name that no other test applies."""
+    settings = project(root, exclude=exclude)
+    for other in ("plain", "asking"):
+        (root / "flows" / f"{other}.yaml").unlink()
+    text = FLOW.format(name=name, more="")
+    (root / "flows" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return settings
+
+
+def test_an_exclusion_that_is_not_applied_holds_marketing_back(tmp_path: Path, database: Database) -> None:
+    """Until a newly excluded segment is applied nobody enters or is mailed, everybody is told why, and nothing is lost."""
+    settings = only_flow(tmp_path, "alone")
+    people(database, settings)
+    segments = tmp_path / "flows" / "segments.yaml"
+    segments.write_text(SEGMENTS.replace("staff", "other"), encoding="utf-8")
+    apply(database, settings, now=NOW, who="ann")
+    settings = only_flow(tmp_path, "alone", exclude="['staff']")
+    sign_ups(database, settings)
+    drive(quiet_engine(settings, database), NOW, NOW + timedelta(hours=1), nights=False)
+    assert mailed(database) == []
+    sentence = "[policy] exclude names staff, which is not applied; run `homing apply`"
+    with database.read() as connection:
+        found = status(connection, NOW, sandbox=True, settings=settings)
+        story = why(connection, 1, "alone", Round(NOW, settings))
+        assert list(connection.scalars(select(quarantine.c.id))) == []
+    assert [(flow["held"], flow["frozen"], flow["paused"]) for flow in found["flows"]] == [
+        (sentence, None, False)
+    ]
+    assert f"  waits: {sentence}" in list(sentences(story[0], "UTC"))
+    codes = [each.code for each in examine(settings, NOW, {}, database).findings]
+    assert "D507" in codes
+    apply(database, settings, now=NOW + timedelta(hours=1), who="ann")
+    drive(quiet_engine(settings, database), NOW + timedelta(hours=1), NOW + timedelta(days=4), nights=False)
+    assert mailed(database) == [("ann", "alone", "again"), ("ann", "alone", "note")]
+
+
+def test_the_doctor_tells_who_is_on_another_clock(tmp_path: Path, database: Database) -> None:
+    """Customers whose zone nobody knows, or whose zone was never told, are counted by zone."""
+    settings = project(tmp_path)
+    people(database, settings)
+    zones = {"cat": {"timezone": "Asia/Tokyo"}, "dan": {"timezone": "Mars/Olympus"}, "eve": {"country": "US"}}
+    rows = [{"external_id": name, **told} for name, told in zones.items()]
+    report = ingest_rows(database, "customers", rows, settings=settings, now=NOW, virtual=True)
+    assert "names a time zone that is not known" in " ".join(report.warnings)
+    with database.write() as connection:  # as another machine's newer list of zones would have let it in
+        cat = customers.c.external_id == "cat"
+        connection.execute(update(customers).where(cat).values(zone="Europe/Atlantis"))
+    found = {each.code: each.message for each in examine(settings, NOW, {}, database).findings}
+    assert found["D508"] == "this machine does not know the time zone Europe/Atlantis of 1 customers"
+    assert found["D509"] == "no time zone is known of 2 customers"

@@ -49,7 +49,13 @@ def _today(request: Request) -> Response:
     now, zone = site.now(), site.settings.shop.timezone
     with site.database.read() as connection:
         because = why_sandbox(site.settings, site.database)
-        found = status(connection, now, sandbox=site.settings.delivery.mode == "sandbox", why_sandbox=because)
+        found = status(
+            connection,
+            now,
+            sandbox=site.settings.delivery.mode == "sandbox",
+            why_sandbox=because,
+            settings=site.settings,
+        )
         values: dict[str, Any] = {
             "status": found, "queue": queued(connection, now), "reasons": put_off(connection, now - DAY, now),
             "provider": provider(connection, now), "rates": rates(connection, now),
