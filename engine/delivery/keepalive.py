@@ -211,4 +211,4 @@ def wording(error: Exception) -> str:
             return "the other side closed the connection"
         case OSError() if error.strerror:
             return error.strerror
-    return f"the answer made no sense ({type(error).__name__})"
+    return "the answer made no sense"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from engine.delivery.keepalive import wording
 from engine.delivery.mailroom import WebhookCall
 from engine.delivery.outcome import Accepted, Failed, Outcome, Retry, Unknown
 from engine.store.database import to_json
@@ -62,7 +63,7 @@ def _post(url: str, call: WebhookCall) -> Outcome:
         connection.connect()
     except OSError as error:
         connection.close()
-        return Retry(f"no connection: {type(error).__name__}")
+        return Retry(f"no connection: {wording(error)}")
     try:
         connection.request(
             "POST", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, headers
@@ -71,7 +72,7 @@ def _post(url: str, call: WebhookCall) -> Outcome:
         response.read(65_536)
         return _outcome(response.status, response.getheader("Retry-After"))
     except (OSError, http.client.HTTPException) as error:
-        return Unknown(f"no answer: {type(error).__name__}")
+        return Unknown(f"no answer: {wording(error)}")
     finally:
         connection.close()
 

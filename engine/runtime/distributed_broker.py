@@ -73,7 +73,9 @@ class CeleryBroker:
         try:
             return ask()
         except failures as error:
-            raise OutsideError(f"the broker does not answer ({type(error).__name__})") from error
+            raise OutsideError(
+                "the broker does not answer; is [broker] url right, and does it run?"
+            ) from error
 
     def _failures(self) -> tuple[type[Exception], ...]:
         from kombu.exceptions import KombuError  # noqa: PLC0415

@@ -7,6 +7,7 @@ one that still fails holds up nobody; what remains has a new reason and one more
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,8 @@ from engine.web.intake.shops import Delivery, take_body
 from engine.web.intake.taking import take_calls
 
 _CHUNK = 500
+
+log = logging.getLogger("homing.web")
 
 
 def retry(database: Database, settings: Settings, now: datetime) -> tuple[int, int]:
@@ -50,7 +53,8 @@ def _again(connection: Connection, settings: Settings, row: Row[Any], now: datet
     try:
         aside = _take(connection, settings, row, now)
     except Exception as error:  # noqa: BLE001 - one that still fails must not stop the others
-        aside = [Unread(row.source, row.topic, f"failed here: {type(error).__name__}", "")]
+        log.error("a call could not be taken again", extra={"told": {"what": type(error).__name__}})
+        aside = [Unread(row.source, row.topic, "failed here, by a mistake of ours: the log says more", "")]
     if not aside:
         savepoint.commit()
         connection.execute(delete(raw_inbox).where(raw_inbox.c.id == row.id))

@@ -150,8 +150,8 @@ def take_body(connection: Connection, settings: Settings, delivery: Delivery, no
 
     try:
         told = _read(delivery, settings)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        return [unread(f"it cannot be read: {type(error).__name__}")]
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return [unread("it cannot be read: a part of it is missing, or is not what the shop system sends")]
     if not told.known:
         return [unread(f'the topic "{delivery.topic[:60]}" is not known')]
     rows = [*told.rows, *carry_out(connection, told.effects, now)]

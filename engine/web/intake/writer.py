@@ -155,7 +155,7 @@ class Writer:
             "calls could not be taken",
             extra={"told": {"what": type(error).__name__, "calls": len(bundle.calls)}},
         )
-        reason = f"failed here: {type(error).__name__}"
+        reason = "failed here, by a mistake of ours: the log says more"
         rows = [Unread("segment", call.type, reason, as_text(dict(call.content))) for call in bundle.calls]
         with self._site.database.write() as connection:
             inbox.keep(connection, [*rows, *bundle.unread], bundle.at)
