@@ -1,6 +1,6 @@
 """The share of the crash suite that every change goes through; `make test-crash` does the whole of it.
 
-Each test runs a program of its own (sending.py, taking_in.py, changing.py), which forks a prepared engine and
+Each test runs a program of its own (sending.py, taking_in.py, changing.py, capping.py), which forks a prepared engine and
 kills it at chosen steps: statements, commits, and what goes to and comes from a provider. What arrived is counted by real
 servers outside.
 """
@@ -8,6 +8,7 @@ servers outside.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ KILLS = 102  # for each provider: at least 200 for each database
 ZOMBIES = 5
 INGEST_KILLS = 24
 CHANGE_KILLS = 10
+CAPPED = 10_000 if os.environ.get("HOMING_TEST_SHARE") == "full" else 300
 
 
 def suite(program: str, url: str, folder: Path, *arguments: str) -> dict[str, Any]:
@@ -68,6 +70,18 @@ def test_large_changes_end_whole(database_url: str, work: str, tmp_path: Path) -
     found = suite("changing", database_url, tmp_path / "suite", "--work", work, "--kills", str(CHANGE_KILLS))
     assert found["broken"] == []
     assert found["kills"] >= CHANGE_KILLS * 0.9
+
+
+def test_caps_hold_for_several_programs(database_url: str, tmp_path: Path) -> None:
+    """Four programs that send a mail each to every customer at once: everybody gets the one that is allowed."""
+    found = suite("capping", database_url, tmp_path / "suite", "--customers", str(CAPPED))
+    assert found == {"one": CAPPED, "more": 0, "failed": 0}
+
+
+def test_caps_counted_without_a_lock_are_found(postgres_url: str, tmp_path: Path) -> None:
+    """The same, where each program only counts what it sees: somebody gets more."""
+    found = suite("capping", postgres_url, tmp_path / "suite", "--customers", str(CAPPED), "--count-only")
+    assert found["more"] > 0
 
 
 @pytest.mark.parametrize("plant", sorted(PLANTS))
