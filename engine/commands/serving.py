@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import click
 
 from engine.clock import SystemClock
 from engine.commands.session import Session, command
+from engine.commands.watching import stamps
 from engine.errors import UsageError
 from engine.feedback.dsn import events_of
 from engine.feedback.reports import reports
@@ -39,18 +41,22 @@ def _register_serve(group: click.Group) -> None:
     @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
     @click.option("--workers", type=click.IntRange(1, 32), default=1, show_default=True, help="Processes.")
     @click.option("--root-path", default="", help="The path that a proxy serves this under and takes away.")
-    def serve_(session: Session, host: str, port: int, workers: int, root_path: str) -> None:
+    @click.option("--dev", is_flag=True, help="Mails of the house are the folder's, and follow each save.")
+    def serve_(session: Session, host: str, port: int, workers: int, root_path: str, dev: bool) -> None:
         """Answer the links in mails, shops' facts and providers' events, until SIGTERM."""
         if session.now_text is not None:
             raise UsageError(
                 "this command lives on real time, or where a virtual clock stands, and takes no --now"
             )
+        if dev and workers > 1:
+            raise UsageError("--dev serves in one process; leave --workers out")
         # Imported here: the server takes 0.3 s to load, and no other command needs it.
         from engine.web.serving import serve_all  # noqa: PLC0415
         from engine.web.site import open_site  # noqa: PLC0415
 
         start_logging(sys.stderr, as_json=session.as_json, verbosity=session.verbosity)
-        site = open_site(session.settings, session.database)
+        watched = partial(stamps, session.settings.root) if dev else None
+        site = open_site(session.settings, session.database, watched=watched)
         serve_all(site, host, port, workers=workers, root_path=root_path)
 
 

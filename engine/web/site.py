@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from engine.clock import SystemClock
 from engine.delivery.options import Options
@@ -28,6 +29,9 @@ class Site:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     present: Callable[[], datetime] = SystemClock().now
     virtual: bool = False
+    watched: Callable[[], Mapping[str, Any]] | None = (
+        None  # what the folder's files are now; of `serve --dev` only
+    )
 
     def now(self) -> datetime:
         """Return the moment at which a request is answered."""
@@ -43,9 +47,15 @@ class Site:
         return Options("web", {}, environ=self.environ, project=self.settings.root).secret(name).value
 
 
-def open_site(settings: Settings, database: Database, *, environ: Mapping[str, str] = os.environ) -> Site:
+def open_site(
+    settings: Settings,
+    database: Database,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    watched: Callable[[], Mapping[str, Any]] | None = None,
+) -> Site:
     """Return the site for a database; the installation's secret is made where there is none yet."""
     with database.write() as connection:
         meta.secret(connection)
         virtual = meta.virtual_now(connection) is not None
-    return Site(settings, database, environ, virtual=virtual)
+    return Site(settings, database, environ, virtual=virtual, watched=watched)

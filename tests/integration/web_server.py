@@ -119,10 +119,15 @@ def links_of(site: Site, customer_id: int, *, base: str = "", topic: str = "remi
 
 @contextmanager
 def serving(
-    settings: Settings, database: Database, environ: Mapping[str, str] | None = None, **more: Any
+    settings: Settings,
+    database: Database,
+    environ: Mapping[str, str] | None = None,
+    *,
+    watched: Any = None,
+    **more: Any,
 ) -> Iterator[Serving]:
     """Serve a database on a free port until the block ends."""
-    site = open_site(settings, database, environ=environ or {})
+    site = open_site(settings, database, environ=environ or {}, watched=watched)
     app = more.pop("app", None) or create_app(site)
     server = uvicorn.Server(config(site, "127.0.0.1", 0, app=app, **more))
     thread = threading.Thread(target=server.run, daemon=True)

@@ -1,24 +1,29 @@
-"""Mails: every applied template for sample customers in every language, and each sent mail as it went out.
+"""Mails: every template for sample customers in every language, and each sent mail as it went out.
 
-Comes in: a request of a visitor. Goes out: pages, and mails in frames of their own: sandboxed, without scripts, whose links
+The templates are those that are applied; with `homing serve --dev` those of the folder as they lie there, and the pages
+follow each save. Comes in: a request of a visitor. Goes out: pages, and mails in frames of their own: sandboxed, without scripts, whose links
 open nothing. A sent mail is made again as of its hand-over, as `/v/TOKEN` does. Nothing is written.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 import secrets
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, select
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from engine.delivery.claim import read_messages
 from engine.delivery.mailroom import make_again
-from engine.deploy.preview import CLIPPED_AT, Shot, Studio, preview_sample
+from engine.deploy.preview import CLIPPED_AT, Shot, Slot, Studio, open_studio, preview_sample
 from engine.deploy.preview_cast import Role, cast
 from engine.deploy.preview_cast import role as role_named
 from engine.deploy.preview_page import offline
@@ -28,6 +33,7 @@ from engine.flows.model import Definitions
 from engine.journeys.round import Round
 from engine.journeys.versions import live_flows
 from engine.runtime.applied import STAMP, applied_sources
+from engine.settings import load
 from engine.store import meta
 from engine.store.tables import attempts, customers, delivery_events, messages
 from engine.web.house.customers import name_of
@@ -41,6 +47,11 @@ FRAME = {
     "x-frame-options": "SAMEORIGIN",
 }
 NEWEST = 25
+_DARK, _LIGHT = (re.compile(rf"\(\s*prefers-color-scheme\s*:\s*{word}\s*\)") for word in ("dark", "light"))
+_TURNED = (
+    "<style>html{filter:invert(.91) hue-rotate(180deg);background:#fff}"
+    "img{filter:invert(1) hue-rotate(180deg)}</style></head>"
+)
 _KEPT = 256
 
 
@@ -48,6 +59,7 @@ def routes() -> list[Route]:
     """Return the routes of these pages."""
     return [
         Route("/house/mails", looking(_gallery), methods=["GET"]),
+        Route("/house/dev/version", looking(_version), methods=["GET"]),
         Route("/house/mails/{template}", looking(_template), methods=["GET"]),
         Route("/house/mails/{template}/frame", looking(_frame), methods=["GET"]),
         Route("/house/messages/{message:int}", looking(_message), methods=["GET"]),
@@ -60,16 +72,34 @@ def routes() -> list[Route]:
 
 def _gallery(request: Request) -> Response:
     site: Site = request.app.state.site
+    told = request.query_params
     with site.database.read() as connection:
-        names = sorted(applied_sources(connection, meta.get(connection, STAMP)).library.names())
+        problem, looking_at = _opened(connection, request)
         own = messages.c
         query = select(
             own.id, own.flow, own.step, own.subject, own.counted_at, own.state, own.customer_id, customers
         )
         query = query.join(customers, customers.c.id == own.customer_id).where(own.counted_at.is_not(None))
         newest = connection.execute(query.order_by(own.id.desc()).limit(NEWEST)).all()
-    sent = [{"row": row, "who": name_of(row)} for row in newest]
-    return sheet(request, "mails", {"names": names, "sent": sent})
+    studio = looking_at.studio if looking_at is not None else None
+    names = sorted(studio.library.names()) if studio is not None else []
+    locales = (
+        sorted({each for name in names for each in locales_of(studio, name)}) if studio is not None else []
+    )
+    values = {
+        "names": names, "sent": [{"row": row, "who": name_of(row)} for row in newest], "problem": problem, "cast": cast(),
+        "role": _role(told.get("as")), "locale": told.get("locale", "") if told.get("locale") in locales else "",
+        "locales": locales, "wide": told.get("width") == "desktop", "dark": told.get("scheme") == "dark",
+        "checked": bool(told.get("check")), "troubled": _troubled(looking_at, names) if looking_at is not None and told.get("check") else {},
+    }  # fmt: skip
+    return sheet(request, "mails", values)
+
+
+def _troubled(looking_at: _Looking, names: Sequence[str]) -> dict[str, int]:
+    """Return how many findings each of these templates has, for the usual customer; those without are left out."""
+    shots = {name: _shot(looking_at, name, cast()[0].name, "", judged=True) for name in names}
+    counts = {name: len(shot.findings) + bool(shot.error) for name, shot in shots.items()}
+    return {name: number for name, number in counts.items() if number}
 
 
 def _template(request: Request) -> Response:
@@ -86,22 +116,70 @@ def _frame(request: Request) -> Response:
     if shot.mail is None:
         return HTMLResponse("", headers=FRAME)
     site: Site = request.app.state.site
-    return HTMLResponse(offline(shot.mail.html, site.settings.link_base), headers=FRAME)
+    dark = request.query_params.get("scheme") == "dark"
+    return HTMLResponse(offline(as_at(shot.mail.html, dark=dark), site.settings.link_base), headers=FRAME)
+
+
+def as_at(markup: str, *, dark: bool) -> str:
+    """Return a mail as it looks by night or by day, whatever the screen; one without rules of its own is turned, as programs do.
+
+    >>> as_at("<style>@media (prefers-color-scheme: dark){p{color:#fff}}</style></head>", dark=False)
+    '<style>@media (width:0){p{color:#fff}}</style></head>'
+    """
+    always, never = "(min-width:0)", "(width:0)"
+    shown = _DARK.sub(always if dark else never, markup)
+    shown = _LIGHT.sub(never if dark else always, shown)
+    return shown.replace("</head>", _TURNED, 1) if dark and not _DARK.search(markup) else shown
+
+
+def _role(name: str | None) -> Role:
+    return next((each for each in cast() if each.name == name), cast()[0])
 
 
 def _asked(request: Request, *, judged: bool) -> tuple[Shot, Role, str, list[str]]:
     """Return the mail that is asked for, for whom, and in which languages there is one."""
     site: Site = request.app.state.site
     name, told = request.path_params["template"], request.query_params
-    role = next((each for each in cast() if each.name == told.get("as")), cast()[0])
+    role = _role(told.get("as"))
     with site.database.read() as connection:
-        stamp = meta.get(connection, STAMP)
-        studio = studio_of(connection, site)
-    if name not in studio.library.names():
+        problem, looking_at = _opened(connection, request)
+    if looking_at is None:
+        return Shot(Slot(1, name, name), error=problem), role, "", []
+    if name not in looking_at.studio.library.names():
         raise HTTPException(404)
-    locales = locales_of(studio, name)
+    locales = locales_of(looking_at.studio, name)
     locale = told.get("locale", "") if told.get("locale", "") in locales else ""
-    return _shot(_Looking(studio, stamp), name, role.name, locale, judged=judged), role, locale, locales
+    return _shot(looking_at, name, role.name, locale, judged=judged), role, locale, locales
+
+
+def _opened(connection: Connection, request: Request) -> tuple[str, _Looking | None]:
+    """Return what previews are made of: the folder as it is (`serve --dev`), else what is applied; or why there is nothing."""
+    site: Site = request.app.state.site
+    if site.watched is None:
+        return "", _Looking(studio_of(connection, site), meta.get(connection, STAMP))
+    stamp = request.state.version = _version_of(site.watched())
+    try:
+        return "", _Looking(_folder(site.settings.root, stamp), stamp)
+    except HomingError as error:
+        return str(error), None
+
+
+@lru_cache(maxsize=1)
+def _folder(root: Path, _stamp: str) -> Studio:
+    return open_studio(load(root, strict=False))
+
+
+def _version(request: Request) -> Response:
+    """Tell what changes with each save."""
+    site: Site = request.app.state.site
+    if site.watched is None:
+        raise HTTPException(404)
+    return PlainTextResponse(_version_of(site.watched()))
+
+
+def _version_of(files: Mapping[str, Any]) -> str:
+    words = str(sorted(files.items()))
+    return hashlib.blake2b(words.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 def studio_of(connection: Connection, site: Site) -> Studio:
@@ -118,7 +196,7 @@ def locales_of(studio: Studio, name: str) -> list[str]:
 
 
 class _Looking:
-    """A studio that a cache knows by the stamp of what was applied."""
+    """A studio that a cache knows by the stamp of what was applied, or of the files."""
 
     def __init__(self, studio: Studio, stamp: Any) -> None:
         self.studio, self.stamp = studio, stamp
@@ -132,7 +210,10 @@ class _Looking:
 
 @lru_cache(maxsize=_KEPT)
 def _shot(looking_at: _Looking, name: str, role_name: str, locale: str, *, judged: bool) -> Shot:
-    return preview_sample(looking_at.studio, name, locale or None, role_named(role_name), judged=judged)[0]
+    shots = preview_sample(looking_at.studio, name, locale or None, role_named(role_name), judged=judged)
+    return next(
+        (shot for shot in shots if shot.slot.template == name), shots[0]
+    )  # a flow may have the same name
 
 
 # ── sent mails ───────────────────────────────────────────────────────────────────────────────────────────────────────

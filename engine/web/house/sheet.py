@@ -15,6 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -28,6 +29,7 @@ POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; frame-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
+FOLLOWING = "script-src 'self'; connect-src 'self'"
 PLACES = (
     ("", "Today"),
     ("flows", "Flows"),
@@ -46,10 +48,12 @@ def sheet(request: Request, name: str, values: Mapping[str, Any], *, status: int
         "up": request.scope.get("root_path", ""), "mark": getattr(request.state, "mark", ""), "shop": site.settings.shop,
         "now": now, "places": PLACES, "here": _here(request), "stamp": _stamp(), "visiting": hasattr(request.state, "mark"),
         "when": lambda moment: when(moment, zone), "day": lambda moment: f"{local(moment, zone):%a %d %b %Y}",
-        "clock": lambda moment: f"{local(moment, zone):%H:%M}", "virtual": site.virtual,
+        "clock": lambda moment: f"{local(moment, zone):%H:%M}", "virtual": site.virtual, "follows": getattr(request.state, "version", ""),
     }  # fmt: skip
     body = _environment().get_template(f"{name}.html").render({**known, **values})
-    return HTMLResponse(body, status, {"content-security-policy": POLICY, "referrer-policy": "same-origin"})
+    # The one script of the house: pages of mails follow the files with `serve --dev`.
+    policy = f"{POLICY}; {FOLLOWING}" if known["follows"] else POLICY
+    return HTMLResponse(body, status, {"content-security-policy": policy, "referrer-policy": "same-origin"})
 
 
 def _here(request: Request) -> str:
@@ -110,8 +114,15 @@ def _environment() -> Environment:
 
 
 def routes() -> list[Route]:
-    """Return the route of the style."""
-    return [Route("/assets/house.css", _style)]
+    """Return the routes of the style, and of the one script, which `serve --dev` alone has."""
+    return [Route("/assets/house.css", _style), Route("/assets/follow.js", _script)]
+
+
+async def _script(request: Request) -> Response:
+    site: Site = request.app.state.site
+    if site.watched is None:
+        raise HTTPException(404)
+    return Response((FOLDER / "follow.js").read_text(encoding="utf-8"), media_type="text/javascript")
 
 
 async def _style(_request: Request) -> Response:
