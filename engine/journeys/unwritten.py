@@ -66,7 +66,8 @@ class Unwritten:
         ]
         facts = [
             own_facts.fact(
-                f"flow_left:{walker.id}", walker.customer_id, "flow_left", walker.left_at or walker.anchor_at,
+                # Told as of now, like the entry: who is placed in the past would else have left before they came.
+                f"flow_left:{walker.id}", walker.customer_id, "flow_left", self._at.now,
                 {"flow": walker.flow, "reason": walker.left_reason or walker.state},
             )
             for walker in gone

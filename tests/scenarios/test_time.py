@@ -9,11 +9,13 @@ from sqlalchemy import select
 
 from engine.deploy import apply as apply_module
 from engine.facts.customers import suppress
+from engine.journeys.round import Round
 from engine.runtime.intake import take_in
 from engine.runtime.setting_up import unnoted
+from engine.runtime.why import why
 from engine.runtime.work import look
 from engine.store.keys import KeyRange
-from engine.store.tables import enrollments, fact_inbox, flow_versions, journal, timers
+from engine.store.tables import enrollments, events, fact_inbox, flow_versions, journal, timers
 from tests.scenarios.world import START, World
 
 HOUR = timedelta(hours=1)
@@ -251,6 +253,26 @@ def test_backfill_places_past_customers_where_they_would_stand(here: World) -> N
     here.go_to(START + 5 * DAY)
     assert here.sent == [("03-03 09:00", "ann", "third")]
     assert here.reasons("skipped") == ["too_late", "too_late"]
+
+
+def test_who_is_placed_in_the_past_enters_before_leaving(anywhere: World) -> None:
+    """However long ago a placed customer would have left, the facts say that they entered and then left."""
+    here = anywhere
+    here.customer("ann")
+    here.event("checkout_started", "ann")
+    here.go_on(days=10)
+    here.flow(THREE)
+    here.apply(backfill=True)
+    here.go_on(hours=1)
+    told = [row for row in here.rows(events) if row.name in ("flow_entered", "flow_left")]
+    assert [row.name for row in sorted(told, key=lambda row: (row.occurred_at, row.id))] == [
+        "flow_entered",
+        "flow_left",
+    ]
+    with here.database.read() as connection:
+        story = why(connection, told[0].customer_id, "three", Round(here.now, here.settings))[0]
+    decided = [each["decision"] for each in story["decisions"] if each["decision"] != "waiting"]
+    assert decided == ["entered", "skipped", "skipped", "skipped", "completed"]
 
 
 VIPS = """
