@@ -44,10 +44,16 @@ def register(group: click.Group) -> None:
         if customer is None or since is not None:
             raise UsageError("homing why WHO [FLOW], or homing why --missing FLOW [--since TIME]")
         with session.database.read() as connection:
-            story = why(connection, the_customer(connection, customer), flow, at)
+            who = the_customer(connection, customer)
+            story = why(connection, who, flow, at)
+            zone = connection.scalar(select(customers.c.zone).where(customers.c.id == who))
         if session.as_json:
             session.document(story)
         else:
+            if story and zone and zone != at.shop_zone:
+                session.say(
+                    f"Times are those of {at.shop_zone}; the customer's own clock is that of {zone}.\n"
+                )
             for place, each in enumerate(story):
                 click.echo(
                     ("\n" if place else "") + "\n".join(sentences(each, session.settings.shop.timezone))

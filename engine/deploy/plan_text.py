@@ -127,9 +127,9 @@ def summary(plan: Plan) -> str:
 
 def _sampled(plan: Plan) -> str:
     if plan.sample == 1:
-        return ""
+        return " Forecasts know today's customers; nobody new appears in them."
     day = "everybody" if plan.day_sample == 1 else f"one customer in {plan.day_sample}"
-    return f" The first 24 hours are forecast from {day}, the 30 days from one in {plan.sample}."
+    return f" The first 24 hours are forecast from {day}, the 30 days from one in {plan.sample}; nobody new appears in them."
 
 
 def brake_lines(plan: Plan) -> list[str]:

@@ -60,8 +60,11 @@ class Looking:
         wanted = [asks[clause["clause"]] for clause in told if clause["clause"] in asks]
         held = {clause["clause"]: bool(clause["holds"]) for clause in told}
         found = self._found(wanted, held, inside, row, flow)
+        ends = _only_exits(flow, self.at)
         return [
-            _with_found(clause, found.get(clause["clause"]), asks.get(clause["clause"])) for clause in told
+            _with_found(clause, found.get(clause["clause"]), asks.get(clause["clause"]))
+            | ({"ends": True} if clause["clause"] in ends else {})
+            for clause in told
         ]
 
     def _found(
@@ -128,6 +131,11 @@ def _known_asks(flow: Flow, at: Round, *, exits: bool) -> dict[str, Ask]:
     asks = {ask.clause.text: ask for ask in _usual_asks(flow, at)}
     leaving = {clause.text: Ask(clause, after_entry=True) for clause in flow.exit_when}
     return {**asks, **leaving} if exits else {**leaving, **asks}
+
+
+def _only_exits(flow: Flow, at: Round) -> set[str]:
+    """Return the clauses that end the flow where they hold, and that nothing else asks for."""
+    return {clause.text for clause in flow.exit_when} - {ask.clause.text for ask in _usual_asks(flow, at)}
 
 
 def _usual_asks(flow: Flow, at: Round) -> Iterator[Ask]:

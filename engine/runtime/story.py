@@ -68,7 +68,7 @@ def sentences(story: Mapping[str, Any], zone: str) -> Iterator[str]:
     for decision in story["decisions"]:
         yield f"  {_when(decision['at'], zone)}  {sentence(decision, zone)}"
         if decision["decision"] in _TELLING:
-            yield from (clause_words(clause) for clause in decision["clauses"])
+            yield from (clause_words(clause) for clause in decision["clauses"] if _matters(clause, decision))
         if decision.get("last_entry"):
             yield f"      the last entry was {_when(decision['last_entry'], zone)}"
         yield from _gate(decision.get("gate"), decision["reason"], zone)
@@ -78,6 +78,11 @@ def sentences(story: Mapping[str, Any], zone: str) -> Iterator[str]:
         yield f"  next: {next_words(story['next'], zone)}"
     elif story["decisions"]:
         yield "  next: nothing; the next fact that the flow waits for begins a new story"
+
+
+def _matters(clause: Mapping[str, Any], decision: Mapping[str, Any]) -> bool:
+    """Return whether a clause had a say: one that would have ended the flow and did not hold kept nobody out."""
+    return bool(clause["holds"]) or not clause.get("ends") or decision["decision"] == "exited"
 
 
 def sentence(decision: Mapping[str, Any], zone: str) -> str:

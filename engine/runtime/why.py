@@ -89,7 +89,8 @@ def _story(connection: Connection, customer_id: int, live: LiveFlow, at: Round) 
                 *(_decision(row, looking, gate, inside) for row in rows),
                 *turned_away(connection, customer_id, live, at),
             ],
-            key=lambda decision: decision["at"],
+            # A mail that ends a flow is handed over after the flow took its last step, at the same moment.
+            key=lambda decision: (decision["at"], decision["decision"] == "completed"),
         ),
         "messages": _messages(connection, customer_id, name),
         "next": _next(connection, customer_id, live, inside),

@@ -74,6 +74,8 @@ def _decided(connection: Connection, flow: str, since: datetime, got: set[int]) 
             continue
         if decision == "held_out":
             found[customer_id] = "holdout"
+        elif customer_id in found and decision == "refused" and (reason or "").startswith("re_entry"):
+            continue  # what became of the entry before says more than that there is no second one
         elif decision == "exited" or (decision in _REASONED and reason):
             found[customer_id] = reason or "left"
         elif decision == "completed":

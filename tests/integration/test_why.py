@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,63 @@ def test_no_table_is_read_whole_for_a_story(tmp_path: Path, sqlite_database: Dat
                 ]
     assert asked
     assert not whole
+
+
+def test_a_story_reads_in_order_and_leaves_out_what_had_no_say(
+    tmp_path: Path, sqlite_database: Database
+) -> None:
+    """A flow's end comes after its last mail; exits that did not hold are not told where somebody was let in or not."""
+    told = stories(sqlite_database, live_through(sqlite_database, tmp_path))
+    ended = 0
+    for story in told:
+        for before, after in pairwise(story["decisions"]):
+            assert before["at"] <= after["at"]
+            if before["decision"] == "completed":
+                assert before["at"] < after["at"] or before["enrollment"] != after["enrollment"]
+                ended += 1
+    assert ended
+    refused = [
+        (story, each)
+        for story in told
+        for each in story["decisions"]
+        if each["decision"] == "refused" and any(clause.get("ends") for clause in each["clauses"])
+    ]
+    assert refused
+    for story, decision in refused:
+        lines = list(sentences({**story, "decisions": [decision]}, "UTC"))
+        exits = {
+            clause["clause"] for clause in decision["clauses"] if clause.get("ends") and not clause["holds"]
+        }
+        assert not [line for line in lines for clause in exits if line.startswith(f"      no   {clause}")]
+
+
+def test_who_got_nothing_is_told_by_what_became_of_the_entry(
+    tmp_path: Path, sqlite_database: Database
+) -> None:
+    """Somebody who left by buying counts as that, though the purchase was then refused a second entry."""
+    settings = make_project(tmp_path)
+    flow = settings.root / "flows" / "cart.yaml"
+    text = flow.read_text(encoding="utf-8")
+    for old, new in (
+        ("trigger: {event: cart_updated, quiet_for: 4h}", "trigger: {event: order_placed}"),
+        ("re_entry: {per: cart, after: 2d}", "re_entry: never"),
+        ("  - send: note", "  - wait: 20d\n  - send: note"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    flow.write_text(text, encoding="utf-8")
+    database = sqlite_database
+    with database.write() as connection:
+        meta.set_virtual_now(connection, BEFORE)
+    tell(database, settings, BEFORE)
+    tray = Tray()
+    engine = Engine(
+        settings, database, Exits(tray, None, tray.call), Worker("test", machine_now, random.Random(1))
+    )
+    apply(database, settings, now=BEFORE, who="test")
+    drive(engine, BEFORE, END, beat=timedelta(hours=1), nights=False)
+    with database.read() as connection:
+        found = missing(connection, "cart", BEFORE, Round(END, settings))
+    reasons = {group["reason"]: group["customers"] for group in found["reasons"]}
+    assert reasons.get("exited: did: order_placed", 0) > 0
+    assert not [reason for reason in reasons if reason.startswith("re_entry")]
