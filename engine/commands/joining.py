@@ -29,9 +29,10 @@ def register(group: click.Group) -> None:
         if session.now_text is not None:
             raise UsageError("this command lives on real time and takes no --now")
         start_logging(sys.stderr, as_json=session.as_json, verbosity=session.verbosity)
-        need_shared_database(session.settings, session.database)
+        session.patiently(lambda: need_shared_database(session.settings, session.database))
         broker = open_broker(session.settings.broker_url, session.database)
-        sys.exit(broker.work(HintWorker(session.settings, session.database, SystemClock().now), workers))
+        hints = HintWorker(session.settings, session.database, SystemClock().now)
+        sys.exit(broker.work(hints, workers))
 
 
 def beater(session: Session, watch: Callable[[], None] | None) -> Daemon:

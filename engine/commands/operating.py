@@ -55,18 +55,20 @@ def _register_running(group: click.Group) -> None:
     def run(session: Session, workers: int, dev: bool, distributed: bool) -> None:
         """Run the daemon until SIGTERM, which finishes what is claimed; log lines on stderr (--json: JSON lines)."""
         _refuse_now(session)
-        if dev and session.held_settings.delivery.mode == "live":
+        start_logging(sys.stderr, as_json=session.as_json, verbosity=session.verbosity)
+        mode = session.patiently(lambda: session.held_settings.delivery.mode)
+        if dev and mode == "live":
             raise UsageError(
                 "--dev applies whatever is saved; this installation is live, so use `homing plan` and `homing apply`"
             )
-        start_logging(sys.stderr, as_json=session.as_json, verbosity=session.verbosity)
         watch = _Watcher(session) if dev else None
-        if distributed:
-            daemon = beater(session, watch)
-        else:
-            daemon = Daemon(
-                session.settings, session.database, SystemClock().now, workers=workers, watch=watch
-            )
+
+        def opened() -> Daemon:
+            if distributed:
+                return beater(session, watch)
+            return Daemon(session.settings, session.database, SystemClock().now, workers=workers, watch=watch)
+
+        daemon = session.patiently(opened)
         with _stop_signals() as wait:
             daemon.run(wait)
 

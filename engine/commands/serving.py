@@ -56,7 +56,7 @@ def _register_serve(group: click.Group) -> None:
 
         start_logging(sys.stderr, as_json=session.as_json, verbosity=session.verbosity)
         watched = partial(stamps, session.settings.root) if dev else None
-        site = open_site(session.settings, session.database, watched=watched)
+        site = session.patiently(lambda: open_site(session.settings, session.database, watched=watched))
         serve_all(site, host, port, workers=workers, root_path=root_path)
 
 

@@ -20,12 +20,12 @@ from typing import Any, TypeVar
 
 import click
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from engine import settings as settings_module
 from engine.calendar import at_wall
-from engine.clock import SystemClock
-from engine.errors import FindingsError, HomingError, UsageError
+from engine.clock import SystemClock, machine_seconds, sleep
+from engine.errors import FindingsError, HomingError, OutsideError, UsageError
 from engine.facts.customers import find_customer, likely_customer
 from engine.flows.report import as_data, render_text
 from engine.runtime.opening import effective_settings, place_clock
@@ -35,6 +35,10 @@ from engine.store.migrate import ensure_current
 
 F = TypeVar("F", bound=Callable[..., Any])
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+T = TypeVar("T")
+PATIENCE = 30.0
+"""Seconds: as long as a server of a database takes to come back, or the machine that it runs on."""
+log = logging.getLogger("homing")
 _EARLIEST, _LATEST = 1970, 9000  # a calendar needs some room on both sides
 
 
@@ -80,9 +84,24 @@ class Session:
     def database(self) -> Database:
         """The open database, its schema made on first use and refused when it is behind."""
         if self._database is None:
-            self._database = connect(self.settings.database_url, self.settings.root)
-            ensure_current(self._database)
+            opened = connect(self.settings.database_url, self.settings.root)
+            ensure_current(opened)
+            self._database = opened
         return self._database
+
+    def patiently(self, start: Callable[[], T]) -> T:
+        """Start what is to run on and on, trying again for `PATIENCE` seconds where the database does not answer yet."""
+        until = machine_seconds() + PATIENCE
+        while True:
+            try:
+                return start()
+            except (OperationalError, OutsideError) as error:
+                told = error if isinstance(error, OutsideError) else outside(error)
+                lasting = error is told and not isinstance(error.__cause__, OperationalError)
+                if lasting or machine_seconds() > until:
+                    raise
+                log.warning("%s; trying again", told)
+                sleep(1.0)
 
     def moment(self, text: str | None) -> datetime | None:
         """Read a time given on the command line: ISO 8601, without an offset on the shop's clock."""

@@ -72,6 +72,27 @@ def test_the_server_comes_back(trouble: Callable[[Postgres, str], None], tmp_pat
         _hold(shop, smtp.ledger)
 
 
+@pytest.mark.postgresql
+def test_a_daemon_that_starts_before_its_database(tmp_path: Path) -> None:
+    """Started while the server is still down, it says so in its log and begins once the server answers."""
+    with postgres_server() as server:
+        url = server.url(server.create_database())
+        migrated = connect(url)
+        upgrade(migrated)
+        migrated.close()
+        make_project(tmp_path / "shop")
+        shop = prepare(tmp_path / "shop", url, 3)
+        server.stop(signal.SIGQUIT)
+        daemon = shop.start("run")
+        try:
+            _wait(lambda: "trying again" in shop.log(), 30, shop)
+            server.start()
+            _wait(lambda: shop.states() == {"accepted": 3}, RECOVERS, shop)
+        finally:
+            daemon.terminate()
+            daemon.wait(timeout=30)
+
+
 def _wait_until_it_goes_on(shop: LivingShop, daemon: subprocess.Popen[bytes]) -> None:
     """Wait until messages are settled again, or none is left; that takes less than RECOVERS seconds."""
     before = shop.states()
