@@ -33,8 +33,9 @@ from engine.runtime.opening import effective_settings, on_virtual_clock, open_en
 from engine.runtime.pace import Pace
 from engine.runtime.passes import Engine, run_pass, send_due
 from engine.runtime.switch import Switch
-from engine.runtime.ticking import MARK, night_is_due, note_tick
+from engine.runtime.ticking import FILLED, MARK, night_is_due, note_tick
 from engine.settings import Settings
+from engine.store import meta
 from engine.store.database import Database, outside
 from engine.store.tables import marks
 
@@ -88,6 +89,7 @@ class Daemon:
         self._opening = threading.Lock()
         self._engine = self._open()
         self._noted: datetime | None = None
+        self._filled: float | None = None
         self._beats = {
             name: Beat(name, self._stop) for name in ("lease", "tick", "nightly", "maintenance", "watch")
         }
@@ -171,6 +173,7 @@ class Daemon:
                 return
             tally = send_due(engine, now, min(looked, now))
             if tally.outcomes:
+                self._filled = tally.filled
                 told = _told(
                     claimed=tally.claimed, **tally.outcomes, filled_percent=round(tally.filled * 100)
                 )
@@ -190,6 +193,8 @@ class Daemon:
             return
         with self._database.write() as connection:
             forget_dead(connection, machine_now())
+            if self._filled is not None:
+                meta.put(connection, FILLED, round(self._filled, 3))
             if self._database.is_sqlite:
                 connection.exec_driver_sql("PRAGMA optimize")
 

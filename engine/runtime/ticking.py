@@ -54,6 +54,9 @@ def night_is_due(engine: Engine, now: datetime) -> bool:
     return nightly.due_at(engine.database, engine.settings.shop.timezone, now - timedelta(days=1)) <= now
 
 
+FILLED = "mails_filled"  # share of a daemon's mails that were made from a structure known before
+
+
 def note_tick(database: Database, now: datetime) -> None:
     """Note that everything due at `now` was taken in: `status` shows it, and dispatch goes no further."""
     with database.write() as connection:

@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute
 
 from engine.errors import HomingError
 from engine.web import health, paper, pictures, provider_events
-from engine.web.counts import Counts
+from engine.web.counts import Counts, own_labels
 from engine.web.guard import Guard, shown_path
 from engine.web.house import customers, door, files, flows, mails, reports, sheet, today
 from engine.web.intake import segment, shops
@@ -68,10 +68,10 @@ def create_app(site: Site) -> Guard:
             HTTPException: _refused, HomingError: _failed, DBAPIError: _failed, Exception: _failed,
         },
     )  # fmt: skip
-    app.state.site, app.state.counts, app.state.writer = site, Counts(), writer
+    app.state.site, app.state.counts, app.state.writer = site, Counts(**own_labels()), writer
     app.state.keys, app.state.pressure = KeyRing(site.database), segment.pressure()
     app.state.tries, app.state.looks = door.Tries(), seen
-    app.state.taking = taking
+    app.state.taking, app.state.seldom = taking, health.Seldom()
     return Guard(app, https=site.settings.link_base.startswith("https://"))
 
 

@@ -6,8 +6,9 @@ own web address. `/readyz` asks the database. `/metrics` counts what is queued, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from threading import Lock
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
@@ -16,9 +17,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from engine.clock import machine_seconds
 from engine.feedback import brake
-from engine.runtime.ticking import MARK
+from engine.runtime.ticking import FILLED, MARK
 from engine.runtime.web_address import installation
+from engine.store import meta
 from engine.store.tables import (
     delivery_events,
     fact_inbox,
@@ -67,12 +70,34 @@ async def _metrics(request: Request) -> Response:
     site: Site = request.app.state.site
 
     def read() -> str:
+        seldom: Seldom = request.app.state.seldom
         with site.database.read() as connection:
-            return "\n".join([*_lines(connection, site.now()), *request.app.state.counts.lines()]) + "\n"
+            slow = seldom.get(lambda: [*_tables(connection)])
+            lines = [*_lines(connection, site.now()), *slow, *request.app.state.counts.lines()]
+            return "\n".join(lines) + "\n"
 
     return PlainTextResponse(
         await run_in_threadpool(read), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"}
     )
+
+
+class Seldom:
+    """What takes its time, made anew when it is older than a minute and fifty times as old as it took."""
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self._seconds, self._lock = seconds, Lock()
+        self._kept: list[str] = []
+        self._good_until = 0.0
+
+    def get(self, make: Callable[[], list[str]]) -> list[str]:
+        """Return the lines; only one caller at a time makes them."""
+        with self._lock:
+            started = machine_seconds()
+            if started >= self._good_until:
+                self._kept = make()
+                took = machine_seconds() - started
+                self._good_until = started + max(self._seconds, 50 * took)
+            return self._kept
 
 
 def _lines(connection: Connection, now: datetime) -> Iterator[str]:
@@ -94,12 +119,6 @@ def _lines(connection: Connection, now: datetime) -> Iterator[str]:
         (raw_inbox, "homing_raw_inbox", "Requests that could not be understood"),
     ):
         yield from _one(name, "gauge", words, connection.scalar(select(func.count()).select_from(table)) or 0)
-    yield from _by(
-        connection, "homing_messages", "Messages by state and reason", messages.c.state, messages.c.reason
-    )
-    yield from _by(
-        connection, "homing_delivery_events", "Events of providers by kind", delivery_events.c.kind
-    )
     found = brake.complaints(connection, now)
     yield from _one(
         "homing_complaint_rate", "gauge", "Complaints of 7 days by mails delivered; 0.003 stops", found.rate
@@ -113,6 +132,25 @@ def _lines(connection: Connection, now: datetime) -> Iterator[str]:
     if rows:
         yield from _head("homing_quarantine", "gauge", "What was set aside")
         yield from (f'homing_quarantine{{kind="{_label(kind)}"}} {number}' for kind, number in rows)
+
+    hit = meta.get(connection, FILLED)
+    if hit is not None:
+        words = "Share of mails that were made from a structure known before, in the daemon"
+        yield from _one("homing_mail_cache_hit_ratio", "gauge", words, float(hit))
+
+
+def _tables(connection: Connection) -> Iterator[str]:
+    """Yield what is counted over whole tables."""
+    yield from _by(
+        connection, "homing_messages", "Messages by state and reason", messages.c.state, messages.c.reason
+    )
+    yield from _by(
+        connection,
+        "homing_delivery_events",
+        "Events of providers and of our own links, by kind and whether a machine made them",
+        delivery_events.c.kind,
+        delivery_events.c.machine,
+    )
 
 
 def _one(name: str, kind: str, words: str, value: float) -> Iterator[str]:
@@ -137,5 +175,7 @@ def _head(name: str, kind: str, words: str) -> tuple[str, str]:
 
 def _label(value: object) -> str:
     """Return a label's value: the reason's first words only, since the rest differs from message to message."""
+    if isinstance(value, bool):
+        return str(value).lower()
     text = str(value or "").partition(":")[0][:60]
     return text.replace("\\", "").replace('"', "").replace("\n", " ")

@@ -21,6 +21,7 @@ from engine.feedback.settle import settle
 from engine.journeys.versions import live_flows
 from engine.runtime.work import listened_names
 from engine.settings import Settings
+from engine.web.counts import LAG
 from engine.web.intake import inbox
 from engine.web.intake.inbox import Unread, as_text
 from engine.web.site import Site
@@ -47,6 +48,9 @@ async def _sendgrid(request: Request) -> Response:
     unread = [Unread("sendgrid", "events", reason, as_text(item)) for item, reason in unusable]
     await run_in_threadpool(take_events, site, events, unread)
     request.app.state.counts.add("homing_webhook_events_total", len(events), source="sendgrid")
+    now = site.present()
+    for event in events:
+        request.app.state.counts.observe(LAG, (now - event.at).total_seconds(), source="sendgrid")
     return JSONResponse({"success": True})
 
 

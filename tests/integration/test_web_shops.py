@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def shopify(
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     headers = {
         "Topic": topic, "Hmac-Sha256": signature(secret, body), "Webhook-Id": ids.get("webhook", f"w{next(_numbers)}"),
-        "Event-Id": ids.get("event", f"e{next(_numbers)}"), "Triggered-At": "2026-03-01T12:00:00.5Z", "API-Version": "2026-07",
+        "Event-Id": ids.get("event", f"e{next(_numbers)}"), "Triggered-At": ids.get("triggered", "2026-03-01T12:00:00.5Z"), "API-Version": "2026-07",
     }  # fmt: skip
     return served.client.post(
         "/webhooks/shopify",
@@ -472,3 +472,13 @@ def test_the_raw_inbox_is_tried_again(small: Serving) -> None:
     assert event["occurred_at"] == datetime(2026, 2, 1, tzinfo=UTC)
     with small.site.database.read() as connection:
         assert set(connection.scalars(select(raw_inbox.c.tries))) == {2}
+
+
+def test_lag_is_told_to_prometheus(small: Serving) -> None:
+    """How late a webhook came, by the shop's own word, stands in a histogram; a repeated one counts once."""
+    five_ago = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
+    for _ in range(2):
+        shopify(small, "customers/create", person(), triggered=five_ago, webhook="w1")
+    lines = small.client.get("/metrics").text.splitlines()
+    assert 'homing_webhook_lag_seconds_bucket{source="shopify",le="60"} 0' in lines
+    assert 'homing_webhook_lag_seconds_bucket{source="shopify",le="600"} 1' in lines

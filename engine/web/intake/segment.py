@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from engine.clock import machine_seconds
+from engine.web.counts import LAG
 from engine.web.intake.calls import SHORT, TYPES, Refused, calls_of, parsed, too_large, unpacked
 from engine.web.intake.inbox import Unread, as_text
 from engine.web.intake.writer import Bundle, Full, Writer
@@ -89,6 +90,9 @@ async def _taken(request: Request) -> int:
             await asyncio.wrap_future(writer.submit(Bundle(calls, unread, received)))
         except Full:
             raise Refused(429, "too much waits to be written; try again in a moment") from None
+    if calls:
+        oldest = min(call.at for call in calls)
+        request.app.state.counts.observe(LAG, (received - oldest).total_seconds(), source="segment")
     return len(calls)
 
 

@@ -32,6 +32,7 @@ from engine.settings import Settings
 from engine.store.bulk import insert_rows
 from engine.store.dialect import among
 from engine.store.tables import receipts
+from engine.web.counts import LAG
 from engine.web.intake import inbox, shopify, woocommerce
 from engine.web.intake.effects import carry_out
 from engine.web.intake.inbox import Unread, as_text
@@ -114,6 +115,9 @@ async def _take(request: Request, delivery: Delivery) -> Response:
         source=delivery.source,
         topic=delivery.topic[:60] if new else "repeated",
     )
+    if new and delivery.source == "shopify":  # WooCommerce does not say when
+        lag = (site.present() - delivery.at).total_seconds()
+        request.app.state.counts.observe(LAG, lag, source=delivery.source)
     return JSONResponse({"success": True})
 
 
