@@ -20,14 +20,14 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Timer
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, event, select
 from sqlalchemy.exc import OperationalError
 
 from engine.store.tables import messages
@@ -40,6 +40,7 @@ from tests.servers.process import start_sendgrid, start_smtp
 KILLS_IN_A_RUN = 3
 SOON = 80  # the steps within which those that follow are killed
 SKIP = 4  # mails that go well before one meets its outcome
+PAGE, ANY_PAGES = 4096, 1_073_741_823
 
 
 @dataclass(slots=True)
@@ -206,8 +207,10 @@ def all_zombies(shop: Shop, stage: Stage, count: int, folder: Path) -> Tally:
 # ── a full disk ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def on_a_full_disk(shop: Shop, stage: Stage, room: int) -> tuple[bool, list[str]]:
-    """Let no file grow beyond `room` for a while, and go on in the same process; return if it hurt, and what broke."""
+def on_a_full_disk(
+    shop: Shop, stage: Stage, fill: Callable[[Shop], Callable[[], object]]
+) -> tuple[bool, list[str]]:
+    """Let the disk be full for a second, and go on in the same process; return if it hurt, and what broke."""
     stage.restore()
     shop.misbehave("accepted", 0)
     since = shop.server.ledger.stat().st_size
@@ -215,8 +218,7 @@ def on_a_full_disk(shop: Shop, stage: Stage, room: int) -> tuple[bool, list[str]
     hurt.unlink(missing_ok=True)
 
     def work() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
-        later = Timer(1.0, partial(resource.setrlimit, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2))
+        later = Timer(1.0, fill(shop))
         later.start()
         try:
             shop.run()
@@ -232,11 +234,31 @@ def on_a_full_disk(shop: Shop, stage: Stage, room: int) -> tuple[bool, list[str]
     return hurt.exists(), broken
 
 
+def no_larger_file(room: int, _shop: Shop) -> Callable[[], object]:
+    """Let no file grow beyond so many bytes: the log of SQLite grows with everything that is written."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    return partial(resource.setrlimit, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+
+
+def no_more_pages(room: int, shop: Shop) -> Callable[[], object]:
+    """Let the database itself have only so many pages more than it has."""
+    pool = shop.engine.database.engine
+    most = [Path(pool.url.database or "").stat().st_size // PAGE + room]
+
+    def limit(connection: Connection) -> None:
+        connection.connection.cursor().execute(f"PRAGMA max_page_count={most[0]}").close()
+
+    event.listen(pool, "begin", limit)
+    return partial(most.__setitem__, 0, ANY_PAGES)
+
+
 def all_full(shop: Shop, stage: Stage, count: int) -> Tally:
-    """Fill the disk at so many moments of a run: the log of SQLite grows with everything that is written."""
+    """Fill the disk at so many moments of a run, by files that may not grow and by pages that are not given in turn."""
     tally = Tally()
     for number in range(count):
-        hurt, broken = on_a_full_disk(shop, stage, 4096 * (4 + number * 120 // count))
+        files = partial(no_larger_file, PAGE * (4 + number * 120 // count))
+        pages = partial(no_more_pages, number * 24 // count)
+        hurt, broken = on_a_full_disk(shop, stage, pages if number % 2 else files)
         tally.runs += 1
         tally.kills += hurt
         tally.broken += [f"disk full, number {number}: {each}" for each in broken]
