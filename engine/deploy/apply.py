@@ -280,7 +280,7 @@ def _apply_one(
     flow = with_excluded(project.definitions.flows[change.flow], project)
     definition = dict(project.definitions.raw[change.flow])
     if flow.segments:  # its own, and those that the policy excludes; a stored definition keeps what it brings
-        definition["segments"] = _raw_segments(project, flow) | definition.get("segments", {})
+        definition["segments"] = raw_segments(project, flow) | definition.get("segments", {})
     print_of = fingerprint(flow)
     insert_new(
         connection,
@@ -304,7 +304,8 @@ def _apply_one(
         connection.execute(update(flows).where(flows.c.flow == change.flow).values(**values))
 
 
-def _raw_segments(project: Project, flow: Flow) -> dict[str, Any]:
+def raw_segments(project: Project, flow: Flow) -> dict[str, Any]:
+    """Return the segments that a flow brings, as its version keeps them."""
     table = project.segments_node
     return (
         {entry.key: plain(entry.value) for entry in table if entry.key in flow.segments}

@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from engine.deploy.apply import FlowChange, Planned, compare, with_excluded
+from engine.deploy.apply import FlowChange, Planned, compare, raw_segments, with_excluded
 from engine.deploy.plan_audience import Audience, audience, everybody
 from engine.deploy.plan_moving import can_move
 from engine.deploy.simulate import Play, Stretch, simulate
@@ -26,6 +26,7 @@ from engine.diagnostics import has_errors
 from engine.errors import FindingsError
 from engine.flows.conditions import clause_text
 from engine.flows.fingerprint import Change
+from engine.flows.load import Project, used_segments
 from engine.flows.model import Flow
 from engine.journeys.program import Program, compile_program
 from engine.journeys.round import Round
@@ -212,7 +213,6 @@ def _flows(
     first, whole = forecasts
     people = everybody(connection, list(flows.values()), at)
     live = live_flows(connection)
-    known = dict(planned.project.definitions.raw)
     found = []
     for change in planned.changes:
         flow = flows.get(change.flow) or live[change.flow].flow
@@ -222,7 +222,7 @@ def _flows(
             for forecast, what in ((first, "mails"), (whole, "month"), (first, "entries"))
         )
         one = FlowPlan(
-            change, flow.kind, flow.summary, _differences(connection, change, known, flow),
+            change, flow.kind, flow.summary, _differences(connection, change, planned.project, flow),
             audience(connection, flow, people, at) if staying else None,
             day, month, entries, _inside(connection, change, flow),
         )  # fmt: skip
@@ -277,21 +277,52 @@ def _programs(connection: Connection, hashes: set[str]) -> Mapping[str, Program]
 # ── differences ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _differences(
-    connection: Connection, change: FlowChange, raw: Mapping[str, Any], flow: Flow
-) -> tuple[str, ...]:
+def _differences(connection: Connection, change: FlowChange, project: Project, flow: Flow) -> tuple[str, ...]:
     """Return where a changed flow differs from the applied one, as `where: before → after`."""
     if change.change not in ("behaviour", "content", "text") or change.before is None:
         return ()
     stored = select(flow_versions.c.definition).where(flow_versions.c.hash == change.before)
     before = dict(connection.scalar(stored) or {})
-    after = dict(raw.get(change.flow, {}))
-    if "segments" in before and "segments" not in after:
-        before.pop("segments") if set(flow.segments) == set(before["segments"]) else None
-    told = list(_compared("", before, after))
+    after = dict(project.definitions.raw.get(change.flow, {}))
+    known = before.pop("segments", {}), raw_segments(project, flow) | after.pop("segments", {})
+    told = [*_compared("", before, after), *_segments(*known, change, connection, flow)]
     if not told and change.change == "content":
         told = ["the content of its mails"]
     return tuple(told)
+
+
+def _segments(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    change: FlowChange,
+    connection: Connection,
+    flow: Flow,
+) -> Iterator[str]:
+    """Yield segments that mean something else, and those that the policy excludes now or no more.
+
+    One that the flow asks for anew, or no more, is told by the clause that asks.
+    """
+    assert change.before is not None
+    old = programs(connection, [change.before])[change.before].flow
+    for name in dict.fromkeys((*before, *after)):
+        if name in before and name in after:
+            yield from _compared(f"segments.{name}", before[name], after[name])
+        elif name in after and name in _only_excluded(flow, after):
+            yield f"+ [policy] exclude: {name}"
+        elif name in before and name in _only_excluded(old, before):
+            yield f"- [policy] exclude: {name}"
+
+
+def _only_excluded(flow: Flow, known: Mapping[str, Any]) -> set[str]:
+    """Return the segments that a flow brings because the policy excludes them, and not because it asks for them."""
+    asked = set(used_segments(flow, flow.segments))
+    others = {name for name in known if name not in asked}
+    within = {
+        inner
+        for name in others
+        for inner in used_segments(Flow("probe", (), (), enter_if=flow.segments[name]), flow.segments)
+    }
+    return others - within
 
 
 def _compared(where: str, before: Any, after: Any) -> Iterator[str]:

@@ -32,8 +32,12 @@ def reason_in_words(reason: str) -> str:
 
     >>> reason_in_words("condition_false: customer: {country: JP}")
     'not customer: {country: JP}'
+    >>> reason_in_words("condition_false: not_segment: staff")
+    'in the segment staff'
     """
     head, _, rest = reason.partition(": ")
+    if head == "condition_false" and rest.startswith("not_segment: "):
+        return f"in the segment {rest.removeprefix('not_segment: ')}"
     return _REASONS.get(reason, f"not {rest}" if head == "condition_false" else reason)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 
 from engine import settings as settings_module
 from engine.deploy.apply import apply
+from engine.deploy.plan import plan as make_plan
 from engine.deploy.simulate import quiet_engine
 from engine.facts.fact import Kind
 from engine.facts.ingest import ingest_rows
@@ -164,3 +165,22 @@ def test_the_doctor_tells_who_is_on_another_clock(tmp_path: Path, database: Data
     found = {each.code: each.message for each in examine(settings, NOW, {}, database).findings}
     assert found["D508"] == "this machine does not know the time zone Europe/Atlantis of 1 customers"
     assert found["D509"] == "no time zone is known of 2 customers"
+
+
+def test_the_plan_tells_what_is_excluded_now(tmp_path: Path, sqlite_database: Database) -> None:
+    """A segment that the policy excludes now, or no more, or that means something else, is told as that."""
+    settings = project(tmp_path)
+    people(sqlite_database, settings)
+    apply(sqlite_database, settings, now=NOW, who="ann")
+
+    def told(settings: Settings) -> dict[str, tuple[str, ...]]:
+        found = make_plan(sqlite_database, settings, now=NOW, sandbox=True)
+        return {flow.change.flow: flow.differences for flow in found.flows}
+
+    excluding = project(tmp_path, exclude="['staff']")
+    assert told(excluding) == dict.fromkeys(("asking", "plain"), ("+ [policy] exclude: staff",))
+    apply(sqlite_database, excluding, now=NOW, who="ann")
+    assert told(excluding) == {"asking": (), "plain": ()}
+    (tmp_path / "flows" / "segments.yaml").write_text(SEGMENTS.replace("DE", "AT"), encoding="utf-8")
+    assert told(excluding) == {"asking": ("~ segments.german.1.customer.country: DE → AT",), "plain": ()}
+    assert told(project(tmp_path)) == dict.fromkeys(("asking", "plain"), ("- [policy] exclude: staff",))
