@@ -71,6 +71,8 @@ def quiet(scenario: Scenario) -> bool:
     own = SETTINGS.policy.quiet_hours
     if scenario.policy != "project":
         own = scenario.policy.get("quiet_hours")
+    if not own:
+        return False
     ends = own.end if isinstance(own, QuietHours) else time.fromisoformat(str(own).split("-")[1])
     return any(at.time() == ends for at in list(moments(scenario))[len(scenario.timeline) :])
 
