@@ -68,7 +68,7 @@ def quiet(scenario: Scenario) -> bool:
     """A mail goes out at the very end of the night."""
     if scenario.policy == "off":
         return False
-    own = SETTINGS.policy.quiet_hours
+    own: object = SETTINGS.policy.quiet_hours
     if scenario.policy != "project":
         own = scenario.policy.get("quiet_hours")
     if not own:
