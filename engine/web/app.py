@@ -26,6 +26,7 @@ from engine.web.house import customers, door, files, flows, mails, reports, shee
 from engine.web.intake import segment, shops
 from engine.web.intake.writer import Writer
 from engine.web.keys import KeyRing
+from engine.web.limits import Limits
 from engine.web.links import answers, browser, data, looks, preferences, signup, unsubscribe
 from engine.web.links.gone import gone
 from engine.web.site import Site
@@ -70,7 +71,7 @@ def create_app(site: Site) -> Guard:
     )  # fmt: skip
     app.state.site, app.state.counts, app.state.writer = site, Counts(**own_labels()), writer
     app.state.keys, app.state.pressure = KeyRing(site.database), segment.pressure()
-    app.state.tries, app.state.looks = door.Tries(), seen
+    app.state.limits, app.state.looks = Limits(site.database), seen
     app.state.taking, app.state.seldom = taking, health.Seldom()
     return Guard(app, https=site.settings.link_base.startswith("https://"))
 

@@ -27,12 +27,18 @@ class Pressure:
         """
         with self._lock:
             level, at = self._level.pop(key, (0.0, now))
-            leak = self.count / self.seconds
-            level = max(0.0, level - (now - at) * leak)
-            over = 0.0 if level == 0.0 else level + weight - self.count
+            level, over = leaked(level, now - at, self.count, self.seconds, weight)
             if over <= 0:
                 level += weight
             self._level[key] = (level, now)
             while len(self._level) > self.most:
                 self._level.popitem(last=False)
-        return max(0.0, over / leak)
+        return max(0.0, over * self.seconds / self.count)
+
+
+def leaked(
+    level: float, elapsed: float, count: float, seconds: float, weight: float = 1.0
+) -> tuple[float, float]:
+    """Return a level after some seconds, and by how much one more asking would be over; an empty one takes any."""
+    level = max(0.0, level - max(elapsed, 0.0) * count / seconds)
+    return level, 0.0 if level == 0.0 else level + weight - count

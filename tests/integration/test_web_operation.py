@@ -23,7 +23,7 @@ from engine.store import meta
 from engine.store.database import connect
 from engine.store.migrate import upgrade
 from engine.web.guard import SAFE
-from engine.web.links import signup
+from engine.web.limits import Limit
 from tests.integration.web_server import Serving, links_of, serving, settings_at, small_shop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,16 +152,12 @@ def test_a_body_that_never_ends_is_given_up(sqlite_url: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_only_the_proxy_is_believed(
-    sqlite_url: str, tmp_path: Path, trusted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_proxy_is_believed(sqlite_url: str, tmp_path: Path, trusted: bool) -> None:
     """X-Forwarded-For counts from `trusted_proxies`; from anybody else it does not get round the limit of the form."""
-    from engine.web.pressure import Pressure  # noqa: PLC0415
-
-    monkeypatch.setattr(signup, "_by_place", Pressure(3, 3600.0))
     settings = replace(settings_at(tmp_path), trusted_proxies=("127.0.0.1",) if trusted else ())
     database = connect(sqlite_url)
     with serving(settings, database) as served:
+        served.state.limits.form = Limit(database, "form", 3, 3600.0)
         found = [
             served.client.post(
                 "/signup",

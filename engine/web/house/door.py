@@ -23,18 +23,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from engine.clock import machine_now, machine_seconds
+from engine.clock import machine_now
 from engine.store import meta
 from engine.store.tables import meta as meta_table
 from engine.web.house.password import VISIT, has_password, is_password
 from engine.web.house.sheet import sheet
-from engine.web.pressure import Pressure
+from engine.web.limits import Limits
 from engine.web.site import Site
 
 log = logging.getLogger("homing.web")
 COOKIE, DOOR_COOKIE = "homing_house", "homing_door"
 VISIT_HOURS = 12
-TRIES_OF_ONE, TRIES_OF_ALL, TRIES_SECONDS = 5, 60, 300.0
 
 View = Callable[[Request], Response]
 Act = Callable[[Request, FormData], Response]
@@ -47,18 +46,6 @@ def routes() -> list[Route]:
         Route("/house/login", _login, methods=["GET", "POST"], name="house-login"),
         Route("/house/logout", acting(_leave), methods=["POST"]),
     ]
-
-
-class Tries:
-    """Counts tries at the login: of one address of the network, and of all together."""
-
-    def __init__(self) -> None:
-        self._one = Pressure(TRIES_OF_ONE, TRIES_SECONDS)
-        self._all = Pressure(TRIES_OF_ALL, TRIES_SECONDS)
-
-    def wait(self, who: str, now: float) -> float:
-        """Count a try and return 0, or return the seconds to wait."""
-        return self._one.wait(who, now) or self._all.wait("", now)
 
 
 def looking(view: View) -> Endpoint:
@@ -112,8 +99,8 @@ async def _login(request: Request) -> Response:
     token = request.cookies.get(DOOR_COOKIE, "")
     if not token or not _is_ours(request) or not hmac.compare_digest(_told(form, "mark"), mark_of(token)):
         return await run_in_threadpool(_ask, request, "This form was too old. Please try once more.", 403)
-    tries: Tries = request.app.state.tries
-    wait = tries.wait(request.client.host if request.client else "?", machine_seconds())
+    limits: Limits = request.app.state.limits
+    wait = await run_in_threadpool(limits.try_password, request.client.host if request.client else "?")
     if wait:
         answer = await run_in_threadpool(_ask, request, "Too many tries. Please wait a few minutes.", 429)
         answer.headers["retry-after"] = str(int(wait) + 1)

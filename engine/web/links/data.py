@@ -16,21 +16,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from engine.clock import machine_seconds
 from engine.facts import customers as rights
 from engine.store import meta
 from engine.store.database import to_json
 from engine.store.tables import customers
 from engine.web import letters, tickets
+from engine.web.limits import Limits
 from engine.web.links.gone import gone
 from engine.web.paper import page, words_for
-from engine.web.pressure import Pressure
 from engine.web.site import Site
 from engine.web.words import WORDS
 
 DATA = "data"
 VALID = timedelta(days=7)
-_asked = Pressure(3, 3600.0)
 
 
 def routes() -> list[Route]:
@@ -38,10 +36,10 @@ def routes() -> list[Route]:
     return [Route("/d/{token}", _show, methods=["GET"]), Route("/d/{token}", _act, methods=["POST"])]
 
 
-def ask_for_data(site: Site, customer: Mapping[str, Any], language: str) -> None:
+def ask_for_data(site: Site, customer: Mapping[str, Any], language: str, limits: Limits) -> None:
     """Mail the link to a customer's own address; at most three an hour."""
     address, now = customer["email"], site.now()
-    if not address or _asked.wait(str(customer["id"]), machine_seconds()):
+    if not address or limits.own_data.wait(str(customer["id"])):
         return
     with site.database.read() as connection:
         secret = meta.link_secrets(connection)[0]

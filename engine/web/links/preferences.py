@@ -64,7 +64,8 @@ async def _save(request: Request) -> Response:
     reader, standing = found
     t = words_for(request, reader.locale)
     if form.get("do") == "data":
-        await run_in_threadpool(ask_for_data, site, reader.customer, language_of(request, reader.locale))
+        language = language_of(request, reader.locale)
+        await run_in_threadpool(ask_for_data, site, reader.customer, language, request.app.state.limits)
         told = {"heading": t["your_data"], "words": t["data_sent"], "link": ""}
         return page(request, "told", told, locale=reader.locale)
     if not _is_day(form):

@@ -17,16 +17,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from engine.clock import machine_seconds
 from engine.facts.customers import consent_standing, find_customer, record_consent
 from engine.facts.fact import iso
 from engine.facts.fields import normal_email
 from engine.store import meta
 from engine.store.tables import consent_state, customers
 from engine.web import letters, tickets
+from engine.web.limits import Limits
 from engine.web.links.gone import gone
 from engine.web.paper import language_of, page, topic_title, words_for
-from engine.web.pressure import Pressure
 from engine.web.site import Site
 from engine.web.telling import tell
 from engine.web.words import WORDS
@@ -35,7 +34,6 @@ CONFIRM = "confirm"
 VALID = timedelta(days=14)
 FORM = "sign-up form"
 CONFIRMED = "sign-up form, confirmed by mail"
-_by_place, _by_address = Pressure(20, 3600.0), Pressure(2, 3600.0)
 
 
 def routes() -> list[Route]:
@@ -92,21 +90,22 @@ async def _take(request: Request) -> Response:
     if form.get("consent") != "1":
         return _form(request, told, t["signup_tick"], 400)
     place = request.client.host if request.client else ""
-    crowded = _by_place.wait(place, machine_seconds())
+    limits: Limits = request.app.state.limits
+    crowded = await run_in_threadpool(limits.sign_up, place)
     if crowded:
         answer = gone(request, "refused_title", "failed", 429)
         answer.headers["retry-after"] = str(int(crowded) + 1)
         return answer
     if not form.get("website"):  # a field that people do not see: who fills it in is a program
         language = language_of(request, None)
-        await run_in_threadpool(_sign_up, site, address, told, language)
+        await run_in_threadpool(_sign_up, site, address, told, language, limits)
     heading = {"heading": t["signup_sent_title"], "words": t["signup_sent"], "link": ""}
     return page(request, "told", heading)
 
 
-def _sign_up(site: Site, address: str, told: Mapping[str, Any], language: str) -> None:
+def _sign_up(site: Site, address: str, told: Mapping[str, Any], language: str, limits: Limits) -> None:
     now, t = site.now(), WORDS[language]
-    if _by_address.wait(address, machine_seconds()):
+    if limits.form_address.wait(address):
         return
     with site.database.write() as connection:
         secret = meta.link_secrets(connection)[0]
