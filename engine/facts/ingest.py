@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, Integer, bindparam, delete, func, select
 
 from engine.facts.digests import Digests
 from engine.facts.fact import BadRow, Fact, Kind, Row
@@ -29,7 +29,8 @@ from engine.settings import Settings
 from engine.store import meta
 from engine.store.bulk import insert_rows
 from engine.store.database import Database
-from engine.store.dialect import among
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import staged_facts
 
 # Facts a transaction: small ones leave SQLite's single writer to others in between. Before any flow is applied nobody
@@ -38,6 +39,13 @@ CHUNK = 1_000
 FIRST_CHUNK = 5_000
 LINES_A_FACT = 4
 MOST_BAD_ROWS = 1_000
+_STAGED = Prepared(
+    select(staged_facts)
+    .where(staged_facts.c.arrives_at <= bindparam("until"))
+    .order_by(staged_facts.c.arrives_at, staged_facts.c.id)
+    .limit(bindparam("most", type_=Integer()))
+)
+_ARRIVED = Prepared(delete(staged_facts).where(within(staged_facts.c.id, "ids")))
 Progress = Callable[[int], None]
 
 
@@ -315,8 +323,7 @@ def arrive(
 
 
 def _arrive_chunk(connection: Connection, until: datetime, settings: Settings, most: int) -> int:
-    wanted = select(staged_facts).where(staged_facts.c.arrives_at <= until)
-    rows = connection.execute(wanted.order_by(staged_facts.c.arrives_at, staged_facts.c.id).limit(most)).all()
+    rows = _STAGED.rows(connection, until=until, most=most)
     told = []
     for row in rows:
         facts = normalise(row.kind, row.payload, Reading("UTC", row.arrives_at))
@@ -328,7 +335,5 @@ def _arrive_chunk(connection: Connection, until: datetime, settings: Settings, m
         told.append(Told(fact, at, row.arrives_at))
     if told:
         project(connection, told, settings.shop.currency)
-        connection.execute(
-            delete(staged_facts).where(among(connection, staged_facts.c.id, [row.id for row in rows]))
-        )
+        _ARRIVED.run(connection, ids=[row.id for row in rows])
     return len(rows)

@@ -20,7 +20,7 @@ from engine.facts.fields import normal_email
 from engine.facts.merging import merge_customers
 from engine.facts.record import Record
 from engine.store import meta
-from engine.store.bulk import insert_rows, update_rows
+from engine.store.bulk import insert_rows, reserve, update_rows
 from engine.store.dialect import among, insert_new, within
 from engine.store.prepared import Prepared
 from engine.store.tables import customer_ids, customers, erased, suppressions
@@ -310,8 +310,7 @@ def next_ids(connection: Connection, table: Table, count: int) -> Sequence[int]:
     if connection.dialect.name == "postgresql":
         sequence = func.nextval(func.pg_get_serial_sequence(table.name, "id"))
         return sorted(connection.scalars(select(sequence).select_from(func.generate_series(1, count))))
-    highest = connection.scalar(select(func.max(table.c.id))) or 0
-    return range(highest + 1, highest + 1 + count)
+    return reserve(connection, table, count)
 
 
 def lock_facts(connection: Connection) -> None:

@@ -12,7 +12,7 @@ from itertools import islice, pairwise
 from statistics import median
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, or_
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, or_
 
 from engine.store.tables import orders, products
 
@@ -20,8 +20,8 @@ FETCH = 10_000  # rows held at once while streaming
 _Item = TypeVar("_Item")
 
 
-def counts(now: datetime) -> ColumnElement[bool]:
-    """Return the condition that an order had been placed by `now` and was not cancelled by then."""
+def counts(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
+    """Return the condition that an order had been placed by `now`, or a parameter for it, and was not cancelled by then."""
     return and_(orders.c.placed_at <= now, or_(orders.c.cancelled_at.is_(None), orders.c.cancelled_at > now))
 
 

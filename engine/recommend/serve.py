@@ -34,7 +34,8 @@ from engine.recommend.popularity import Ranked
 from engine.recommend.sales import presentable
 from engine.recommend.shopper import Shopper, shoppers
 from engine.recommend.shown import COLUMNS, arrived, article, category, sellable, shown
-from engine.store.dialect import among
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import product_affinities, product_ranks, products
 
 SEEDS = 30  # of a customer's own products, those that for_you starts from
@@ -196,31 +197,22 @@ class _Shelf:
             for sku in asked.seeds(strategy)
             for table in AFFINE[strategy]
         }
-        table = product_affinities
         found: defaultdict[tuple[str, str], list[tuple[str, float]]] = defaultdict(list)
         if wanted:
-            statement = select(table.c.strategy, table.c.sku, table.c.other, table.c.score).where(
-                among(connection, table.c.strategy, sorted({strategy for strategy, _ in wanted})),
-                among(connection, table.c.sku, sorted({sku for _, sku in wanted})),
-            )
-            for strategy, sku, other, score in connection.execute(statement).all():
+            named, skus = {strategy for strategy, _ in wanted}, {sku for _, sku in wanted}
+            for strategy, sku, other, score in _AFFINITIES.rows(
+                connection, strategies=sorted(named), skus=sorted(skus)
+            ):
                 found[strategy, sku].append((other, score))
         return found
 
     def _read_ranks(self, connection: Connection) -> Mapping[tuple[str, str], Sequence[Ranked]]:
         scopes = {key for strategy, asked in self._uses(_RANKED) for key in _RANKED[strategy](asked)}
-        table = product_ranks
         found: defaultdict[tuple[str, str], list[Ranked]] = defaultdict(list)
         if scopes:
             whole = sorted({strategy for strategy, scope in scopes if not scope})
-            within = sorted({scope for _, scope in scopes if scope})
-            statement = select(table.c.strategy, table.c.scope, table.c.sku, table.c.score).where(
-                or_(
-                    and_(table.c.scope == "", among(connection, table.c.strategy, whole)),
-                    and_(table.c.strategy == "popular_in_category", among(connection, table.c.scope, within)),
-                )
-            )
-            for strategy, scope, sku, score in connection.execute(statement.order_by(table.c.rank)):
+            narrow = sorted({scope for _, scope in scopes if scope})
+            for strategy, scope, sku, score in _RANKS.rows(connection, strategies=whole, scopes=narrow):
                 found[strategy, scope].append(Ranked(sku, score))
         return found
 
@@ -398,10 +390,30 @@ def _merged(lists: Sequence[Sequence[Ranked]]) -> Sequence[Ranked]:
     return [ranked[place] for place in range(longest) for ranked in lists if place < len(ranked)]
 
 
+_PRODUCTS = Prepared(
+    select(*COLUMNS, select(func.min(products.c.first_seen_at)).scalar_subquery().label("began")).where(
+        within(products.c.sku, "skus")
+    )
+)
+_AFFINITIES = Prepared(
+    select(
+        *(product_affinities.c[name] for name in ("strategy", "sku", "other", "score")),
+    ).where(within(product_affinities.c.strategy, "strategies"), within(product_affinities.c.sku, "skus"))
+)
+_RANKS = Prepared(
+    select(*(product_ranks.c[name] for name in ("strategy", "scope", "sku", "score")))
+    .where(
+        or_(
+            and_(product_ranks.c.scope == "", within(product_ranks.c.strategy, "strategies")),
+            and_(product_ranks.c.strategy == "popular_in_category", within(product_ranks.c.scope, "scopes")),
+        )
+    )
+    .order_by(product_ranks.c.rank)
+)
+
+
 def _products(connection: Connection, skus: Iterable[str]) -> dict[str, Mapping[str, Any]]:
-    began = select(func.min(products.c.first_seen_at)).scalar_subquery().label("began")
-    statement = select(*COLUMNS, began).where(among(connection, products.c.sku, sorted(skus)))
-    return {row["sku"]: shown(arrived(dict(row))) for row in connection.execute(statement).mappings()}
+    return {row["sku"]: shown(arrived(row)) for row in _PRODUCTS.dicts(connection, skus=sorted(skus))}
 
 
 def _newest(connection: Connection, now: datetime) -> list[Ranked]:

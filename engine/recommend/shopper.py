@@ -12,15 +12,46 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import fsum
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from engine.recommend.sales import counts
-from engine.store.dialect import among
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import cart_lines, carts, events, order_lines, orders
+from engine.store.types import Instant
 
 INTEREST_LASTS = timedelta(days=90)  # views and carts older than this say nothing
 HABIT_HALVES = timedelta(days=180)  # a purchase this long ago weighs half in a habit
 _INTERESTS = ("product_viewed", "wishlist_added", "wishlist_removed")
+
+_NOW = bindparam("now", type_=Instant(), required=True)
+_NEWEST = func.max(events.c.occurred_at)
+_PURCHASES = Prepared(
+    select(orders.c.customer_id, order_lines.c.sku, orders.c.placed_at)
+    .join_from(orders, order_lines, order_lines.c.order_id == orders.c.order_id)
+    .where(within(orders.c.customer_id, "ids"), counts(_NOW))
+)
+_DEEDS = Prepared(
+    select(events.c.customer_id, events.c.name, events.c.sku, _NEWEST.label("at"))
+    .where(
+        within(events.c.customer_id, "ids"),
+        events.c.name.in_(_INTERESTS),
+        events.c.occurred_at <= _NOW,
+        events.c.sku.is_not(None),
+    )
+    .group_by(events.c.customer_id, events.c.name, events.c.sku)
+    .order_by(_NEWEST.desc(), events.c.sku)
+)
+_LEFT = Prepared(
+    select(carts.c.customer_id, cart_lines.c.sku)
+    .join_from(carts, cart_lines, cart_lines.c.cart_id == carts.c.cart_id)
+    .where(
+        within(carts.c.customer_id, "ids"),
+        carts.c.updated_at <= _NOW,
+        carts.c.updated_at > bindparam("since", type_=Instant()),
+    )
+    .order_by(carts.c.updated_at.desc(), carts.c.cart_id, cart_lines.c.line_no)
+)
 
 
 @dataclass(slots=True)
@@ -46,13 +77,8 @@ def shoppers(connection: Connection, customer_ids: Sequence[int], now: datetime)
 def _read_purchases(
     connection: Connection, ids: Sequence[int], now: datetime, found: dict[int, Shopper]
 ) -> None:
-    statement = (
-        select(orders.c.customer_id, order_lines.c.sku, orders.c.placed_at)
-        .join_from(orders, order_lines, order_lines.c.order_id == orders.c.order_id)
-        .where(among(connection, orders.c.customer_id, ids), counts(now))
-    )
     purchases: defaultdict[tuple[int, str], set[datetime]] = defaultdict(set)
-    for customer_id, sku, placed_at in connection.execute(statement).all():
+    for customer_id, sku, placed_at in _PURCHASES.rows(connection, ids=ids, now=now):
         purchases[customer_id, sku].add(placed_at)
     for (customer_id, sku), moments in purchases.items():
         found[customer_id].bought[sku] = fsum(0.5 ** ((now - moment) / HABIT_HALVES) for moment in moments)
@@ -61,20 +87,8 @@ def _read_purchases(
 def _read_interests(
     connection: Connection, ids: Sequence[int], now: datetime, found: dict[int, Shopper]
 ) -> None:
-    newest = func.max(events.c.occurred_at)
-    statement = (
-        select(events.c.customer_id, events.c.name, events.c.sku, newest.label("at"))
-        .where(
-            among(connection, events.c.customer_id, ids),
-            events.c.name.in_(_INTERESTS),
-            events.c.occurred_at <= now,
-            events.c.sku.is_not(None),
-        )
-        .group_by(events.c.customer_id, events.c.name, events.c.sku)
-        .order_by(newest.desc(), events.c.sku)
-    )
     removed: defaultdict[tuple[int, str], datetime | None] = defaultdict(lambda: None)
-    rows = connection.execute(statement).all()
+    rows = _DEEDS.rows(connection, ids=ids, now=now)
     for customer_id, name, sku, at in rows:
         if name == "wishlist_removed":
             removed[customer_id, sku] = at
@@ -87,17 +101,7 @@ def _read_interests(
 
 
 def _read_carts(connection: Connection, ids: Sequence[int], now: datetime, found: dict[int, Shopper]) -> None:
-    statement = (
-        select(carts.c.customer_id, cart_lines.c.sku)
-        .join_from(carts, cart_lines, cart_lines.c.cart_id == carts.c.cart_id)
-        .where(
-            among(connection, carts.c.customer_id, ids),
-            carts.c.updated_at <= now,
-            carts.c.updated_at > now - INTEREST_LASTS,
-        )
-        .order_by(carts.c.updated_at.desc(), carts.c.cart_id, cart_lines.c.line_no)
-    )
-    for customer_id, sku in connection.execute(statement).all():
+    for customer_id, sku in _LEFT.rows(connection, ids=ids, now=now, since=now - INTEREST_LASTS):
         own = found[customer_id].carted
         if sku not in own:
             own.append(sku)

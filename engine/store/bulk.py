@@ -13,9 +13,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import JSON, Connection, CursorResult, Dialect, LargeBinary, Table
+from sqlalchemy import JSON, Connection, Dialect, LargeBinary, Table
 
 from engine.store.database import to_json
+from engine.store.prepared import driven
 from engine.store.types import Instant, Money, aware, money_units
 
 Row = Mapping[str, Any]
@@ -52,14 +53,14 @@ def insert_reserved(connection: Connection, table: Table, rows: Sequence[Row]) -
         return set()
     ids = [row["id"] for row in rows]
     told = f'SELECT "id" FROM "{table.name}" WHERE "id" BETWEEN {min(ids)} AND {max(ids)}'  # noqa: S608 - our own numbers
-    return set(ids) - set(connection.exec_driver_sql(told).scalars())
+    return set(ids) - {row[0] for row in driven(connection, told, ()).fetchall()}
 
 
 def reserve(connection: Connection, table: Table, count: int) -> Sequence[int]:
     """Return ids that no row has and no other writer gets, for rows that this transaction inserts next."""
     if connection.dialect.name == "sqlite":  # whose writer is alone
-        last = connection.exec_driver_sql(f'SELECT max("id") FROM "{table.name}"').scalar() or 0  # noqa: S608 - our own name
-        return range(last + 1, last + 1 + count)
+        ((last,),) = driven(connection, f'SELECT max("id") FROM "{table.name}"', ()).fetchall()  # noqa: S608 - our own name
+        return range((last or 0) + 1, (last or 0) + 1 + count)
     told = f"SELECT nextval(pg_get_serial_sequence('{table.name}', 'id')) FROM generate_series(1, {count})"  # noqa: S608
     return list(connection.exec_driver_sql(told).scalars())
 
@@ -101,7 +102,7 @@ def update_rows(
         return 0
     columns = tuple(rows[0])
     statement = _update(connection.dialect.name, table, columns, tuple(keys), tuple(only.items()))
-    return _send(connection, statement, table, columns, rows).rowcount
+    return _send(connection, statement, table, columns, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def together(connection: Connection, *changes: Change) -> list[int]:
 
 def _made(connection: Connection, change: Change) -> int:
     statement = change.statement(connection.dialect.name)
-    return _send(connection, statement, change.table, tuple(change.rows[0]), change.rows).rowcount
+    return _send(connection, statement, change.table, tuple(change.rows[0]), change.rows)
 
 
 @lru_cache(maxsize=64)
@@ -163,7 +164,7 @@ def _joined(statements: tuple[str, ...]) -> str:
 def _insert(connection: Connection, table: Table, rows: Sequence[Row], ending: str) -> int:
     columns = tuple(rows[0])
     statement = _insertion(connection.dialect.name, table, columns) + ending
-    return _send(connection, statement, table, columns, rows).rowcount
+    return _send(connection, statement, table, columns, rows)
 
 
 @lru_cache(maxsize=256)
@@ -225,10 +226,11 @@ def _postgres_type(kind: Any) -> str:
 
 def _send(
     connection: Connection, statement: str, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
-) -> CursorResult[Any]:
+) -> int:
+    """Run a statement with all the rows; return how many rows it changed."""
     if connection.dialect.name == "sqlite":
-        return connection.exec_driver_sql(statement, _bound(connection.dialect, table, columns, rows))
-    return connection.exec_driver_sql(statement, (_document(connection, table, columns, rows),))
+        return int(driven(connection, statement, _bound(connection.dialect, table, columns, rows)).rowcount)
+    return int(driven(connection, statement, (_document(connection, table, columns, rows),)).rowcount)
 
 
 def _document(connection: Connection, table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> str:
@@ -255,7 +257,12 @@ def _processors(
     found = []
     for place, column in enumerate(columns):
         kind = table.c[column].type
-        process = kind.dialect_impl(dialect).bind_processor(dialect) if name == "sqlite" else _as_json(kind)
+        if name != "sqlite":
+            process = _as_json(kind)
+        elif isinstance(kind, JSON):
+            process = to_json  # as its own processor, which looks at each value for what ours never hold
+        else:
+            process = kind.dialect_impl(dialect).bind_processor(dialect)
         if process is not None:
             found.append((place, process))
     return tuple(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from engine.store.database import to_json
 
 
 def insert(connection: Connection, table: Table) -> Any:
@@ -78,7 +79,7 @@ class Listed(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """Write the list down for SQLite."""
-        return json.dumps(list(value)) if dialect.name == "sqlite" else list(value)
+        return to_json(list(value)) if dialect.name == "sqlite" else list(value)
 
 
 class Among(ColumnElement[bool]):
