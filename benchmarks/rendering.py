@@ -127,9 +127,10 @@ def _jinja_alone(library: TemplateLibrary, mails: Mails) -> Callable[[], object]
     environment = Environment(autoescape=True)
     rendered = []
     for name, context in mails:
-        document, values = _prepared(library, name, context).tokenized()
-        slots = [f"https://x.test/{{{{ v[{number}] }}}}" for number in range(len(values))]
-        rendered.append((environment.from_string(library.structures.finish(document, slots).html), values))
+        document, tokens = _prepared(library, name, context).tokenized()
+        slots = [f"https://x.test/{{{{ v[{number}] }}}}" for number in range(len(tokens.values))]
+        finished = library.structures.finish(document, slots, numbered=tokens.numbered)
+        rendered.append((environment.from_string(finished.html), tokens.values))
     return lambda: [template.render(v=values) for template, values in rendered]
 
 

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from engine.flows import fields
 from engine.render.brand import palette
+from engine.render.errors import RenderError
 from engine.render.locales import to_decimal, to_moment
 
 
@@ -288,6 +289,14 @@ def constants(shop: Mapping[str, Any], brand: Mapping[str, Any]) -> dict[str, Re
 def kind_of(thing: Record) -> str:
     """Return the kind of a record: a key of `KINDS`."""
     return thing._kind  # noqa: SLF001 - templates must not see it as a field
+
+
+def refuse_whole(value: Any) -> None:
+    """Raise RenderError for what no output can write: a whole record or list."""
+    if isinstance(value, Record):
+        raise RenderError(f"this writes a whole {kind_of(value)}; name one of its fields")
+    if isinstance(value, (tuple, list, dict)):
+        raise RenderError("this writes a whole list; loop over it, or use `| join`")
 
 
 def record(kind: str, values: Mapping[str, Any] | Record | None) -> Record | None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
+from io import StringIO
 from typing import Any
 
 from jinja2 import BaseLoader, StrictUndefined, Template, TemplateNotFound, nodes
@@ -30,9 +32,10 @@ from jinja2.visitor import NodeTransformer
 from markupsafe import Markup, escape
 
 from engine.diagnostics import did_you_mean
-from engine.render.context import KINDS, NAMES, Links, Record, kind_of
+from engine.render.context import KINDS, NAMES, Links, Record, kind_of, refuse_whole
 from engine.render.errors import RenderError
 from engine.render.filters import FILTERS, TESTS, join_text, replace_text
+from engine.render.flatten import NotFlat, flattened, is_ordered, without_unused
 from engine.render.folding import fold
 from engine.render.limits import Budget, bounded_range, bounded_text, check_operation
 
@@ -77,6 +80,7 @@ TIME_FIELDS = frozenset(
     ["year", "month", "day", "hour", "minute", "second", "weekday", "isoweekday", "date", "isoformat"]
 )
 _KEPT_LINES = 500
+FLAT_AFTER = 100
 _BODIES = (nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block, nodes.Template)
 _NO_AUTOESCAPE = "values in a mail are always escaped; {% autoescape %} is not known"
 _HIDDEN_TYPES = (int, float, Decimal, bytes, Budget)
@@ -187,6 +191,43 @@ class _Code(CodeGenerator):
         self.write(")")
 
 
+class _FlatCode(CodeGenerator):
+    """Compiles a mail's one tree: what is output goes to its tokens, fields of records are read without detours."""
+
+    def write_commons(self) -> None:
+        """Begin each function with the names that its outputs use."""
+        super().write_commons()
+        self.writeline(f"field, emit = environment.field, context.parent[{BUDGET!r}].tokens.emit")
+
+    def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        """Read a field."""
+        self.write("field(")
+        self.visit(node.node, frame)
+        self.write(f", {node.attr!r})")
+
+    def _output_child_pre(
+        self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
+    ) -> None:
+        self.write("emit(")
+
+    def _output_child_post(
+        self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
+    ) -> None:
+        self.write(")")
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A mail as one template; `is_ordered` tells that its values are written in the order in which they are worked out."""
+
+    template: Template
+    is_ordered: bool
+
+    def written(self, values: dict[str, Any]) -> str:
+        """Return what it writes with these values."""
+        return rendered(self.template, values)
+
+
 class MailEnvironment(ImmutableSandboxedEnvironment):
     """Compiles and runs templates that a `loader` finds; one for each library and chain of locales."""
 
@@ -203,6 +244,9 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
         self.tests = dict(TESTS)
         self._lines: dict[str, Template] = {}
         self._ready: dict[str, Template] = {}
+        self._flat: dict[str, Flat | None] = {}
+        self._asked: dict[str, int] = {}
+        self._trees: dict[str, nodes.Template] = {}
         self.globals = {"range": bounded_range, "namespace": Namespace, "dict": dict}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -219,6 +263,49 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
                 self._ready[name] = found
         return found
 
+    def flat(self, name: str) -> Flat | None:
+        """Return a mail as one template that writes tokens for its values; None where its files cannot be put together.
+
+        A mail's first renderings are made without: putting it together takes as long as a hundred of them.
+        """
+        asked = self._asked[name] = self._asked.get(name, 0) + 1
+        if asked <= FLAT_AFTER:
+            return None
+        if name not in self._flat:
+            try:
+                self._flat[name] = self._flattened(name)
+            except (NotFlat, TemplateError, RecursionError):
+                self._flat[name] = None
+        return self._flat[name]
+
+    def _flattened(self, name: str) -> Flat:
+        tree = flattened(name, self._own_tree, self)
+        tree.set_environment(self)
+        tree = fold(_Charged().visit(tree), self._constants, self, escaped=True)
+        tree = without_unused(fold(tree, self._constants, self, escaped=True))
+        stream = StringIO()
+        generator = _FlatCode(self, name, "flat", stream, False, True)
+        generator.visit(tree)
+        code = self._compile(stream.getvalue(), "flat")
+        return Flat(self.template_class.from_code(self, code, dict(self.globals)), is_ordered(tree))
+
+    def _own_tree(self, name: str) -> nodes.Template:
+        """Return the tree of one file with its constants in place, not yet charged for."""
+        known = self._trees.get(name)
+        if known is None:
+            source, filename, _ = self.loader.get_source(self, name)  # type: ignore[union-attr]
+            known = fold(super()._parse(source, name, filename), self._constants, self, escaped=True)
+            self._trees[name] = known
+        return known
+
+    def field(self, obj: Any, attribute: str) -> Any:
+        """Return what `getattr` does, sooner where it is a field of a record."""
+        if type(obj) is Record:
+            reader = obj._readers.get(attribute)  # noqa: SLF001 - the way that every mail goes forty times
+            if reader is not None:
+                return reader(obj._values)  # noqa: SLF001
+        return self.getattr(obj, attribute)
+
     def written(self, context: Context, value: Any) -> str:
         """Return what an output expression writes: nothing for None, else the escaped value, or its token."""
         if value is None:
@@ -230,7 +317,7 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
                 budget.charge(len(value))
             return value  # type: ignore[no-any-return]
         if kind is not str:
-            _refuse_whole(value)
+            refuse_whole(value)
         if budget is None:
             return escape(value)
         budget.charge(len(value) if kind is str else 16)
@@ -240,7 +327,7 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
         """Return what an output expression writes into a line of plain text."""
         if value is None:
             return ""
-        _refuse_whole(value)
+        refuse_whole(value)
         budget: Budget | None = context.parent.get(BUDGET)
         if budget is not None:
             budget.charge(len(value) if isinstance(value, str) else 16)
@@ -312,13 +399,6 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-def _refuse_whole(value: Any) -> None:
-    if isinstance(value, Record):
-        raise RenderError(f"this writes a whole {kind_of(value)}; name one of its fields")
-    if isinstance(value, (tuple, list, dict)):
-        raise RenderError("this writes a whole list; loop over it, or use `| join`")
-
-
 def _escapes(name: str | None) -> bool:
     """Subjects and preheaders are plain text; everything else is markup."""
     return name is None or "#" not in name
@@ -330,7 +410,17 @@ def run(environment: MailEnvironment, name: str, values: dict[str, Any], where: 
     `values` holds the names of `engine.render.context.NAMES` and, under `BUDGET` and `FORMATS`, the rendering's own.
     Raises RenderError with the place in the author's file for everything that goes wrong.
     """
-    return guarded(lambda: environment.get_template(name).render(values), name, where)
+    return guarded(lambda: rendered(environment.get_template(name), values), name, where)
+
+
+def rendered(template: Template, values: dict[str, Any]) -> str:
+    """Return what a template writes: what its own `render` does, without copying all names twice."""
+    environment = template.environment
+    context = Context(environment, {**environment.globals, **values}, template.name, template.blocks)
+    try:
+        return "".join(template.root_render_func(context))
+    except Exception:  # noqa: BLE001 - whatever it is
+        environment.handle_exception()  # raises it again, with the author's lines
 
 
 def guarded(write: Callable[[], str], name: str, where: Callable[[str], str]) -> str:

@@ -9,7 +9,7 @@ fails as it would have.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -52,16 +52,20 @@ def _set_once(
 ) -> Iterator[tuple[str, nodes.Const]]:
     """Yield the names that are set to a constant, once, before all that reads them and in the same body."""
     read = Counter(name.name for name in tree.find_all(nodes.Name) if name.ctx == "load")
-    blocks = list(tree.find_all(nodes.Block))
+    in_blocks = _read_in(list(tree.find_all(nodes.Block)))
     for body in _bodies(tree):
-        for place, statement in enumerate(body):
+        after: Counter[str] | None = None
+        for place, statement in reversed(list(enumerate(body))):
             if not isinstance(statement, nodes.Assign) or not isinstance(statement.target, nodes.Name):
                 continue
             name, value = statement.target.name, folding.constant(statement.node)
-            after = sum(_reads(later, name) for later in body[place + 1 :])
-            if any(_reads(block, name) for block in blocks):
+            if value is None or given.get(name) != 1 or in_blocks[name]:
                 continue  # a layout may set the same name before it comes to the block
-            if value is not None and given.get(name) == 1 and after == read[name]:
+            if after is None:
+                after, known = _read_in(body[place + 1 :]), place
+            elif known != place:
+                after, known = after + _read_in(body[place + 1 : known + 1]), place
+            if after[name] == read[name]:
                 yield name, value
 
 
@@ -91,9 +95,9 @@ def _text(node: nodes.Node) -> str:
     return node.data if isinstance(node, nodes.TemplateData) else ""
 
 
-def _reads(node: nodes.Node, name: str) -> int:
-    found = sum(1 for each in node.find_all(nodes.Name) if each.name == name)
-    return found + (isinstance(node, nodes.Name) and node.name == name)
+def _read_in(body: Sequence[nodes.Node]) -> Counter[str]:
+    """Return how often each name stands in these statements."""
+    return Counter(name.name for node in body for name in node.find_all(nodes.Name))
 
 
 class _Folding(NodeTransformer):

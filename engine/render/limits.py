@@ -32,6 +32,10 @@ class Takes(Protocol):
         """Return what stands for the value."""
         ...
 
+    def emit(self, value: Any) -> str:
+        """Return what stands for whatever an output gives: markup, nothing, or a value."""
+        ...
+
 
 class Budget:
     """What is left for one rendering: steps, characters of output, seconds of processor time.

@@ -71,13 +71,19 @@ class Prepared:
         again.values["subject"], again.values["preheader"] = self.values["subject"], self.values["preheader"]
         return again
 
-    def tokenized(self) -> tuple[str, list[str]]:
-        """Return the MJML document with tokens for its values, and the values; raise Unfit where that cannot be."""
-        tokens = Tokens()
+    def tokenized(self) -> tuple[str, Tokens]:
+        """Return the MJML document with tokens for its values, and the tokens; raise Unfit where that cannot be."""
+        name = f"{self.name}.mjml"
+        flat = self.environment.flat(name)
+        tokens = Tokens(numbered=flat is None or not flat.is_ordered)
         self.values[BUDGET].tokens = tokens
-        self.values["blocks"] = Blocks(self.environment, self.values)  # with the lines that are known now
-        document = self.run(f"{self.name}.mjml")
-        return _with_head(document, self.values, tokens.take), tokens.values
+        if flat is None or not flat.is_ordered:
+            self.values["blocks"] = Blocks(self.environment, self.values)  # with the lines that are known now
+        document = self.run(name) if flat is None else guarded(lambda: flat.written(self.values), name, str)
+        with_head = _with_head(document, self.values, tokens.take)
+        if with_head is not document and not tokens.numbered:
+            raise Unfit  # what is put in comes before what was taken earlier
+        return with_head, tokens
 
     def by_character(self) -> None:
         """Run everything once more in an environment that tells the columns of errors."""
@@ -156,7 +162,8 @@ def _made(mail: Prepared) -> tuple[str, str]:
         kept.tally.plain += 1
         return plainly(mail)
     try:
-        found = kept.finish(*mail.tokenized())
+        document, tokens = mail.tokenized()
+        found = kept.finish(document, tokens.values, numbered=tokens.numbered)
     except (Unfit, RenderError):  # told by the plain way, if it fails there too
         kept.tally.plain += 1
         return plainly(mail.renewed())
@@ -230,10 +237,18 @@ def _own_subject(prepared: Prepared, source: str) -> str:
     return one_line(guarded(lambda: prepared.environment.line(source).render(prepared.values), "", str))
 
 
+def _is_whole(document: str, root: re.Match[str], values: dict[str, Any]) -> bool:
+    """Return whether a document says its language, title and preview itself, as our layouts do."""
+    said = " lang=" in root[1] and " dir=" in root[1] and "<mj-title" in document
+    return said and ("<mj-preview" in document or not values["preheader"])
+
+
 def _with_head(document: str, values: dict[str, Any], written: Callable[[str], str]) -> str:
     root = _ROOT.search(document)
     if root is None:
         raise RenderError("this is no MJML document; begin with <mjml>, or extend a layout")
+    if _is_whole(document, root, values):
+        return document
     head = ""
     if "<mj-title" not in document:
         head += f"<mj-title>{escape(written(values['subject']))}</mj-title>"

@@ -16,6 +16,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from engine.render.context import refuse_whole
+from engine.render.limits import MAX_OUTPUT
 from engine.render.pieces import (
     END,
     LEAF,
@@ -40,6 +42,7 @@ _ODD = re.compile(
 )
 _PRIVATE = re.compile("[\x01-\x05]")
 _TOKENS = [Markup(f"{TOKEN}{number}{END}") for number in range(MOST_TOKENS)]  # noqa: S704 - our own
+_UNNUMBERED = Markup(TOKEN)  # noqa: S704 - our own
 _ORDER = [str(number) for number in range(MOST_TOKENS)]
 
 
@@ -69,13 +72,27 @@ class Tally:
 class Tokens:
     """Takes the values of one mail and gives numbered tokens for them.
 
-    A value whose own form matters (odd spaces, invisible signs, markup) stays as it is and belongs to the structure.
+    A value whose own form matters (odd spaces, invisible signs, markup) stays as it is and belongs to the structure. Where
+    values are written in the order in which they are taken, tokens need no number.
     """
 
-    __slots__ = ("values",)
+    __slots__ = ("characters", "numbered", "values")
 
-    def __init__(self) -> None:
+    def __init__(self, *, numbered: bool = True) -> None:
         self.values: list[str] = []
+        self.characters = 0
+        self.numbered = numbered
+
+    def emit(self, value: Any) -> str:
+        """Return what is written for whatever an output expression gives."""
+        kind = type(value)
+        if kind is Markup:
+            return value  # type: ignore[no-any-return]
+        if value is None:
+            return ""
+        if kind is not str:
+            refuse_whole(value)
+        return self.take(value)
 
     def take(self, value: Any) -> str:
         """Return what is written for a value that is not markup yet."""
@@ -89,10 +106,11 @@ class Tokens:
                 raise Unfit
             return escape(text)
         number = len(self.values)
-        if number == MOST_TOKENS:
+        self.characters += len(text)
+        if number == MOST_TOKENS or self.characters > MAX_OUTPUT:
             raise Unfit
         self.values.append(text)
-        return _TOKENS[number]
+        return _TOKENS[number] if self.numbered else _UNNUMBERED
 
 
 @dataclass(slots=True)
@@ -127,11 +145,16 @@ class Structures:
         self._old: dict[tuple[str, str], _Kept] = {}
         self._size = 0
 
-    def finish(self, document: str, given: Sequence[str]) -> Finished:
-        """Return the mail of an MJML document with numbered tokens, and the values that they stand for.
+    def finish(self, document: str, given: Sequence[str], *, numbered: bool = True) -> Finished:
+        """Return the mail of an MJML document with tokens, and the values that they stand for, in order or by number.
 
         Raises Unfit where it has to be made plainly, RenderError where it cannot be made.
         """
+        if not numbered:
+            if document.count(TOKEN) != len(given):
+                raise Unfit
+            outer, leaves = _taken_apart(document)
+            return self._filled(outer, leaves, given)
         first, *parts = document.split(TOKEN)
         literals, numbers = [first], []
         for part in parts:

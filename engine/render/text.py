@@ -1,7 +1,8 @@
 """The text part of a mail, made from the structure of its compiled HTML.
 
 Layout tables (role=presentation) are blocks, other tables are rows of `a | b`; a link is `label: url`, or `label <url>`
-where the sentence goes on at once; lists have dashes. What readers of the HTML do not see (preheader, hidden elements,
+where the sentence goes on at once, and links side by side stand below each other; lists have dashes, a cell of the class
+`number` begins its line (`1. `). What readers of the HTML do not see (preheader, hidden elements,
 comments) is left out. Works on the compiler's own, well-formed output; it is not a parser for HTML found in the wild.
 """
 
@@ -35,6 +36,7 @@ _INLINE = {
 _UNSEEN = frozenset(["head", "style", "script", "title"])
 _PARAGRAPH = frozenset(["p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "blockquote"])
 _LINE = frozenset(["div", "tr", "li", "body", "center", "section", "article"])
+_NUMBER = re.compile(r'\bclass="(?:[^"]* )?number(?: [^"]*)?"')
 _INVISIBLE = re.compile("[\u200b\u200c\u2060\ufeff\u00ad\u034f\u200a]")
 _ALT, _LINK, _END, _LINE_BREAK, _PARAGRAPH_BREAK = "\x01", "\x02", "\x03", "\x04", "\x05"
 
@@ -62,6 +64,9 @@ class Reader:
         self.lists: list[int] = []  # the next number; 0 for dashes
         self.links: list[tuple[str, int]] = []
         self.row_links: list[str] = []
+        self.numbering = self.numbered = (
+            False  # whether a number's cell is open, or the words behind it come next
+        )
 
     def read(self, compiled: str, start: int = 0) -> None:
         """Take in HTML from an offset on."""
@@ -130,6 +135,7 @@ class Reader:
             self.out.append(_PARAGRAPH_BREAK)
         elif name in ("td", "th"):
             self._cell()
+            self.numbering = not self.in_data and _NUMBER.search(attributes) is not None
         elif name == "li":
             self._item()
         elif name in ("ul", "ol"):
@@ -150,7 +156,10 @@ class Reader:
             self.lists.pop()
             self.out.append(_PARAGRAPH_BREAK)
         elif name in ("td", "th"):
-            if not self.in_data:
+            if self.numbering:
+                self.out.append(". ")
+                self.numbering, self.numbered = False, True
+            elif not self.in_data:
                 self.out.append(_PARAGRAPH_BREAK)
         elif name == "tr" and self.in_data:
             self.out.extend(f" | {url}" for url in self.row_links)
@@ -167,7 +176,9 @@ class Reader:
 
     def _cell(self) -> None:
         if not self.in_data:
-            self.out.append(_PARAGRAPH_BREAK)
+            if not self.numbered:
+                self.out.append(_PARAGRAPH_BREAK)
+            self.numbered = False
             return
         if self.row_cells:
             self.out.append(" | ")
@@ -206,16 +217,20 @@ class Reader:
 
 def finished(draft: str) -> str:
     """Return a draft as text: links and breaks written out, no empty rows, one line break at the end."""
-    text = _BREAKS.sub(_one_break, _resolve_links(draft))
+    text = _BREAKS.sub(_one_break, _resolve_links(_SIDE_BY_SIDE.sub(f"{_END}{_LINE_BREAK}{_LINK}", draft)))
     if "  " in text:
         text = _WIDE.sub(" ", text)
-    joined = "\n".join([_row(line) for line in text.split("\n")]).strip("\n ")
+    lines = text.split("\n")
+    joined = "\n".join(
+        [line if line and line[0].isalnum() and line[-1].isalnum() else _row(line) for line in lines]
+    ).strip("\n ")
     if "\n\n\n" in joined:
         joined = _EMPTY_LINES.sub("\n\n", joined)
     return joined + "\n"
 
 
 _BREAKS = re.compile(f"[{_LINE_BREAK}{_PARAGRAPH_BREAK}][ {_LINE_BREAK}{_PARAGRAPH_BREAK}]*")
+_SIDE_BY_SIDE = re.compile(f"{_END}[ \u00a0]*[·|•][ \u00a0]*{_LINK}")
 _WIDE = re.compile(" {2,}")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 _FOUND_LINK = re.compile(f"{_LINK}([it])([^{_LINK}]*){_LINK}([^{_END}]*){_END}")

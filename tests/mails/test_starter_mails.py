@@ -158,7 +158,7 @@ def test_both_parts_say_the_same(mails: list[StarterMail]) -> None:
     for mail in mails:
         page = Page(UNSEEN.sub("", mail.mail.html))
         text = "".join(mail.mail.text.split())
-        missing = [word for word in page.words if word not in text]
+        missing = [word for word in page.words if word not in text and word != "·"]
         assert missing == [], (mail.name, missing)
         told = set(re.findall(r"https://[\w./?=&%#~+-]+", mail.mail.text))
         assert told == {href for href in page.hrefs if href.startswith("https")}, mail.name

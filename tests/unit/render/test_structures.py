@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.mails import different_mails
+from engine.render import environment
 from engine.render import render as rendering
 from engine.render.capture import transformed
 from engine.render.context import RenderContext
@@ -43,8 +44,12 @@ def hold_the_same(library: TemplateLibrary, count: int) -> None:
     assert tally.filled
 
 
-def test_different_mails_are_the_same_bytes(starter: TemplateLibrary) -> None:
-    """Three hundred mails of all kinds of customers, carts and offers are what the plain way makes of them."""
+@pytest.mark.parametrize("flat_after", [0, 10_000])
+def test_different_mails_are_the_same_bytes(
+    starter: TemplateLibrary, flat_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three hundred mails of all kinds of customers are what the plain way makes of them, put together into one or not."""
+    monkeypatch.setattr(environment, "FLAT_AFTER", flat_after)
     hold_the_same(starter, 300)
 
 
@@ -173,7 +178,9 @@ def test_a_difference_ends_it(monkeypatch: pytest.MonkeyPatch, starter: Template
     library = TemplateLibrary(starter.sources)
     finish = Structures.finish
     monkeypatch.setattr(
-        Structures, "finish", lambda self, *given: replace(finish(self, *given), html="<wrong>")
+        Structures,
+        "finish",
+        lambda self, *given, **more: replace(finish(self, *given, **more), html="<wrong>"),
     )
     for _ in range(2):
         done = render(library, "cart-reminder", context())

@@ -74,8 +74,8 @@ def test_a_whole_mail(starter: TemplateLibrary) -> None:
         "Back to your cart: https://shop.test/checkout\n\n"
         "Not sure about something? Reply to this mail; a person answers.\n\n"
         "You get this mail because you left items in your cart at Kiyomi Tea.\n\n"
-        "Unsubscribe: https://shop.test/u/sample · Choose your mails: https://shop.test/p/sample"
-        " · View in browser: https://shop.test/v/sample\n\n"
+        "Unsubscribe: https://shop.test/u/sample\nChoose your mails: https://shop.test/p/sample\n"
+        "View in browser: https://shop.test/v/sample\n\n"
         "Kiyomi Tea\n1 Tea Street, 10115 Berlin\nhello@shop.test\n"
     )
 
@@ -92,3 +92,21 @@ def test_the_preheader_is_not_repeated() -> None:
 def test_hostile_values_stay_text() -> None:
     """A name that looks like markup is shown as typed."""
     assert rendered("{{ customer.first_name }}", customer={"first_name": "<b>&amp;\x02"}).text == "<b>&amp;\n"
+
+
+def test_numbers_stand_before_their_words() -> None:
+    """A cell with a number begins the line of what stands beside it; other cells of a layout stay paragraphs."""
+    rows = "".join(
+        f'<tr><td class="accent number" style="x">{n}</td>\n<td><b>{words}</b><br>More.</td></tr>'
+        for n, words in ((1, "Cool."), (2, "Twice."))
+    )
+    page = f'<body><table role="presentation">{rows}</table><table role="presentation"><tr><td>7</td><td>days</td></tr></table></body>'
+    assert text_of(page) == "1. Cool.\nMore.\n\n2. Twice.\nMore.\n\n7\n\ndays\n"
+
+
+def test_links_side_by_side_stand_below_each_other() -> None:
+    """Between two links a dot or a bar is a line break, since addresses are long; between words it stays."""
+    page = '<body><p>a · b <a href="https://x.test/1">one</a> · <a href="https://x.test/2">two</a> | <a href="https://x.test/3">three</a> · end</p></body>'
+    assert (
+        text_of(page) == "a · b one: https://x.test/1\ntwo: https://x.test/2\nthree: https://x.test/3 · end\n"
+    )
