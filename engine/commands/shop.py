@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -26,6 +26,7 @@ from engine.settings import Settings
 
 _MOST_ROUNDS = 5
 _EDITOR = Path(".vscode/settings.json")
+_MOMENT = 0.1  # seconds after a save that templates are looked at before the first answer
 _CLEARED = "\x1b[2J\x1b[H"
 
 
@@ -54,7 +55,7 @@ def register(group: click.Group) -> None:
         session.as_json = session.as_json or form == "json"
         form = "json" if session.as_json else form
         if watch:
-            on_each_save(session.root, partial(_look_again, session, paths, form, Memory()))
+            on_each_save(session.root, _Watch(session, paths, form).look)
         findings = _validated(session, paths)
         if fix:
             findings = _mended(session, paths, findings)
@@ -128,11 +129,13 @@ def _write_schemas(root: Path, *, keep: bool = False) -> list[Path]:
     return list(texts)
 
 
-def _validated(session: Session, paths: Sequence[Path], memory: Memory | None = None) -> list[Finding]:
+def _validated(
+    session: Session, paths: Sequence[Path], memory: Memory | None = None, within: float | None = None
+) -> list[Finding]:
     settings = session.lenient_settings
 
     def lint(root: Path, own: Settings) -> list[Finding]:
-        found = lint_project(root, own, processors(), memory)
+        found = lint_project(root, own, processors(), memory, within)
         return found if session.database_url is None else [*found, *_never_told(session, root, own)]
 
     return validate(settings.root, settings, paths or None, lint=lint)
@@ -158,12 +161,33 @@ def _mended(session: Session, paths: Sequence[Path], findings: list[Finding]) ->
     return findings
 
 
-def _look_again(session: Session, paths: Sequence[Path], form: str, memory: Memory) -> None:
-    """Print what is found now; the screen of a terminal is cleared before."""
-    try:
-        findings = _validated(session, paths, memory)
-    except FindingsError as error:
-        findings = list(error.findings)
-    text = report.render(findings, form, root=session.root, colour=session.colour)
-    click.echo((_CLEARED if session.colour else "") + text, nl=False)
-    sys.stdout.flush()
+@dataclass(slots=True)
+class _Watch:
+    """Looks at a project again and again: what was saved first, then what draws on it."""
+
+    session: Session
+    paths: Sequence[Path]
+    form: str
+    memory: Memory = field(default_factory=Memory)
+    shown: str = ""
+    first: bool = True
+
+    def look(self) -> bool:
+        """Print what is known after a moment; return whether more templates wait for theirs."""
+        within = None if self.first else _MOMENT
+        try:
+            findings = _validated(self.session, self.paths, self.memory, within)
+        except FindingsError as error:
+            findings = list(error.findings)
+            self.memory.waiting = 0
+        text = report.render(findings, self.form, root=self.session.root, colour=self.session.colour)
+        left = self.memory.waiting
+        if not left or text != self.shown:
+            more = f"looking at {left} more that may draw on it\n" if left and self.form == "text" else ""
+            click.echo(
+                (_CLEARED if self.session.colour else "") + (more if left and not findings else text + more),
+                nl=False,
+            )
+            sys.stdout.flush()
+        self.first, self.shown = False, text if left else ""
+        return self.memory.waiting > 0

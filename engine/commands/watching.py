@@ -40,17 +40,22 @@ def _files(place: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in names)
 
 
-def on_each_save(root: Path, look: Callable[[], None], stop: Callable[[], bool] = lambda: False) -> None:
+def on_each_save(
+    root: Path, look: Callable[[], bool | None], stop: Callable[[], bool] = lambda: False
+) -> None:
     """Call `look` now, and again after each save, until `stop` says so.
 
-    A file that is still being written, which many editors do in two steps, is waited for.
+    A look that returns true has not seen everything: it goes on at once, unless a file is saved in the meantime. A file
+    that is still being written, which many editors do in two steps, is waited for.
     """
     seen: Stamps | None = None
     before: Stamps = {}
+    unfinished: bool | None = False
     while not stop():
         now = stamps(root)
-        if seen is None or (now != seen and now == before):
+        if seen is None or (now != seen and now == before) or (unfinished and now == seen):
             seen = now
-            look()
+            unfinished = look()
         before = now
-        sleep(BEAT)
+        if not unfinished:
+            sleep(BEAT)

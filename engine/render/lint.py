@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from jinja2.bccache import Bucket
 from jinja2.lexer import TokenStream
 from markupsafe import escape
 
+from engine.clock import machine_seconds
 from engine.diagnostics import Finding, Span, has_errors
 from engine.errors import FindingsError
 from engine.flows.load import load_definitions
@@ -111,6 +112,7 @@ class Memory:
 
     around: object = None
     known: dict[_Copy, tuple[Mapping[str, str], list[Finding]]] = field(default_factory=dict)
+    waiting: int = 0  # copies that the last look had no time for
 
     def begin(self, around: object) -> None:
         """Forget everything where other files exist, or the shop calls itself otherwise."""
@@ -124,12 +126,17 @@ class Memory:
 
 
 def lint_project(
-    root: Path, settings: Settings, workers: int = 1, memory: Memory | None = None
+    root: Path,
+    settings: Settings,
+    workers: int = 1,
+    memory: Memory | None = None,
+    within: float | None = None,
 ) -> list[Finding]:
     """Return all findings of a project's templates, each with what the flows that send it have.
 
     A template that no flow sends is held against everything that a template can have. Each finding stands once. Many
-    templates are shared by up to `workers` processes; with a `memory`, only what has changed is looked at.
+    templates are shared by up to `workers` processes; with a `memory`, only what has changed is looked at, the file that
+    was saved last first. No further copy is begun after `within` seconds; how many are left stands in the memory.
     """
     try:
         library = TemplateLibrary(read_folder(root / "templates"))
@@ -152,16 +159,33 @@ def lint_project(
         for use in sorted(found, key=str)
     ]
     memory = memory if memory is not None else Memory()
+    memory.waiting = 0
     memory.begin((sorted(library.sources), own))
     waiting = [copy for copy in copies if memory.of(copy, library.sources) is None]
-    looked = mapped(partial(_look_at, library, own), waiting, workers)
-    for copy, (drawn, findings) in zip(waiting, looked, strict=True):
+    if within is not None:
+        waiting = _newest_first(root, waiting)
+    until = None if within is None else machine_seconds() + within
+    looked = mapped(partial(_look_at, library, own), waiting, workers if within is None else 1)
+    for done, (copy, (drawn, findings)) in enumerate(zip(waiting, looked, strict=False), 1):
         memory.known[copy] = ({path: library.sources[path] for path in drawn}, findings)
-    told += [finding for copy in copies for finding in memory.known[copy][1]]
+        memory.waiting = len(waiting) - done
+        if until is not None and machine_seconds() >= until:
+            break
+    told += [finding for copy in copies for finding in memory.of(copy, library.sources) or ()]
     findings_once = {(finding.code, finding.span, finding.message): finding for finding in reversed(told)}
     return sorted(
         structure.told_once(findings_once.values()), key=lambda finding: (finding.span, finding.code)
     )
+
+
+def _newest_first(root: Path, copies: Sequence[_Copy]) -> list[_Copy]:
+    """Return copies with those first whose own file was saved last."""
+
+    def saved(copy: _Copy) -> float:
+        path = root / "templates" / copy.path
+        return path.stat().st_mtime if path.exists() else 0.0
+
+    return sorted(copies, key=saved, reverse=True)
 
 
 def _look_at(

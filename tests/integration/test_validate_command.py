@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import shutil
@@ -105,6 +106,41 @@ def test_a_block_concerns_all_that_draw_on_it(project: Path) -> None:
     }
     block.write_text(before, encoding="utf-8")
     assert lint_project(project, settings, memory=memory) == []
+
+
+def test_the_file_that_was_saved_is_looked_at_first(project: Path) -> None:
+    """A layout that every mail draws on: the first answer comes after a moment, the saved file's first, the rest follows."""
+    settings, memory = load(project, {}), Memory()
+    lint_project(project, settings, memory=memory)
+    change(project / "templates/layouts/store.mjml", "{% block body %}", "<mj-raw></mj-raw>{% block body %}")
+    os.utime(project / "templates/layouts/store.mjml", (1, 1))
+    change(project / "templates/win-back-offer.mjml", "{% block body %}", "{% block body %}{{ custmer }}")
+    found = lint_project(project, settings, memory=memory, within=0)
+    assert [(each.code, each.span.file) for each in found] == [("T202", "templates/win-back-offer.mjml")]
+    left = memory.waiting
+    assert left > 20
+    looks = 1
+    while memory.waiting:
+        found = lint_project(project, settings, memory=memory, within=0.05)
+        assert memory.waiting < left
+        left, looks = memory.waiting, looks + 1
+    assert looks > 2
+    assert found == lint_project(project, settings)
+
+
+def test_a_look_that_is_not_through_goes_on_unless_something_is_saved(tmp_path: Path) -> None:
+    """What is left is looked at without another save; a save in between is seen first."""
+    (tmp_path / "flows").mkdir()
+    seen: list[int] = []
+
+    def look() -> bool:
+        seen.append(len(stamps(tmp_path)))
+        if len(seen) == 2:
+            (tmp_path / "flows/a.yaml").write_text("a")
+        return len(seen) < 4
+
+    on_each_save(tmp_path, look, stop=lambda: len(seen) == 4)
+    assert seen == [0, 0, 1, 1]
 
 
 def test_each_save_is_seen(tmp_path: Path) -> None:
