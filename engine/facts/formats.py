@@ -136,7 +136,10 @@ def _joined(group: list[Row]) -> Row:
 
 def _shopify_order(row: Row) -> Iterator[tuple[Kind, _Values]]:
     told = row.values
-    order_id, created = told.get("Name", ""), _moment(told.get("Created at"))
+    # Webhooks name an order by its number; the export has it as `Id`, unless a spreadsheet has rounded it (5.1E+12).
+    number, name = str(told.get("Id") or "").strip().lstrip("'"), told.get("Name", "")
+    order_id = number if number.isdecimal() and number.isascii() else name
+    created = _moment(told.get("Created at"))
     refund = told.get("Refunded Amount") or "0"
     yield (
         "orders",
@@ -152,6 +155,7 @@ def _shopify_order(row: Row) -> Iterator[tuple[Kind, _Values]]:
             "coupon": told.get("Discount Code"),
             "lines": told.get("lines"),
             "shipping_method": told.get("Shipping Method"),
+            "name": name,
         },
     )
     moments = {

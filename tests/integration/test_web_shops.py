@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import func, select
 
 from engine.facts.customers import consent_standing, find_customer
+from engine.facts.ingest import ingest_file
 from engine.store.database import Database, connect
 from engine.store.tables import (
     cart_lines,
@@ -482,3 +483,96 @@ def test_lag_is_told_to_prometheus(small: Serving) -> None:
     lines = small.client.get("/metrics").text.splitlines()
     assert 'homing_webhook_lag_seconds_bucket{source="shopify",le="60"} 0' in lines
     assert 'homing_webhook_lag_seconds_bucket{source="shopify",le="600"} 1' in lines
+
+
+EXPORT = "Name,Email,Paid at,Created at,Currency,Total,Refunded Amount,Lineitem quantity,Lineitem name,Lineitem price,Lineitem sku,Id\n"
+
+
+def told_by_file(served: Serving, folder: Path, row: str) -> None:
+    """Take in an export of orders with one row."""
+    path = folder / "orders_export.csv"
+    path.write_text(EXPORT + row + "\n", encoding="utf-8")
+    ingest_file(
+        served.site.database, path, settings=served.site.settings, now=NOW, format="shopify", backfill=True
+    )
+
+
+def paid_back() -> dict[str, Any]:
+    """Return a refund of 15 EUR as Shopify tells one."""
+    paid = {"kind": "refund", "status": "success", "amount": "15.00"}
+    return {"id": 9, "order_id": BIG, "created_at": "2026-03-02T10:00:00Z", "transactions": [paid]}
+
+
+@pytest.mark.parametrize(("number", "first"), [(str(BIG), "file"), (str(BIG), "webhook"), ("", "file")])
+def test_one_order_counts_once(shop: Serving, tmp_path: Path, number: str, first: str) -> None:
+    """An order of an export and of webhooks is one: by its number, and by its name where a file without numbers came first."""
+    row = f"#1001,ann@example.test,2026-02-01 10:05:00 +0100,2026-02-01 10:00:00 +0100,EUR,40.00,,2,Sencha,20.00,SEN,{number}"
+    body = order(id=BIG, customer=None, email="ann@example.test", total_price="40.00")
+    if first == "file":
+        told_by_file(shop, tmp_path, row)
+    for topic in ("orders/create", "orders/updated"):
+        assert shopify(shop, topic, body) == 200
+    if first == "webhook":
+        told_by_file(shop, tmp_path, row)
+    assert shopify(shop, "refunds/create", paid_back()) == 200
+    assert count(shop, orders) == 1
+    assert len(shop.events("order_placed")) == 1
+    assert one(shop, orders)["refunded"] == 15
+
+
+def test_a_sum_of_a_file_gives_way_to_the_shops_refunds(shop: Serving, tmp_path: Path) -> None:
+    """What an export tells as paid back is not added to the same refund of a webhook."""
+    row = f"#1001,ann@example.test,,2026-02-01 10:00:00 +0100,EUR,40.00,15.00,2,Sencha,20.00,SEN,{BIG}"
+    told_by_file(shop, tmp_path, row)
+    assert one(shop, orders)["refunded"] == 15
+    assert shopify(shop, "refunds/create", paid_back()) == 200
+    assert one(shop, orders)["refunded"] == 15
+
+
+def level(
+    item: int, available: int | None, place: int = 1, at: str = "2026-03-01T10:00:00Z"
+) -> dict[str, Any]:
+    """Return a level of stock as Shopify tells one."""
+    return {"inventory_item_id": item, "location_id": place, "available": available, "updated_at": at}
+
+
+def listed(item: int, stock: int, at: str = "2026-02-01T00:00:00Z") -> dict[str, Any]:
+    """Return a product with one variant as Shopify tells one."""
+    variant = {
+        "id": item,
+        "sku": f"S{item}",
+        "price": "9.00",
+        "inventory_quantity": stock,
+        "inventory_item_id": item,
+        "updated_at": at,
+    }
+    return {"id": item, "title": "Tea", "updated_at": at, "variants": [variant]}
+
+
+def stock_of(served: Serving, item: int) -> int | None:
+    """Return how many of a product there are."""
+    found: int | None = one(served, products, sku=f"S{item}")["stock"]
+    return found
+
+
+def test_stock_follows_the_levels_of_every_place(shop: Serving) -> None:
+    """Once the shop's places are known, a level changes the stock; a place whose level is unknown leaves it as it was."""
+    for item in range(1, 25):
+        shopify(shop, "products/update", listed(item, 5))
+    shopify(shop, "inventory_levels/update", level(1, 0))
+    assert stock_of(shop, 1) == 5  # one level alone does not tell how many places there are
+    for item in range(2, 25):
+        shopify(shop, "inventory_levels/update", level(item, 4))
+    assert stock_of(shop, 24) == 4
+    shopify(shop, "inventory_levels/update", level(24, 0, at="2026-03-01T11:00:00Z"))
+    assert stock_of(shop, 24) == 0
+    shopify(shop, "inventory_levels/update", level(24, 9, at="2026-03-01T09:00:00Z"))
+    assert stock_of(shop, 24) == 0  # older than what is known
+    shopify(shop, "inventory_levels/update", level(24, 3, place=2, at="2026-03-01T12:00:00Z"))
+    assert stock_of(shop, 24) == 3
+    shopify(shop, "inventory_levels/update", level(23, 0, at="2026-03-01T13:00:00Z"))
+    assert stock_of(shop, 23) == 4  # the second place's level of this one is not known
+    shopify(shop, "inventory_levels/update", level(99, 1))
+    shopify(shop, "inventory_levels/update", level(22, None, at="2026-03-01T13:00:00Z"))
+    assert stock_of(shop, 22) == 4
+    assert count(shop, raw_inbox) == 0

@@ -18,8 +18,11 @@ from engine.facts.customers import find_customer
 from engine.facts.fact import Kind, iso
 from engine.facts.merging import merge_customers
 from engine.facts.people import lock_facts
+from engine.store import meta
 from engine.store.tables import customers, orders, products
 
+INVENTORY_ITEM, LEVELS = "shopify_inventory_item_id", "shopify_levels"  # properties of products
+PLACES, ENOUGH = "shopify_places", 20
 Row = tuple[Kind, dict[str, Any]]
 
 
@@ -74,7 +77,17 @@ class Withdraw:
     at: datetime
 
 
-Effect = Erase | Stop | Merge | Tag | Append | Withdraw
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How many of an inventory item lie at one place of the shop."""
+
+    item: str
+    place: str
+    available: int
+    at: datetime
+
+
+Effect = Erase | Stop | Merge | Tag | Append | Withdraw | Level
 
 
 def carry_out(connection: Connection, effects: Sequence[Effect], now: datetime) -> Iterator[Row]:
@@ -96,6 +109,8 @@ def carry_out(connection: Connection, effects: Sequence[Effect], now: datetime) 
                 yield "orders", _appended(connection, effect)
             case Withdraw():
                 yield from _withdrawn(connection, effect)
+            case Level():
+                yield from levelled(connection, effect)
 
 
 def _merge(connection: Connection, gone: str, stays: str, now: datetime) -> None:
@@ -116,8 +131,11 @@ def _tagged(connection: Connection, effect: Tag) -> Iterator[Row]:
 def _appended(connection: Connection, effect: Append) -> dict[str, Any]:
     wanted = select(orders.c[effect.field]).where(orders.c.order_id == effect.order_id)
     known = list(connection.scalar(wanted) or [])
+    # What a file told as a sum, without ids, is told better by the shop's own entries.
     others = [
-        each for each in known if not isinstance(each, Mapping) or each.get("id") != effect.entry.get("id")
+        each
+        for each in known
+        if isinstance(each, Mapping) and each.get("id") not in (None, effect.entry.get("id"))
     ]
     return {**effect.row, "order_id": effect.order_id, effect.field: [*others, dict(effect.entry)]}
 
@@ -126,3 +144,31 @@ def _withdrawn(connection: Connection, effect: Withdraw) -> Iterator[Row]:
     number = products.c.properties[effect.field].as_string()
     for sku in connection.scalars(select(products.c.sku).where(number == effect.number)):
         yield "products", {"sku": sku, "updated_at": iso(effect.at), "available": False}
+
+
+# ── stock ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def levelled(connection: Connection, effect: Level) -> Iterator[Row]:
+    """Note the level at one place; the stock follows where the levels of all of the shop's places are known.
+
+    Places are known by being told of, so the first `ENOUGH` levels only teach which there are: until then, and where a
+    place's level is missing, `products/update` alone tells the stock, as it does for all places together.
+    """
+    seen = _places(connection, effect.place)
+    item = products.c.properties[INVENTORY_ITEM].as_string()
+    found = select(products.c.sku, products.c.stock, products.c.properties).where(item == effect.item)
+    for sku, stock, properties in connection.execute(found).all():
+        levels = {**(properties.get(LEVELS) or {}), effect.place: effect.available}
+        row = {"sku": sku, "updated_at": iso(effect.at), "properties": {LEVELS: levels}}
+        whole = stock is not None and sum(seen.values()) >= ENOUGH and seen.keys() <= levels.keys()
+        yield "products", row | ({"stock": max(sum(levels.values()), 0)} if whole else {})
+
+
+def _places(connection: Connection, place: str) -> dict[str, int]:
+    """Count a level of a place; return how many were told of each, until enough is known."""
+    seen: dict[str, int] = dict(meta.get(connection, PLACES) or {})
+    if place not in seen or sum(seen.values()) < ENOUGH:
+        seen[place] = seen.get(place, 0) + 1
+        meta.put(connection, PLACES, seen)
+    return seen

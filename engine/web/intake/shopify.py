@@ -14,7 +14,18 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from engine.facts.fact import iso
-from engine.web.intake.effects import Append, Effect, Erase, Merge, Row, Stop, Tag, Withdraw
+from engine.web.intake.effects import (
+    INVENTORY_ITEM,
+    Append,
+    Effect,
+    Erase,
+    Level,
+    Merge,
+    Row,
+    Stop,
+    Tag,
+    Withdraw,
+)
 
 PRODUCT_ID = "shopify_product_id"
 _CONSENTS = {
@@ -304,7 +315,10 @@ def _product(told: Told, body: _Body, triggered: datetime, shop_url: str) -> Non
             "image_url": pictures.get(variant.get("image_id")) or image, "stock": _stock(variant),
             "available": body.get("status", "active") == "active" and bool(body.get("published_at", True)),
             "url": f"{shop_url.rstrip('/')}/products/{body['handle']}" if body.get("handle") else None,
-            "properties": _filled({PRODUCT_ID: number(body["id"]), "compare_at_price": variant.get("compare_at_price")}),
+            "properties": _filled({
+                PRODUCT_ID: number(body["id"]), "compare_at_price": variant.get("compare_at_price"),
+                INVENTORY_ITEM: number(variant["inventory_item_id"]) if variant.get("inventory_item_id") else None,
+            }),
         }  # fmt: skip
         told.rows.append(("products", _filled(row)))
 
@@ -317,6 +331,14 @@ def _stock(variant: _Body) -> int | str:
         and variant.get("inventory_policy") != "continue"
     )
     return max(count, 0) if tracked and isinstance(count, int) else ""
+
+
+def _level(told: Told, body: _Body, triggered: datetime) -> None:
+    available = body.get("available")
+    if isinstance(available, int) and not isinstance(available, bool):
+        at = _moment(body.get("updated_at")) or triggered
+        item, place = number(body["inventory_item_id"]), number(body["location_id"])
+        told.effects.append(Level(item, place, available, at))
 
 
 def _left_alone(_told: Told, _body: _Body, _triggered: datetime) -> None:
@@ -348,7 +370,7 @@ _READERS: Mapping[str, Callable[[Told, _Body, datetime], None]] = {
     "refunds/create": _refunded, "fulfillments/create": _fulfillment, "fulfillments/update": _fulfillment,
     "carts/create": _cart, "carts/update": _cart, "checkouts/create": _checkout, "checkouts/update": _checkout,
     "checkouts/delete": _left_alone, "products/create": _left_alone, "products/update": _left_alone,
-    "products/delete": _left_alone, "inventory_levels/update": _left_alone, "inventory_levels/connect": _left_alone,
+    "products/delete": _left_alone, "inventory_levels/update": _level, "inventory_levels/connect": _level,
     "inventory_levels/disconnect": _left_alone, "inventory_items/create": _left_alone, "inventory_items/update": _left_alone,
     "inventory_items/delete": _left_alone,
 }  # fmt: skip
