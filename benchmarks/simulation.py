@@ -26,7 +26,7 @@ def measure_simulation(folder: Path, customers: int) -> None:
     """Build the shop and replay its last year; print what it took."""
     init_project(folder / "shop")
     settings = settings_module.load(folder / "shop")
-    database = connect("sqlite:///simulated.db", folder)
+    database = connect(f"sqlite:///{(folder / 'simulated.db').resolve()}")  # each process opens it anew
     ensure_current(database)
     shop.build(database, customers)
     play = Play(load_project(settings.root, settings), dict(read_folder(settings.root / "templates")))

@@ -141,7 +141,9 @@ def at_wall(day: date, clock: time, zone_name: str) -> datetime:
     '2026-03-29T01:00:00+00:00'
     """
     tz = clocks_of(zone_name)
-    local = datetime.combine(day, clock.replace(tzinfo=None, fold=0), tz)
+    if clock.tzinfo is not None or clock.fold:
+        clock = clock.replace(tzinfo=None, fold=0)
+    local = datetime.combine(day, clock, tz)
     first, second = tz.utcoffset(local), tz.utcoffset(local.replace(fold=1))
     assert first is not None
     assert second is not None
@@ -173,10 +175,12 @@ def add(moment: datetime, duration: Duration, zone_name: str) -> datetime:
     """Return `moment` plus `duration`: calendar parts on the zone's clock, then exact seconds."""
     if not duration.is_exact:
         here = local(moment, zone_name)
-        day = add_months(here.date(), duration.months) + timedelta(days=duration.days)
-        if day != here.date():
+        today = here.date()
+        day = add_months(today, duration.months) if duration.months else today
+        day += timedelta(duration.days)
+        if day != today:
             moment = at_wall(day, here.time(), zone_name)
-    return moment + timedelta(seconds=duration.seconds)
+    return moment + timedelta(0, duration.seconds) if duration.seconds else moment
 
 
 def subtract(moment: datetime, duration: Duration, zone_name: str) -> datetime:
