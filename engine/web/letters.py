@@ -40,12 +40,22 @@ class Letter:
 
 def may_write(connection: Connection, address: str) -> bool:
     """Return whether an address may get any mail at all."""
+    return not is_barred(connection, address) and not is_erased(connection, address)
+
+
+def is_barred(connection: Connection, address: str) -> bool:
+    """Return whether an address is suppressed for all mail."""
     hashed = meta.keyed_hash(meta.secret(connection), address)
     barred = select(suppressions.c.id).where(
         suppressions.c.address_hash == hashed, suppressions.c.scope == "all"
     )
-    gone = select(erased.c.hash).where(erased.c.hash == hashed)
-    return connection.execute(barred).first() is None and connection.execute(gone).first() is None
+    return connection.execute(barred).first() is not None
+
+
+def is_erased(connection: Connection, address: str) -> bool:
+    """Return whether an address belonged to somebody who was erased."""
+    hashed = meta.keyed_hash(meta.secret(connection), address)
+    return connection.execute(select(erased.c.hash).where(erased.c.hash == hashed)).first() is not None
 
 
 def send(site: Site, address: str, letter: Letter) -> bool:

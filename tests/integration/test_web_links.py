@@ -14,13 +14,15 @@ import pytest
 from sqlalchemy import func, select, update
 
 from engine.deploy.pictures import names
-from engine.facts.customers import consent_standing, find_customer
+from engine.facts import customers as rights
+from engine.facts.customers import consent_standing, find_customer, record_consent
+from engine.facts.ingest import ingest_rows
 from engine.runtime.opening import LIVE_FINGERPRINT, fingerprint
 from engine.settings import Delivery
 from engine.store import meta
 from engine.store.database import Database, connect
 from engine.store.tables import consents, customers, erased, events, metadata
-from tests.integration.web_server import Serving, links_of, serving, settings_at, small_shop
+from tests.integration.web_server import NOW, Serving, links_of, serving, settings_at, small_shop
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
@@ -272,6 +274,45 @@ def test_signing_up_takes_two_steps(small: Serving) -> None:
     assert small.client.post(link).status_code == 200
     with small.site.database.read() as connection:
         assert consent_standing(connection, new) == {"offers": "granted"}
+
+
+def test_who_was_erased_comes_back_by_their_own_word_only(shop: Serving) -> None:
+    """After erasure a file mails nobody; a new sign-up is granted by the mailed link and the address typed behind it."""
+    told = [{"email": "ann@example.test", "consent": "offers"}]
+    with shop.site.database.write() as connection:
+        rights.erase(connection, 1, now=NOW)
+
+    def found() -> int | None:
+        with shop.site.database.read() as connection:
+            return find_customer(connection, "ann@example.test")
+
+    def again() -> None:
+        ingest_rows(shop.site.database, "customers", told, settings=shop.site.settings, now=NOW)
+
+    again()
+    form = {"email": "ann@example.test", "topic": "offers", "consent": "1"}
+    assert shop.client.post("/signup", data=form).status_code == 200
+    again()
+    assert found() is None
+    (text,) = letters(shop)
+    link = next(urlsplit(word).path for word in text.split() if "/c/" in word)
+    assert "ann" not in link
+    assert 'name="email"' in shop.client.get(link).text
+    for wrong in ({}, {"email": "bob@example.test"}, {"email": "nothing"}):
+        assert shop.client.post(link, data=wrong).status_code == 400
+        assert found() is None
+    assert shop.client.post(link, data={"email": "Ann@Example.test"}).status_code == 200
+    number = found()
+    assert number is not None
+    with shop.site.database.read() as connection:
+        assert consent_standing(connection, number) == {"offers": "granted"}
+        wording = connection.scalar(select(consents.c.wording).where(consents.c.customer_id == number))
+    assert "Offers and news" in (wording or "")
+    with shop.site.database.write() as connection:
+        record_consent(connection, number, "offers", "withdrawn", now=shop.site.now())
+    assert shop.client.post(link, data={"email": "ann@example.test"}).status_code == 200
+    with shop.site.database.read() as connection:
+        assert consent_standing(connection, number) == {"offers": "withdrawn"}
 
 
 def test_a_sign_up_tells_nobody_who_is_a_customer(small: Serving) -> None:

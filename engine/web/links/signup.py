@@ -1,17 +1,19 @@
 """`/signup` and `/c/TICKET`: a sign-up form with double opt-in.
 
 A shop posts the form from its own page, or links to ours. POST records a pending consent with the words that were shown
-and mails a link; pressing the button behind it grants. Who was already granted, erased or suppressed sees the same page
-and gets no mail: nobody can find out by this form who is a customer.
+and mails a link; pressing the button behind it grants. Who was already granted or is suppressed sees the same page and gets
+no mail: nobody can find out by this form who is a customer. Somebody who was erased comes back by their own word alone:
+the link, and the address typed behind it.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +23,7 @@ from engine.facts.customers import consent_standing, find_customer, record_conse
 from engine.facts.fact import iso
 from engine.facts.fields import normal_email
 from engine.store import meta
-from engine.store.tables import consent_state, customers
+from engine.store.tables import consent_state, customers, erased
 from engine.web import letters, tickets
 from engine.web.limits import Limits
 from engine.web.links.gone import gone
@@ -30,7 +32,7 @@ from engine.web.site import Site
 from engine.web.telling import tell
 from engine.web.words import WORDS
 
-CONFIRM = "confirm"
+CONFIRM, AGAIN = "confirm", "again"  # AGAIN: of an address that was erased
 VALID = timedelta(days=14)
 FORM = "sign-up form"
 CONFIRMED = "sign-up form, confirmed by mail"
@@ -109,12 +111,17 @@ def _sign_up(site: Site, address: str, told: Mapping[str, Any], language: str, l
         return
     with site.database.write() as connection:
         secret = meta.link_secrets(connection)[0]
-        if not letters.may_write(connection, address):
+        if letters.is_barred(connection, address):
             return
-        customer_id = _pending(connection, site, address, told, language)
-    if customer_id is None:
-        return
-    ticket = tickets.Ticket(CONFIRM, customer_id, int((now + VALID).timestamp()), tuple(told["topics"]))
+        until, topics = int((now + VALID).timestamp()), tuple(told["topics"])
+        if letters.is_erased(connection, address):
+            # Nothing is kept of who was erased, not even that they asked: the link and the reader's own word bring them back.
+            ticket = tickets.Ticket(AGAIN, 0, until, (_hash_of(connection, address), *topics))
+        else:
+            customer_id = _pending(connection, site, address, told, language)
+            if customer_id is None:
+                return
+            ticket = tickets.Ticket(CONFIRM, customer_id, until, topics)
     names = {"shop": site.settings.shop.name, "topics": _titles(site, told["topics"], language)}
     link = f"{site.settings.link_base}/c/{tickets.write(secret, ticket)}"
     letters.send(
@@ -152,7 +159,8 @@ async def _read(request: Request) -> tuple[tickets.Ticket | None, Response | Non
 
     def look() -> tickets.Ticket | None:
         with site.database.read() as connection:
-            return tickets.read(meta.link_secrets(connection), request.path_params["token"], CONFIRM)
+            known, token = meta.link_secrets(connection), request.path_params["token"]
+            return tickets.read(known, token, CONFIRM) or tickets.read(known, token, AGAIN)
 
     ticket = await run_in_threadpool(look)
     if ticket is None:
@@ -164,23 +172,41 @@ async def _ask(request: Request) -> Response:
     ticket, refusal = await _read(request)
     if ticket is None or refusal is not None:
         return refusal or gone(request)
+    return _question(request, ticket)
+
+
+def _question(request: Request, ticket: tickets.Ticket, problem: str = "", status: int = 200) -> Response:
+    """Return the page with the button; who was erased also says the address, of which only a hash is kept."""
     site: Site = request.app.state.site
     t, language = words_for(request, None), language_of(request, None)
-    words = t["confirm_lead"].format(
-        shop=site.settings.shop.name, topics=_titles(site, ticket.words, language)
-    )
-    return page(
-        request, "ask", {"heading": t["confirm_title"], "words": words, "button": t["confirm_button"]}
-    )
+    names = {"shop": site.settings.shop.name, "topics": _titles(site, topics_of(ticket), language)}
+    values = {
+        "heading": t["confirm_title"], "words": t["confirm_lead"].format(**names), "button": t["confirm_button"],
+        "field": t["email"] if ticket.purpose == AGAIN else "", "problem": problem,
+    }  # fmt: skip
+    return page(request, "ask", values, status=status)
+
+
+def topics_of(ticket: tickets.Ticket) -> tuple[str, ...]:
+    """Return what a ticket asks consent for."""
+    return ticket.words[1:] if ticket.purpose == AGAIN else ticket.words
+
+
+def _hash_of(connection: Connection, address: str) -> str:
+    return meta.keyed_hash(meta.secret(connection), address).hex()
 
 
 async def _confirm(request: Request) -> Response:
     ticket, refusal = await _read(request)
     if ticket is None or refusal is not None:
         return refusal or gone(request)
-    t = words_for(request, None)
-    done = await run_in_threadpool(_grant, request.app.state.site, ticket, language_of(request, None))
-    if not done:
+    t, site, language = words_for(request, None), request.app.state.site, language_of(request, None)
+    if ticket.purpose == AGAIN:
+        form = await request.form(max_files=0, max_fields=10)
+        address = normal_email(str(form.get("email") or "")[:254])
+        if address is None or not await run_in_threadpool(_begin_again, site, ticket, address, language):
+            return _question(request, ticket, t["signup_bad_email"], 400)
+    elif not await run_in_threadpool(_grant, site, ticket, language):
         return gone(request)
     return page(request, "told", {"heading": t["confirmed_title"], "words": t["confirmed"], "link": ""})
 
@@ -202,6 +228,28 @@ def _grant(site: Site, ticket: tickets.Ticket, language: str) -> bool:
                     now=site.now(),
                     source=CONFIRMED,
                     wording=wording,
+                )
+    return True
+
+
+def _begin_again(site: Site, ticket: tickets.Ticket, address: str, language: str) -> bool:
+    """Take somebody in who was erased and asks for it; return False where the address is not the one that was written to."""
+    now = site.now()
+    with site.database.write() as connection:
+        hashed = meta.keyed_hash(meta.secret(connection), address)
+        if not hmac.compare_digest(hashed.hex(), ticket.words[0]):
+            return False
+        connection.execute(delete(erased).where(erased.c.hash == hashed))
+        row = {"email": address, "locale": language, "updated_at": iso(now)}
+        tell(connection, site.settings, now, ("customers", row))
+        found = find_customer(connection, address)
+        assert found is not None, "the address was let in just now"
+        standing = consent_standing(connection, found)
+        for topic in topics_of(ticket):
+            if standing.get(topic) is None:  # pressed twice, or withdrawn since then
+                wording = consent_words(site, language, topics_of(ticket))
+                record_consent(
+                    connection, found, topic, "granted", now=now, source=CONFIRMED, wording=wording
                 )
     return True
 
