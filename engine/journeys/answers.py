@@ -16,6 +16,7 @@ from engine.audience.sql import truths
 from engine.audience.subjects import Ask, Subject
 from engine.flows.conditions import All, Any_, Clause, Condition, Did, Of
 from engine.flows.model import WaitUntil
+from engine.journeys.happenings import with_value
 from engine.journeys.walker import Walker
 from engine.store.dialect import among
 from engine.store.tables import events
@@ -80,7 +81,10 @@ def _matching(
     if did.where and rows:
         ask = Ask(Clause(Of("trigger", did.where), "where"))
         subjects = [
-            Subject(r.customer_id, r.occurred_at, r.occurred_at, trigger=r.properties or {}) for r in rows
+            Subject(
+                r.customer_id, r.occurred_at, r.occurred_at, trigger=with_value(r.properties or {}, r.value)
+            )
+            for r in rows
         ]
         holds = truths(connection, [ask], subjects, now=now, segments={}, shop_zone=shop_zone)
         rows = [row for row, (held,) in zip(rows, holds, strict=True) if held]
@@ -101,4 +105,8 @@ def _is_for(row: Row[Any], walker: Walker, did: Did) -> bool:
 
 
 def _told(row: Row[Any]) -> dict[str, Any]:
-    return {**(row.properties or {}), "event": row.name, "at": row.occurred_at.isoformat()}
+    return {
+        **with_value(row.properties or {}, row.value),
+        "event": row.name,
+        "at": row.occurred_at.isoformat(),
+    }

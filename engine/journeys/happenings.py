@@ -5,8 +5,9 @@ Comes in: which events, as conditions on a query. Goes out: `ArrivedEvent` value
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, select
@@ -26,6 +27,7 @@ def event_rows() -> Select[Any]:
         events.c.occurred_at,
         customers.c.zone,
         events.c.properties,
+        events.c.value,
         events.c.order_id,
         events.c.cart_id,
         events.c.sku,
@@ -52,8 +54,14 @@ def events_since(
 
 
 def _event(row: Any, shop_zone: str) -> ArrivedEvent:
-    which, customer_id, name, at, zone, properties, *rest = row
-    return ArrivedEvent(which, customer_id, name, at, zone or shop_zone, properties or {}, *rest)
+    which, customer_id, name, at, zone, properties, value, *rest = row
+    told = with_value(properties or {}, value)
+    return ArrivedEvent(which, customer_id, name, at, zone or shop_zone, told, *rest)
+
+
+def with_value(properties: Mapping[str, Any], value: Decimal | None) -> Mapping[str, Any]:
+    """Return what a fact told with its value: of an order that is the total, of a cart what its lines are worth."""
+    return properties if value is None or "value" in properties else {**properties, "value": value}
 
 
 _BY_ID = Prepared(event_rows().where(within(events.c.id, "ids")).order_by(events.c.occurred_at, events.c.id))
