@@ -60,6 +60,7 @@ class Delivery:
     allow: tuple[str, ...] = ()
     rate: str = "20/s"
     options: Mapping[str, Any] = field(default_factory=dict)  # [delivery.PROVIDER]
+    domains: Mapping[str, str] = field(default_factory=dict)  # [delivery.domains]: recipients' domain → rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "senders": (),
     "database": ("url",),
     "broker": ("url",),
-    "delivery": ("mode", "provider", "allow", "rate", "smtp", "sendgrid", "mailbox"),
+    "delivery": ("mode", "provider", "allow", "rate", "domains", "smtp", "sendgrid", "mailbox"),
     "web": ("url", "trusted_proxies", "track_clicks", "track_opens"),
     "topics": (),
     "policy": ("quiet_hours", "caps", "max_lateness", "global_holdout", "exclude", "soft_opt_in"),
@@ -229,6 +230,7 @@ def _with_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[s
 
 
 _RATE = re.compile(r"\s*[1-9]\d{0,8}\s*(?:/|per)\s*(?:[1-9]\d{0,5})?\s*[smhd]\s*", re.IGNORECASE)
+_DOMAIN = re.compile(r"[^@\s.]+(?:\.[^@\s.]+)+")
 _ALLOWED = re.compile(r"[^@\s]*@[^@\s]+")
 _LISTS = {"allow", "caps", "exclude", "soft_opt_in", "trusted_proxies"}
 
@@ -436,8 +438,23 @@ class _Reader:
                          severity="warning", effect="it lets nobody through", help='write "me@shop.test" or "@shop.test"')  # fmt: skip
         return Delivery(
             "live" if mode == "live" else "sandbox", provider, self.texts("delivery", "allow", ()), rate,
-            options if isinstance(options, dict) else {},
+            options if isinstance(options, dict) else {}, self._domains(),
         )  # fmt: skip
+
+    def _domains(self) -> Mapping[str, str]:
+        """Read `[delivery.domains]`: how fast mails may come in at some domains."""
+        told = self.table("delivery").get("domains", {})
+        rates: dict[str, str] = {}
+        for domain, rate in told.items() if isinstance(told, dict) else ():
+            if isinstance(rate, str) and _RATE.fullmatch(rate) and _DOMAIN.fullmatch(domain):
+                rates[domain.lower()] = rate
+            else:
+                self.add("S103", f'"{domain}" = "{rate}" is no domain and its rate', "delivery", "domains", domain,
+                         effect="mails to that domain would leave at the full rate", help='write "docomo.ne.jp" = "5/s"')  # fmt: skip
+        if not isinstance(told, dict):
+            self.add("S103", "domains is a table of rates", "delivery", "domains",
+                     help='write [delivery.domains] and below it "docomo.ne.jp" = "5/s"')  # fmt: skip
+        return rates
 
     def _policy(self) -> Policy:
         default = Policy()

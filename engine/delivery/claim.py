@@ -202,3 +202,17 @@ def release(connection: Connection, claimed: Sequence[Claimed]) -> None:
             .values(state="pending", claimed_by=None, lease_until=None)
         )
         connection.execute(statement, [{"which": each.id, "held": each.fence} for each in claimed])
+
+
+def put_back(connection: Connection, claimed: Sequence[tuple[Claimed, datetime]]) -> None:
+    """Give messages back that may only be tried from a later moment on."""
+    own = (
+        messages.c.id == bindparam("which"),
+        messages.c.state == "claimed",
+        messages.c.fence == bindparam("held"),
+    )
+    back = update(messages).where(*own)
+    back = back.values(state="pending", claimed_by=None, lease_until=None, try_at=bindparam("until"))
+    connection.execute(
+        back, [{"which": each.id, "held": each.fence, "until": until} for each, until in claimed]
+    )

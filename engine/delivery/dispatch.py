@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -16,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from engine.delivery.claim import CLAIM_LEASE, LEASE, Claimed, claim, recover, release
+from engine.delivery.claim import CLAIM_LEASE, LEASE, Claimed, claim, put_back, recover, release
 from engine.delivery.gatekeeping import verdicts
 from engine.delivery.mailroom import Made, WebhookCall, make_mails
 from engine.delivery.outcome import Failed, Outcome, Unknown
@@ -100,6 +101,7 @@ class Worker:
     `may_go_on` is asked before each group with the flows that were closed when the messages were claimed: False as soon
     as another one is paused, or the program is to end (`stopping`). `wait_for_rate` returns when that many mails may
     leave by a real provider. `is_gone` tells that a worker of that name has died. `most` is how many messages are claimed at once.
+    `domain_delay` tells how many seconds a mail to a domain has to wait, with so many to it before.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Worker:
     stopping: Callable[[], bool] = lambda: False
     is_gone: Callable[[str], bool] = lambda _name: False
     most: int = CLAIM
+    domain_delay: Callable[[str, int], float] = lambda _domain, _behind: 0.0
 
 
 def dispatch(
@@ -155,6 +158,7 @@ def dispatch(
     tally.filled = library.structures.tally.hit_rate
     _refuse(database, [each for each in made if each.mail is None and each.call is None], at, tally)
     ready = [each for each in made if each.mail is not None or each.call is not None]
+    ready = _in_turn(database, ready, at, exits, worker, tally)
     for start in range(0, len(ready), group):
         together = ready[start : start + group]
         # Waited for before the hand-over begins: what dies while it waits is not in doubt.
@@ -234,6 +238,33 @@ def _set_aside(connection: Connection, made: Made, now: datetime) -> None:
             payload={"message": made.message.key, "customer": made.message.customer_id, "flow": made.message.flow},
         )
     )  # fmt: skip
+
+
+# ── what its domain does not take as fast ────────────────────────────────────────────────────────────────────────────
+
+
+def _in_turn(
+    database: Database, ready: Sequence[Made], at: Round, exits: Exits, worker: Worker, tally: Tally
+) -> list[Made]:
+    """Return what may leave now; mails that their domain takes only later are put back until their turn."""
+    going: list[Made] = []
+    later: list[tuple[Claimed, float]] = []
+    behind: Counter[str] = Counter()
+    for made in ready:
+        seconds = 0.0
+        if made.mail is not None and exits.provider_for(made.mail) is exits.real:
+            domain = made.mail.to.email.rpartition("@")[2].lower()
+            seconds = worker.domain_delay(domain, behind[domain])
+            behind[domain] += seconds > 0
+        if seconds > 0:
+            later.append((made.message, seconds))
+            tally.count("domain_rate")
+        else:
+            going.append(made)
+    if later:
+        with database.write() as connection:
+            put_back(connection, [(message, at.now + timedelta(seconds=wait)) for message, wait in later])
+    return going
 
 
 # ── gate and hand-over ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -690,6 +690,8 @@ _SETTINGS: Mapping[str, Schema] = {
     "delivery.provider": _word("What takes the mails.", ("mailbox", "smtp", "sendgrid"), default="mailbox"),
     "delivery.allow": _list({"type": "string"}, "Addresses or @domains that real mail may reach while in sandbox."),
     "delivery.rate": _text("At most so many a second, minute or hour.", default="20/s"),
+    "delivery.domains": {"type": "object", "additionalProperties": {"type": "string"},
+                         "description": "How fast mails may come in at some recipients' domains: \"docomo.ne.jp\" = \"5/s\"."},
     "delivery.smtp": _options("smtp", "The SMTP server; the password comes from HOMING_SMTP_PASSWORD in the environment."),
     "delivery.sendgrid": _options("sendgrid", "SendGrid; the key comes from SENDGRID_API_KEY in the environment."),
     "delivery.mailbox": _options("mailbox", "The local Maildir, which any mail program reads."),

@@ -25,7 +25,6 @@ from sqlalchemy.exc import DBAPIError
 
 from engine.clock import machine_now, machine_seconds
 from engine.delivery.claim import release_all
-from engine.delivery.rate import parse_rate
 from engine.errors import HomingError, UsageError
 from engine.runtime.leader import BEATER, DAEMON, RENEW_SECONDS, Leadership, forget_dead, living_daemons
 from engine.runtime.nightly import run_nightly
@@ -82,7 +81,7 @@ class Daemon:
         self._watch, self._rhythm = watch, rhythm or Rhythm()
         self._stop = Event()
         self._switch = Switch(database, self._stop)
-        self._pace = Pace(parse_rate(settings.delivery.rate), self._stop)
+        self._pace = Pace.of(settings.delivery, self._stop)
         self._leadership = Leadership(
             database, f"{own_name()}:{secrets.token_hex(3)}", machine_now, sign=DAEMON if sends else BEATER
         )

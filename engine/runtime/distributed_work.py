@@ -21,7 +21,6 @@ from sqlalchemy.exc import DBAPIError
 
 from engine.clock import machine_now, machine_seconds
 from engine.delivery.claim import release_all
-from engine.delivery.rate import parse_rate
 from engine.errors import UsageError
 from engine.journeys.advance import BATCH
 from engine.runtime.daemon import STOP_SECONDS, Beat
@@ -64,7 +63,7 @@ class HintWorker:
         self.name = f"{own_name()}:{secrets.token_hex(3)}"
         self._stop = Event()
         self._switch = Switch(database, self._stop)
-        self._pace = Pace(parse_rate(settings.delivery.rate), self._stop)
+        self._pace = Pace.of(settings.delivery, self._stop)
         self._lock = Lock()
         self._held: dict[str, int] = {}
         self._beats = {kind: Beat(kind, self._stop) for kind in (TAKE_IN, ADVANCE, DISPATCH, NIGHT)}

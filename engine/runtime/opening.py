@@ -22,7 +22,6 @@ from sqlalchemy import Connection, select
 from engine.clock import machine_now
 from engine.delivery.dispatch import CLAIM, Exits, Worker
 from engine.delivery.provider import make_provider
-from engine.delivery.rate import parse_rate
 from engine.delivery.webhook import to_address, to_folder
 from engine.errors import UsageError
 from engine.flows.recommend_rules import rules_of
@@ -144,7 +143,7 @@ def open_engine(
     held = effective_settings(settings, database)
     rules_of(held)  # a rule that cannot be read stops the engine before a mail goes without it
     switch = switch or Switch(database)
-    pace = pace or Pace(parse_rate(held.delivery.rate))
+    pace = pace or Pace.of(held.delivery)
     worker = Worker(
         own_name(),
         machine_now,
@@ -154,6 +153,7 @@ def open_engine(
         switch.stopping,
         is_gone,
         pace.most_claimed if held.delivery.provider != MAILBOX else CLAIM,
+        pace.delay,
     )
     return Engine(held, database, open_exits(held, environ), worker)
 

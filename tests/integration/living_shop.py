@@ -131,14 +131,12 @@ class LivingShop:
         found = [path.read_bytes() for path in (self.root / "mailbox" / "new").glob("*")]
         return Counter(message_id(content) for content in found)
 
-    def sign_up(self, first: int, count: int) -> None:
+    def sign_up(self, first: int, count: int, domain: str = "example.test") -> None:
         """Let customers with consent sign up, now."""
         settings = settings_module.load(self.root)
         now = datetime.now(UTC)
         numbers = range(first, first + count)
-        people = [
-            {"external_id": f"c{n}", "email": f"c{n}@example.test", "consent": ["offers"]} for n in numbers
-        ]
+        people = [{"external_id": f"c{n}", "email": f"c{n}@{domain}", "consent": ["offers"]} for n in numbers]
         told = [{"customer": f"c{n}", "event": "signed_up", "message_id": f"m{n}"} for n in numbers]
         with self.database() as database:
             ingest_rows(database, "customers", people, settings=settings, now=now)

@@ -100,6 +100,28 @@ def test_sigterm_finishes_or_releases(
     assert set(in_ledger(server.ledger).values()) == {1}
 
 
+def test_a_slow_domain_holds_up_nobody_else(
+    postgres_url: str, tmp_path: Path, server: RunningServer, running: list[subprocess.Popen[bytes]]
+) -> None:
+    """Two daemons together keep the rate of one domain, and the mails to others do not wait for it."""
+    make_project(tmp_path, smtp_port=server.port)
+    settings = tmp_path / "homing.toml"
+    allow = settings.read_text().replace('"@example.test"', '"@example.test", "@slow.test"')
+    settings.write_text(allow + '\n[delivery.domains]\n"slow.test" = "2/s"\n')
+    shop = prepare(tmp_path, postgres_url)
+    shop.sign_up(0, 12, domain="slow.test")
+    shop.sign_up(100, 30)
+    running += [shop.start("run", log=log) for log in ("one", "two")]
+    wait_for(lambda: shop.states()["accepted"] >= 30, START_SECONDS, "the others' mails")
+    first = server.taken()
+    assert sum("@slow.test" in mail["recipients"][0] for mail in first) < 12
+    wait_for(lambda: shop.states() == {"accepted": 42}, 60, "all mails")
+    moments = sorted(mail["at"] for mail in server.taken() if "@slow.test" in mail["recipients"][0])
+    assert len(moments) == 12
+    # Each of two daemons begins with a burst of its part: what follows keeps the pace.
+    assert moments[-1] - moments[0] >= (12 - 4) / 2 * 0.7
+
+
 def test_sigterm_while_the_provider_hangs(
     sqlite_url: str, tmp_path: Path, server: RunningServer, running: list[subprocess.Popen[bytes]]
 ) -> None:

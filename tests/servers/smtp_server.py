@@ -17,6 +17,7 @@ import base64
 import json
 import ssl
 import sys
+import time
 import warnings
 from itertools import count
 from pathlib import Path
@@ -115,6 +116,7 @@ class Handler:
         login: object = session.auth_data
         self._ledger.append(
             {
+                "at": time.time(),
                 "sender": envelope.mail_from,
                 "recipients": envelope.rcpt_tos,
                 "content": base64.b64encode(content).decode("ascii"),

@@ -136,3 +136,18 @@ def test_the_end_of_the_program_ends_the_wait() -> None:
 def test_what_is_claimed_leaves_soon(rate: str, most: int) -> None:
     """No more is claimed at once than leaves within two seconds, and at least one."""
     assert Pace(parse_rate(rate)).most_claimed == most
+
+
+def test_a_domain_gets_no_more_than_its_rate() -> None:
+    """At two a second, the third mail of a second waits half a second for each before it; other domains go at once."""
+    seconds = Seconds()
+    pace = Pace(parse_rate("100/s"), seconds, seconds, {"slow.test": parse_rate("2/s")})
+    assert [pace.delay("slow.test", 0) for _ in range(2)] == [0.0, 0.0]
+    assert [pace.delay("slow.test", behind) for behind in range(3)] == pytest.approx([0.5, 1.0, 1.5])
+    assert pace.delay("other.test", 0) == 0.0
+    seconds.now += 0.5
+    assert pace.delay("slow.test", 0) == 0.0
+    pace.share(4)
+    seconds.now += 2.0
+    assert pace.delay("slow.test", 0) == 0.0
+    assert pace.delay("slow.test", 0) == pytest.approx(2.0)
