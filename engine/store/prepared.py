@@ -85,8 +85,9 @@ def driven(connection: Connection, text: str, values: Any) -> Any:
     try:
         (cursor.executemany if isinstance(values, list) else cursor.execute)(text, values)
     except connection.dialect.loaded_dbapi.Error as error:
+        base = connection.dialect.loaded_dbapi.Error
         raise DBAPIError.instance(
-            text, values, error, connection.dialect.loaded_dbapi.Error, dialect=connection.dialect
+            text, values, error, base, hide_parameters=True, dialect=connection.dialect
         ) from error
     return cursor
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Text, bindparam, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from engine.store.database import Database
+from engine.store.prepared import Prepared
 from engine.store.tables import customers
 from tests.integration.living_shop import LivingShop, make_project, prepare, terminate, wait_for
 from tests.servers.process import RunningServer, start_smtp
@@ -118,4 +119,13 @@ def test_an_error_of_the_database_tells_no_value(database: Database) -> None:
     row = {"external_id": "c1", "email": f"{CANARY}@example.test", "first_name": CANARY}
     with database.write() as connection, pytest.raises(DBAPIError) as caught:
         connection.execute(insert(customers), [row | {"id": "no number"}])
+    assert CANARY not in str(caught.value)
+
+
+def test_a_prepared_statement_tells_no_value(sqlite_database: Database) -> None:
+    """Nor do those that go to the driver in its own words."""
+    prepared = Prepared(select(func.json_extract(bindparam("of", type_=Text()), "$.a")))
+    with sqlite_database.read() as connection, pytest.raises(DBAPIError) as caught:
+        prepared.rows(connection, of=f"{CANARY} {{")
+    assert "malformed" in str(caught.value)
     assert CANARY not in str(caught.value)
