@@ -4,7 +4,7 @@ Comes in: a path, perhaps with what it holds (`kind`), how (`format`) and what i
 Goes out: a `Source` whose `rows()` yields `Row` and `BadRow`; memory stays flat. The kind is taken from the file's
 name, else from its columns. A row of JSON Lines may name its own `kind`.
 
-Orders in tables are given one line a row: rows with the same order id (and status) in one file belong together,
+Orders and carts in tables are given one line a row: rows with the same id (and status or time) in one file belong together,
 wherever they stand. Rows that follow each other are grouped in passing; the others go through a temporary file.
 """
 
@@ -34,6 +34,11 @@ from engine.facts.openings import GZIP, LOOK, check_text, check_wrapping
 FOREIGN = ("shopify", "klaviyo", "segment")
 FORMATS = ("csv", "jsonl", "parquet", *FOREIGN)
 _LINE = ("sku", "quantity", "price")
+# Kinds whose tables may hold one line a row, with what the rows of one have in common: its id, and when it was like that.
+_BY_LINE: Mapping[str, Sequence[str]] = {
+    "orders": ("order_id", "status", "status_at"),
+    "carts": ("cart_id", "updated_at"),
+}
 _TABLES = {
     "csv": "csv",
     "tsv": "csv",
@@ -72,8 +77,8 @@ class Source:
         try:
             if self.format in FOREIGN:
                 yield from translate(self.format, self.kind, self._renamed(), self.shop_url)
-            elif self.kind == "orders" and self._is_given_by_line():
-                yield from group_orders(self._renamed)
+            elif self.kind in _BY_LINE and self._is_given_by_line():
+                yield from group_lines(self._renamed, self.kind)
             else:
                 yield from self._renamed()
         except _BROKEN as error:
@@ -265,9 +270,10 @@ def _plain(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def group_orders(read: Callable[[], Iterator[Row | BadRow]]) -> Iterator[Row | BadRow]:
-    """Yield orders from rows that hold one line each; `read` is called twice, and gives the same rows each time."""
-    scattered = _scattered(read())
+def group_lines(read: Callable[[], Iterator[Row | BadRow]], kind: Kind) -> Iterator[Row | BadRow]:
+    """Yield orders or carts from rows that hold one line each; `read` is called twice, and gives the same rows each time."""
+    told_together = _BY_LINE[kind]
+    scattered = _scattered(read(), told_together)
     with closing(sqlite3.connect("")) as spool:
         spool.execute("CREATE TABLE line (grouping INTEGER, number INTEGER, row TEXT)")
         group: list[Row] = []
@@ -276,32 +282,30 @@ def group_orders(read: Callable[[], Iterator[Row | BadRow]]) -> Iterator[Row | B
             if isinstance(row, BadRow):
                 yield row
                 continue
-            key = _grouping(row.values)
+            key = _grouping(row.values, told_together)
             if hash(key) in scattered:
                 spool.execute("INSERT INTO line VALUES (?, ?, ?)", (hash(key), row.number, _pack(row)))
                 continue
             if key != current and group:
-                yield _as_order(group)
+                yield _together(group, kind)
                 group = []
             current = key
             group.append(row)
         if group:
-            yield _as_order(group)
-        yield from _spooled(spool)
+            yield _together(group, kind)
+        yield from _spooled(spool, kind)
 
 
-def _grouping(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what the lines of one order share: its id, and the status that they tell of."""
-    if "status" not in values:
-        return (str(values.get("order_id", "")).strip(),)
+def _grouping(values: Mapping[str, Any], told_together: Sequence[str]) -> tuple[str, ...]:
+    """Return what the lines of one order or cart share: its id, and the status or moment that they tell of."""
+    identity, *state = told_together
     return (
-        str(values.get("order_id", "")).strip(),
-        str(values.get("status") or ""),
-        str(values.get("status_at") or ""),
+        str(values.get(identity, "")).strip(),
+        *(str(values.get(name) or "") for name in state if state[0] in values),
     )
 
 
-def _scattered(rows: Iterable[Row | BadRow]) -> frozenset[int]:
+def _scattered(rows: Iterable[Row | BadRow], told_together: Sequence[str]) -> frozenset[int]:
     """Return the groups whose rows do not all follow each other."""
     seen: set[int] = set()
     scattered: set[int] = set()
@@ -309,7 +313,7 @@ def _scattered(rows: Iterable[Row | BadRow]) -> frozenset[int]:
     for row in rows:
         if isinstance(row, BadRow):
             continue
-        key = hash(_grouping(row.values))
+        key = hash(_grouping(row.values, told_together))
         if key == last:
             continue
         if key in seen:
@@ -323,25 +327,28 @@ def _pack(row: Row) -> str:
     return json.dumps([row.values, row.raw], default=str, ensure_ascii=True)
 
 
-def _spooled(spool: sqlite3.Connection) -> Iterator[Row]:
+def _spooled(spool: sqlite3.Connection, kind: Kind) -> Iterator[Row]:
     group: list[Row] = []
     current = None
     for grouping, number, packed in spool.execute(
         "SELECT grouping, number, row FROM line ORDER BY grouping, number"
     ):
         if grouping != current and group:
-            yield _as_order(group)
+            yield _together(group, kind)
             group = []
         current = grouping
         values, raw = json.loads(packed)
-        group.append(Row(number, values, "orders", tuple(raw)))
+        group.append(Row(number, values, kind, tuple(raw)))
     if group:
-        yield _as_order(group)
+        yield _together(group, kind)
 
 
-def _as_order(group: Sequence[Row]) -> Row:
-    """Return one order of its lines; of what stands on every line the first that is told holds."""
-    if len(group) == 1 and not group[0].values.get("sku"):
+def _together(group: Sequence[Row], kind: Kind) -> Row:
+    """Return one order or cart of its lines; of what stands on every line the first that is told holds.
+
+    A cart's row without a product says that there is nothing in it any more.
+    """
+    if kind == "orders" and len(group) == 1 and not group[0].values.get("sku"):
         return group[0]
     values: dict[str, Any] = {}
     lines = []
@@ -352,10 +359,10 @@ def _as_order(group: Sequence[Row]) -> Row:
         for name, value in told.items():
             if name not in _LINE and value not in ("", None) and name not in values:
                 values[name] = value
-    if lines:
+    if lines or kind == "carts":
         values["lines"] = lines
     raw = tuple(line for row in group for line in row.raw)
-    return Row(group[0].number, values, "orders", raw, tuple(row.number for row in group))
+    return Row(group[0].number, values, kind, raw, tuple(row.number for row in group))
 
 
-assert set(_LINE).isdisjoint(FIELDS["orders"])
+assert all(set(_LINE).isdisjoint(FIELDS[kind]) for kind in _BY_LINE)

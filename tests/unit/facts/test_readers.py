@@ -19,7 +19,7 @@ from engine.errors import OutsideError, UsageError
 from engine.facts import json_texts
 from engine.facts.fact import BadRow, Kind, Row
 from engine.facts.json_texts import json_rows
-from engine.facts.readers import detect_kind, group_orders, open_source
+from engine.facts.readers import detect_kind, group_lines, open_source
 
 
 def rows_of(path: Path, **how: Any) -> list[Row | BadRow]:
@@ -168,6 +168,22 @@ def test_lines_of_one_order(tmp_path: Path) -> None:
     assert "lines" not in found["o1", "cancelled"].values
 
 
+def test_lines_of_one_cart(tmp_path: Path) -> None:
+    """One line a row holds for carts too: each moment of a cart is a telling of its own, and no product an emptied one."""
+    path = write(
+        tmp_path / "carts.csv",
+        "cart_id,customer,updated_at,sku,quantity,price\nk1,c1,2026-03-01,T1,1,2\nk1,c1,2026-03-01,T2,2,3\nk2,c2,2026-03-01,T1,1,2\nk1,c1,2026-03-02,,,\n",
+    )
+    found = {
+        (row.values["cart_id"], row.values["updated_at"]): row
+        for row in rows_of(path)
+        if isinstance(row, Row)
+    }
+    assert [line["sku"] for line in found["k1", "2026-03-01"].values["lines"]] == ["T1", "T2"]
+    assert found["k1", "2026-03-02"].values["lines"] == []
+    assert set(found["k2", "2026-03-01"].values) == {"cart_id", "customer", "updated_at", "lines"}
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["T1", "T2"])), max_size=30))
 def test_grouping_loses_no_line(lines: list[tuple[str, str]]) -> None:
     """Every line of every order comes out once, in its place, in one row for each order."""
@@ -175,7 +191,7 @@ def test_grouping_loses_no_line(lines: list[tuple[str, str]]) -> None:
         Row(number, {"order_id": order, "sku": sku}, None, ({"order_id": order, "sku": sku},))
         for number, (order, sku) in enumerate(lines, 1)
     ]
-    grouped = [row for row in group_orders(lambda: iter(given_rows)) if isinstance(row, Row)]
+    grouped = [row for row in group_lines(lambda: iter(given_rows), "orders") if isinstance(row, Row)]
     assert sorted(row.values["order_id"] for row in grouped) == sorted({order for order, _ in lines})
     for row in grouped:
         expected = [sku for order, sku in lines if order == row.values["order_id"]]
