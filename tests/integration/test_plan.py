@@ -189,7 +189,9 @@ def test_of_a_large_shop_the_first_day_is_forecast_from_more_customers_than_the_
     assert (found.sample, found.day_sample) == (4, 2)
     assert told == sorted(told)
     assert told[-1] == 1
-    assert "forecast from one customer in 2, the 30 days from one in 4; nobody new" in as_text(found, "UTC", colour=False)
+    assert "forecast from one customer in 2, the 30 days from one in 4; nobody new" in as_text(
+        found, "UTC", colour=False
+    )
     for flow in found.flows:
         whole = of_all[flow.change.flow]
         assert flow.audience == whole.audience
