@@ -196,9 +196,23 @@ def command(
 
             sys.exit(_guarded(session, call))
 
-        return group.command(name, **settings)(_common(run))
+        return group.command(name, cls=_Command, **settings)(_common(run))
 
     return decorate
+
+
+class _Command(click.Command):
+    """A command that tells a wrong option as JSON too, where JSON was asked for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; a mistake in it goes up as ever."""
+        as_json = "--json" in args
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if as_json:
+                click.echo(to_json({"error": error.format_message()}))
+            raise
 
 
 def _check_readable(values: Iterable[Any]) -> None:
@@ -226,14 +240,17 @@ def _guarded(session: Session, call: Callable[[], int | None]) -> int:
         click.echo(printable(f"error: {error}"), err=True)
         return error.exit_code
     except DBAPIError as error:
+        if session.as_json:
+            session.document({"error": str(outside(error))})
         click.echo(f"error: {outside(error)}", err=True)
         return 3
     except (BrokenPipeError, KeyboardInterrupt):
         return 130
     except OSError as error:
-        click.echo(
-            printable(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": ")), err=True
-        )
+        told = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+        if session.as_json:
+            session.document({"error": told})
+        click.echo(printable(f"error: {told}"), err=True)
         return 3
     except (click.ClickException, click.exceptions.Exit):
         raise
