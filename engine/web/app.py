@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from engine.errors import HomingError
-from engine.web import health, paper, pictures, provider_events
+from engine.web import health, openapi, paper, pictures, provider_events
 from engine.web.counts import Counts, own_labels
 from engine.web.guard import Guard, shown_path
 from engine.web.house import customers, door, files, flows, mails, reports, sheet, today
@@ -33,7 +33,7 @@ from engine.web.site import Site
 
 log = logging.getLogger("homing.web")
 ROUTES: tuple[Callable[[], Sequence[BaseRoute]], ...] = (
-    paper.routes, pictures.routes, health.routes, unsubscribe.routes, preferences.routes, browser.routes, answers.routes, looks.routes,
+    paper.routes, pictures.routes, health.routes, openapi.routes, unsubscribe.routes, preferences.routes, browser.routes, answers.routes, looks.routes,
     data.routes, signup.routes, segment.routes, provider_events.routes, shops.routes, sheet.routes, door.routes, today.routes,
     customers.routes,
     flows.routes,
@@ -41,7 +41,7 @@ ROUTES: tuple[Callable[[], Sequence[BaseRoute]], ...] = (
     reports.routes,
     files.routes,
 )  # fmt: skip
-_MACHINES = ("/v1/", "/webhooks/", "/healthz", "/readyz", "/metrics")
+_MACHINES = ("/v1/", "/webhooks/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 _WORDS = {404: ("missing_title", "missing"), 405: ("refused_title", "refused"), 400: ("refused_title", "refused"),
           413: ("refused_title", "refused"), 408: ("refused_title", "refused"), 429: ("refused_title", "failed")}  # fmt: skip
 

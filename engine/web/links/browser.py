@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from engine.delivery.claim import read_messages
 from engine.delivery.mailroom import make_again
+from engine.errors import HomingError
 from engine.journeys.round import Round
 from engine.render.mail import Mail
 from engine.runtime.applied import STAMP, applied_sources
@@ -53,4 +54,7 @@ def sent_mail(site: Site, token: str) -> Mail | None:
         applied = applied_sources(connection, meta.get(connection, STAMP))
         at = Round(message["counted_at"] or message["due_at"], site.settings, offers=applied.offers)
         (held,) = read_messages(connection, [message["id"]])
-        return make_again(connection, held, at, applied.library, reader.secret, message["locale"]).mail
+        try:
+            return make_again(connection, held, at, applied.library, reader.secret, message["locale"]).mail
+        except HomingError:  # what it was made of is not here any more
+            return None
