@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
-
 from engine.delivery.dispatch import dispatch
 from engine.delivery.mailroom import make_outlines
 from engine.delivery.outcome import Accepted, Outcome
@@ -22,10 +20,9 @@ from engine.facts.customers import find_customer, suppress
 from engine.journeys.versions import live_flows
 from engine.render.mail import Mail
 from engine.runtime import nightly
-from engine.runtime.passes import Engine, run_pass
-from engine.runtime.ticking import next_moment
-from engine.runtime.work import look
-from engine.store.tables import fact_inbox
+from engine.runtime.passes import Engine, work_through
+from engine.runtime.ticking import following_moment
+from engine.runtime.work import Work, look
 from engine.store.types import EPOCH
 
 GROUP = 500
@@ -67,6 +64,7 @@ class Run:
     mails: int = field(default=0, init=False)
     _next_suppressed: int = field(default=0, init=False)
     _next_shelf: int = field(default=0, init=False)
+    _known: Work | None = field(default=None, init=False)  # until anything but a pass writes
 
     def play(self) -> None:
         """Let everything happen from `start` until `until`."""
@@ -77,7 +75,8 @@ class Run:
             if night is not None and night <= moment:
                 self._by_night(moment)
                 night = self._night(moment)
-            self.mails += settle_moment(self.engine, moment)
+            handed, self._known = settle_moment(self.engine, moment, self._known)
+            self.mails += handed
             self.tell(moment, self.mails)
 
     def _moments(self) -> Iterator[datetime]:
@@ -87,7 +86,9 @@ class Run:
             yield moment
             if moment >= self.until:
                 return
-            stops = [self.until, next_moment(self.engine, moment), self._night(moment), self._coming()]
+            assert self._known is not None
+            ahead = following_moment(self.engine, self._known)
+            stops = [self.until, ahead, self._night(moment), self._coming()]
             following = min(stop for stop in stops if stop is not None)
             moment = min(self.until, max(on_beat(following, self.beat), moment + timedelta(microseconds=1)))
 
@@ -103,6 +104,7 @@ class Run:
             if each.at > moment:
                 return
             self._next_suppressed += 1
+            self._known = None
             with self.engine.database.write() as connection:
                 who = find_customer(connection, each.customer)
                 if who is not None:
@@ -125,6 +127,7 @@ class Run:
         return nightly.due_at(self.engine.database, self.engine.settings.shop.timezone, moment)
 
     def _by_night(self, moment: datetime) -> None:
+        self._known = None
         nightly.run_nightly(self.engine, moment, tables=False)
 
 
@@ -138,25 +141,26 @@ def on_beat(moment: datetime, beat: timedelta | None) -> datetime:
     return moment if beat is None else EPOCH - (EPOCH - moment) // beat * beat
 
 
-def settle_moment(engine: Engine, moment: datetime) -> int:
-    """Do everything that is due at one moment; return how many mails would have gone."""
+def settle_moment(engine: Engine, moment: datetime, known: Work | None = None) -> tuple[int, Work]:
+    """Do everything that is due at one moment; return how many mails would have gone, and what is known then.
+
+    `known` is what is known already, where nothing was written since.
+    """
     handed = 0
     while True:
-        run_pass(engine, moment, sending=False)
-        claimed, tally = _hand_over(engine, moment)
+        _, known = work_through(engine, moment, sending=False, known=known)
+        claimed, tally = _hand_over(engine, known, moment)
         handed += tally
         if not claimed:
-            return handed
+            return handed, known
         with engine.database.read() as connection:
-            heard = connection.scalar(select(fact_inbox.c.id).limit(1))
-        if heard is None:  # no flow waits for what was just sent
-            return handed
+            known = look(connection, engine.settings, moment)
+        if not known.agenda.unread:  # no flow waits for what was just sent
+            return handed, known
 
 
-def _hand_over(engine: Engine, moment: datetime) -> tuple[int, int]:
+def _hand_over(engine: Engine, work: Work, moment: datetime) -> tuple[int, int]:
     """Take what is due through the gate; return how many messages were claimed and how many went."""
-    with engine.database.read() as connection:
-        work = look(connection, engine.settings, moment)
     due = work.agenda.messages_at
     claimed = handed = 0
     while due is not None and due <= moment:

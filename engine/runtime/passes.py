@@ -93,17 +93,33 @@ def run_pass(engine: Engine, now: datetime, *, sending: bool = True) -> PassRepo
 
     Without `sending`, messages wait in the outbox for `send_due`.
     """
+    return work_through(engine, now, sending=sending)[0]
+
+
+def work_through(
+    engine: Engine, now: datetime, *, sending: bool = True, known: Work | None = None
+) -> tuple[PassReport, Work]:
+    """Do what `run_pass` does; return what was done, and what is known once nothing is left.
+
+    `known` is what is known already, where nobody else writes: it saves the first look.
+    """
     total = PassReport()
-    while True:
-        with engine.database.read() as connection:
-            work = look(connection, engine.settings, now)
-            slots = schedules_due(connection, work)
-        if work.agenda.nothing_by(now) and not work.agenda.leased and not slots and not work.arming:
-            return total
+    work, slots = (known.at_moment(now), False) if known and not known.scheduled else _look(engine, now)
+    while not work.agenda.nothing_by(now) or work.agenda.leased or slots or work.arming:
         report = _once(engine, work, slots=slots, sending=sending)
         total.add(report)
-        if (report.idle and not work.arming) or engine.worker.stopping():
-            return total
+        arming = work.arming
+        work, slots = _look(engine, now)
+        if (report.idle and not arming) or engine.worker.stopping():
+            break
+    return total, work
+
+
+def _look(engine: Engine, now: datetime) -> tuple[Work, bool]:
+    """Return what there is to do, and whether a slot of a schedule has come."""
+    with engine.database.read() as connection:
+        work = look(connection, engine.settings, now)
+        return work, schedules_due(connection, work)
 
 
 def send_due(engine: Engine, now: datetime, due_by: datetime, keys: KeyRange | None = None) -> Tally:

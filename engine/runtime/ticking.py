@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
-
 from engine.clock import sleep
 from engine.journeys.membership import next_schedule
 from engine.runtime import nightly
-from engine.runtime.passes import Engine, PassReport, run_pass, send_due
+from engine.runtime.passes import Engine, PassReport, run_pass, send_due, work_through
 from engine.runtime.work import Work, look
 from engine.store import meta
 from engine.store.database import Database
@@ -87,12 +85,14 @@ def drive(
         if night is not None and night <= moment:
             total.entered += nightly.run_nightly(engine, moment)
             night = nightly.due_at(engine.database, engine.settings.shop.timezone, moment)
-        total.add(run_pass(engine, moment))
-        following, held = _ahead(engine, moment)
-        while held:  # what somebody is about to send must not fall behind the clock
+        report, work = work_through(engine, moment)
+        total.add(report)
+        # What another worker is about to send must not fall behind the clock; a dead one's comes back in 60 s at most.
+        while work.agenda.leased and not engine.worker.stopping():
             sleep(0.2)
-            total.add(run_pass(engine, moment))
-            following, held = _ahead(engine, moment)
+            report, work = work_through(engine, moment)
+            total.add(report)
+        following = following_moment(engine, work)
         if progress is not None:
             progress(moment, total)
         if moment >= until:
@@ -103,19 +103,17 @@ def drive(
             moment = min(until, start + -(-(moment - start) // beat) * beat)
 
 
-def _ahead(engine: Engine, now: datetime) -> tuple[datetime | None, bool]:
-    """Return the next moment, and whether another worker holds messages; a dead one's come back in 60 s at most."""
-    with engine.database.read() as connection:
-        work = look(connection, engine.settings, now)
-        return _next(connection, work), work.agenda.leased and not engine.worker.stopping()
-
-
 def next_moment(engine: Engine, now: datetime) -> datetime | None:
     """Return the next moment at which a fact arrives or something of an open flow is due."""
     with engine.database.read() as connection:
-        return _next(connection, look(connection, engine.settings, now))
+        work = look(connection, engine.settings, now)
+    return following_moment(engine, work)
 
 
-def _next(connection: Connection, work: Work) -> datetime | None:
-    slots = [next_schedule(connection, each, work.at) for each in work.live.values() if each.open]
+def following_moment(engine: Engine, work: Work) -> datetime | None:
+    """Return the next moment after what is known now."""
+    if not work.scheduled:
+        return work.agenda.next_at
+    with engine.database.read() as connection:
+        slots = [next_schedule(connection, each, work.at) for each in work.live.values() if each.open]
     return min((moment for moment in (work.agenda.next_at, *slots) if moment is not None), default=None)

@@ -38,6 +38,18 @@ class Work:
     agenda: Agenda
     arming: frozenset[str]  # flows whose timers are still being set: none of them fires
 
+    @property
+    def scheduled(self) -> bool:
+        """Whether an open flow goes by the calendar."""
+        return any(
+            live.open and any(isinstance(trigger, ScheduleTrigger) for trigger in live.flow.triggers)
+            for live in self.live.values()
+        )
+
+    def at_moment(self, now: datetime) -> Work:
+        """Return the same at another moment, for where nobody has written anything since."""
+        return replace(self, at=replace(self.at, now=now))
+
 
 def look(connection: Connection, settings: Settings, now: datetime) -> Work:
     """Return what there is to do at `now`, in three statements."""
