@@ -30,6 +30,7 @@ _UNITS = {
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 log = logging.getLogger("homing.calendar")
 ALL_DAYS = frozenset(range(7))
+NEVER, BEFORE_ALL = datetime(9000, 1, 1, tzinfo=UTC), datetime(1000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,11 @@ class Duration:
     def approximate(self) -> timedelta:
         """The usual length, with months of 30.4375 days: for estimates and ordering, not for deciding."""
         return timedelta(days=self.days + 30.4375 * self.months, seconds=self.seconds)
+
+    @property
+    def approximate_days(self) -> float:
+        """The usual length in days, also of a stretch that no `timedelta` can hold."""
+        return self.days + 30.4375 * self.months + self.seconds / 86_400
 
     @property
     def is_exact(self) -> bool:
@@ -172,7 +178,17 @@ def local(moment: datetime, zone_name: str) -> datetime:
 
 
 def add(moment: datetime, duration: Duration, zone_name: str) -> datetime:
-    """Return `moment` plus `duration`: calendar parts on the zone's clock, then exact seconds."""
+    """Return `moment` plus `duration`: calendar parts on the zone's clock, then exact seconds.
+
+    What leaves the calendar stops at the year 9000, or 1000 where it goes back: that is never, and holds up nobody.
+    """
+    try:
+        return _add(moment, duration, zone_name)
+    except (OverflowError, ValueError):
+        return NEVER if duration.approximate_days > 0 else BEFORE_ALL
+
+
+def _add(moment: datetime, duration: Duration, zone_name: str) -> datetime:
     if not duration.is_exact:
         here = local(moment, zone_name)
         today = here.date()

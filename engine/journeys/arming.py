@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
 from sqlalchemy import Connection, delete, select
@@ -255,6 +256,7 @@ def _lines(event: ArrivedEvent) -> list[Mapping[str, Any]]:
 
 def _number(value: Any) -> float | None:
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return found if isfinite(found) else None

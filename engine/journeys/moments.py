@@ -26,11 +26,20 @@ class Due:
     years: int | None
 
 
+_YEARS = range(1000, 3000)
 _MONTH_DAY = re.compile(r"(?:--)?(\d{2})-(\d{2})")
 
 
 def read_date(value: Any, zone: str) -> date | datetime | tuple[int, int] | None:
-    """Return a stored value as a datetime, a date or (month, day) without a year; None where it is no date."""
+    """Return a stored value as a datetime, a date or (month, day) without a year; None where it is no date.
+
+    Neither is one of a year before 1000 or after 2999: programs write 9999-12-31 for never.
+    """
+    found = _read(value, zone)
+    return found if found is None or isinstance(found, tuple) or found.year in _YEARS else None
+
+
+def _read(value: Any, zone: str) -> date | datetime | tuple[int, int] | None:
     if isinstance(value, datetime):
         return value
     text = str(value).strip() if value is not None else ""
@@ -45,7 +54,7 @@ def read_date(value: Any, zone: str) -> date | datetime | tuple[int, int] | None
         if len(text) > 10:
             moment = datetime.fromisoformat(text)
             return moment if moment.tzinfo else at_wall(moment.date(), moment.time(), zone)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return None
 

@@ -15,7 +15,7 @@ from engine.runtime.setting_up import unnoted
 from engine.runtime.why import why
 from engine.runtime.work import look
 from engine.store.keys import KeyRange
-from engine.store.tables import enrollments, events, fact_inbox, flow_versions, journal, timers
+from engine.store.tables import enrollments, events, fact_inbox, flow_versions, journal, quarantine, timers
 from tests.scenarios.world import START, World
 
 HOUR = timedelta(hours=1)
@@ -273,6 +273,36 @@ def test_who_is_placed_in_the_past_enters_before_leaving(anywhere: World) -> Non
         story = why(connection, told[0].customer_id, "three", Round(here.now, here.settings))[0]
     decided = [each["decision"] for each in story["decisions"] if each["decision"] != "waiting"]
     assert decided == ["entered", "skipped", "skipped", "skipped", "completed"]
+
+
+def test_what_no_calendar_holds_sets_nobody_aside(here: World) -> None:
+    """Quantities and answers beyond all measure arm nothing that ever comes, and are no poison."""
+    here.flow(
+        "flow: refill\ntopic: reminders\nre_entry: {per: occurrence}\ntrigger: {replenish: {lead: 3d}}\nsteps: [{send: letter}]\n"
+    )
+    here.customer()
+    here.tell("products", {"sku": "T1", "title": "Sencha", "days_of_supply": 3660})
+    here.apply()
+    lines = [{"sku": "T1", "quantity": 1_000_000, "price": 1}]
+    here.tell(
+        "orders", {"order_id": "o1", "customer": "ann", "placed_at": here.now.isoformat(), "lines": lines}
+    )
+    for days in ("nan", "inf", 1e9, "soon"):
+        here.event("refill_answered", sku="T1", days=days)
+    here.go_on(days=1)
+    assert (here.sent, here.rows(quarantine), here.inside) == ([], [], [])
+
+
+def test_a_gathered_anniversary_comes_round(here: World) -> None:
+    """An anniversary that gathers lets in once its time is over, each year."""
+    here.flow(
+        "flow: born\ntopic: reminders\nmax_lateness: 3d\n"
+        "trigger: {anniversary: birthday, at: '09:00', gather: 1d}\nsteps: [{send: letter}]\n"
+    )
+    here.customer(birthday="1990-03-02")
+    here.apply()
+    here.go_on(days=380)
+    assert [moment for moment, _, _ in here.sent] == ["03-03 09:00", "03-03 09:00"]
 
 
 VIPS = """

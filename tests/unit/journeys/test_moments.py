@@ -130,3 +130,21 @@ def test_days_keep_the_time_of_day_across_clock_changes(moment: datetime, zone: 
     assert there.time() >= here.time().replace(microsecond=0) or there.date() > here.date() + timedelta(
         days=days
     )
+
+
+@pytest.mark.parametrize(
+    "never", ["9999-12-31", "0001-01-01", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00"]
+)
+def test_a_year_that_means_never_is_no_date(never: str) -> None:
+    """What programs write for "never" is missing, and no moment at the end of the calendar."""
+    assert read_date(never, "Pacific/Kiritimati") is None
+
+
+@pytest.mark.parametrize("stretch", ["999999y", "999999mo", "999999d"])
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/New_York"])
+def test_a_stretch_beyond_the_calendar_never_ends(stretch: str, zone: str) -> None:
+    """Nothing overflows: a moment that no calendar reaches is one that never comes, or one before everything."""
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    for length in (Duration.parse(stretch), Duration.of_days(1e15)):
+        assert add(start, length, zone) > datetime(4000, 1, 1, tzinfo=UTC)
+        assert add(start, length.negative, zone) < datetime(2000, 1, 1, tzinfo=UTC)
