@@ -86,7 +86,7 @@ def program(root: Path, url: str, *more: str) -> Iterator[tuple[subprocess.Popen
     "more",
     [
         pytest.param((), id="one process"),
-        pytest.param(("--workers", "2"), id="two processes", marks=pytest.mark.slow),
+        pytest.param(("--workers", "2"), id="two processes", marks=[pytest.mark.slow, pytest.mark.web]),
     ],
 )
 def test_the_program_serves_and_ends(sqlite_url: str, tmp_path: Path, more: tuple[str, ...]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -36,11 +35,11 @@ from engine.store.tables import (
 from engine.web.app import create_app
 from engine.web.pressure import Pressure
 from engine.web.site import open_site
+from tests.integration.npm_packages import modules
 from tests.integration.web_server import NOW, Serving, serving, settings_at
 
 CAPTURES = Path("/work/shared/captures")
 ROOT = Path(__file__).resolve().parents[2]
-NODE_FOLDER = ROOT / "build" / "analytics-node"
 
 
 @pytest.fixture
@@ -413,30 +412,14 @@ analytics.closeAndFlush({ timeout: 20000 });
 
 @pytest.fixture(scope="session")
 def node_library() -> Path:
-    """Give the folder with Segment's library for Node, fetched once into build/."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        if os.environ.get("CI"):
-            raise RuntimeError("these tests need node and npm (Debian: apt-get install nodejs npm)")
-        pytest.skip("node and npm are not here")
-    if not (NODE_FOLDER / "node_modules" / "@segment" / "analytics-node").is_dir():
-        NODE_FOLDER.mkdir(parents=True, exist_ok=True)
-        install = [
-            npm,
-            "install",
-            "--silent",
-            "--no-fund",
-            "--no-audit",
-            "--prefix",
-            str(NODE_FOLDER),
-            "@segment/analytics-node@^3",
-        ]
-        subprocess.run(install, check=True, timeout=300)
-    (NODE_FOLDER / "send.js").write_text(NODE, encoding="utf-8")
-    return NODE_FOLDER
+    """Give the folder with Segment's library for Node, and the program that uses it."""
+    folder = modules().parent
+    (folder / "send.js").write_text(NODE, encoding="utf-8")
+    return folder
 
 
 @pytest.mark.slow
+@pytest.mark.web
 def test_segments_node_library(sqlite_url: str, tmp_path: Path, node_library: Path) -> None:
     """The unmodified library sends a burst in several requests at once, through a 500 and a 429, without loss or doubles."""
     database = connect(sqlite_url)

