@@ -35,7 +35,7 @@ from engine.diagnostics import did_you_mean
 from engine.render.context import KINDS, NAMES, Links, Record, kind_of, refuse_whole
 from engine.render.errors import RenderError
 from engine.render.filters import FILTERS, TESTS, join_text, replace_text
-from engine.render.flatten import NotFlat, flattened, is_ordered, without_unused
+from engine.render.flatten import LINES, NotFlat, flattened, is_ordered, with_token_lines, without_unused
 from engine.render.folding import fold
 from engine.render.limits import Budget, bounded_range, bounded_text, check_operation
 
@@ -174,6 +174,13 @@ def _charge(context: Context, characters: int) -> str:
     return ""
 
 
+@pass_context
+def _token_lines(context: Context, text: object) -> Markup:
+    """Return what the filter `lines` does, with a token for each line."""
+    take = context.parent[BUDGET].tokens.take
+    return Markup("<br />").join([Markup(take(line)) for line in bounded_text(str(text)).splitlines()])  # noqa: S704 - escaped
+
+
 class _Code(CodeGenerator):
     """Compiles output of markup to one call of `MailEnvironment.written`."""
 
@@ -240,7 +247,7 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
             loader=loader, undefined=StrictName, autoescape=_escapes, trim_blocks=True, lstrip_blocks=True,
             cache_size=-1, auto_reload=False,
         )  # fmt: skip
-        self.filters = {**FILTERS, "_charge": _charge, "_sized": bounded_text}
+        self.filters = {**FILTERS, "_charge": _charge, "_sized": bounded_text, LINES: _token_lines}
         self.tests = dict(TESTS)
         self._lines: dict[str, Template] = {}
         self._ready: dict[str, Template] = {}
@@ -282,7 +289,7 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
         tree = flattened(name, self._own_tree, self)
         tree.set_environment(self)
         tree = fold(_Charged().visit(tree), self._constants, self, escaped=True)
-        tree = without_unused(fold(tree, self._constants, self, escaped=True))
+        tree = with_token_lines(without_unused(fold(tree, self._constants, self, escaped=True)))
         stream = StringIO()
         generator = _FlatCode(self, name, "flat", stream, False, True)
         generator.visit(tree)

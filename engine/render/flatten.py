@@ -19,6 +19,9 @@ from jinja2.visitor import NodeTransformer
 from markupsafe import Markup
 
 _SCALARS = (str, int, float, Decimal, bool, type(None))
+LINES = "_lines"
+"""The filter that writes each line of a text as a token."""
+
 _OWN = "flat{}x"
 _DEEPEST = 8
 _SAID = re.compile(r"<mjml\b[^>]* lang=[^>]* dir=")
@@ -70,6 +73,16 @@ class _Unused(NodeTransformer):
     def visit_Macro(self, node: nodes.Macro, *_: Any, **__: Any) -> nodes.Node | None:  # noqa: N802 - Jinja's name
         """Leave out a macro that nobody names."""
         return node if node.name in self.used else None
+
+
+def with_token_lines(tree: nodes.Template) -> nodes.Template:
+    """Return a tree whose outputs of `… | lines` write tokens, a line each; anywhere else the lines are markup."""
+    for output in tree.find_all(nodes.Output):
+        for child in output.nodes:
+            plain = isinstance(child, nodes.Filter) and not (child.args or child.kwargs or child.dyn_args)
+            if plain and child.name == "lines":  # type: ignore[attr-defined]
+                child.name = LINES  # type: ignore[attr-defined]
+    return tree
 
 
 def is_ordered(tree: nodes.Template) -> bool:

@@ -51,6 +51,8 @@ BODIES = [
     "{% macro own(a, b=customer.first_name) %}{{ a }}{{ b }}{% endmacro %}{{ own(1) }}{{ own(2, 3) }}",
     "{% if customer.orders > 3 %}{{ blocks.name(customer) }}{% elif customer.orders %}one{% else %}two{% endif %}",
     "{{ blocks.name(customer) if customer.orders else 'x' }}", "{{ 3 * 4 }}{{ customer.orders * 2 + 1 }}{{ 'a' ~ customer.first_name }}",
+    "{{ customer.first_name | lines }}", "{{ ('a\\n' ~ customer.first_name) | lines }}{{ customer.last_name }}",
+    "{% set x = customer.first_name | lines %}{{ customer.last_name }}{{ x }}", "{{ 'two\\nlines <' | lines }}",
     "{% import 'm.mjml' as m %}{{ m.say(customer.first_name) }}",
     "{{ customer.first_name }}{% set late %}{{ customer.last_name }}{% endset %}{{ shop.name }}{{ late }}", "{{ now | date }}{{ shop.name }}{{ brand.accent }}{{ words.hello }}",
 ]  # fmt: skip
