@@ -8,14 +8,13 @@ can know them before it comes. One statement for each clause and for each 5,000 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, select
 
 from engine.audience.sql import customers_matching
-from engine.flows.conditions import Clause, Did, InSegment, Of, walk
+from engine.flows.conditions import Clause, InSegment, needs_trigger
 from engine.flows.model import Flow, ScheduleTrigger
 from engine.journeys.enter import entry_clauses
 from engine.journeys.round import Round
@@ -23,7 +22,6 @@ from engine.policy.consent import granted_topics, suppressed_kinds
 from engine.store.tables import customers
 
 CHUNK = 5_000
-_TRIGGERS_OWN = ("trigger", "product", "cart", "order", "answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,24 +97,8 @@ def _clauses(flow: Flow, at: Round) -> tuple[list[Clause], list[Clause]]:
     left_open: list[Clause] = []
     single = len(flow.triggers) == 1
     for clause in entry_clauses(flow, 0 if single else len(flow.triggers), at):
-        (left_open if _needs_trigger(clause, flow.segments) else asked).append(clause)
+        (left_open if needs_trigger(clause, flow.segments) else asked).append(clause)
     if single and isinstance(flow.triggers[0], ScheduleTrigger) and flow.triggers[0].segment:
         name = flow.triggers[0].segment
         asked.append(Clause(InSegment(name), f"segment: {name}"))
     return asked, left_open
-
-
-def _needs_trigger(clause: Clause, segments: Mapping[str, tuple[Clause, ...]]) -> bool:
-    return any(
-        (isinstance(part, Of) and part.scope in _TRIGGERS_OWN)
-        or (isinstance(part, Did) and (part.same is not None or part.since == "entry"))
-        for part in _parts(clause, segments)
-    )
-
-
-def _parts(clause: Clause, segments: Mapping[str, tuple[Clause, ...]]) -> Iterator[Any]:
-    for part in walk(clause.condition):
-        yield part
-        if isinstance(part, InSegment):
-            for inner in segments.get(part.segment, ()):
-                yield from _parts(inner, segments)

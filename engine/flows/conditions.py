@@ -6,7 +6,7 @@ in memory. `clause_text` is the name of a clause in reasons, as in `exited: did:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -144,6 +144,26 @@ def walk(condition: Condition) -> Iterator[Condition]:
             yield from walk(item)
     elif isinstance(condition, Not):
         yield from walk(condition.item)
+
+
+_TRIGGERS_OWN = ("trigger", "product", "cart", "order", "answer")
+
+
+def needs_trigger(clause: Clause, segments: Mapping[str, tuple[Clause, ...]]) -> bool:
+    """Return whether a clause can be answered only once something let the customer in: its fact, cart, order or product."""
+    return any(
+        (isinstance(part, Of) and part.scope in _TRIGGERS_OWN)
+        or (isinstance(part, Did) and (part.same is not None or part.since == "entry"))
+        for part in _through_segments(clause, segments)
+    )
+
+
+def _through_segments(clause: Clause, segments: Mapping[str, tuple[Clause, ...]]) -> Iterator[Condition]:
+    for part in walk(clause.condition):
+        yield part
+        if isinstance(part, InSegment):
+            for inner in segments.get(part.segment, ()):
+                yield from _through_segments(inner, segments)
 
 
 def clause_text(raw: Any) -> str:

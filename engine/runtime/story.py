@@ -146,6 +146,7 @@ def _now(now: Mapping[str, Any] | None) -> Iterator[str]:
     if now["suppressed"]:
         yield "      no   the customer may be mailed  (found: suppressed)"
     yield from (clause_words(clause) for clause in now["clauses"])
+    yield from (f"      ?    {clause}  (nobody can know before it happens)" for clause in now.get("open", ()))
 
 
 def next_words(following: Mapping[str, Any], zone: str) -> str:

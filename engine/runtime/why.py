@@ -18,6 +18,7 @@ from engine.audience.subjects import Ask, ClauseTruth, Subject
 from engine.audience.wanted import wanted_words
 from engine.diagnostics import did_you_mean
 from engine.errors import UsageError
+from engine.flows.conditions import needs_trigger
 from engine.journeys.enter import entry_clauses
 from engine.journeys.program import Program
 from engine.journeys.round import Round
@@ -165,7 +166,9 @@ def _next(
 def _asked_now(connection: Connection, customer_id: int, live: LiveFlow, at: Round) -> dict[str, Any]:
     """Return what an entry would meet at this moment: consent, suppression and the clauses; labelled as asked now."""
     flow = live.flow
-    asks = [Ask(clause) for clause in entry_clauses(flow, 0, at)]
+    clauses = entry_clauses(flow, 0, at)
+    left_open = [clause for clause in clauses if needs_trigger(clause, flow.segments)]
+    asks = [Ask(clause) for clause in clauses if clause not in left_open]
     subject = Subject(customer_id, at.now, at.now)
     found = explain(connection, asks, subject, now=at.now, segments=flow.segments, shop_zone=at.shop_zone)
     topics = granted_topics(
@@ -180,6 +183,7 @@ def _asked_now(connection: Connection, customer_id: int, live: LiveFlow, at: Rou
             {**_truth(each), "wanted": wanted_words(ask.clause.condition)}
             for ask, each in zip(asks, found, strict=True)
         ],
+        "open": [clause.text for clause in left_open],
     }
 
 

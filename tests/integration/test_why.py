@@ -221,3 +221,27 @@ def test_who_got_nothing_is_told_by_what_became_of_the_entry(
     reasons = {group["reason"]: group["customers"] for group in found["reasons"]}
     assert reasons.get("exited: did: order_placed", 0) > 0
     assert not [reason for reason in reasons if reason.startswith("re_entry")]
+
+
+def test_what_hangs_on_the_trigger_is_not_asked_without_one(
+    tmp_path: Path, sqlite_database: Database
+) -> None:
+    """Somebody who never came to the door is asked about what is theirs; clauses about a cart or order are left open."""
+    settings = make_project(tmp_path)
+    flow = settings.root / "flows" / "thanks.yaml"
+    text = flow.read_text(encoding="utf-8")
+    flow.write_text(
+        text.replace("enter_if: [", "enter_if: [{trigger: {order_number: 1}}, "), encoding="utf-8"
+    )
+    tell(sqlite_database, settings, END)
+    apply(sqlite_database, settings, now=END, who="test")
+    told = stories(sqlite_database, settings, "thanks")
+    assert told
+    for story in told:
+        assert story["now"]["open"] == ["trigger: {order_number: 1}"]
+        assert [clause["clause"] for clause in story["now"]["clauses"]] == [
+            "customer: {country: [DE, JP, US]}"
+        ]
+        assert "      ?    trigger: {order_number: 1}  (nobody can know before it happens)" in sentences(
+            story, "UTC"
+        )
