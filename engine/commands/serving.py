@@ -17,7 +17,6 @@ from engine.feedback.dsn import events_of
 from engine.feedback.reports import reports
 from engine.feedback.settle import settle
 from engine.journeys.versions import live_flows
-from engine.runtime.log_lines import start_logging
 from engine.runtime.work import listened_names
 from engine.store import meta
 from engine.web import keys
@@ -51,13 +50,14 @@ def _register_serve(group: click.Group) -> None:
         if dev and workers > 1:
             raise UsageError("--dev serves in one process; leave --workers out")
         # Imported here: the server takes 0.3 s to load, and no other command needs it.
-        from engine.web.serving import serve_all  # noqa: PLC0415
+        from engine.web.serving import Logs, begin_logs, serve_all  # noqa: PLC0415
         from engine.web.site import open_site  # noqa: PLC0415
 
-        start_logging(sys.stderr, as_json=session.as_json, verbosity=session.verbosity)
+        logs = Logs(session.as_json, session.verbosity)
+        begin_logs(logs)
         watched = partial(stamps, session.settings.root) if dev else None
         site = session.patiently(lambda: open_site(session.settings, session.database, watched=watched))
-        serve_all(site, host, port, workers=workers, root_path=root_path)
+        serve_all(site, host, port, workers=workers, root_path=root_path, logs=logs)
 
 
 def _register_bounces(group: click.Group) -> None:

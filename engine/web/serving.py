@@ -7,8 +7,11 @@ within `STOP_SECONDS`. Forwarded headers are believed from `[web] trusted_proxie
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from engine import settings as settings_module
+from engine.runtime.log_lines import LOGGER, start_logging
 from engine.store.database import connect
 from engine.web.app import create_app
 from engine.web.guard import Guard
@@ -25,7 +29,25 @@ STOP_SECONDS = 20
 WORKER_SECONDS = 60  # within which a process of several has to be ready, on a busy machine too
 KEEP_ALIVE_SECONDS = 20
 MOST_AT_ONCE = 1_000
-_PLACE = "HOMING_SERVE_PLACE"  # tells the processes of `--workers` which project and database they serve
+_PLACE = "HOMING_SERVE_PLACE"  # tells the processes of `--workers` which project and database they serve, and how to log
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """How the lines of the log are written: for machines or people, and how many of them."""
+
+    as_json: bool
+    verbosity: int
+
+
+def begin_logs(logs: Logs) -> None:
+    """Write this process's log to stderr, the server's own lines like ours."""
+    start_logging(sys.stderr, as_json=logs.as_json, verbosity=logs.verbosity)
+    ours, servers = logging.getLogger(LOGGER), logging.getLogger("uvicorn")
+    servers.handlers[:] = ours.handlers
+    servers.propagate = False
+    servers.setLevel(max(ours.level, logging.INFO))
+    logging.getLogger("uvicorn.error").propagate = True
 
 
 def config(site: Site, host: str, port: int, *, app: Any = None, **more: Any) -> uvicorn.Config:
@@ -48,15 +70,18 @@ def config(site: Site, host: str, port: int, *, app: Any = None, **more: Any) ->
     )
 
 
-def serve_all(site: Site, host: str, port: int, *, workers: int = 1, root_path: str = "") -> None:
-    """Serve until SIGTERM or SIGINT, in `workers` processes that share one socket."""
+def serve_all(
+    site: Site, host: str, port: int, *, workers: int = 1, root_path: str = "", logs: Logs | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT, in `workers` processes that share one socket; they log as `logs` says."""
     for number in (signal.SIGTERM, signal.SIGINT):
         # The server ends in order and then raises the signal again, which would be taken for a failure.
         signal.signal(number, lambda *_: None)
     if workers == 1:
         uvicorn.Server(config(site, host, port, root_path=root_path)).run()
         return
-    os.environ[_PLACE] = json.dumps([str(site.settings.root), site.settings.database_url])
+    told = None if logs is None else [logs.as_json, logs.verbosity]
+    os.environ[_PLACE] = json.dumps([str(site.settings.root), site.settings.database_url, told])
     many = config(
         site,
         host,
@@ -73,6 +98,8 @@ def serve_all(site: Site, host: str, port: int, *, workers: int = 1, root_path: 
 
 def app_of_place() -> Guard:
     """Return the application in a process of `--workers`."""
-    root, url = json.loads(os.environ[_PLACE])
+    root, url, logs = json.loads(os.environ[_PLACE])
+    if logs is not None:
+        begin_logs(Logs(*logs))
     settings = settings_module.load(Path(root))
     return create_app(open_site(settings, connect(url, Path(root))))

@@ -90,7 +90,7 @@ def program(root: Path, url: str, *more: str) -> Iterator[tuple[subprocess.Popen
     ],
 )
 def test_the_program_serves_and_ends(sqlite_url: str, tmp_path: Path, more: tuple[str, ...]) -> None:
-    """It takes facts, and at SIGTERM answers what began before it ends with exit code 0."""
+    """It takes facts, logs each request by its id as JSON, and at SIGTERM answers what began before it ends with exit code 0."""
     settings_at(tmp_path)
     make = [
         sys.executable,
@@ -106,14 +106,18 @@ def test_the_program_serves_and_ends(sqlite_url: str, tmp_path: Path, more: tupl
         sqlite_url,
     ]
     key = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    with program(tmp_path, sqlite_url, *more) as (process, address):
+    with program(tmp_path, sqlite_url, "-v", "--json", *more) as (process, address):
         answers = []
         for number in range(20):
             call = {"event": "A", "userId": "u1", "messageId": f"m{number}", "writeKey": key}
             answers.append(httpx.post(f"{address}/v1/track", json=call).status_code)
         assert answers == [200] * 20
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 0
+    lines = [json.loads(line) for line in said.splitlines()]
+    calls = [line for line in lines if line.get("path") == "/v1/…"]
+    assert len({line["request"] for line in calls if line["status"] == 200}) == 20
     database = connect(sqlite_url)
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM events").scalar() == 20
