@@ -137,14 +137,15 @@ class _Shelf:
         mentioned.update(
             sku for shopper in own.values() for sku in (*shopper.viewed, *shopper.wished, *shopper.carted)
         )
-        self._products = _products(connection, mentioned)
+        self._products = _Catalogue(connection)
+        self._products.fetch(mentioned)
         self._asked = {request: self._ask(request, own[request.customer_id]) for request in requests}
         self._affinities = self._read_affinities(connection)
         self._ranks = self._read_ranks(connection)
         self._newest: Iterable[Ranked] = (
             _newest(connection, now) if any("newest" in request.chain for request in requests) else []
         )
-        self._products.update(_products(connection, self._unread()))
+        self._products.fetch(self._unread())
         self._always = self._read_always(connection)
         self._newest = self._boosted(self._newest)
         self._ranks = {key: list(self._boosted(ranked)) for key, ranked in self._ranks.items()}
@@ -156,7 +157,7 @@ class _Shelf:
         statement = select(*COLUMNS).where(presentable()).order_by(products.c.sku)
         found = [shown(dict(row)) for row in connection.execute(statement).mappings()]
         found = [product for product in found if passes_any(product, self._rules.always, self._now)]
-        self._products.update((product["sku"], product) for product in found)
+        self._products.add(found)
         return [product["sku"] for product in found]
 
     def _boosted(self, ranked: Iterable[Ranked]) -> Iterable[Ranked]:
@@ -200,7 +201,7 @@ class _Shelf:
         found: defaultdict[tuple[str, str], list[tuple[str, float]]] = defaultdict(list)
         if wanted:
             named, skus = {strategy for strategy, _ in wanted}, {sku for _, sku in wanted}
-            for strategy, sku, other, score in _AFFINITIES.rows(
+            for strategy, sku, other, score in _AFFINITIES.unread(
                 connection, strategies=sorted(named), skus=sorted(skus)
             ):
                 found[strategy, sku].append((other, score))
@@ -212,7 +213,7 @@ class _Shelf:
         if scopes:
             whole = sorted({strategy for strategy, scope in scopes if not scope})
             narrow = sorted({scope for _, scope in scopes if scope})
-            for strategy, scope, sku, score in _RANKS.rows(connection, strategies=whole, scopes=narrow):
+            for strategy, scope, sku, score in _RANKS.unread(connection, strategies=whole, scopes=narrow):
                 found[strategy, scope].append(Ranked(sku, score))
         return found
 
@@ -225,7 +226,7 @@ class _Shelf:
     def _unread(self) -> set[str]:
         found = {other for others in self._affinities.values() for other, _ in others}
         found.update(item.sku for ranked in (*self._ranks.values(), self._newest) for item in ranked)
-        return found - self._products.keys()
+        return {sku for sku in found if sku not in self._products}
 
     # ── filling one block ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -412,8 +413,39 @@ _RANKS = Prepared(
 )
 
 
-def _products(connection: Connection, skus: Iterable[str]) -> dict[str, Mapping[str, Any]]:
-    return {row["sku"]: shown(arrived(row)) for row in _PRODUCTS.dicts(connection, skus=sorted(skus))}
+class _Catalogue:
+    """Products as blocks show them; each is made when it is first looked at, as most never are."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._unread: dict[str, Sequence[Any]] = {}
+        self._shown: dict[str, Mapping[str, Any]] = {}
+
+    def fetch(self, skus: Iterable[str]) -> None:
+        """Read more products, in one statement."""
+        rows = _PRODUCTS.unread(self._connection, skus=sorted(skus))
+        self._unread.update((row[0], row) for row in rows)  # the sku stands first
+
+    def add(self, known: Iterable[Mapping[str, Any]]) -> None:
+        """Take products that were read elsewhere."""
+        self._shown.update((product["sku"], product) for product in known)
+
+    def get(self, sku: str) -> Mapping[str, Any] | None:
+        """Return a product, or None."""
+        found = self._shown.get(sku)
+        if found is None and sku in self._unread:
+            row = _PRODUCTS.read(self._connection.dialect, self._unread[sku])
+            found = self._shown[sku] = shown(arrived(row._asdict()))
+        return found
+
+    def __getitem__(self, sku: str) -> Mapping[str, Any]:
+        found = self.get(sku)
+        if found is None:
+            raise KeyError(sku)
+        return found
+
+    def __contains__(self, sku: str) -> bool:
+        return sku in self._unread or sku in self._shown
 
 
 def _newest(connection: Connection, now: datetime) -> list[Ranked]:

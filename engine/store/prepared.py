@@ -40,6 +40,16 @@ class Prepared:
         found = driven(connection, compiled.text, compiled.bound(values)).fetchall()
         return compiled.typed(found)
 
+    def unread(self, connection: Connection, **values: Any) -> list[Sequence[Any]]:
+        """Return everything as the driver gives it, for `read`: many rows of which few are looked at."""
+        compiled = self._on(connection.dialect)
+        found: list[Sequence[Any]] = driven(connection, compiled.text, compiled.bound(values)).fetchall()
+        return found
+
+    def read(self, dialect: Dialect, row: Sequence[Any]) -> Any:
+        """Return one row of `unread` as `rows` would."""
+        return self._on(dialect).typed([row])[0]
+
     def first(self, connection: Connection, **values: Any) -> Any:
         """Return the first row, or None."""
         found = self.rows(connection, **values)
