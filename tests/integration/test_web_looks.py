@@ -7,6 +7,7 @@ import email.policy
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,10 @@ from engine.store import meta
 from engine.store.database import Database
 from engine.store.tables import delivery_events, messages
 from engine.web.house.customers import story
+from engine.web.house.password import set_password
 from engine.web.links.looks import Look, Looks, take_looks
 from tests.integration.living_shop import make_project, prepare
+from tests.integration.test_house import PASSWORD, log_in
 from tests.integration.web_server import (
     KEY,
     NOW,
@@ -102,6 +105,10 @@ def test_a_persons_click_and_open_become_facts_and_part_of_the_story(shop: Servi
         written(shop)
     assert sorted(told(shop)) == [("clicked", False), ("opened", False)]
     assert len(shop.events("mail_clicked")) == len(shop.events("mail_opened")) == 1
+    with shop.site.database.write() as connection:
+        set_password(connection, PASSWORD)
+    log_in(shop)
+    assert escape(TARGETS[0]) in shop.client.get("/house/messages/1").text
     with shop.site.database.read() as connection:
         lines = [line["words"] for line in story(connection, 1, "UTC")]
     assert [words for words in lines if words.startswith(("clicked", "opened"))]

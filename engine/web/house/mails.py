@@ -240,6 +240,7 @@ def _message(request: Request) -> Response:
         "who": name_of(owner),
         "tried": tried,
         "heard": heard,
+        "links": (row.content or {}).get("links") or [],
         "mail": mail,
         "problem": problem,
     }
