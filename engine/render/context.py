@@ -178,13 +178,12 @@ class RenderContext:
     answer: Mapping[str, Any] | None = None
     picks: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
-    def values(self) -> dict[str, Any]:
-        """Return the names of a template with their read-only values."""
+    def values(self, constants: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the names of a template with their read-only values; `constants` are those of the shop and the brand."""
         names: dict[str, Any] = {
             name: record(name, getattr(self, name))
             for name in (
                 "customer",
-                "shop",
                 "sender",
                 "flow",
                 "trigger",
@@ -195,7 +194,7 @@ class RenderContext:
                 "answer",
             )
         }
-        names["brand"] = record("brand", palette(self.brand))
+        names.update(constants)
         names["products"] = tuple(record("product", item) for item in self.products)
         names["now"] = self.now
         names["links"] = Links(self.links)

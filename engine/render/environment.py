@@ -242,7 +242,7 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(("*", "**", "%", "+"))
 
     def __init__(self, loader: BaseLoader, constants: Mapping[str, Record] | None = None) -> None:
-        self._constants = constants or {}
+        self.constants = self._constants = constants or {}
         super().__init__(
             loader=loader, undefined=StrictName, autoescape=_escapes, trim_blocks=True, lstrip_blocks=True,
             cache_size=-1, auto_reload=False,

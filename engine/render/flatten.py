@@ -8,6 +8,7 @@ be put in stays a call; what cannot be flat at all raises `NotFlat`.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,12 @@ LINES = "_lines"
 
 _OWN = "flat{}x"
 _DEEPEST = 8
+_SMALL = 100_000
+_WORKED_OUT: Mapping[str, Callable[[int, int], int]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+}
 _SAID = re.compile(r"<mjml\b[^>]* lang=[^>]* dir=")
 _MOST_NODES = 60_000
 _TOP = (nodes.Assign, nodes.Import, nodes.FromImport, nodes.Macro)
@@ -368,6 +375,18 @@ class _Simplified(NodeTransformer):
         if node.name in ("defined", "undefined") and _is_name(node.node, "caller"):
             return nodes.Const(self.called == (node.name == "defined"), lineno=node.lineno)
         return node
+
+    def _worked_out(self, node: nodes.BinExpr, *_: Any, **__: Any) -> nodes.Node:
+        """Work out a sum or product of two small whole numbers."""
+        self.generic_visit(node)
+        left, right = self.constant(node.left), self.constant(node.right)
+        if left is None or right is None or type(left.value) is not int or type(right.value) is not int:
+            return node
+        if max(abs(left.value), abs(right.value)) > _SMALL or node.operator not in _WORKED_OUT:
+            return node
+        return nodes.Const(_WORKED_OUT[node.operator](left.value, right.value), lineno=node.lineno)
+
+    visit_Add = visit_Sub = visit_Mul = _worked_out  # noqa: N815 - Jinja's names
 
     def visit_CondExpr(self, node: nodes.CondExpr, *_: Any, **__: Any) -> nodes.Node:  # noqa: N802 - Jinja's name
         """Choose where the test is known."""

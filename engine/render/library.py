@@ -32,6 +32,7 @@ PARTS = ("layouts", "blocks")
 MAX_FILES = 2_000
 MAX_TOTAL = 10_000_000
 MAX_ENVIRONMENTS = 24
+MAX_VARIANTS = 4_096
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -53,6 +54,7 @@ class TemplateLibrary:
         self._parsed: dict[str, tuple[Template, tuple[Finding, ...]]] = {}
         self._environments: dict[tuple[Any, ...], MailEnvironment] = {}
         self._words: dict[tuple[str, ...], Mapping[str, str]] = {}
+        self._variants: dict[tuple[str, str | None], Variant] = {}
         self.structures = Structures()
 
     def names(self) -> tuple[str, ...]:
@@ -67,11 +69,17 @@ class TemplateLibrary:
 
     def variant(self, name: str, locale: str | None = None) -> Variant:
         """Return the copy of a template for a customer's locale; raise UsageError where there is none at all."""
+        known = self._variants.get((name, locale))
+        if known is not None:
+            return known
         chain = self.chain(locale)
         for position, folder in enumerate(chain):
             path = join_path(folder, name + SUFFIX)
             if path in self.sources and mail_name(path):
-                return Variant(self.parse(path), folder, chain[position:])
+                if len(self._variants) >= MAX_VARIANTS:
+                    self._variants.clear()
+                found = self._variants[name, locale] = Variant(self.parse(path), folder, chain[position:])
+                return found
         raise UsageError(_no_template(name, self.names()))
 
     def template(self, name: str, locale: str | None = None) -> Template:

@@ -85,15 +85,14 @@ class SignedLinks:
         return self._link("o")
 
     def _link(self, action: str, *more: object) -> str:
-        payload = json.dumps(
-            [action, self.message_key, self.customer_id, self.topic, *more],
-            ensure_ascii=False,
-            separators=(",", ":"),
-        ).encode()
+        payload = _written([action, self.message_key, self.customer_id, self.topic, *more]).encode()
         token = seal(self.secret, _CONTEXT, payload)
         if len(token) > _MAX_TOKEN:
             raise RenderError("a link carries too much; give links.answer fewer or shorter facts")
         return f"{self.base_url.rstrip('/')}/{action}/{token}"
+
+
+_written = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def read_token(secrets: bytes | Sequence[bytes], token: str, action: str) -> Token | None:

@@ -65,6 +65,7 @@ def is_locale(name: str) -> bool:
     return match is not None and localedata.exists(match[1].lower())
 
 
+@lru_cache(maxsize=4096)
 def formatting_locale(folder: str, customer: str | None, shop: str) -> str:
     """Return the locale for dates and money in a mail whose words come from `folder`.
 
@@ -80,6 +81,7 @@ def formatting_locale(folder: str, customer: str | None, shop: str) -> str:
     )
 
 
+@lru_cache(maxsize=1024)
 def direction(locale: str) -> str:
     """Return `rtl` for a locale that is written from right to left, else `ltr`."""
     return "rtl" if locale.replace("_", "-").split("-")[0].lower() in _RTL else "ltr"

@@ -17,7 +17,7 @@ from markupsafe import escape
 
 from engine.render import mjml, text
 from engine.render.capture import hides_marks, transformed
-from engine.render.context import Record, RenderContext
+from engine.render.context import RenderContext
 from engine.render.environment import BUDGET, FORMATS, Blocks, MailEnvironment, guarded, run
 from engine.render.errors import RenderError
 from engine.render.library import TemplateLibrary, Variant
@@ -39,17 +39,21 @@ _HEAD = re.compile(r"<mj-head\s*>")
 class Rendered:
     """A rendered mail without its addresses.
 
-    `size` is the HTML's length in bytes (Gmail clips at 102,000); `locale` is the one that dates and money are written
-    in; `template_path` is the copy that was taken, below templates/.
+    `size` is that of the HTML (Gmail clips at 102,000); `locale` is the one that dates and money are written in;
+    `template_path` is the copy that was taken, below templates/.
     """
 
     subject: str
     preheader: str
     html: str
     text: str
-    size: int
     locale: str
     template_path: str
+
+    @property
+    def size(self) -> int:
+        """The HTML's length in bytes."""
+        return len(self.html.encode())
 
 
 @dataclass(slots=True)
@@ -149,7 +153,6 @@ def render(
         preheader=mail.values["preheader"],
         html=html,
         text=words,
-        size=len(html) if html.isascii() else len(html.encode()),
         locale=mail.locale,
         template_path=path,
     )
@@ -213,9 +216,8 @@ def prepare(
     spoken = variant.folder or shop_locale.replace("_", "-")
     written = formatting_locale(variant.folder, wanted, shop_locale)
     zone = context.now.tzinfo or UTC
-    values = context.values()
+    values = context.values(environment.constants)
     values.update({block.name: () for block in variant.template.recommend if block.name not in values})
-    values["words"] = Record("words", library.words(variant.chain))
     values["locale"], values["direction"] = spoken, direction(spoken)
     values["subject"] = values["preheader"] = ""
     values[BUDGET] = Budget()

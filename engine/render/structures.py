@@ -86,11 +86,11 @@ class Tokens:
     def emit(self, value: Any) -> str:
         """Return what is written for whatever an output expression gives."""
         kind = type(value)
-        if kind is Markup:
-            return value  # type: ignore[no-any-return]
-        if value is None:
-            return ""
         if kind is not str:
+            if kind is Markup:
+                return value  # type: ignore[no-any-return]
+            if value is None:
+                return ""
             refuse_whole(value)
         return self.take(value)
 
@@ -178,8 +178,8 @@ class Structures:
         return False
 
     def _filled(self, outer: str, leaves: Sequence[tuple[str, str]], values: Sequence[str]) -> Finished:
-        before = self.tally.kept
-        whole, _ = self._kept("", outer)
+        before, young = self.tally.kept, self._young
+        whole = self._kept("", outer)
         mine: list[str] = []
         htmls: list[str] = []
         drafts: list[tuple[Piece, Sequence[str]]] = []
@@ -187,10 +187,13 @@ class Structures:
         for number, (kind, source) in enumerate(leaves):
             end = at + whole.counts[number]
             mine += values[at:end]
-            kept, _ = self._kept(kind, source)
+            kept = young.get((kind, source)) or self._kept(kind, source)
             at = end + len(kept.places)
-            piece, own = self._piece(kept, source, values[end:at])
-            htmls.append(piece.html.filled(piece.written(own)))
+            own: Sequence[str] = values[end:at]
+            piece = None if kept.fixed else kept.pieces.get(())
+            if piece is None:
+                piece, own = self._piece(kept, source, own)
+            htmls.append(piece.html.filled(piece.written(own)) if own else piece.html.literals[0])
             drafts.append((piece, own))
         mine += values[at:]
         piece, own = self._piece(whole, outer, mine)
@@ -202,11 +205,11 @@ class Structures:
         text = finished(piece.drafts[0].filled([*own, *texts]))
         return Finished(html, text, self.tally.kept != before)
 
-    def _kept(self, kind: str, source: str) -> tuple[_Kept, bool]:
+    def _kept(self, kind: str, source: str) -> _Kept:
         key = (kind, source)
         found = self._young.get(key)
         if found is not None:
-            return found, False
+            return found
         found = self._old.get(key)
         if found is None:
             where = places(source)
@@ -214,7 +217,7 @@ class Structures:
             counts = tuple(segment.count(TOKEN) for segment in source.split(LEAF))
             found = _Kept(where, fixed, kind, counts)
         self._remember(key, found, len(source) + sum(piece.size for piece in found.pieces.values()))
-        return found, True
+        return found
 
     def _remember(self, key: tuple[str, str], kept: _Kept, size: int) -> None:
         if self._size + size > self._most:

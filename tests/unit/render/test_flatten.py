@@ -35,6 +35,7 @@ FILES = {
     "blocks/counts.mjml": "{% macro counts() %}{% set ns = namespace(n=0) %}{% for x in [1, 2] %}{% set ns.n = ns.n + x %}{% endfor %}{{ ns.n }}{% endmacro %}",
     "blocks/many.mjml": "{% macro many() %}{{ varargs | length }}{{ kwargs.a }}{% endmacro %}",
     "blocks/self.mjml": "{% macro self(n) %}{{ n }}{% if n > 0 %}{{ blocks.self(n - 1) }}{% endif %}{% endmacro %}",
+    "blocks/sums.mjml": "{% macro sums(label, n=2) %}{{ (label | length) * 9 + 64 - n }}{{ n * 2 }}{{ n + 1 if n > 1 else n }}{% endmacro %}",
     "blocks/two.mjml": "{% macro helper(x) %}<s>{{ x }}</s>{% endmacro %}{% macro two(x) %}{{ helper(x) }}{% endmacro %}",
 }
 BODIES = [
@@ -43,6 +44,7 @@ BODIES = [
     "{% call blocks.foot('right', size=customer.orders) %}<p>{{ customer.first_name }}</p>{% endcall %}", "{{ blocks.foot('x') }}",
     "{% call blocks.twice() %}{{ customer.first_name }}{{ blocks.name(customer) }}{% endcall %}",
     "{% call blocks.asks() %} x {% endcall %}", "{{ blocks.asks() }}", "{{ blocks.counts() }}{{ blocks.counts() }}", "{{ blocks.many(1, 2, a=3) }}",
+    "{{ blocks.sums('words') }}{{ blocks.sums(customer.last_name or '', 3) }}{{ blocks.sums('x', n=customer.orders) }}",
     "{{ blocks.self(3) }}", "{{ blocks.two(customer.first_name) }}", "{% set x = blocks.name(customer) %}{{ x }}{{ x }}",
     "{% for line in cart.lines %}{{ blocks.row(line, loop.index) }}{{ loop.index }}{% endfor %}",
     "{% set shown = 'mine' %}{{ blocks.name(customer) }}{{ shown }}", "{% set of = 1 %}{% for of in [1, 2] %}{{ blocks.name(customer) }}{{ of }}{% endfor %}",
