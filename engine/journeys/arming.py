@@ -11,7 +11,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from engine.calendar import Duration, add
 from engine.flows.model import (
@@ -31,10 +31,21 @@ from engine.journeys.timers import Row, chunks, row_of, set_timers
 from engine.journeys.versions import LiveFlow
 from engine.recommend.supply import Line, run_out_days
 from engine.store.dialect import among
+from engine.store.prepared import Prepared
 from engine.store.tables import events, orders, timers
 
 CUSTOMER_EVENTS = frozenset({"customer_created", "customer_updated"})
 SUPPLY_EVENTS = frozenset({"order_placed", "order_cancelled", "refill_answered"})
+
+_DISARM = Prepared(
+    delete(timers).where(
+        timers.c.flow == bindparam("of_flow"),
+        timers.c.trigger_no == bindparam("number"),
+        timers.c.customer_id == bindparam("who"),
+        timers.c.key == bindparam("by"),
+        timers.c.armed_at <= bindparam("at"),
+    )
+)
 
 
 def sets_timers(flow: Flow, batch: Sequence[ArrivedEvent]) -> bool:
@@ -94,16 +105,9 @@ def arm_quiet(
         for e in newest.values()
     ]
     set_timers(connection, [row for row in rows if since is None or row["due_at"] > since])
-    for event in emptied:
-        connection.execute(
-            delete(timers).where(
-                timers.c.flow == live.flow.name,
-                timers.c.trigger_no == number,
-                timers.c.customer_id == event.customer_id,
-                timers.c.key == event.group_key,
-                timers.c.armed_at <= event.occurred_at,
-            )
-        )
+    own = {"of_flow": live.flow.name, "number": number}
+    gone = [{**own, "who": e.customer_id, "by": e.group_key, "at": e.occurred_at} for e in emptied]
+    _DISARM.run_each(connection, gone)
 
 
 def lapsed_rows(

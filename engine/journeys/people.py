@@ -31,6 +31,7 @@ _PEOPLE = Prepared(
         customers.c.quarantined_at,
     ).where(within(customers.c.id, "ids"))
 )
+_CUSTOMERS = Prepared(select(customers).where(within(customers.c.id, "ids")))
 
 
 def read_people(
@@ -123,13 +124,13 @@ def _moments(
     if not paths:
         return {}
     found: dict[int, dict[str, Moment]] = defaultdict(dict)
-    for row in connection.execute(select(customers).where(among(connection, customers.c.id, ids))).mappings():
+    for row in _CUSTOMERS.dicts(connection, ids=ids):
         zone = row["zone"] or at.shop_zone
         for path in paths:
             plain = path.removeprefix("customer.")
             column = customers.c.get(plain)
             value = (
-                row[column]
+                row[column.key]
                 if column is not None
                 else dig(row["properties"], plain.removeprefix("properties.").split("."))
             )

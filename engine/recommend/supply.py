@@ -22,17 +22,40 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import exp, log
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from engine.recommend.sales import median_or_none, paces
 from engine.store import meta
-from engine.store.dialect import among
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import order_lines, orders, products
 
 SUPPLY = "supply"  # in `meta`: {exponent: the power of pieces that the nightly rebuild learned}
 PRODUCT_WEIGHT = 2.0
 CATEGORY_WEIGHT = 1.0
 OWN_GAPS_ALONE = 2  # own gaps needed where neither product nor category says anything
+
+_SUPPLIES = Prepared(
+    select(products.c.sku, products.c.days_of_supply, products.c.learned_days, products.c.category).where(
+        within(products.c.sku, "skus")
+    )
+)
+_CATEGORIES = Prepared(
+    select(products.c.category, products.c.learned_days).where(
+        within(products.c.category, "categories"), products.c.learned_days.is_not(None)
+    )
+)
+_OWN_PURCHASES = Prepared(
+    select(orders.c.customer_id, order_lines.c.sku, orders.c.placed_at, order_lines.c.quantity)
+    .join_from(orders, order_lines, order_lines.c.order_id == orders.c.order_id)
+    .where(
+        within(orders.c.customer_id, "ids"),
+        within(order_lines.c.sku, "skus"),
+        orders.c.cancelled_at.is_(None),
+        orders.c.placed_at <= bindparam("until"),
+    )
+    .order_by(orders.c.placed_at)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +134,7 @@ def _days(
 
 
 def _products(connection: Connection, skus: set[str]) -> dict[str, _Known]:
-    statement = select(
-        products.c.sku, products.c.days_of_supply, products.c.learned_days, products.c.category
-    )
-    rows = connection.execute(statement.where(among(connection, products.c.sku, sorted(skus))))
+    rows = _SUPPLIES.rows(connection, skus=sorted(skus))
     return {sku: _Known(stated, learned, category) for sku, stated, learned, category in rows}
 
 
@@ -122,11 +142,8 @@ def _category_days(connection: Connection, categories: set[str | None]) -> dict[
     named = sorted(category for category in categories if category)
     if not named:
         return {}
-    statement = select(products.c.category, products.c.learned_days).where(
-        among(connection, products.c.category, named), products.c.learned_days.is_not(None)
-    )
     found: defaultdict[str, list[float]] = defaultdict(list)
-    for category, days in connection.execute(statement):
+    for category, days in _CATEGORIES.rows(connection, categories=named):
         found[category].append(days)
     return {
         category: middle for category, days in found.items() if (middle := median_or_none(days)) is not None
@@ -134,18 +151,12 @@ def _category_days(connection: Connection, categories: set[str | None]) -> dict[
 
 
 def _own_purchases(connection: Connection, lines: Sequence[Line]) -> _Purchases:
-    statement = (
-        select(orders.c.customer_id, order_lines.c.sku, orders.c.placed_at, order_lines.c.quantity)
-        .join_from(orders, order_lines, order_lines.c.order_id == orders.c.order_id)
-        .where(
-            among(connection, orders.c.customer_id, sorted({line.customer_id for line in lines})),
-            among(connection, order_lines.c.sku, sorted({line.sku for line in lines})),
-            orders.c.cancelled_at.is_(None),
-            orders.c.placed_at <= max(line.at for line in lines),
-        )
-        .order_by(orders.c.placed_at)
-    )
     found: defaultdict[tuple[int, str], list[tuple[datetime, float]]] = defaultdict(list)
-    for customer_id, sku, placed_at, quantity in connection.execute(statement):
+    for customer_id, sku, placed_at, quantity in _OWN_PURCHASES.rows(
+        connection,
+        ids=sorted({line.customer_id for line in lines}),
+        skus=sorted({line.sku for line in lines}),
+        until=max(line.at for line in lines),
+    ):
         found[customer_id, sku].append((placed_at, quantity))
     return found
