@@ -41,6 +41,7 @@ from engine.flows.model import (
 from engine.processes import mapped
 from engine.render import looks, mjml, problems, structure
 from engine.render.attributes import offset_in
+from engine.render.circles import circles
 from engine.render.context import RenderContext
 from engine.render.environment import MailEnvironment
 from engine.render.errors import RenderError
@@ -375,7 +376,9 @@ def _lint_copy(
     for each in paths:
         *_, body = sources_of(library.parse(each))
         yield from _bare_signs(body)
-    if has_errors(names) or has_errors(library.findings(path)):
+    endless = circles(library, path, chain)
+    yield from endless
+    if endless or has_errors(names) or has_errors(library.findings(path)):
         return  # rendering would only tell the same again
     marked = _MARKED.setdefault(library, {}).setdefault(chain, MarkedEnvironment(library, chain))
     made: _Made = {}

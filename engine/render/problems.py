@@ -6,7 +6,7 @@ Comes in: where it stands and what was found. Goes out: a `Finding`. The docstri
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from engine.diagnostics import Finding, Span, did_you_mean
 from engine.flows.manual import page
@@ -326,6 +326,25 @@ def fails(span: Span, message: str, persona: str) -> Finding:
     return Finding(
         "T208", "error", message, span, label=f'with the sample customer "{persona}"',
         effect="such customers get no mail", help="write {% if … %} around what may be missing, or say `or …` behind it",
+    )  # fmt: skip
+
+
+@page("T210", "endless-circle")
+def endless(span: Span, way: Sequence[str]) -> Finding:
+    """A file draws on itself, straight or through others, in every case: the mail would never end.
+
+    Before (in templates/blocks/note.mjml):
+
+        {% macro note(words) %}<p>{{ words }}</p>{{ blocks.note(words) }}{% endmacro %}
+
+    After:
+
+        {% macro note(words) %}<p>{{ words }}</p>{% endmacro %}
+    """
+    shown = " → ".join(way)
+    return Finding(
+        "T210", "error", "this draws on itself without end", span, label=shown, effect="the mail cannot be made",
+        help="leave it out, or let an `if` end it",
     )  # fmt: skip
 
 

@@ -146,6 +146,7 @@ WRONG: dict[str, tuple[str, str, str, str]] = {
     "T206": (A, "blocks.note(", "blocks.nite(", "nite"),
     "T207": (A, 'note("thanks")', "note(1, 2)", "note"),
     "T208": (A, "{% if order %}", "{{ cart.url }}{% if order %}", "u"),
+    "T210": (A, "<mjml>", '{% include "a" %}<mjml>', "include"),
     "T301": (A, "<mj-image", "<mj-imag", "<mj-imag"),
     "T302": (A, "<mj-section><mj-column>\n", "<mj-section><mj-column>\n<mj-section></mj-section>", "<mj-section"),
     "T303": (A, "&amp; more", "& more", "&"),

@@ -200,7 +200,9 @@ STRUCTURE = [
     ("T201", SECTION.format("<mj-text>{{ customer.first_name ◊}</mj-text>")),
     ("T201", SECTION.format("<mj-text>{{ customer.first_name ~ ◊? }}</mj-text>")),
     ("T201", SECTION.format("<mj-text>\n  ◊{# never ends</mj-text>")),
-    ("T208", '{% ◊include "x.mjml" %}'),
+    ("T210", '{% ◊include "x.mjml" %}'),
+    ("T210", '<mj-section><mj-column><mj-text>{% ◊include "x" %}</mj-text></mj-column></mj-section>'),
+    ("T208", '{% if 1 < 2 %}{% ◊include "x.mjml" %}{% endif %}'),
     ("T306", '<mj-section>◊<mj-column width="half"><mj-text>a</mj-text></mj-column></mj-section>'),
     (
         "T306",
@@ -291,6 +293,25 @@ def test_links_to_a_machine_of_ones_own_are_told_once() -> None:
     (finding,) = lint(library, "x", kind="transactional")
     assert (finding.code, finding.label) == ("T402", "and 2 more in this file")
     assert lint(library, "x", kind="transactional", base="http://localhost:8000") == []
+
+
+def test_circles_are_told_where_they_close() -> None:
+    """Layouts, includes and blocks that come back to where they began are told there; what may end is left to rendering."""
+    layout, place = marked(LAYOUT.replace("<mj-body>", '<mj-body>{% ◊include "p.mjml" %}'))
+    part, in_part = marked('---\nsubject: s\n---\n\n{% ◊extends "layouts/l.mjml" %}')
+    found = told(PAGE + "{% endblock %}", **{"layouts/l.mjml": layout, "p.mjml": part})
+    assert f"T210 p.mjml:{in_part}" in found
+    assert not any(place in each for each in found)
+    block, in_block = marked("{% macro b() %}\n  {{ ◊blocks.c() }}{% endmacro %}")
+    other, in_other = marked("{% macro c() %}{{ ◊blocks.b() }}{% endmacro %}")
+    files = {"layouts/l.mjml": LAYOUT, "blocks/b.mjml": block, "blocks/c.mjml": other}
+    assert told(PAGE + "{{ blocks.b() }}{% endblock %}", **files) == [f"T210 blocks/c.mjml:{in_other}"]
+    assert told(PAGE + "{{ blocks.c() }}{% endblock %}", **files) == [f"T210 blocks/b.mjml:{in_block}"]
+    down = "{% macro d(n) %}{% if n %}{{ blocks.d(n - 1) }}{% endif %}{% endmacro %}"
+    assert (
+        told(PAGE + "{{ blocks.d(3) }}{% endblock %}", **{"layouts/l.mjml": LAYOUT, "blocks/d.mjml": down})
+        == []
+    )
 
 
 def test_structure_of_a_block_is_told_in_the_block() -> None:
