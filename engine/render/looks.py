@@ -38,6 +38,15 @@ _LEFT_OVER = re.compile(
     r"\*\|[A-Z_:0-9]+\|\*|%%\w+%%|(?<![\w%])%[A-Z][A-Z_]{2,}%|\[\[\s*\w+\s*\]\]|\$?\{\s*[a-z]+(?:[_.]\w+)+\s*\}|<<\w+>>|\{\{|\}\}"
 )
 
+_LIGHT = 0.4  # luminance from which light words cannot be read on a ground
+_STYLE = re.compile(r"<mj-style[^>]*>(.*?)</mj-style[^>]*>", re.DOTALL)
+_AT_NIGHT = re.compile(r"@media[^{]*prefers-color-scheme:\s*dark[^{]*\{((?:[^{}]*\{[^{}]*\})*)", re.DOTALL)
+_RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
+_SCAFFOLD = frozenset(
+    [">", "table", "tbody", "tr", "td"]
+)  # what MJML puts around the element that bears the class
+_TURNED = frozenset(["div", "p", "td", "h1", "h2", "h3", "span", "b"])
+
 Colour = tuple[int, int, int]
 
 
@@ -52,12 +61,32 @@ class _Look:
     size: float | None = 13.0
     bold: bool = False
     hidden: bool = False
+    classes: frozenset[str] = frozenset()  # its own, and those of what it stands in
+    stays: bool = False  # its ground is the same at night
+
+
+@dataclass(frozen=True, slots=True)
+class _Night:
+    """What a mail's styles change at night: whether words turn light, which grounds turn dark, which words stay dark."""
+
+    turned: bool = False
+    grounds: frozenset[str] = frozenset()  # classes whose own ground changes
+    inner: frozenset[tuple[str, str]] = (
+        frozenset()
+    )  # a class, and a tag somewhere in it, whose ground changes
+    inked: frozenset[str] = frozenset()  # classes whose words are given a dark colour
+
+    def changes(self, name: str, own: Mapping[str, str], classes: frozenset[str]) -> bool:
+        """Return whether the ground that an element has of its own is another at night."""
+        mine = _classes(own)
+        return bool(mine & self.grounds) or any((each, name) in self.inner for each in classes)
 
 
 @dataclass(slots=True)
 class _Defaults:
     """What mj-attributes says: for all tags, for one tag, for a class."""
 
+    night: _Night = field(default_factory=_Night)
     by_tag: dict[str, dict[str, str]] = field(default_factory=dict)
     by_class: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -79,8 +108,9 @@ class _Defaults:
 def check(document: str) -> list[Finding]:
     """Return what is hard to read in a marked document, each element once."""
     found: dict[tuple[str, Span], Finding] = {}
-    for words, look in _texts(document):
-        for finding in _judged(document, words, look):
+    night = _night("".join(_STYLE.findall(document)))
+    for words, look in _texts(document, night):
+        for finding in _judged(document, words, look, night):
             found.setdefault((finding.code, finding.span), finding)
     return list(found.values())
 
@@ -132,9 +162,9 @@ def colour_of(text: str) -> Colour | None:
 # ── going through ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _texts(document: str) -> Iterator[tuple[str, _Look]]:
+def _texts(document: str, night: _Night) -> Iterator[tuple[str, _Look]]:
     """Yield each piece of text that people read, with how it looks."""
-    defaults, stack, after = _Defaults(), [_Look("", 0)], 0
+    defaults, stack, after = _Defaults(night), [_Look("", 0)], 0
     for match in TAG.finditer(document):
         words = document[after : match.start()].strip()
         if words and any(look.name in _WORDS for look in stack):
@@ -165,26 +195,23 @@ def _read(tag: str) -> tuple[str, bool, bool, Mapping[str, str]] | None:
 
 
 def _inside(name: str, at: int, outer: _Look, own: Mapping[str, str], defaults: _Defaults) -> _Look:
+    outer = replace(outer, name=name, at=at, classes=outer.classes | _classes(own))
     if not name.startswith("mj"):
-        return _styled(
-            replace(
-                outer, name=name, at=at, bold=outer.bold or name in ("b", "strong", "th", "h1", "h2", "h3")
-            ),
-            own,
-        )
-    attributes = defaults.of(name, own)
-    look = replace(outer, name=name, at=at)
+        bold = outer.bold or name in ("b", "strong", "th", "h1", "h2", "h3")
+        return _styled(replace(outer, bold=bold), own, defaults.night)
+    attributes, look = defaults.of(name, own), outer
+    stays = not defaults.night.changes(name, own, look.classes)
     if "background-url" in attributes or "background" in attributes:
         look = replace(look, background=None)
     if name == "mj-button":
         return _worded(
-            replace(look, background=colour_of(attributes.get("background-color", "#414141"))),
+            replace(look, background=colour_of(attributes.get("background-color", "#414141")), stays=stays),
             attributes,
             "#ffffff",
         )
     ground = attributes.get("container-background-color" if name in _WORDS else "background-color")
     if ground and ground != "transparent":
-        look = replace(look, background=colour_of(ground))
+        look = replace(look, background=colour_of(ground), stays=stays)
     return _worded(look, attributes, "#000000") if name in _WORDS else look
 
 
@@ -197,7 +224,7 @@ def _worded(look: _Look, attributes: Mapping[str, str], colour: str) -> _Look:
     )
 
 
-def _styled(look: _Look, own: Mapping[str, str]) -> _Look:
+def _styled(look: _Look, own: Mapping[str, str], night: _Night) -> _Look:
     style = {
         part.partition(":")[0].strip().lower(): part.partition(":")[2].strip()
         for part in own.get("style", "").split(";")
@@ -206,7 +233,8 @@ def _styled(look: _Look, own: Mapping[str, str]) -> _Look:
         look = replace(look, colour=colour_of(style.get("color") or own.get("color", "")))
     ground = style.get("background-color") or style.get("background") or own.get("bgcolor")
     if ground and ground not in ("none", "transparent"):
-        look = replace(look, background=colour_of(ground))
+        stays = not night.changes(look.name, own, look.classes)
+        look = replace(look, background=colour_of(ground), stays=stays)
     if "font-size" in style:
         look = replace(look, size=_size(style["font-size"], look.size))
     if "font-weight" in style:
@@ -214,6 +242,46 @@ def _styled(look: _Look, own: Mapping[str, str]) -> _Look:
     return replace(
         look, hidden=look.hidden or style.get("display") == "none" or style.get("font-size") == "0"
     )
+
+
+# ── at night ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _classes(own: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(f"{own.get('css-class', '')} {own.get('class', '')}".split())
+
+
+@lru_cache(maxsize=64)
+def _night(styles: str) -> _Night:
+    """Read what styles say for `prefers-color-scheme: dark`."""
+    turned = False
+    grounds: set[str] = set()
+    inner: set[tuple[str, str]] = set()
+    inked: set[str] = set()
+    for part in _AT_NIGHT.findall(styles):
+        for selectors, body in _RULE.findall(part):
+            told = {
+                name.strip().lower(): value
+                for name, _, value in (each.partition(":") for each in body.split(";"))
+            }
+            colour = colour_of(told.get("color", "").replace("!important", ""))
+            ground = "background" in told or "background-color" in told
+            for selector in selectors.split(","):
+                steps = re.sub(r"\s*>\s*", " > ", selector.strip()).split()
+                if not steps:
+                    continue
+                last = max((at for at, step in enumerate(steps) if "." in step), default=None)
+                named = frozenset(re.findall(r"\.([\w-]+)", steps[last])) if last is not None else frozenset()
+                rest = steps[last + 1 :] if last is not None else steps
+                if ground and all(step in _SCAFFOLD for step in rest):
+                    grounds |= named
+                elif ground:
+                    inner |= {(each, rest[-1]) for each in named}
+                if colour is not None and _luminance(colour) > _LIGHT:
+                    turned = turned or (bool(rest) and rest[-1] in _TURNED)
+                elif colour is not None:
+                    inked |= named
+    return _Night(turned, frozenset(grounds), frozenset(inner), frozenset(inked))
 
 
 def _size(text: str, outer: float | None) -> float | None:
@@ -233,7 +301,7 @@ def _is_bold(text: str) -> bool:
 # ── judging ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _judged(document: str, words: str, look: _Look) -> Iterator[Finding]:
+def _judged(document: str, words: str, look: _Look, night: _Night) -> Iterator[Finding]:
     plain = html.unescape(words).strip(" \u00a0\u200b\u200c·•|–—-\n\t")
     if look.hidden or not any(sign.isalnum() for sign in plain):
         return
@@ -243,6 +311,9 @@ def _judged(document: str, words: str, look: _Look) -> Iterator[Finding]:
         large = look.size is not None and look.size >= (_LARGE_AND_BOLD if look.bold else _LARGE)
         if found < (ENOUGH_FOR_LARGE if large else ENOUGH) - 0.005:
             yield problems.low_contrast(span, found, ENOUGH_FOR_LARGE if large else ENOUGH)
+    light = look.background is not None and _luminance(look.background) > _LIGHT
+    if night.turned and look.stays and light and not look.classes & night.inked:
+        yield problems.light_at_night(span)
     if look.size is not None and 0 < look.size < SMALLEST:
         yield problems.small_text(span, look.size)
     other = left_over(plain)

@@ -648,6 +648,28 @@ def small_text(span: Span, size: float) -> Finding:
     )  # fmt: skip
 
 
+@page("T413", "light-at-night", "warning")
+def light_at_night(span: Span) -> Finding:
+    """Words turn light at night, and the light ground that they stand on does not.
+
+    Where a mail's styles give words another colour for `prefers-color-scheme: dark`, every ground of its own needs one as
+    well: a class that those styles turn dark. The starter layouts do that for `soft`.
+
+    Before:
+
+        <mj-column background-color="#f4efe6">
+
+    After:
+
+        <mj-column css-class="soft" background-color="{{ brand.soft }}">
+    """
+    return Finding(
+        "T413", "warning", "these words turn light at night, and what is behind them stays light", span,
+        effect="whoever reads mail in dark mode cannot read them",
+        help="give what is behind them a class that the styles turn dark at night, such as `soft`",
+    )  # fmt: skip
+
+
 @page("T409", "merge-tag-of-another-mailer", "warning")
 def merge_tag(span: Span, words: str) -> Finding:
     """A placeholder of another program was left in a mail, and would be read as it stands.

@@ -155,3 +155,38 @@ def test_what_the_trigger_may_lack_is_told(tmp_path: Path, event: str, body: str
         (tmp_path / name).write_text(text, encoding="utf-8")
     told = {each.code for each in lint_project(tmp_path, load(tmp_path, {}))}
     assert sorted(told & {"T208", "T209"}) == codes
+
+
+NIGHT = """<mjml><mj-head><mj-style>
+@media (prefers-color-scheme: dark) {{
+  .page div, .page td {{ color: #eeeeee !important; }}
+  .soft > table > tbody > tr > td {{ background: #222222 !important; }}
+  .act a {{ background: #88ccaa !important; color: #111111 !important; }}
+  .note div {{ color: #222222 !important; }}
+}}
+</mj-style></mj-head><mj-body css-class="page"><mj-section>
+<mj-column{column}>{body}</mj-column></mj-section></mj-body></mjml>
+"""
+
+
+@pytest.mark.parametrize(
+    ("column", "body", "told"),
+    [
+        (' background-color="#f4efe6"', "<mj-text>Soon</mj-text>", True),
+        (' background-color="#f4efe6" css-class="soft"', "<mj-text>Soon</mj-text>", False),
+        (' background-color="#f4efe6" css-class="note"', "<mj-text>Soon</mj-text>", False),
+        (' background-color="#223344"', '<mj-text color="#ffffff">Soon</mj-text>', False),
+        ("", "<mj-text>Soon</mj-text>", False),
+        ("", '<mj-text><span style="background:#ffffff">Soon</span></mj-text>', True),
+        ("", '<mj-text css-class="act"><a href="https://a.test" style="background:#ffffff">Soon</a></mj-text>', False),
+    ],
+)  # fmt: skip
+def test_light_words_need_a_dark_ground_at_night(column: str, body: str, told: bool) -> None:
+    """Where styles turn words light at night, a light ground of one's own that stays is told; one that changes is not."""
+    source = f"---\nsubject: Hello\n---\n{NIGHT.format(column=column, body=body)}"
+    codes = {each.code for each in lint(TemplateLibrary({"x.mjml": source}), "x", kind="transactional")}
+    assert ("T413" in codes) is told
+    by_day = source.replace("prefers-color-scheme: dark", "min-width: 480px")
+    assert "T413" not in {
+        each.code for each in lint(TemplateLibrary({"x.mjml": by_day}), "x", kind="transactional")
+    }
