@@ -19,6 +19,8 @@ from jinja2 import Environment, nodes
 from jinja2.visitor import NodeTransformer
 from markupsafe import Markup
 
+from engine.render.folding import every, names_given
+
 _SCALARS = (str, int, float, Decimal, bool, type(None))
 LINES = "_lines"
 """The filter that writes each line of a text as a token."""
@@ -56,10 +58,12 @@ class NotFlat(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A block's macro, its free names, and whether it asks for its caller."""
+    """A block's macro, the names that it takes from outside, its own, and those of them that it sets."""
 
     macro: nodes.Macro
     free: frozenset[str]
+    own: frozenset[str]
+    assigned: frozenset[str]
 
 
 def flattened(name: str, load: Callable[[str], nodes.Template], environment: Environment) -> nodes.Template:
@@ -69,7 +73,7 @@ def flattened(name: str, load: Callable[[str], nodes.Template], environment: Env
 
 def without_unused(tree: nodes.Template) -> nodes.Template:
     """Return a tree without the macros that nothing calls any more."""
-    used = {each.name for each in tree.find_all(nodes.Name) if each.ctx == "load"}
+    used = {each.name for each in every(tree) if isinstance(each, nodes.Name) and each.ctx == "load"}
     return _Unused(used).visit(tree)  # type: ignore[no-any-return]
 
 
@@ -117,13 +121,13 @@ class _Flattening:
     def flat(self, name: str) -> nodes.Template:
         body = self._with_includes(self._extended(name), 0)
         tree = nodes.Template(body, lineno=1)
-        if any(each.name in ("super", "self") for each in tree.find_all(nodes.Name)):
+        if any(isinstance(each, nodes.Name) and each.name in ("super", "self") for each in every(tree)):
             raise NotFlat
-        self.names = set(_given(tree))
+        self.names = set(names_given(tree))
         if any(each.startswith("flat") for each in self.names):
             raise NotFlat
         tree.body = self._put_in(tree.body, 0)
-        if sum(1 for _ in tree.find_all(nodes.Node)) > _MOST_NODES:
+        if sum(1 for _ in every(tree)) > _MOST_NODES:
             raise NotFlat
         return tree
 
@@ -229,17 +233,15 @@ class _Flattening:
         self.count += 1
         prefix = _OWN.format(self.count)
         macro = copied(block.macro)
-        own = {each.name for each in macro.args} | set(_given(macro))
-        assigned = set(_assigned(macro.body))
         constants: dict[str, nodes.Const] = {}
         sets: list[nodes.Node] = []
-        renaming = _Renaming(own, prefix, constants)
+        renaming = _Renaming(block.own, prefix, constants)
         for argument in macro.args:
             value, is_own = given[argument.name]
             if is_own:  # a default may name the arguments before it
                 value = renaming.visit(copied(value))
             constant = self._constant(value)
-            if constant is not None and argument.name not in assigned:
+            if constant is not None and argument.name not in block.assigned:
                 constants[argument.name] = constant
             else:
                 target = nodes.Name(prefix + argument.name, "store", lineno=call.lineno)
@@ -270,14 +272,15 @@ class _Flattening:
             for _ in macro.find_all((nodes.Block, nodes.Include, nodes.Import, nodes.FromImport, nodes.Macro))
         ):
             return None
-        loaded = {each.name for each in macro.find_all(nodes.Name) if each.ctx == "load"}
+        loaded = {each.name for each in every(macro) if isinstance(each, nodes.Name) and each.ctx == "load"}
         if loaded & {"varargs", "kwargs"}:
             return None
-        own = {each.name for each in macro.args} | set(_given(macro))
+        own = frozenset(names_given(macro)) | {each.name for each in macro.args}
         free = loaded - own - {"caller"}
         if "loop" in free and not any(True for _ in macro.find_all(nodes.For)):
             return None
-        return _Block(macro, frozenset(free - {"loop"}))
+        assigned = frozenset(names_given(nodes.Scope(macro.body)))
+        return _Block(macro, frozenset(free - {"loop"}), own, assigned)
 
     def _constant(self, node: nodes.Expr) -> nodes.Const | None:
         if isinstance(node, nodes.TemplateData):
@@ -317,7 +320,7 @@ class _Includes(NodeTransformer):
 class _Renaming(NodeTransformer):
     """Gives the names of a block's own names of their own, or the constants that they are."""
 
-    def __init__(self, own: set[str], prefix: str, constants: Mapping[str, nodes.Const]) -> None:
+    def __init__(self, own: frozenset[str], prefix: str, constants: Mapping[str, nodes.Const]) -> None:
         self.own, self.prefix, self.constants = own, prefix, constants
 
     def visit_Name(self, node: nodes.Name, *_: Any, **__: Any) -> nodes.Node:  # noqa: N802 - Jinja's name
@@ -435,9 +438,12 @@ def _arguments(macro: nodes.Macro, call: nodes.Call) -> dict[str, tuple[nodes.Ex
 
 def _asks_otherwise(body: list[nodes.Node]) -> bool:
     """Return whether a block does anything with its caller but write it."""
-    scope = nodes.Scope(body)
-    asked = sum(1 for each in scope.find_all(nodes.Name) if each.name == "caller")
-    written = sum(1 for each in scope.find_all(nodes.Output) for child in each.nodes if _is_caller(child))
+    asked = written = 0
+    for each in every(nodes.Scope(body)):
+        if isinstance(each, nodes.Name):
+            asked += each.name == "caller"
+        elif isinstance(each, nodes.Output):
+            written += sum(1 for child in each.nodes if _is_caller(child))
     return asked != written
 
 
@@ -452,20 +458,6 @@ def _is_name(node: nodes.Node, name: str) -> bool:
 
 def _is_blank(node: nodes.Node) -> bool:
     return isinstance(node, nodes.TemplateData) and not node.data.strip()
-
-
-def _given(tree: nodes.Node) -> Iterator[str]:
-    """Yield each name that is given a meaning."""
-    yield from (each.name for each in tree.find_all(nodes.Name) if each.ctx != "load")
-    yield from (each.target for each in tree.find_all(nodes.Import))
-    for each in tree.find_all(nodes.FromImport):
-        yield from (name if isinstance(name, str) else name[1] for name in each.names)
-    yield from (each.name for each in tree.find_all(nodes.Macro))
-    yield from (each.name for each in tree.find_all(nodes.NSRef))
-
-
-def _assigned(body: list[nodes.Node]) -> Iterator[str]:
-    return _given(nodes.Scope(body))
 
 
 def _refuse_blocks_in_loops(tree: nodes.Template) -> None:

@@ -27,7 +27,7 @@ def fold(
     tree: nodes.Template, constants: Mapping[str, Record], environment: Environment, *, escaped: bool
 ) -> nodes.Template:
     """Return the tree with what is constant in place; `escaped` tells whether output is markup."""
-    given = _given(tree)
+    given = names_given(tree)
     known = {name: record for name, record in constants.items() if name not in given}
     folding = _Folding(known, environment, escaped=escaped)
     tree = folding.visit(tree)
@@ -36,22 +36,40 @@ def fold(
     return folding.visit(tree) if folding.values or folding.writers else tree
 
 
-def _given(tree: nodes.Template) -> Counter[str]:
-    """Return how often each name is given a meaning in a file."""
-    found = Counter(name.name for name in tree.find_all(nodes.Name) if name.ctx != "load")
-    found.update(node.target for node in tree.find_all(nodes.Import))
-    for node in tree.find_all(nodes.FromImport):
-        found.update(name if isinstance(name, str) else name[1] for name in node.names)
-    found.update(node.name for node in tree.find_all(nodes.Macro))
-    found.update(node.name for node in tree.find_all(nodes.NSRef))
-    return found
+def every(node: nodes.Node) -> Iterator[nodes.Node]:
+    """Yield a node and all that is in it, in no order: what `find_all` does, several times quicker."""
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for name in node.fields:
+            value = getattr(node, name, None)
+            if type(value) is list:
+                waiting += [each for each in value if isinstance(each, nodes.Node)]
+            elif isinstance(value, nodes.Node):
+                waiting.append(value)
+
+
+def names_given(tree: nodes.Node) -> Counter[str]:
+    """Return how often each name is given a meaning in a tree."""
+    found: Counter[str] = Counter()
+    for node in every(tree):
+        if isinstance(node, nodes.Name):
+            found[node.name] += node.ctx != "load"
+        elif isinstance(node, nodes.Macro | nodes.NSRef):
+            found[node.name] += 1
+        elif isinstance(node, nodes.Import):
+            found[node.target] += 1
+        elif isinstance(node, nodes.FromImport):
+            found.update(name if isinstance(name, str) else name[1] for name in node.names)
+    return +found
 
 
 def _set_once(
     tree: nodes.Template, given: Mapping[str, int], folding: _Folding
 ) -> Iterator[tuple[str, nodes.Const]]:
     """Yield the names that are set to a constant, once, before all that reads them and in the same body."""
-    read = Counter(name.name for name in tree.find_all(nodes.Name) if name.ctx == "load")
+    read = Counter(each.name for each in every(tree) if isinstance(each, nodes.Name) and each.ctx == "load")
     in_blocks = _read_in(list(tree.find_all(nodes.Block)))
     for body in _bodies(tree):
         after: Counter[str] | None = None
@@ -84,7 +102,7 @@ def _writers(tree: nodes.Template, given: Mapping[str, int]) -> Iterator[tuple[s
 
 
 def _bodies(tree: nodes.Template) -> Iterator[list[nodes.Node]]:
-    for node in (tree, *tree.find_all(nodes.Node)):
+    for node in every(tree):
         for field in ("body", "else_"):
             body = getattr(node, field, None)
             if isinstance(body, list):
@@ -97,7 +115,7 @@ def _text(node: nodes.Node) -> str:
 
 def _read_in(body: Sequence[nodes.Node]) -> Counter[str]:
     """Return how often each name stands in these statements."""
-    return Counter(name.name for node in body for name in node.find_all(nodes.Name))
+    return Counter(each.name for node in body for each in every(node) if isinstance(each, nodes.Name))
 
 
 class _Folding(NodeTransformer):
