@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from engine.flows import manual, problems
 from engine.flows.manual import Page
-from engine.flows.rules import asking, sending, settings_pages, shape
+from engine.flows.rules import arms, asking, kinds, moments, sending, settings_pages, shape
 from engine.flows.rules.registry import Rule, registered, run
 
 __all__ = [
     "Page",
     "Rule",
     "all_rules",
+    "arms",
     "asking",
     "explain",
+    "kinds",
+    "moments",
     "problems",
     "registered",
     "run",
