@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from engine.flows import manual, problems
 from engine.flows.manual import Page
-from engine.flows.rules import arms, asking, kinds, moments, sending, settings_pages, shape
+from engine.flows.rules import (
+    arms,
+    asking,
+    installation,
+    kinds,
+    moments,
+    offering,
+    sending,
+    settings_pages,
+    shape,
+)
 from engine.flows.rules.registry import Rule, registered, run
 
 __all__ = [
@@ -18,8 +28,10 @@ __all__ = [
     "arms",
     "asking",
     "explain",
+    "installation",
     "kinds",
     "moments",
+    "offering",
     "problems",
     "registered",
     "run",
