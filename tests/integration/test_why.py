@@ -32,16 +32,20 @@ from tests.integration.small_shop import END, START, make_project, tell
 BEFORE = START - timedelta(days=30)
 
 
+def engine_of(settings: Settings, database: Database) -> Engine:
+    """Return an engine whose mails end in a tray."""
+    tray = Tray()
+    worker = Worker("test", machine_now, random.Random(1))
+    return Engine(settings, database, Exits(tray, None, tray.call), worker)
+
+
 def live_through(database: Database, root: Path) -> Settings:
     """Let the shop live three weeks with its flows."""
     settings = make_project(root)
     with database.write() as connection:
         meta.set_virtual_now(connection, BEFORE)
     tell(database, settings, BEFORE)
-    tray = Tray()
-    engine = Engine(
-        settings, database, Exits(tray, None, tray.call), Worker("test", machine_now, random.Random(1))
-    )
+    engine = engine_of(settings, database)
     drive(engine, BEFORE, START, beat=timedelta(days=1), nights=False)
     apply(database, settings, now=START, who="test")
     drive(engine, START, END, beat=timedelta(hours=1), nights=False)
@@ -210,11 +214,8 @@ def test_who_got_nothing_is_told_by_what_became_of_the_entry(
     with database.write() as connection:
         meta.set_virtual_now(connection, BEFORE)
     tell(database, settings, BEFORE)
-    tray = Tray()
-    engine = Engine(
-        settings, database, Exits(tray, None, tray.call), Worker("test", machine_now, random.Random(1))
-    )
     apply(database, settings, now=BEFORE, who="test")
+    engine = engine_of(settings, database)
     drive(engine, BEFORE, END, beat=timedelta(hours=1), nights=False)
     with database.read() as connection:
         found = missing(connection, "cart", BEFORE, Round(END, settings))
