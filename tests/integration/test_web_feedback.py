@@ -178,15 +178,16 @@ def test_machines_decide_nothing(shop: Serving) -> None:
     """Opens of privacy proxies and clicks of scanners are kept and flagged; only people's become facts."""
     send(
         shop, event("delivered", 0), event("open", 1, sg_machine_open=True), event("click", 2, url="https://x.test"),
-        event("click", 90, useragent="Barracuda Sentinel"),
+        event("click", 90, useragent="Barracuda Sentinel"), event("open", 95, useragent="Mozilla/5.0"),
     )  # fmt: skip
     assert not shop.events("mail_opened")
     assert not shop.events("mail_clicked")
-    send(shop, event("open", 100, useragent="Mozilla/5.0"), event("click", 110, useragent="Mozilla/5.0"))
+    person = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Safari/604.1"
+    send(shop, event("open", 100, useragent=person), event("click", 110, useragent=person))
     assert len(shop.events("mail_opened")) == len(shop.events("mail_clicked")) == 1
     with shop.site.database.read() as connection:
         flagged = connection.scalar(select(func.count()).where(delivery_events.c.machine))
-    assert flagged == 3
+    assert flagged == 4
 
 
 def test_mails_of_others_speak_for_the_address(shop: Serving) -> None:
