@@ -145,7 +145,7 @@ def _is_closed(path: tuple[str, ...]) -> bool:
     return (
         len(path) == 2
         and path[0] in ("sender", "database", "delivery", "web", "policy")
-        and path[1] not in OPTIONS
+        and path[1] not in (*OPTIONS, "domains")  # tables of their own
     )
 
 
