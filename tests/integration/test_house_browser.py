@@ -135,6 +135,7 @@ def test_logging_in_by_keyboard(browser: Browser, lived: Serving) -> None:
     """The password field has the focus; Enter logs in; the first Tab offers to skip the places."""
     page = browser.new_context().new_page()
     page.goto(f"{lived.url}/house")
+    page.wait_for_function("document.activeElement.name === 'password'")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Today", exact=True).wait_for()
