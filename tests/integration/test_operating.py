@@ -6,6 +6,8 @@ import json
 import sqlite3
 import stat
 import subprocess
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,7 @@ from sqlalchemy import Executable, delete, func, insert, make_url, select, updat
 
 from engine import settings as settings_module
 from engine.clock import SystemClock
+from engine.deploy.apply import apply
 from engine.errors import FindingsError, OutsideError, UsageError
 from engine.runtime.doctor import Diagnosis, examine, invariants
 from engine.runtime.golive import go_live
@@ -36,7 +39,7 @@ from engine.store.tables import (
     quarantine,
     suppressions,
 )
-from tests.integration.living_shop import LivingShop, make_project, prepare
+from tests.integration.living_shop import FLOW, LivingShop, make_project, prepare
 from tests.servers.postgres import Postgres
 from tests.servers.process import RunningServer, start_smtp
 
@@ -171,6 +174,25 @@ def test_what_is_stopped_is_told(shop: LivingShop) -> None:
     found = look(shop)
     assert {"D501", "D502", "D503", "D504", "D505"} <= codes(found)
     assert shop.states() == {"unknown": 9, "handing_over": 1}
+
+
+def test_a_flow_that_was_removed_holds_up_nobody(shop: LivingShop) -> None:
+    """Mails of the other flows go on, and whoever is inside the removed one gets what is due to them."""
+    other = shop.root / "flows" / "other.yaml"
+    other.write_text(FLOW.replace("flow: hello", "flow: other").replace("steps:", "steps:\n  - wait: 1s"))
+    with shop.database() as database:
+        settings = settings_module.load(shop.root)
+        apply(database, settings, now=datetime.now(UTC), who="test")
+        shop.sign_up(20, 1)
+        beat(shop)
+        other.unlink()
+        apply(database, settings, now=datetime.now(UTC), who="test")
+    shop.sign_up(30, 1)
+    time.sleep(1)
+    beat(shop)
+    with shop.database() as database, database.read() as connection:
+        rows = connection.execute(select(messages.c.flow, messages.c.state)).all()
+    assert Counter(tuple(row) for row in rows) == {("hello", "accepted"): 12, ("other", "accepted"): 1}
 
 
 def test_a_silent_daemon_is_seen(shop: LivingShop) -> None:

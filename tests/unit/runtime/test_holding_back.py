@@ -6,7 +6,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from engine.delivery.rate import parse_rate
 from engine.runtime import rails
@@ -83,6 +83,13 @@ def test_what_was_closed_before_stops_nobody(database: Database) -> None:
         rails.pause(connection, None, EPOCH)
     seconds.now += LOOK_EVERY
     assert not switch.may_go_on(("hello",))
+
+
+def test_what_was_removed_stops_nobody(database: Database) -> None:
+    """A flow that is no longer live is not closed: those inside finish it, and the others' mails go."""
+    with database.write() as connection:
+        connection.execute(update(flows).where(flows.c.flow == "hello").values(active=False))
+    assert Switch(database).may_go_on(())
 
 
 def test_the_end_of_the_program_is_seen_at_once(database: Database) -> None:
