@@ -25,7 +25,7 @@ from engine.facts.fields import MOST_MONEY
 from engine.facts.orders import project_orders
 from engine.facts.people import PROFILE_EVENTS, People, Person, lock_facts
 from engine.facts.products import project_products
-from engine.facts.raised import Raised, Told, write_events
+from engine.facts.raised import Raised, Told, as_first_received, write_events
 from engine.facts.totals import count_orders, note_activity
 from engine.store.types import to_micros
 
@@ -52,6 +52,7 @@ def project(connection: Connection, told: Sequence[Told], currency: str) -> Proj
     chunk.people.settle(max(item.received for item in told))
     chunk.tell_customers()
     chunk.tell_the_rest()
+    chunk.raised = as_first_received(connection, chunk.raised)
     chunk.note_written(write_events(connection, chunk.raised))
     projection = Projection([chunk.outcomes[index] for index in range(len(told))])
     foreign = count_orders(connection, chunk.touched, currency)
@@ -194,6 +195,7 @@ def _event(index: int, told: Told, customer_id: int) -> Raised:
         properties={**fact.document, "at": iso(told.at)}, value=_amount(properties.get("value")),
         order_id=_named(properties.get("order_id")), cart_id=_named(properties.get("cart_id")),
         sku=_named(properties.get("sku") or properties.get("product_id")), backfill=fact.backfill, refresh=True,
+        clocked=fact.at is None or fact.at > told.received,
     )  # fmt: skip
 
 

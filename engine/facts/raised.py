@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from engine.facts.fact import Fact
+from engine.facts.fact import Fact, iso
 from engine.facts.people import next_ids
 from engine.store.bulk import insert_rows
 from engine.store.dialect import within
@@ -55,11 +55,30 @@ class Raised:
     sku: str | None = None
     backfill: bool = False
     refresh: bool = False
+    clocked: bool = False
+    """Its fact tells no moment that has come: it happened when it was first received."""
 
 
 def flows_are_applied(connection: Connection) -> bool:
     """Return whether any flow is active: only then does anybody read the inbox."""
     return _ACTIVE.first(connection) is not None
+
+
+def as_first_received(connection: Connection, raised: Sequence[Raised]) -> list[Raised]:
+    """Return the events; those whose moment is that of their receipt keep the first one where they were told before."""
+    keys = [event.key for event in raised if event.clocked]
+    if not keys:
+        return list(raised)
+    known = {row.key: row for row in _KEPT.rows(connection, keys=keys)}
+    return [
+        _at_moment(event, known[event.key].occurred_at) if event.clocked and event.key in known else event
+        for event in raised
+    ]
+
+
+def _at_moment(event: Raised, moment: datetime) -> Raised:
+    moment = min(moment, event.occurred_at)
+    return replace(event, occurred_at=moment, properties={**event.properties, "at": iso(moment)})
 
 
 def write_events(connection: Connection, raised: Sequence[Raised]) -> dict[str, str]:

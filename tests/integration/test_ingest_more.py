@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
 
+import pytest
 from sqlalchemy import Connection, select, update
 
 from engine.facts.fact import Kind
 from engine.facts.ingest import IngestReport, ingest_file, ingest_rows
 from engine.settings import Settings
 from engine.store.database import Database
-from engine.store.tables import customers, flow_versions, flows, product_changes
+from engine.store.tables import customers, events, flow_versions, flows, product_changes
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FLOW = {
@@ -90,3 +91,22 @@ def test_who_gives_way_tries_again(database: Database) -> None:
     for thread in threads:
         thread.join(30)
     assert failures == []
+
+
+@pytest.mark.parametrize("when", [{}, {"at": "2031-01-01T00:00:00Z"}], ids=["no moment", "a moment to come"])
+@pytest.mark.parametrize("id_", [{}, {"id": "e1"}], ids=["no id", "an id"])
+def test_an_event_without_a_moment_keeps_its_first(
+    database: Database, when: dict[str, str], id_: dict[str, str]
+) -> None:
+    """Read again a day later it changes nothing: not when it happened, nor when its customer was last active."""
+    row = {"event": "viewed", "customer": "c1", "sku": "T1", **when, **id_}
+    tell(database, "events", row)
+    report = ingest_rows(database, "events", [row], settings=Settings(Path()), now=NOW + timedelta(days=1))
+    assert (report.new, report.unchanged) == (0, 1)
+    with database.read() as connection:
+        ((moment, properties),) = connection.execute(
+            select(events.c.occurred_at, events.c.properties).where(events.c.name == "viewed")
+        )
+        active = connection.scalar(select(customers.c.last_activity_at))
+    assert moment == active == NOW
+    assert properties["at"] == "2026-03-01T12:00:00Z"
