@@ -71,7 +71,6 @@ _STANDING = Prepared(
             messages.c.counted_at > bindparam("longest", type_=Instant()),
             messages.c.state.in_(COUNTED),
             messages.c.kind == "marketing",
-            messages.c.channel == "email",
             messages.c.sandbox == bindparam("in_sandbox", type_=Boolean()),
         ),
     )
@@ -111,13 +110,13 @@ def verdicts(connection: Connection, group: Sequence[Claimed], at: Round) -> lis
             exit_clause=exit_clause,
             false_clause=false_clause,
             quiet_hours=at.rules(flow).quiet_hours,
-            caps=(*at.caps(flow), *wish.caps) if message.channel == "email" else (),
+            caps=(*at.caps(flow), *wish.caps),
             paused_until=wish.paused_until,
             when_capped=flow.policy.when_capped,
             handed=known.handed,
         )
         verdict = judge(question, at.now)
-        if isinstance(verdict, Allow) and flow.kind == "marketing" and message.channel == "email":
+        if isinstance(verdict, Allow) and flow.kind == "marketing":
             known.handed.append(Handed(at.now))
         result.append(verdict)
     return result

@@ -42,7 +42,7 @@ class Gate:
         table = messages.c
         query = select(table.counted_at).where(
             table.customer_id == customer_id, table.counted_at.is_not(None), table.state.in_(COUNTED),
-            table.kind == "marketing", table.channel == "email", table.sandbox.is_(at.sandbox),
+            table.kind == "marketing", table.sandbox.is_(at.sandbox),
         )  # fmt: skip
         zone = connection.scalar(select(customers.c.zone).where(customers.c.id == customer_id))
         return cls(zone or at.shop_zone, sorted(connection.scalars(query)), at)

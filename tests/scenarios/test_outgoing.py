@@ -337,6 +337,27 @@ def test_a_webhook_hands_over_what_it_is_given(anywhere: World) -> None:
     assert len(here.tray.calls) == 1
 
 
+def test_a_webhook_counts_for_caps_as_a_mail(anywhere: World) -> None:
+    """An SMS after a mail is capped, and so is a mail after an SMS."""
+    here = anywhere
+    here.policy(caps=["1 per 16h"])
+    calling = simple("call").replace("{send: letter}", "{webhook: {to: sms, with: {text: Hello}}}")
+    here.flow(calling.replace("checkout_started", "survey_answered"))
+    here.flow(simple("write"))
+    here.customer()
+    here.apply()
+    for name in ("checkout_started", "survey_answered"):
+        here.event(name)
+        here.go_on(hours=1)
+    assert (len(here.tray.mails), len(here.tray.calls)) == (1, 0)
+    here.go_on(hours=20)
+    for name in ("survey_answered", "checkout_started"):
+        here.event(name)
+        here.go_on(hours=1)
+    assert (len(here.tray.mails), len(here.tray.calls)) == (1, 1)
+    assert here.reasons("dropped") == ["capped", "capped"]
+
+
 def test_set_changes_what_later_conditions_see(here: World) -> None:
     """A property and a tag that a step sets hold for the very next step, and raise no fact."""
     here.flow(
