@@ -72,7 +72,8 @@ class _Looking:
                 length = 4 if isinstance(node, nodes.FromImport) else len(type(node).__name__)
         elif isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):
             name = f"blocks/{node.attr}" if node.node.name == "blocks" else ""
-            node, length = node.node, len(f"blocks.{node.attr}")
+            length = len(f"blocks.{node.attr}")
+            node = node.node
         path = self.library.find(name, self.chain) if name else None
         if path is not None:
             yield path, source.span(offset(node), length)

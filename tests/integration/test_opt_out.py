@@ -76,7 +76,7 @@ class Side:
             tell("committed")
 
         event.listen(pool, "before_cursor_execute", lambda *_: tell("statement"))
-        pool.dialect.do_commit = committed  # type: ignore[method-assign]
+        pool.dialect.do_commit = committed  # type: ignore[method-assign,assignment]
 
 
 @dataclass
