@@ -34,6 +34,7 @@ from engine.facts.fields import (
     from_text,
     normal_email,
 )
+from engine.flows.fields import ENGINE_EVENTS
 
 LARGEST_DOCUMENT = 256 * 1024
 STATUSES = ("placed", "paid", "cancelled", "refunded", "shipped", "delivered", "returned")
@@ -332,6 +333,10 @@ def _event_facts(read: _Read, number: int) -> list[Fact]:
     if not name:
         raise _Refused("event", "is missing")
     read.put("event", name, name)
+    if name in ENGINE_EVENTS:
+        read.reading.warnings[
+            f"`{name}` is a fact that Homing tells itself: told from outside it counts the same"
+        ] += 1
     _customer_of(read)
     projected = _as_other_kind(name, read, number)
     if projected is not None:

@@ -110,3 +110,10 @@ def test_an_event_without_a_moment_keeps_its_first(
         active = connection.scalar(select(customers.c.last_activity_at))
     assert moment == active == NOW
     assert properties["at"] == "2026-03-01T12:00:00Z"
+
+
+def test_a_fact_of_our_own_that_others_tell_is_warned_of(database: Database) -> None:
+    """A file may bring the mails of another system, but nobody should start our flows with them unawares."""
+    report = tell(database, "events", {"event": "mail_sent", "customer": "c1", "flow": "welcome"})
+    assert report.new == 1
+    assert any("`mail_sent` is a fact that Homing tells itself" in each for each in report.warnings)
