@@ -94,6 +94,8 @@ def _register_rights(group: click.Group) -> None:
         """Show what a customer agreed to, or (with --state) record what they say now."""
         if told["state"] is not None:
             _record(session, customer, told)
+        elif told["at_text"] is not None or told["wording"] is not None:
+            raise UsageError("--at and --wording belong to what is recorded: say what with --state")
         with session.database.read() as connection:
             record = rights.customer_record(connection, the_customer(connection, customer))
         if session.as_json:

@@ -314,6 +314,7 @@ def test_a_withdrawn_consent_stands(shop: Shop) -> None:
     shop.run("ingest", shop.file("customers.csv"), ends=1)
     shop.run("customer", "consent", "c1", "--topic", "offers", "--state", "withdrawn")
     assert shop.json("customer", "consent", "c1")["topics"] == {"all": "granted", "offers": "withdrawn"}
+    assert "--state" in shop.run("customer", "consent", "c1", "--at", "2026-01-01", ends=2).output
     told = shop.run("customer", "consent", "c1", "--topic", "ofers", "--state", "withdrawn", ends=2).output
     assert 'did you mean "offers"?' in told
 
