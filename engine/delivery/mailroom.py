@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Table, select
 from engine.calendar import local
 from engine.delivery.claim import Claimed
 from engine.errors import HomingError
+from engine.facts.days import on_clock
 from engine.flows.conditions import FieldTest
 from engine.flows.model import Offer
 from engine.flows.read_conditions import field_tests_of
@@ -196,7 +197,7 @@ def _webhook(message: Claimed, person: Mapping[str, Any] | None, at: Round) -> M
     enrollment = message.enrollment
     names = names_of(
         enrollment.context,
-        customer=customer_fields(person, None, at.settings.shop.locale),
+        customer=customer_fields(person, None, at),
         shop=shop_fields(at),
         flow={"name": message.flow, "step": message.step},
     )
@@ -418,7 +419,7 @@ def context_of(
     shown = [_product(material, sku) for sku in skus]
     answers = enrollment.context.get("answers", {})
     return RenderContext(
-        customer=customer_fields(person, material.scores.get(message.customer_id), at.settings.shop.locale),
+        customer=customer_fields(person, material.scores.get(message.customer_id), at),
         shop=shop_fields(at),
         sender={"email": sender.email, "name": sender.name, "reply_to": sender.reply_to},
         flow={
@@ -439,17 +440,15 @@ def context_of(
     )  # fmt: skip
 
 
-def customer_fields(
-    person: Mapping[str, Any], scores: Mapping[str, Any] | None, shop_locale: str
-) -> dict[str, Any]:
-    """Return a customer as templates see one."""
+def customer_fields(person: Mapping[str, Any], scores: Mapping[str, Any] | None, at: Round) -> dict[str, Any]:
+    """Return a customer as templates see one; a day that was told without a time begins on the customer's own clock."""
     fields = {
         key: value
-        for key, value in person.items()
+        for key, value in on_clock(person, person.get("zone") or at.shop_zone).items()
         if key not in ("id", "zone", "erased_at", "quarantined_at")
     }
     fields["timezone"] = person.get("zone") or person.get("timezone")
-    fields["locale"] = person.get("locale") or shop_locale
+    fields["locale"] = person.get("locale") or at.settings.shop.locale
     if scores:
         fields["rfm"] = {"r": scores["rfm_r"], "f": scores["rfm_f"], "m": scores["rfm_m"]}
         fields |= {key: scores[key] for key in ("spent_percentile", "churn_risk", "predicted_value")}

@@ -22,6 +22,7 @@ from zlib import crc32
 from sqlalchemy import Column, Connection, Text, cast, func, select, type_coerce
 from sqlalchemy.sql.elements import ColumnElement
 
+from engine.facts.days import value_of
 from engine.facts.fact import iso
 from engine.outbox.own_facts import NAMES as OWN
 from engine.store.bulk import insert_rows
@@ -229,7 +230,8 @@ def _profiles(
 
 
 def _profile(row: Any) -> Row:
-    told = {name: getattr(row, name) for name in _PROFILE}
+    columns = row._asdict()
+    told = {name: value_of(name, columns) for name in _PROFILE}
     return {
         name: iso(value) if isinstance(value, datetime) else value
         for name, value in told.items()

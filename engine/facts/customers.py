@@ -16,6 +16,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Table, delete, func, or_, select, update
 
 from engine.errors import UsageError
+from engine.facts.days import value_of
 from engine.facts.fact import BadRow, iso, plain_number
 from engine.facts.fields import Reading, normal_email
 from engine.facts.leaving import drop_messages, end_enrollments, live_enrollments
@@ -105,7 +106,8 @@ def need_customer(connection: Connection, reference: str) -> int:
 def customer_record(connection: Connection, customer_id: int) -> dict[str, Any]:
     """Return what is known of a customer: the fields of FACTS, counts, `events` [{event, at}], `consents`, `topics`."""
     row = connection.execute(select(customers).where(customers.c.id == customer_id)).mappings().one()
-    record = {name: _plain(row[name]) for name in (*_TOLD, *_COUNTED)}
+    columns = dict(row)
+    record = {name: _plain(value_of(name, columns)) for name in (*_TOLD, *_COUNTED)}
     record["ids"] = list(_column(connection, customer_ids, "external_id", customer_id))
     happened = select(events.c.name, events.c.occurred_at).where(events.c.customer_id == customer_id)
     ordered = connection.execute(happened.order_by(events.c.occurred_at, events.c.id))

@@ -19,6 +19,7 @@ from typing import Any
 from babel import Locale, UnknownLocaleError, localedata
 
 from engine.calendar import at_wall, is_zone
+from engine.facts.days import Day
 from engine.facts.fact import Line, iso, plain_lines, plain_number
 
 EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
@@ -37,6 +38,7 @@ _ADDRESS = re.compile(
 )
 _BIRTHDAY = re.compile(r"(?:(\d{4})-|--)?(\d{2})-(\d{2})(?:[T ].*)?")
 _LOCALE = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?(?:[.@].*)?")
+_LONGEST_DATE = len("2026-03-01")  # every form of a time of ISO 8601 is longer
 _SPACED_OFFSET = re.compile(r"\s+([-+]\d{2}:?\d{2})$")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 TRUE, FALSE = frozenset({"true", "1", "yes", "y", "t"}), frozenset({"false", "0", "no", "n", "f"})
@@ -200,6 +202,17 @@ def moment(value: Any, reading: Reading) -> datetime:
     if isinstance(value, datetime | date):
         return _moment(value.isoformat(), reading.zone)
     raise BadField("is no ISO 8601 time such as 2026-03-01T09:30:00+01:00")
+
+
+def day_or_moment(value: Any, reading: Reading) -> Day | datetime:
+    """Read a time as `moment` does; a date alone stays a day, which is the customer's own."""
+    begins = moment(value, reading)
+    words = value.strip() if isinstance(value, str) else value.isoformat()
+    return Day(date.fromisoformat(words), begins) if len(words) <= _LONGEST_DATE else begins
+
+
+def _plain_day(told: Day | datetime) -> str:
+    return told.date.isoformat() if isinstance(told, Day) else iso(told)
 
 
 @lru_cache(maxsize=8_192)
@@ -431,6 +444,7 @@ def from_text(value: str) -> Any:
 
 _ANY = Reading("UTC", EARLIEST)
 _TEXT, _ID, _MOMENT = Field(text()), Field(identity), Field(moment, iso)
+_DAY = Field(day_or_moment, _plain_day)
 _MONEY, _LINES = Field(money, plain_number), Field(lines, plain_lines)
 
 FIELDS: Mapping[str, Mapping[str, Field]] = {
@@ -444,10 +458,10 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "timezone": Field(timezone),
         "country": Field(country),
         "birthday": Field(birthday),
-        "created_at": _MOMENT,
+        "created_at": _DAY,
         "tags": Field(names),
         "points": Field(whole),
-        "points_expire_at": _MOMENT,
+        "points_expire_at": _DAY,
         "tier": _ID,
         "referral_code": _ID,
         "referral_url": _TEXT,

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select, update
 
 from engine.calendar import ONE_ZONE_COUNTRIES
+from engine.facts.days import DAY_COLUMNS, columns_of, told_of
 from engine.facts.fact import Fact
 from engine.facts.fields import normal_email
 from engine.facts.merging import merge_customers
@@ -144,6 +145,7 @@ class People:
                 self.by_email.setdefault(person.email, person)
         if whole and person.record is None:
             values = {name: getattr(row, name) for name in FIELDS}
+            values |= {name: told_of(name, row) for name in DAY_COLUMNS}
             updated = None if row.updated_at is None else to_micros(row.updated_at)
             person.record = Record.stored(values, row.properties, updated, row.told_at)
         return person
@@ -294,6 +296,8 @@ def _columns(person: Person) -> dict[str, Any]:
     assert record is not None
     values = record.values
     row: dict[str, Any] = {name: values.get(name) for name in FIELDS}
+    for name in DAY_COLUMNS:
+        row |= columns_of(name, values.get(name))
     row["external_id"] = person.external_id
     row["zone"] = values.get("timezone") or ONE_ZONE_COUNTRIES.get(values.get("country") or "")
     row["properties"] = record.properties()

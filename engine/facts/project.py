@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from engine.facts.carts import project_carts
 from engine.facts.consents import project_consents
 from engine.facts.coupons import use_codes
+from engine.facts.days import moment_of
 from engine.facts.fact import Fact, iso, short_hash
 from engine.facts.fields import MOST_MONEY
 from engine.facts.orders import project_orders
@@ -121,7 +122,7 @@ class _Chunk:
             key = f"customer:{told}:created"
             occurred = at
             if first:
-                occurred = min(fact.fields.get("created_at") or at, at)
+                occurred = min(moment_of(fact.fields.get("created_at")) or at, at)
             else:
                 key = f"customer:{told}:updated:{to_micros(at)}:{short_hash(fact.content)}"
             self.raised.append(

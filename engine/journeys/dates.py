@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, null, select
 
+from engine.facts.days import DAY_COLUMNS, column_of
 from engine.flows.model import AnniversaryTrigger, DateTrigger
 from engine.journeys.moments import Due, date_due, next_anniversary
 from engine.journeys.timers import Row, set_timers, timers_of
@@ -81,14 +82,15 @@ def due_of(
 def _date_values(
     connection: Connection, field: str, customer_ids: Sequence[int], shop_zone: str
 ) -> Iterator[tuple[int, str, Any]]:
-    column = customers.c.get(field)
+    column = column_of(field)
     chosen = customers.c.properties if column is None else column
-    query = select(customers.c.id, customers.c.zone, chosen, customers.c.erased_at).where(
+    alone = customers.c[DAY_COLUMNS[field]] if field in DAY_COLUMNS else null()
+    query = select(customers.c.id, customers.c.zone, chosen, alone, customers.c.erased_at).where(
         among(connection, customers.c.id, customer_ids)
     )
     path = field.removeprefix("properties.").split(".")
-    for customer_id, zone, value, erased_at in connection.execute(query):
-        found = value if column is not None else dig(value, path)
+    for customer_id, zone, value, day, erased_at in connection.execute(query):
+        found = (day or value) if column is not None else dig(value, path)
         yield customer_id, zone or shop_zone, None if erased_at is not None else found
 
 

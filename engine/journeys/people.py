@@ -9,6 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
+from engine.facts.days import column_of, value_of
 from engine.flows.model import Flow, Send, WaitField
 from engine.journeys.dates import dig
 from engine.journeys.decide import Person
@@ -128,9 +129,9 @@ def _moments(
         zone = row["zone"] or at.shop_zone
         for path in paths:
             plain = path.removeprefix("customer.")
-            column = customers.c.get(plain)
+            column = column_of(plain)
             value = (
-                row[column.key]
+                value_of(column.key, row)
                 if column is not None
                 else dig(row["properties"], plain.removeprefix("properties.").split("."))
             )

@@ -58,9 +58,11 @@ customers = Table(
     ),  # the zone decisions use: told, else the country's only one; NULL is the shop's
     Column("birthday", Text),  # YYYY-MM-DD or MM-DD, as told
     Column("created_at", Instant),
+    Column("created_on", Text),  # YYYY-MM-DD where created_at was told as a day alone
     Column("tags", Document),
     Column("points", Integer),
     Column("points_expire_at", Instant),
+    Column("points_expire_on", Text),  # YYYY-MM-DD where points_expire_at was told as a day alone
     Column("tier", Text),
     Column("referral_code", Text),
     Column("referral_url", Text),

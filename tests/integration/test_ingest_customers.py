@@ -120,6 +120,29 @@ def test_found_and_shown(database: Database, ann: int) -> None:
     json.loads(to_json(whole))
 
 
+def test_a_date_alone_stays_a_day(database: Database) -> None:
+    """A day told without a time is kept as that day, whatever the zone; a time told later is that moment again."""
+
+    def until() -> object:
+        with database.read() as connection:
+            return people.customer_record(connection, 1)["points_expire_at"]
+
+    again: dict[str, object] = {"external_id": "c1", "points_expire_at": "2026-05-20"}
+    assert [tell(database, "customers", again), until()] == ["new", "2026-05-20"]
+    assert tell(database, "customers", again) == "unchanged"
+    older = {"updated_at": "2026-01-01T00:00Z", "points_expire_at": "2026-03-01T00:00Z"}
+    tell(database, "customers", {"external_id": "c1", **older}, 1)
+    tell(database, "customers", {"external_id": "c1", "timezone": "America/New_York"}, 1)
+    assert until() == "2026-05-20"
+    tell(database, "customers", {"external_id": "c1", "points_expire_at": "2026-05-20T00:00+02:00"}, 2)
+    assert until() == "2026-05-19T22:00:00Z"
+    tell(database, "customers", {"external_id": "c1", "points_expire_at": None}, 3)
+    assert until() is None
+    with database.read() as connection:
+        row = connection.execute(select(customers)).one()
+        assert (row.points_expire_at, row.points_expire_on) == (None, None)
+
+
 def test_erased(database: Database, ann: int) -> None:
     """Erasing leaves nothing personal in any table, ends every flow, and later files about the person change nothing."""
     with database.write() as connection:
