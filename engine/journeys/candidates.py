@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from engine.calendar import add
+from engine.calendar import add, local
 from engine.flows.model import ReEntry
 
 # Tuples, not dataclasses: a pass makes thousands of them.
@@ -51,12 +51,18 @@ class Candidate(NamedTuple):
     sku: str | None = None
     gathered: tuple[Mapping[str, Any], ...] = ()
 
-    def scope_key(self, per: str | None) -> str | None:
-        """Return the value of the thing that re-entry counts by, or None where the trigger has none."""
+    def scope_key(self, per: str | None, zone: str) -> str | None:
+        """Return the value of the thing that re-entry counts by, or None where the trigger has none.
+
+        A year is that of the date which the entry is about, else the one on the customer's clock.
+        """
         if per == "occurrence":
             return self.occurrence
         if per == "year":
-            return str(self.trigger.get("year") or self.entered_at.year)
+            about = (
+                self.trigger.get("year") if self.event_id is None else None
+            )  # a fact's own `year` is any number
+            return str(about or local(self.entered_at, zone).year)
         return {"cart": self.cart_id, "order": self.order_id, "product": self.sku}.get(per or "")
 
 
@@ -101,7 +107,7 @@ def refused_by_re_entry(
     if rule.never and history:
         return "re_entry: never"
     if rule.per is not None:
-        key = candidate.scope_key(rule.per)
+        key = candidate.scope_key(rule.per, zone)
         if key is not None and any(entry.scope_key == key for entry in history):
             return f"re_entry: once per {rule.per}"
     elif any(entry.live for entry in history):

@@ -72,7 +72,7 @@ def enter(
         if admission is None:
             continue
         if admission.state is not None:
-            scope = candidate.scope_key(live.flow.re_entry.per)
+            scope = candidate.scope_key(live.flow.re_entry.per, person.zone)
             past.append(PastEntry(candidate.occurrence, scope, candidate.entered_at, admission.state in LIVE))
             row = _enrollment(live, candidate, admission.state, scope)
             admitted.append(Newcomer(row, subject, person, live.program))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +54,19 @@ def test_nobody_is_inside_twice_except_per_something() -> None:
         refused_by_re_entry(ReEntry(per="cart"), coming(), [before(1, "c1")], "UTC")
         == "re_entry: once per cart"
     )
+
+
+def test_a_year_is_the_customers_own() -> None:
+    """On the customer's clock, whatever year UTC has, and whatever a fact itself calls `year`."""
+    eve = datetime(2026, 12, 31, 23, tzinfo=ZoneInfo("America/New_York")).astimezone(UTC)
+    rule, here = ReEntry(per="year"), "America/New_York"
+    past = [PastEntry("e1", coming(at=eve - 200 * DAY).scope_key("year", here), eve - 200 * DAY, live=False)]
+    assert refused_by_re_entry(rule, coming("e2", at=eve), past, here) == "re_entry: once per year"
+    assert refused_by_re_entry(rule, coming("e3", at=eve + timedelta(hours=11)), past, here) is None
+    told = Candidate(0, 1, "e4", eve, eve, {"year": 1999}, event_id=4)
+    assert told.scope_key("year", here) == "2026"
+    birthday = Candidate(0, 1, "year:2027", eve, eve, {"year": 2027})
+    assert birthday.scope_key("year", here) == "2027"
 
 
 def test_after_counts_from_the_last_entry() -> None:
