@@ -84,15 +84,26 @@ def candidate_of(event: ArrivedEvent, trigger_no: int, *, entered_at: datetime |
 
 
 class PastEntry(NamedTuple):
-    """An earlier enrollment of the customer in the flow."""
+    """An earlier enrollment of the customer in the flow.
+
+    `through_at` is when its last step was due, where it went through all of them. `begins` tells that it begins in this
+    very batch, so that nobody knows yet how far it comes at once.
+    """
 
     occurrence: str
     scope_key: str | None
     entered_at: datetime
     live: bool
+    through_at: datetime | None = None
+    begins: bool = False
+
+    def holds_at(self, moment: datetime) -> bool:
+        """Return whether the customer is inside, or was at that moment: a late tick makes no difference."""
+        return self.live or (self.through_at is not None and self.entered_at <= moment < self.through_at)
 
 
 ALREADY = "already entered by this occurrence"
+INSIDE = "re_entry: still inside"
 
 
 def refused_by_re_entry(
@@ -110,8 +121,8 @@ def refused_by_re_entry(
         key = candidate.scope_key(rule.per, zone)
         if key is not None and any(entry.scope_key == key for entry in history):
             return f"re_entry: once per {rule.per}"
-    elif any(entry.live for entry in history):
-        return "re_entry: still inside"
+    elif any(entry.holds_at(candidate.entered_at) for entry in history):
+        return INSIDE
     if rule.after is not None and history:
         last = max(entry.entered_at for entry in history)
         if candidate.entered_at < add(last, rule.after, zone):

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from engine.audience.sql import truths
 from engine.audience.subjects import Ask, Subject, told
 from engine.flows.conditions import Clause, FieldTest, Of, Scope
 from engine.flows.model import EventTrigger, Flow, LapsedTrigger, ProductTrigger, ReplenishTrigger
 from engine.journeys import journal
-from engine.journeys.candidates import ALREADY, Candidate, PastEntry, refused_by_re_entry
+from engine.journeys.candidates import ALREADY, INSIDE, Candidate, PastEntry, refused_by_re_entry
 from engine.journeys.decide import Person, held_out, leave_reason
 from engine.journeys.known import Known
 from engine.journeys.program import Program, segment_clause
@@ -30,7 +30,7 @@ from engine.journeys.versions import LiveFlow
 from engine.journeys.walker import LIVE
 from engine.store.dialect import within
 from engine.store.prepared import Prepared
-from engine.store.tables import enrollments
+from engine.store.tables import arrivals, enrollments
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ def enter(
     subjects = [subject_of(candidate) for candidate in candidates]
     truth = _truths(connection, live.flow, subjects, [door.asks for door in doors], at)
     admitted, refusals = [], []
+    again: list[Candidate] = []
     for candidate, door, subject, own_truth in zip(candidates, doors, subjects, truth, strict=True):
         person = people[candidate.customer_id]
         past = history[candidate.customer_id]
@@ -73,13 +74,31 @@ def enter(
             continue
         if admission.state is not None:
             scope = candidate.scope_key(live.flow.re_entry.per, person.zone)
-            past.append(PastEntry(candidate.occurrence, scope, candidate.entered_at, admission.state in LIVE))
+            inside = admission.state in LIVE
+            past.append(PastEntry(candidate.occurrence, scope, candidate.entered_at, inside, begins=inside))
             row = _enrollment(live, candidate, admission.state, scope)
             admitted.append(Newcomer(row, subject, person, live.program))
+        elif admission.reason == INSIDE and _is_early(live.flow, candidate, past):
+            again.append(candidate)
         elif admission.reason != ALREADY:
             refusals.append(_refusal(live.flow, candidate, admission, door.asks, own_truth, at))
     journal.write(connection, refusals)
+    _look_again(connection, live.flow.name, again)
     return admitted
+
+
+def _is_early(flow: Flow, candidate: Candidate, past: Sequence[PastEntry]) -> bool:
+    """Return whether a fact came to the door in one batch with the one that is inside, which may be through at once."""
+    trigger = flow.triggers[candidate.trigger_no]
+    by_fact = isinstance(trigger, EventTrigger) and trigger.quiet_for is None and not candidate.gathered
+    return by_fact and any(entry.begins for entry in past)
+
+
+def _look_again(connection: Connection, flow: str, candidates: Sequence[Candidate]) -> None:
+    """Keep facts for the next round of this pass, when those before them have taken the steps that are due."""
+    ids = dict.fromkeys(candidate.event_id for candidate in candidates)
+    if ids:
+        connection.execute(insert(arrivals), [{"flow": flow, "event_id": each} for each in ids])
 
 
 # ── the pure part ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -208,6 +227,7 @@ _HISTORY = Prepared(
         enrollments.c.scope_key,
         enrollments.c.entered_at,
         enrollments.c.state,
+        enrollments.c.left_at,
     )
     # In no order: SQLite would read all of the flow's enrollments by their moments for one.
     .where(enrollments.c.flow == bindparam("in_flow"), within(enrollments.c.customer_id, "ids"))
@@ -217,8 +237,9 @@ _HISTORY = Prepared(
 def _history(connection: Connection, flow: str, ids: Sequence[int]) -> dict[int, list[PastEntry]]:
     rows = _HISTORY.rows(connection, in_flow=flow, ids=sorted(set(ids)))
     history: dict[int, list[PastEntry]] = defaultdict(list)
-    for customer_id, occurrence, scope_key, entered_at, state in rows:
-        history[customer_id].append(PastEntry(occurrence, scope_key, entered_at, state in LIVE))
+    for customer_id, occurrence, scope_key, entered_at, state, left_at in rows:
+        through_at = left_at if state == "completed" else None
+        history[customer_id].append(PastEntry(occurrence, scope_key, entered_at, state in LIVE, through_at))
     return history
 
 

@@ -20,6 +20,7 @@ from tests.scenarios.world import START, World
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
 
 THREE = """
 flow: three
@@ -53,6 +54,41 @@ def test_only_the_newest_of_several_sends_goes_after_an_outage(anywhere: World) 
     assert here.ledger == [
         ("first", "dropped", "superseded"), ("second", "dropped", "superseded"), ("third", "accepted", None),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("again", ["always", "{after: 7d}"])
+def test_who_is_through_at_once_lets_the_next_fact_in(anywhere: World, again: str) -> None:
+    """Of two facts in one file the old one, whose mail is too late, keeps out no new one, as if each had its own tick."""
+    here = anywhere
+    here.flow(
+        f"flow: one\ntopic: reminders\ntrigger: {{event: checkout_started}}\nre_entry: {again}\nsteps: [{{send: letter}}]\n"
+    )
+    here.customer()
+    here.apply()
+    told = {"event": "checkout_started", "customer": "ann"}
+    moments = (START - MINUTE, START - 300 * DAY, START - 299 * DAY)
+    here.tell("events", *({**told, "id": at.isoformat(), "at": at.isoformat()} for at in moments))
+    here.go_on(hours=1)
+    refused = ["re_entry: after 7d"] if "7d" in again else []
+    assert here.reasons("refused") == refused
+    assert here.ledger == [("letter", "accepted", None)]
+    assert [row.state for row in here.rows(enrollments)] == ["completed"] * (3 - len(refused))
+
+
+def test_a_fact_while_inside_stays_out_however_late_it_is_looked_at(anywhere: World) -> None:
+    """Two facts during an outage, the second while the first would have been inside: nobody gets the mails twice."""
+    here = anywhere
+    here.flow(THREE)
+    here.customer()
+    here.apply()
+    here.event("checkout_started")
+    here.event("checkout_started", at=START + 12 * HOUR)
+    here.event("checkout_started", at=START + 49 * HOUR)
+    here.sleep_to(START + 50 * HOUR)
+    here.go_on(hours=1)
+    assert here.reasons("refused") == ["re_entry: still inside"]
+    assert [state for _, state, _ in here.ledger].count("accepted") == 2
+    assert len(here.rows(enrollments)) == 2
 
 
 def test_waits_count_from_when_steps_were_due_not_from_a_late_tick(here: World) -> None:

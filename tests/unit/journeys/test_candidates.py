@@ -56,6 +56,15 @@ def test_nobody_is_inside_twice_except_per_something() -> None:
     )
 
 
+def test_who_went_through_was_inside_until_then() -> None:
+    """A fact of a time before the last step was due came while inside, however late either is looked at."""
+    past = [PastEntry("e1", None, NOW - 2 * DAY, live=False, through_at=NOW - DAY)]
+    refused = [
+        refused_by_re_entry(ReEntry(), coming(at=NOW - days * DAY), past, "UTC") for days in (3, 2, 1.5, 1, 0)
+    ]
+    assert refused == [None, "re_entry: still inside", "re_entry: still inside", None, None]
+
+
 def test_a_year_is_the_customers_own() -> None:
     """On the customer's clock, whatever year UTC has, and whatever a fact itself calls `year`."""
     eve = datetime(2026, 12, 31, 23, tzinfo=ZoneInfo("America/New_York")).astimezone(UTC)
