@@ -51,7 +51,9 @@ def is_there(path: str) -> bool:
 def all_commands(group: click.Group, prefix: str = "homing") -> dict[str, click.Command]:
     """Return every command of the command line by what one types."""
     found: dict[str, click.Command] = {}
-    for name, command in group.commands.items():
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
         found[f"{prefix} {name}"] = command
         if isinstance(command, click.Group):
             found |= all_commands(command, f"{prefix} {name}")

@@ -28,7 +28,8 @@ def compose() -> dict[str, Any]:
 
 def hold(arguments: list[str]) -> None:
     """Let the program itself read these arguments, without running them."""
-    command = main.commands[arguments[0]]
+    command = main.get_command(click.Context(main), arguments[0])
+    assert command is not None
     if isinstance(command, click.Group):
         command, arguments = command.commands[arguments[1]], arguments[1:]
     command.make_context(arguments[0], list(arguments[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
@@ -31,7 +32,8 @@ def test_the_ci_example_is_yaml_that_validates_and_tests_the_project(tmp_path: P
     assert [run.split()[:2] for run in runs[1:]] == [["homing", "validate"], ["homing", "test"]]
     for run in runs[1:]:
         arguments = run.split()[1:]
-        command = main.commands[arguments[0]]
+        command = main.get_command(click.Context(main), arguments[0])
+        assert command is not None
         assert command.make_context(arguments[0], arguments[1:]).params
 
 
