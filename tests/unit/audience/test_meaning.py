@@ -64,10 +64,10 @@ def test_calendar_parts_go_by_the_shops_clock() -> None:
 
 
 def test_a_duration_beyond_the_calendar_is_its_end() -> None:
-    """`within: 999999y` looks back to the beginning of Python's years instead of failing."""
-    assert When(None, Duration(months=-12 * 999_999)).at(NOW, "UTC").year == 1
-    assert When(None, Duration(months=12 * 999_999)).at(NOW, "UTC").year == 9999
-    assert When(None, Duration(months=12 * 999_999)).wall(NOW, "Asia/Tokyo").year == 9999
+    """`within: 999999y` looks back to the beginning of the calendar that is counted with, instead of failing."""
+    assert When(None, Duration(months=-12 * 999_999)).at(NOW, "UTC").year == 1000
+    assert When(None, Duration(months=12 * 999_999)).at(NOW, "UTC").year == 9000
+    assert When(None, Duration(months=12 * 999_999)).wall(NOW, "Asia/Tokyo").year == 9000
 
 
 @pytest.mark.parametrize(
