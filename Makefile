@@ -10,10 +10,10 @@ ARGS ?=
 PARALLEL ?= -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types test-pg test-web test-slow test-sim test-crash bench bench-mails bench-recommend docs migration lock pictures mail-check
+.PHONY: help setup demo test check fmt lint types test-pg test-web test-slow test-sim test-crash test-attacks test-editor bench bench-mails bench-recommend docs migration lock pictures mail-check
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make .venv with the locked packages and this checkout (once; again when the lock changes)
 
@@ -44,6 +44,9 @@ test-crash: $(READY)  ## the whole crash suite: 10,000 kills, zombies, full disk
 	$(BIN)/python -m tests.crash $(ARGS)
 	HOMING_TEST_SHARE=full $(PYTEST) tests/crash/test_outages.py
 	HOMING_CRASH_KILLS=100 $(PYTEST) tests/integration/test_crash.py
+
+test-attacks: $(READY)  ## 200,000 attacks on headers, and the others (6 minutes)
+	HOMING_ATTACKS=200000 $(PYTEST) tests/attacks $(ARGS)
 
 test-web: $(READY)  ## the web side with Segment's and Shopify's own packages, axe and a browser (needs npm and chromium)
 	$(PYTEST) -m web tests/integration $(ARGS)
