@@ -12,7 +12,8 @@ from engine.clock import SystemClock
 from engine.commands.session import Session, command
 from engine.errors import UsageError
 from engine.runtime import rails
-from engine.runtime.opening import on_virtual_clock, open_engine, why_sandbox
+from engine.runtime.installation import on_virtual_clock, why_sandbox
+from engine.runtime.opening import open_engine
 from engine.runtime.passes import PassReport
 from engine.runtime.status import status
 from engine.runtime.ticking import drive, tick

@@ -28,7 +28,7 @@ from engine.clock import SystemClock, machine_seconds, sleep
 from engine.errors import FindingsError, HomingError, OutsideError, UsageError
 from engine.facts.customers import find_customer, likely_customer
 from engine.flows.report import as_data, render_text
-from engine.runtime.opening import effective_settings, place_clock
+from engine.runtime.installation import effective_settings, place_clock
 from engine.settings import Settings
 from engine.store.database import Database, connect, outside, to_json
 from engine.store.migrate import ensure_current

@@ -28,7 +28,8 @@ from engine.facts.fact import KINDS, Kind, Row
 from engine.facts.ingest import ingest_rows
 from engine.project import init_project
 from engine.recommend.rebuild import rebuild
-from engine.runtime.opening import MAILBOX, open_engine, place_clock
+from engine.runtime.installation import place_clock
+from engine.runtime.opening import MAILBOX, open_engine
 from engine.runtime.passes import PassReport, settle
 from engine.runtime.ticking import drive
 from engine.store import meta

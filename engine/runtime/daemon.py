@@ -26,9 +26,10 @@ from sqlalchemy.exc import DBAPIError
 from engine.clock import machine_now, machine_seconds
 from engine.delivery.claim import release_all
 from engine.errors import HomingError, UsageError
+from engine.runtime.installation import effective_settings, on_virtual_clock
 from engine.runtime.leader import BEATER, DAEMON, RENEW_SECONDS, Leadership, forget_dead, living_daemons
 from engine.runtime.nightly import run_nightly
-from engine.runtime.opening import effective_settings, on_virtual_clock, open_engine, own_name
+from engine.runtime.opening import open_engine, own_name
 from engine.runtime.pace import Pace
 from engine.runtime.passes import Engine, run_pass, send_due
 from engine.runtime.switch import Switch

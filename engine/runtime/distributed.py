@@ -19,8 +19,8 @@ from engine.clock import machine_now, machine_seconds
 from engine.errors import UsageError
 from engine.runtime.agenda import Agenda
 from engine.runtime.daemon import Daemon, log
+from engine.runtime.installation import why_sandbox
 from engine.runtime.leader import living_daemons
-from engine.runtime.opening import why_sandbox
 from engine.runtime.ticking import MARK, night_is_due, note_tick
 from engine.runtime.work import Work, look, schedules_due
 from engine.settings import Settings

@@ -25,9 +25,10 @@ from engine.errors import UsageError
 from engine.journeys.advance import BATCH
 from engine.runtime.daemon import STOP_SECONDS, Beat
 from engine.runtime.distributed import ADVANCE, DISPATCH, NIGHT, TAKE_IN, Hint, need_shared_database
+from engine.runtime.installation import effective_settings, on_virtual_clock
 from engine.runtime.leader import DAEMON, LEASE, RENEW_SECONDS, living_daemons
 from engine.runtime.nightly import run_nightly
-from engine.runtime.opening import effective_settings, on_virtual_clock, open_engine, own_name
+from engine.runtime.opening import open_engine, own_name
 from engine.runtime.pace import Pace
 from engine.runtime.passes import Engine, PassReport, advance_once, send_due, take_in_once
 from engine.runtime.switch import Switch

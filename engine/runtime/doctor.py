@@ -21,9 +21,9 @@ from engine.journeys.versions import live_flows
 from engine.offers.pools import pools_left
 from engine.runtime import problems, rails, readiness
 from engine.runtime.applied import STAMP, applied_sources
+from engine.runtime.installation import on_virtual_clock, why_sandbox
 from engine.runtime.leader import LEADER
 from engine.runtime.nightly import JOURNAL_DAYS
-from engine.runtime.opening import on_virtual_clock, why_sandbox
 from engine.runtime.readiness import DnsRecord
 from engine.runtime.ticking import MARK
 from engine.runtime.work import held_back

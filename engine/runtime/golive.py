@@ -20,7 +20,7 @@ from engine.errors import FindingsError, UsageError
 from engine.journeys import journal
 from engine.outbox.ledger import drop_pending
 from engine.runtime import problems, readiness, web_address
-from engine.runtime.opening import LIVE_FINGERPRINT, fingerprint, on_virtual_clock
+from engine.runtime.installation import LIVE_FINGERPRINT, fingerprint, on_virtual_clock
 from engine.runtime.readiness import DnsRecord
 from engine.settings import Settings
 from engine.store import meta

@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.clock import SystemClock
 from engine.delivery.options import Options
-from engine.runtime.opening import effective_settings, place_clock
+from engine.runtime.installation import effective_settings, place_clock
 from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database

@@ -23,7 +23,8 @@ from engine.deploy.apply import apply
 from engine.errors import FindingsError, OutsideError, UsageError
 from engine.runtime.doctor import Diagnosis, examine, invariants
 from engine.runtime.golive import go_live
-from engine.runtime.opening import open_engine, why_sandbox
+from engine.runtime.installation import why_sandbox
+from engine.runtime.opening import open_engine
 from engine.runtime.ticking import tick
 from engine.store import meta
 from engine.store.backup import backup, suffix

@@ -17,7 +17,7 @@ from engine.deploy.pictures import names
 from engine.facts import customers as rights
 from engine.facts.customers import consent_standing, find_customer, record_consent
 from engine.facts.ingest import ingest_rows
-from engine.runtime.opening import LIVE_FINGERPRINT, fingerprint
+from engine.runtime.installation import LIVE_FINGERPRINT, fingerprint
 from engine.settings import Delivery
 from engine.store import meta
 from engine.store.database import Database, connect

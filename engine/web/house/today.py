@@ -20,7 +20,7 @@ from starlette.routing import Route
 from engine.calendar import local
 from engine.feedback.brake import STOPS, WARNS, WINDOW, complaints
 from engine.runtime import rails, waiting
-from engine.runtime.opening import why_sandbox
+from engine.runtime.installation import why_sandbox
 from engine.runtime.status import status
 from engine.store.tables import UNSETTLED, attempts, customers, delivery_events, journal, messages
 from engine.web.house.charts import days_chart

@@ -24,7 +24,7 @@ from engine.runtime.distributed import (
     need_shared_database,
 )
 from engine.runtime.distributed_work import HintWorker
-from engine.runtime.opening import fingerprint
+from engine.runtime.installation import fingerprint
 from engine.store.database import Database, connect
 from engine.store.dialect import upsert
 from engine.store.keys import KeyRange, cut
