@@ -11,7 +11,8 @@ import click
 from engine.commands.session import Session, command, the_customer
 from engine.diagnostics import did_you_mean
 from engine.errors import UsageError
-from engine.facts import customers as rights
+from engine.facts import rights
+from engine.facts.profile import customer_record
 from engine.flows.recommend_rules import rules_of
 from engine.recommend.explain import rebuilt_at, shown_to
 from engine.recommend.rebuild import rebuild
@@ -39,7 +40,7 @@ def _register_reading(group: click.Group) -> None:
         """Show what is known of a customer: fields, counts, events, consents."""
         session.now(writing=False)
         with session.database.read() as connection:
-            record = rights.customer_record(connection, the_customer(connection, customer))
+            record = customer_record(connection, the_customer(connection, customer))
         if session.as_json:
             session.document(record)
         else:
@@ -51,7 +52,7 @@ def _register_reading(group: click.Group) -> None:
         """Print everything that is kept about a customer, as one JSON document."""
         session.now(writing=False)
         with session.database.read() as connection:
-            session.document(rights.export(connection, the_customer(connection, customer)))
+            session.document(export(connection, the_customer(connection, customer)))
 
 
 def _register_rights(group: click.Group) -> None:
@@ -97,7 +98,7 @@ def _register_rights(group: click.Group) -> None:
         elif told["at_text"] is not None or told["wording"] is not None:
             raise UsageError("--at and --wording belong to what is recorded: say what with --state")
         with session.database.read() as connection:
-            record = rights.customer_record(connection, the_customer(connection, customer))
+            record = customer_record(connection, the_customer(connection, customer))
         if session.as_json:
             session.document({name: record[name] for name in ("topics", "consents", "suppressed")})
             return

@@ -26,7 +26,7 @@ from engine import settings as settings_module
 from engine.calendar import at_wall
 from engine.clock import SystemClock, machine_seconds, sleep
 from engine.errors import FindingsError, HomingError, OutsideError, UsageError
-from engine.facts.customers import find_customer, likely_customer
+from engine.facts.finding import find_customer, likely_customer
 from engine.flows.report import as_data, render_text
 from engine.runtime.installation import effective_settings, place_clock
 from engine.settings import Settings
@@ -283,3 +283,8 @@ def the_customer(connection: Connection, reference: str) -> int:
         hint = f'did you mean "{likely}"?' if likely else "an email or an external id says who is meant"
         raise UsageError(f"no customer has that id or address; {hint}")
     return found
+
+
+def counted(counts: dict[str, int]) -> str:
+    """Return counts by name as a person reads them: `3 queued, 1 sent`."""
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items()) or "none"

@@ -23,9 +23,10 @@ from engine.deploy.matching import Line, hold_against
 from engine.deploy.stage import Stage, Theatre, plain_numbers
 from engine.diagnostics import Finding, has_errors
 from engine.errors import FindingsError, UsageError
-from engine.facts.customers import erase, find_customer, suppress
 from engine.facts.fact import Kind
+from engine.facts.finding import find_customer
 from engine.facts.ingest import ingest_rows
+from engine.facts.rights import erase, suppress
 from engine.flows.model import AnniversaryTrigger, Flow, ScheduleTrigger, SegmentTrigger
 from engine.flows.scenario import (
     Exits,
@@ -294,7 +295,7 @@ def _happen(
     fields = _times_of(plain_numbers(line.fields), zone)
     if line.event in PRODUCT_EVENTS:
         if line.event == "product_back_in_stock" and "stock" not in fields:
-            fields.setdefault("available", True)
+            fields |= {"stock": None, "available": fields.get("available", True)}  # how many came is not said
         row, kind = {"updated_at": moment.isoformat(), **fields}, "products"
     elif line.event in ("customer_created", "customer_updated"):
         row, kind = {"updated_at": moment.isoformat(), **person, **fields}, "customers"

@@ -16,7 +16,8 @@ from engine.delivery.mailroom import make_outlines
 from engine.delivery.outcome import Accepted, Outcome
 from engine.deploy.simulate_feed import Suppressed
 from engine.deploy.simulate_shelf import Shelf, put_on
-from engine.facts.customers import find_customer, suppress
+from engine.facts.finding import find_customer
+from engine.facts.rights import suppress
 from engine.journeys.versions import live_flows
 from engine.render.mail import Mail
 from engine.runtime import nightly

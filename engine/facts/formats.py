@@ -15,6 +15,7 @@ from typing import Any
 from engine.errors import UsageError
 from engine.facts.fact import BadRow, Kind, Row
 from engine.facts.normalise import EVENT_NAMES, event_name
+from engine.facts.order_names import NAME, NUMBER
 
 _Values = Mapping[str, Any]
 YES = frozenset({"yes", "true", "1", "subscribed", "subscribe"})
@@ -155,7 +156,8 @@ def _shopify_order(row: Row) -> Iterator[tuple[Kind, _Values]]:
             "coupon": told.get("Discount Code"),
             "lines": told.get("lines"),
             "shipping_method": told.get("Shipping Method"),
-            "name": name,
+            NAME: name,
+            NUMBER: order_id if order_id != name else "",
         },
     )
     moments = {

@@ -23,6 +23,7 @@ from engine.facts.coupons import use_codes
 from engine.facts.days import moment_of
 from engine.facts.fact import Fact, iso, short_hash
 from engine.facts.fields import MOST_MONEY
+from engine.facts.order_names import under_first_names
 from engine.facts.orders import project_orders
 from engine.facts.people import PROFILE_EVENTS, People, Person, lock_facts
 from engine.facts.products import project_products
@@ -141,6 +142,7 @@ class _Chunk:
                 self.connection, [(index, item) for index, item, _ in told["products"]]
             )
         if "orders" in told:
+            told["orders"] = list(under_first_names(self.connection, told["orders"]))
             outcomes, raised, touched = project_orders(self.connection, told["orders"], self._names())
             self.outcomes |= outcomes
             self.raised += raised

@@ -14,8 +14,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, or_, select, update
 
-from engine.facts import customers as rights
-from engine.facts.customers import find_customer
+from engine.facts import rights
+from engine.facts.finding import find_customer
+from engine.facts.profile import consent_standing
 from engine.feedback import brake
 from engine.feedback.event import SOFT_IN_A_ROW, DeliveryEvent, Kind
 from engine.journeys import journal
@@ -249,7 +250,7 @@ def _consent(
 ) -> None:
     if customer_id is None or not _is_there(connection, customer_id):
         return
-    if rights.consent_standing(connection, customer_id).get(topic) == state:
+    if consent_standing(connection, customer_id).get(topic) == state:
         return
     at = min(event.at, now)
     rights.record_consent(

@@ -146,7 +146,8 @@ def _stamp(connection: Connection) -> str | None:
     """Return the revision that alembic wrote into the database, or None where no migration ever ran."""
     if not inspect(connection).has_table("alembic_version"):
         return None
-    return connection.scalar(text("SELECT version_num FROM alembic_version"))
+    stamp: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return stamp
 
 
 @contextmanager

@@ -13,11 +13,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from engine.errors import UsageError
-from engine.facts.customers import consent_standing, record_consent
 from engine.facts.fact import BadRow, Fact, Kind
 from engine.facts.fields import Reading
 from engine.facts.ingest import take
 from engine.facts.normalise import normalise
+from engine.facts.profile import consent_standing
+from engine.facts.rights import record_consent
 from engine.settings import Settings
 
 

@@ -28,9 +28,10 @@ from sqlalchemy import Connection, Table, select
 
 from engine import settings as settings_module
 from engine.deploy.apply import apply
-from engine.facts.customers import erase, find_customer
 from engine.facts.fact import Kind
+from engine.facts.finding import find_customer
 from engine.facts.ingest import ingest_rows
+from engine.facts.rights import erase
 from engine.runtime.nightly import run_nightly
 from engine.runtime.opening import open_engine
 from engine.settings import Settings

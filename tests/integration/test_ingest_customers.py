@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from engine.errors import UsageError
-from engine.facts import customers as people
+from engine.facts import rights
 from engine.facts.fact import Kind
+from engine.facts.finding import find_customer
 from engine.facts.ingest import ingest_rows
+from engine.facts.profile import customer_record, export
 from engine.settings import Settings
 from engine.store.database import Database, to_json
 from engine.store.tables import (
@@ -84,7 +85,7 @@ def ann(database: Database) -> int:
                     state="pending", created_at=NOW, due_at=NOW, try_at=NOW, subject="Dear Ann",
                 )
             )  # fmt: skip
-        found = people.find_customer(connection, "c1")
+        found = find_customer(connection, "c1")
     assert found == 1
     return found
 
@@ -92,12 +93,10 @@ def ann(database: Database) -> int:
 def test_found_and_shown(database: Database, ann: int) -> None:
     """A customer is found by id or address; the record has the flat fields, events, consents and where they stand."""
     with database.read() as connection:
-        assert people.find_customer(connection, " ANN@x.test") == ann
-        assert people.find_customer(connection, "nobody") is None
-        with pytest.raises(UsageError):
-            people.need_customer(connection, "nobody@x.test")
-        record = people.customer_record(connection, ann)
-        whole = people.export(connection, ann)
+        assert find_customer(connection, " ANN@x.test") == ann
+        assert find_customer(connection, "nobody") is None
+        record = customer_record(connection, ann)
+        whole = export(connection, ann)
     assert (record["email"], record["first_name"], record["orders"], record["spent"]) == (
         "ann@x.test",
         "Ann",
@@ -125,7 +124,7 @@ def test_a_date_alone_stays_a_day(database: Database) -> None:
 
     def until() -> object:
         with database.read() as connection:
-            return people.customer_record(connection, 1)["points_expire_at"]
+            return customer_record(connection, 1)["points_expire_at"]
 
     again: dict[str, object] = {"external_id": "c1", "points_expire_at": "2026-05-20"}
     assert [tell(database, "customers", again), until()] == ["new", "2026-05-20"]
@@ -146,7 +145,7 @@ def test_a_date_alone_stays_a_day(database: Database) -> None:
 def test_erased(database: Database, ann: int) -> None:
     """Erasing leaves nothing personal in any table, ends every flow, and later files about the person change nothing."""
     with database.write() as connection:
-        people.erase(connection, ann, now=NOW + timedelta(days=1))
+        rights.erase(connection, ann, now=NOW + timedelta(days=1))
     with database.read() as connection:
         for table in metadata.sorted_tables:
             rows = str([tuple(row) for row in connection.execute(select(table))])
@@ -157,7 +156,7 @@ def test_erased(database: Database, ann: int) -> None:
             ("dropped", "suppressed")
         }
         assert connection.execute(select(orders.c.order_id, orders.c.customer_id)).all() == [("o1", None)]
-        assert people.find_customer(connection, "c1") is None
+        assert find_customer(connection, "c1") is None
     assert tell(database, "customers", {"external_id": "c1", "email": "new@x.test"}, 2) == "erased"
     assert tell(database, "customers", {"external_id": "c9", "email": "Ann@x.test"}, 2) == "erased"
     assert tell(database, "orders", {"order_id": "o2", "customer": "c1"}, 2) == "erased"
@@ -171,7 +170,7 @@ def test_erased(database: Database, ann: int) -> None:
 def test_suppressed(database: Database, ann: int) -> None:
     """Suppressing marketing ends marketing flows only; suppressing all ends every one, and the journal says why."""
     with database.write() as connection:
-        people.suppress(connection, ann, now=NOW, scope="marketing")
+        rights.suppress(connection, ann, now=NOW, scope="marketing")
     with database.read() as connection:
         states = dict(connection.execute(select(enrollments.c.flow, enrollments.c.state)).all())
         assert states == {"offers": "exited", "receipts": "active"}
@@ -185,17 +184,17 @@ def test_suppressed(database: Database, ann: int) -> None:
         ]
     for _ in range(2):
         with database.write() as connection:
-            people.suppress(connection, ann, now=NOW)
+            rights.suppress(connection, ann, now=NOW)
     with database.read() as connection:
         assert set(connection.scalars(select(enrollments.c.state))) == {"exited"}
         assert sorted(connection.scalars(select(suppressions.c.scope))) == ["all", "marketing"]
-        assert people.customer_record(connection, ann)["suppressed"] == ["all", "marketing"]
+        assert customer_record(connection, ann)["suppressed"] == ["all", "marketing"]
 
 
 def test_a_consent_of_their_own(database: Database, ann: int) -> None:
     """A customer's own word is a consent fact like any other: ledger, state, and an event that wakes the flows."""
     with database.write() as connection:
-        people.record_consent(
+        rights.record_consent(
             connection,
             ann,
             "offers",
@@ -205,7 +204,7 @@ def test_a_consent_of_their_own(database: Database, ann: int) -> None:
             wording="No offers",
         )
     with database.read() as connection:
-        record = people.customer_record(connection, ann)
+        record = customer_record(connection, ann)
         assert record["topics"] == {"all": "granted", "offers": "withdrawn"}
         assert record["consents"][-1]["wording"] == "No offers"
         assert record["events"][-1]["event"] == "consent_withdrawn"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from engine.facts.customers import consent_standing
+from engine.facts.profile import consent_standing
 from engine.feedback import brake
 from engine.render.compose import message_id
 from engine.store.database import Database

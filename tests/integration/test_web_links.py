@@ -14,9 +14,11 @@ import pytest
 from sqlalchemy import func, select, update
 
 from engine.deploy.pictures import names
-from engine.facts import customers as rights
-from engine.facts.customers import consent_standing, find_customer, record_consent
+from engine.facts import rights
+from engine.facts.finding import find_customer
 from engine.facts.ingest import ingest_rows
+from engine.facts.profile import consent_standing
+from engine.facts.rights import record_consent
 from engine.runtime.installation import LIVE_FINGERPRINT, fingerprint
 from engine.settings import Delivery
 from engine.store import meta

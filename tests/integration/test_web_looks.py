@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import select, update
 
 from engine import settings as settings_module
-from engine.facts import customers as rights
-from engine.facts.customers import find_customer
+from engine.facts import rights
+from engine.facts.finding import find_customer
 from engine.render.links import SignedLinks
 from engine.store import meta
 from engine.store.database import Database

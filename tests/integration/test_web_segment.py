@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from starlette.responses import JSONResponse
 
 from engine.deploy.apply import apply
-from engine.facts.customers import find_customer
+from engine.facts.finding import find_customer
 from engine.store.database import Database, connect
 from engine.store.tables import (
     cart_lines,

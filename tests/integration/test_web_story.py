@@ -27,7 +27,8 @@ import pytest
 from sqlalchemy import select
 
 from engine import settings as settings_module
-from engine.facts.customers import consent_standing, find_customer
+from engine.facts.finding import find_customer
+from engine.facts.profile import consent_standing
 from engine.store.database import connect
 from engine.store.tables import carts
 from tests.integration.test_web_shops import SECRETS, order, person, shopify

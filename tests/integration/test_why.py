@@ -16,7 +16,7 @@ from engine.delivery.dispatch import Exits, Worker
 from engine.deploy.apply import apply
 from engine.deploy.stage import Tray
 from engine.errors import UsageError
-from engine.facts.customers import find_customer
+from engine.facts.finding import find_customer
 from engine.journeys.round import Round
 from engine.runtime.passes import Engine
 from engine.runtime.story import sentences

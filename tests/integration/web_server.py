@@ -20,8 +20,9 @@ import uvicorn
 from sqlalchemy import insert, select
 
 from engine import settings as settings_module
-from engine.facts.customers import find_customer, record_consent
+from engine.facts.finding import find_customer
 from engine.facts.ingest import ingest_rows
+from engine.facts.rights import record_consent
 from engine.render.links import SignedLinks
 from engine.settings import Settings
 from engine.store import meta

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from engine.deploy import apply as apply_module
-from engine.facts.customers import suppress
+from engine.facts.rights import suppress
 from engine.journeys.round import Round
 from engine.runtime.intake import take_in
 from engine.runtime.setting_up import unnoted

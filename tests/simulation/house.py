@@ -25,7 +25,7 @@ from engine import settings as settings_module
 from engine.delivery.dispatch import Exits, Worker
 from engine.deploy.apply import apply
 from engine.errors import HomingError
-from engine.facts import customers as people
+from engine.facts import rights
 from engine.facts.fact import Kind
 from engine.facts.ingest import ingest_rows
 from engine.runtime import rails
@@ -292,7 +292,7 @@ class House:
                     select(customers.c.id).where(customers.c.external_id == telling.customer)
                 )
                 if customer is not None:
-                    people.erase(connection, customer, now=now)
+                    rights.erase(connection, customer, now=now)
         elif telling.kind == "pause":
             with self.database.write() as connection:
                 rails.pause(connection, telling.row["flow"], now)

@@ -20,7 +20,7 @@ from sqlalchemy import delete, update
 from engine.calendar import QuietHours
 from engine.delivery import claim, dispatch, gatekeeping, recording
 from engine.delivery.outcome import Failed, Retry, Unknown
-from engine.facts import consents, customers
+from engine.facts import consents, rights
 from engine.journeys import advance, decide, enter, post, react
 from engine.outbox import ledger
 from engine.policy import consent, gate
@@ -392,7 +392,7 @@ def withdrawal_of_all_leaves_topics() -> Planting:
 def erased_stay_inside() -> Planting:
     """An erased customer's mails still go."""
     return _several(
-        _instead(customers, "_leave", lambda *_, **__: None),
+        _instead(rights, "_leave", lambda *_, **__: None),
         _judging(lambda question: replace(question, suppressed=False)),
     )
 

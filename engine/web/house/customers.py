@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from engine.facts.customers import consent_standing, find_customer
+from engine.facts.finding import find_customer
+from engine.facts.profile import consent_standing
 from engine.journeys.round import Round
 from engine.runtime.applied import STAMP, applied_sources
 from engine.runtime.story import next_words, reason_words, sentence

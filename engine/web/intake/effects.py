@@ -13,10 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from engine.facts import customers as rights
-from engine.facts.customers import find_customer
+from engine.facts import rights
 from engine.facts.fact import Kind, iso
+from engine.facts.finding import find_customer
 from engine.facts.merging import merge_customers
+from engine.facts.order_names import known_names
 from engine.facts.people import lock_facts
 from engine.store import meta
 from engine.store.tables import customers, orders, products
@@ -129,7 +130,8 @@ def _tagged(connection: Connection, effect: Tag) -> Iterator[Row]:
 
 
 def _appended(connection: Connection, effect: Append) -> dict[str, Any]:
-    wanted = select(orders.c[effect.field]).where(orders.c.order_id == effect.order_id)
+    order_id = known_names(connection, [effect.order_id]).get(effect.order_id, effect.order_id)
+    wanted = select(orders.c[effect.field]).where(orders.c.order_id == order_id)
     known = list(connection.scalar(wanted) or [])
     # What a file told as a sum, without ids, is told better by the shop's own entries.
     others = [

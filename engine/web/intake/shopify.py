@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from engine.facts.fact import iso
+from engine.facts.order_names import NAME, NUMBER
 from engine.web.intake.effects import (
     INVENTORY_ITEM,
     Append,
@@ -165,7 +166,7 @@ def _order(told: Told, body: _Body, triggered: datetime) -> None:
         "currency": body.get("currency"), "total": body.get("total_price"), "discount": body.get("total_discounts"),
         "coupon": codes[0].get("code") if codes else None, "lines": [_line(line) for line in body.get("line_items") or ()],
         "shipments": fulfilled or None, "refunds": [_refund(each) for each in body.get("refunds") or ()] or None,
-        "properties": _filled({"name": body.get("name"), "order_status_url": body.get("order_status_url")}),
+        "properties": _filled({NAME: body.get("name"), NUMBER: order_id, "order_status_url": body.get("order_status_url")}),
     }  # fmt: skip
     told.rows.append(("orders", _filled(row)))
     if body.get("cancelled_at"):

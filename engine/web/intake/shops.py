@@ -36,7 +36,6 @@ from engine.web.counts import LAG
 from engine.web.intake import inbox, shopify, woocommerce
 from engine.web.intake.effects import carry_out
 from engine.web.intake.inbox import Unread, as_text
-from engine.web.intake.same_order import under_known_names
 from engine.web.intake.shopify import Told
 from engine.web.site import Site
 
@@ -159,8 +158,7 @@ def take_body(connection: Connection, settings: Settings, delivery: Delivery, no
         return [unread("it cannot be read: a part of it is missing, or is not what the shop system sends")]
     if not told.known:
         return [unread(f'the topic "{delivery.topic[:60]}" is not known')]
-    given, effects = under_known_names(connection, told.rows, told.effects)
-    rows = [*given, *carry_out(connection, effects, now)]
+    rows = [*told.rows, *carry_out(connection, told.effects, now)]
     reading = Reading("UTC", now, frozenset(settings.topics))
     facts: list[Fact] = []
     aside = [unread(told.note)] if told.note else []

@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from engine.facts import customers as rights
+from engine.facts import rights
+from engine.facts.profile import export
 from engine.store import meta
 from engine.store.database import to_json
 from engine.store.tables import customers
@@ -106,7 +107,7 @@ async def _act(request: Request) -> Response:
 
 def _copy(site: Site, customer_id: int) -> str:
     with site.database.read() as connection:
-        return to_json(rights.export(connection, customer_id))
+        return to_json(export(connection, customer_id))
 
 
 def _erase(site: Site, customer_id: int) -> None:

@@ -21,8 +21,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from engine.calendar import local
-from engine.facts.customers import consent_standing, record_consent
 from engine.facts.fact import iso
+from engine.facts.profile import consent_standing
+from engine.facts.rights import record_consent
 from engine.render.locales import babel_locale, locale_chain
 from engine.web.links.data import ask_for_data
 from engine.web.links.gone import gone

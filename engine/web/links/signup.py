@@ -19,9 +19,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from engine.facts.customers import consent_standing, find_customer, record_consent
 from engine.facts.fact import iso
 from engine.facts.fields import normal_email
+from engine.facts.finding import find_customer
+from engine.facts.profile import consent_standing
+from engine.facts.rights import record_consent
 from engine.store import meta
 from engine.store.tables import consent_state, customers, erased
 from engine.web import letters, tickets

@@ -1,4 +1,4 @@
-"""The rights of the person: find, show, export, erase, suppress, and record a consent.
+"""The rights of the person: to consent and withdraw, not to be mailed, and to be forgotten.
 
 Everything here happens at once and in the caller's write transaction, under the facts' and the customer's lock: when
 it commits, no hand-over begins any more. Erasing leaves keyed hashes of the ids and the address, by which later files
@@ -10,21 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Literal
 
-from sqlalchemy import Connection, Table, delete, func, or_, select, update
+from sqlalchemy import Connection, delete, func, or_, select, update
 
 from engine.errors import UsageError
-from engine.facts.days import value_of
-from engine.facts.fact import BadRow, iso, plain_number
-from engine.facts.fields import Reading, normal_email
+from engine.facts.fact import BadRow
+from engine.facts.fields import Reading
 from engine.facts.leaving import drop_messages, end_enrollments, live_enrollments
 from engine.facts.normalise import normalise
 from engine.facts.people import lock_customers, lock_facts
 from engine.facts.project import project
 from engine.facts.raised import Told
-from engine.facts.state_rows import TIMES, standing
 from engine.store import meta
 from engine.store.dialect import insert_new
 from engine.store.tables import (
@@ -45,8 +42,6 @@ from engine.store.tables import (
     held_facts,
     journal,
     messages,
-    offer_codes,
-    order_lines,
     orders,
     quarantine,
     raw_inbox,
@@ -59,125 +54,6 @@ from engine.store.tables import (
 
 Scope = Literal["all", "marketing"]
 _KINDS: Mapping[Scope, tuple[str, ...]] = {"all": ("marketing", "transactional"), "marketing": ("marketing",)}
-_TOLD = (
-    "external_id", "email", "first_name", "last_name", "locale", "timezone", "country", "birthday", "created_at", "tags", "points",
-    "points_expire_at", "tier", "referral_code", "referral_url", "subscription_status", "properties", "updated_at",
-)  # fmt: skip
-_COUNTED = (
-    "orders",
-    "spent",
-    "first_order_at",
-    "last_order_at",
-    "average_gap_days",
-    "usual_gap_days",
-    "last_activity_at",
-)
-
-
-def find_customer(connection: Connection, reference: str) -> int | None:
-    """Return the customer of an external id (also one that was merged) or an email, or None."""
-    wanted = select(customer_ids.c.customer_id).where(customer_ids.c.external_id == reference)
-    found: int | None = connection.scalar(wanted)
-    if found is None and (address := normal_email(reference)) is not None:
-        found = connection.scalar(select(customers.c.id).where(customers.c.email == address))
-    return found
-
-
-def likely_customer(connection: Connection, reference: str) -> str | None:
-    """Return the id or address that somebody probably meant; only for those who may see all customers."""
-    start = reference.strip()[:3].lower()
-    found: list[str] = []
-    for column in (customers.c.email, customer_ids.c.external_id):
-        found += connection.scalars(
-            select(column).where(func.lower(column).startswith(start, autoescape=True)).limit(500)
-        )
-    matches = get_close_matches(reference.lower(), found, n=1, cutoff=0.75) if start else []
-    return matches[0] if matches else None
-
-
-def need_customer(connection: Connection, reference: str) -> int:
-    """Return the customer of an external id or an email; raise UsageError where there is none."""
-    found = find_customer(connection, reference)
-    if found is None:
-        raise UsageError("no customer has that id or address")
-    return found
-
-
-def customer_record(connection: Connection, customer_id: int) -> dict[str, Any]:
-    """Return what is known of a customer: the fields of FACTS, counts, `events` [{event, at}], `consents`, `topics`."""
-    row = connection.execute(select(customers).where(customers.c.id == customer_id)).mappings().one()
-    columns = dict(row)
-    record = {name: _plain(value_of(name, columns)) for name in (*_TOLD, *_COUNTED)}
-    record["ids"] = list(_column(connection, customer_ids, "external_id", customer_id))
-    happened = select(events.c.name, events.c.occurred_at).where(events.c.customer_id == customer_id)
-    ordered = connection.execute(happened.order_by(events.c.occurred_at, events.c.id))
-    record["events"] = [{"event": name, "at": iso(at)} for name, at in ordered]
-    told = ("topic", "state", "basis", "at", "received_at", "source", "wording")
-    record["consents"] = [
-        {name: consent[name] for name in told} for consent in _rows(connection, consents, customer_id)
-    ]
-    record["topics"] = consent_standing(connection, customer_id)
-    record["suppressed"] = sorted(_column(connection, suppressions, "scope", customer_id))
-    return record
-
-
-def consent_standing(connection: Connection, customer_id: int) -> dict[str, str]:
-    """Return by topic how the customer stands to it: granted, soft, pending, withdrawn or none."""
-    wanted = select(consent_state).where(consent_state.c.customer_id == customer_id)
-    state = {
-        row["topic"]: {name: row[name] for name in TIMES} for row in connection.execute(wanted).mappings()
-    }
-    return {topic: standing(state, topic) for topic in sorted(state)}
-
-
-def export(connection: Connection, customer_id: int) -> dict[str, Any]:
-    """Return everything that is kept about a customer, as one document."""
-    record = customer_record(connection, customer_id)
-    record["events"] = _rows(connection, events, customer_id)
-    record["orders_placed"] = _with_lines(connection, orders, order_lines, "order_id", customer_id)
-    record["carts"] = _with_lines(connection, carts, cart_lines, "cart_id", customer_id)
-    for table in (enrollments, messages, offer_codes, journal, customer_scores):
-        record[table.name] = _rows(connection, table, customer_id)
-    record["delivery_events"] = _delivery_rows(connection, customer_id)
-    return record
-
-
-def _delivery_rows(connection: Connection, customer_id: int) -> list[dict[str, Any]]:
-    joined = delivery_events.join(messages, messages.c.id == delivery_events.c.message_id)
-    wanted = select(delivery_events).select_from(joined).where(messages.c.customer_id == customer_id)
-    return [
-        {name: _plain(value) for name, value in row.items()} for row in connection.execute(wanted).mappings()
-    ]
-
-
-def _rows(connection: Connection, table: Table, customer_id: int) -> list[dict[str, Any]]:
-    wanted = select(table).where(table.c.customer_id == customer_id).order_by(*table.primary_key.columns)
-    hidden = {"customer_id", "claimed_by", "fence", "lease_until"}
-    found = connection.execute(wanted).mappings()
-    return [{name: _plain(value) for name, value in row.items() if name not in hidden} for row in found]
-
-
-def _with_lines(
-    connection: Connection, table: Table, lines: Table, key: str, customer_id: int
-) -> list[dict[str, Any]]:
-    found = _rows(connection, table, customer_id)
-    for row in found:
-        wanted = select(lines).where(lines.c[key] == row[key]).order_by(lines.c.line_no)
-        row["lines"] = [
-            {"sku": line.sku, "quantity": line.quantity, "price": _plain(line.price)}
-            for line in connection.execute(wanted)
-        ]
-    return found
-
-
-def _column(connection: Connection, table: Table, name: str, customer_id: int) -> list[Any]:
-    return list(connection.scalars(select(table.c[name]).where(table.c.customer_id == customer_id)))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return iso(value)
-    return plain_number(value) if isinstance(value, Decimal) else value
 
 
 def lock(connection: Connection, customer_id: int) -> None:
@@ -248,7 +124,10 @@ def erase(connection: Connection, customer_id: int, *, now: datetime) -> None:
     row = connection.execute(
         select(customers.c.external_id, customers.c.email).where(customers.c.id == customer_id)
     ).one()
-    names = {name for name in (*row, *_column(connection, customer_ids, "external_id", customer_id)) if name}
+    others = connection.scalars(
+        select(customer_ids.c.external_id).where(customer_ids.c.customer_id == customer_id)
+    )
+    names = {name for name in (*row, *others) if name}
     key = meta.secret(connection)
     insert_new(
         connection, erased, [{"hash": meta.keyed_hash(key, name), "at": now} for name in sorted(names)]
