@@ -174,6 +174,14 @@ orders = Table(
     Index("ix_orders_placed_at", "placed_at"),
 )
 
+# Further names of an order: a shop's webhooks and its files do not call it the same.
+order_names = Table(
+    "order_names",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("order_id", Text, nullable=False),
+)
+
 order_lines = Table(
     "order_lines",
     metadata,
