@@ -48,7 +48,8 @@ _WORDS = {404: ("missing_title", "missing"), 405: ("refused_title", "refused"), 
 
 def create_app(site: Site) -> Guard:
     """Return the application for a site, behind its guard."""
-    writer, seen, taking = Writer(site), looks.Looks(site), files.Taking(site)
+    limits, seen, taking = Limits(site.database), looks.Looks(site), files.Taking(site)
+    writer = Writer(site, limits.calls)
 
     @asynccontextmanager
     async def running(_app: Starlette) -> AsyncIterator[None]:
@@ -70,8 +71,7 @@ def create_app(site: Site) -> Guard:
         },
     )  # fmt: skip
     app.state.site, app.state.counts, app.state.writer = site, Counts(**own_labels()), writer
-    app.state.keys, app.state.pressure = KeyRing(site.database), segment.pressure()
-    app.state.limits, app.state.looks = Limits(site.database), seen
+    app.state.keys, app.state.limits, app.state.looks = KeyRing(site.database), limits, seen
     app.state.taking, app.state.seldom = taking, health.Seldom()
     return Guard(app, https=site.settings.link_base.startswith("https://"))
 

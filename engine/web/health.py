@@ -19,9 +19,9 @@ from starlette.routing import Route
 
 from engine.clock import machine_seconds
 from engine.feedback import brake
-from engine.runtime.ticking import FILLED, MARK
 from engine.runtime.web_address import installation
 from engine.store import meta
+from engine.store.marks import TICK, marked
 from engine.store.tables import (
     delivery_events,
     fact_inbox,
@@ -101,7 +101,7 @@ class Seldom:
 
 
 def _lines(connection: Connection, now: datetime) -> Iterator[str]:
-    last = connection.scalar(select(marks.c.at).where(marks.c.name == MARK))
+    last = marked(connection, TICK)
     lag = (now - last).total_seconds() if last is not None else -1
     yield from _one(
         "homing_tick_lag_seconds", "gauge", "Seconds since the daemon's last tick; -1 before the first", lag
@@ -133,7 +133,7 @@ def _lines(connection: Connection, now: datetime) -> Iterator[str]:
         yield from _head("homing_quarantine", "gauge", "What was set aside")
         yield from (f'homing_quarantine{{kind="{_label(kind)}"}} {number}' for kind, number in rows)
 
-    hit = meta.get(connection, FILLED)
+    hit = meta.get(connection, meta.MAILS_FILLED)
     if hit is not None:
         words = "Share of mails that were made from a structure known before, in the daemon"
         yield from _one("homing_mail_cache_hit_ratio", "gauge", words, float(hit))

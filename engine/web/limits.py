@@ -1,16 +1,20 @@
-"""Limits that hold across processes: how often somebody may try a password, sign up, or ask for their data.
+"""Limits that hold across processes: how often somebody may try a password, sign up, ask for their data, or tell calls.
 
-Comes in: who asks (an address of the network, an email, a number). Goes out: how long to wait, 0 where it may go on. The count
-stands in the database under a keyed hash, so that `--workers` and several machines count together and no address is kept.
-Each process counts for itself first: a flood does not become a flood of writing. What is a day old is forgotten, and so is
-the oldest where more than `MOST` are known.
+Comes in: who asks (an address of the network, an email, a number, a write key). Goes out: how long to wait, 0 where it may go
+on. The count stands in the database under a hash, so that `--workers` and several machines count together and no address is
+kept. Each process counts for itself first: a flood does not become a flood of writing. Calls are counted where they are
+written, so a process hears of the others' with its next transaction. What is a day old is forgotten, and so is the oldest
+where more than `MOST` are known.
 """
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from threading import Lock
+from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
@@ -24,6 +28,7 @@ from engine.web.pressure import Pressure, leaked
 MOST = 100_000
 KEPT = timedelta(days=1)
 _TIDY_SECONDS = 60.0
+CALLS_A_SECOND, CALL_SECONDS = 20_000, 10.0  # of one write key
 
 
 class Limit:
@@ -43,15 +48,49 @@ class Limit:
 
     def _counted(self, connection: Connection, who: str, now: datetime) -> float:
         key = meta.keyed_hash(meta.secret(connection), f"{self.name}\n{who}")
-        insert_new(connection, askings, [{"key": key, "level": 0.0, "at": now}])
-        query = select(askings.c.level, askings.c.at).where(askings.c.key == key).with_for_update()
-        row = connection.execute(query).one()
+        row = _held(connection, key, now)
         level, over = leaked(row.level, (now - row.at).total_seconds(), self.count, self.seconds)
-        added = level if over > 0 else level + 1
-        connection.execute(
-            update(askings).where(askings.c.key == key).values(level=added, at=max(now, row.at))
-        )
+        _keep(connection, key, level if over > 0 else level + 1, max(now, row.at))
         return max(0.0, over * self.seconds / self.count)
+
+
+class CallLimit:
+    """At most `count` calls of each write key in `seconds`, for all processes together."""
+
+    def __init__(self, count: float, seconds: float) -> None:
+        self.count, self.seconds = count, seconds
+        self._near = Pressure(count, seconds)
+
+    def wait(self, key: str, calls: int) -> float:
+        """Count calls of a key and return 0, or return the seconds to wait, uncounted; as far as this process knows."""
+        return self._near.wait(key, machine_seconds(), calls)
+
+    def note(self, connection: Connection, calls: Mapping[str, int], now: datetime) -> dict[str, float]:
+        """Count what a transaction writes, by key; return the levels with what all others wrote, for `learn`."""
+        levels = {}
+        for key, number in sorted(calls.items()):
+            hashed = hashlib.blake2b(f"calls\n{key}".encode(), digest_size=16).digest()
+            row = _held(connection, hashed, now)
+            level, _ = leaked(row.level, (now - row.at).total_seconds(), self.count, self.seconds)
+            levels[key] = level + number
+            _keep(connection, hashed, levels[key], max(now, row.at))
+        return levels
+
+    def learn(self, levels: Mapping[str, float]) -> None:
+        """Take over what was counted for all processes, once it is committed."""
+        for key, level in levels.items():
+            self._near.lift(key, machine_seconds(), level)
+
+
+def _held(connection: Connection, key: bytes, now: datetime) -> Any:
+    """Return the level of a key and its moment, and hold them until the transaction ends."""
+    insert_new(connection, askings, [{"key": key, "level": 0.0, "at": now}])
+    query = select(askings.c.level, askings.c.at).where(askings.c.key == key)
+    return connection.execute(query.with_for_update()).one()
+
+
+def _keep(connection: Connection, key: bytes, level: float, at: datetime) -> None:
+    connection.execute(update(askings).where(askings.c.key == key).values(level=level, at=at))
 
 
 class Limits:
@@ -64,6 +103,7 @@ class Limits:
         self.form = Limit(database, "form", 20, 3_600.0)
         self.form_address = Limit(database, "form address", 2, 3_600.0)
         self.own_data = Limit(database, "own data", 3, 3_600.0)
+        self.calls = CallLimit(CALLS_A_SECOND * CALL_SECONDS, CALL_SECONDS)
 
     def try_password(self, place: str) -> float:
         """Count a try at the login, by one address of the network and by all together."""

@@ -35,6 +35,19 @@ class Pressure:
                 self._level.popitem(last=False)
         return max(0.0, over * self.seconds / self.count)
 
+    def lift(self, key: str, now: float, level: float) -> None:
+        """Know a key to be at a level at least: what others counted.
+
+        >>> pressure = Pressure(2, 10.0)
+        >>> pressure.lift("a", 0.0, 2.0)
+        >>> pressure.wait("a", 0.0)
+        5.0
+        """
+        with self._lock:
+            before, at = self._level.pop(key, (0.0, now))
+            before, _ = leaked(before, now - at, self.count, self.seconds)
+            self._level[key] = (max(before, level), now)
+
 
 def leaked(
     level: float, elapsed: float, count: float, seconds: float, weight: float = 1.0

@@ -17,7 +17,8 @@ from engine.web import limits
 from engine.web.house.password import set_password
 from engine.web.limits import Limit, Limits, forget_old
 from tests.integration.test_house import PASSWORD, log_in
-from tests.integration.web_server import serving, settings_at
+from tests.integration.test_web_segment import basic, track
+from tests.integration.web_server import Serving, serving, settings_at
 
 
 def test_processes_count_together(database: Database) -> None:
@@ -81,3 +82,25 @@ def test_the_login_of_a_second_program_knows_of_the_first(database: Database, tm
     with serving(settings, database) as first, serving(settings, database) as second:
         assert [log_in(first, "wrong").status_code for _ in range(5)] == [403] * 5
         assert log_in(second).status_code == 429
+
+
+def test_calls_of_a_key_are_counted_for_all_programs(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one program took of a key counts at another with its next transaction; other keys go on."""
+    monkeypatch.setattr(limits, "CALL_SECONDS", 600.0)
+    monkeypatch.setattr(limits, "CALLS_A_SECOND", 10 / 600)
+    settings = settings_at(tmp_path)
+    with serving(settings, database) as first, serving(settings, database) as second:
+        key, other = basic(first.write_key("shop")), basic(first.write_key("other"))
+
+        def told(served: Serving, key: dict[str, str], number: int) -> int:
+            calls = [track("A", at=place) for place in range(number)]
+            return served.client.post("/v1/batch", json={"batch": calls}, headers=key).status_code
+
+        assert told(first, key, 8) == 200
+        assert told(second, key, 1) == 200  # with which it hears of the eight
+        assert told(second, key, 2) == 429
+        assert told(second, other, 2) == 200
+        assert told(first, key, 1) == 200
+        assert told(first, key, 1) == 429

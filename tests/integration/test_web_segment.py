@@ -32,8 +32,8 @@ from engine.store.tables import (
     raw_inbox,
     write_keys,
 )
+from engine.web import limits
 from engine.web.app import create_app
-from engine.web.pressure import Pressure
 from engine.web.site import open_site
 from tests.integration.npm_packages import modules
 from tests.integration.web_server import NOW, Serving, serving, settings_at
@@ -163,13 +163,14 @@ def test_limits_are_answered(small: Serving) -> None:
     assert small.client.get("/v1/track").status_code == 405
 
 
-def test_too_much_is_told_when_to_come_back(sqlite_url: str, tmp_path: Path) -> None:
+def test_too_much_is_told_when_to_come_back(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """429 carries Retry-After."""
+    monkeypatch.setattr(limits, "CALLS_A_SECOND", 0.2)
     database = connect(sqlite_url)
     settings = settings_at(tmp_path)
-    app = create_app(open_site(settings, database))
-    app.app.state.pressure = Pressure(2, 60.0)  # type: ignore[attr-defined]
-    with serving(settings, database, app=app) as served:
+    with serving(settings, database) as served:
         key = basic(served.write_key())
         found = [served.client.post("/v1/t", json=track("A", at=n), headers=key) for n in range(4)]
         assert [answer.status_code for answer in found] == [200, 200, 429, 429]

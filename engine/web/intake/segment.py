@@ -18,16 +18,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from engine.clock import machine_seconds
 from engine.web.counts import LAG
 from engine.web.intake.calls import SHORT, TYPES, Refused, calls_of, parsed, too_large, unpacked
 from engine.web.intake.inbox import Unread, as_text
 from engine.web.intake.writer import Bundle, Full, Writer
 from engine.web.keys import KeyRing, WriteKey
-from engine.web.pressure import Pressure
+from engine.web.limits import Limits
 
 PATHS = {**{name: name for name in (*TYPES, "batch")}, **SHORT, "import": "batch"}
-EVENTS_A_SECOND = 20_000
 _PREFLIGHT = {
     "access-control-allow-methods": "POST, OPTIONS",
     "access-control-allow-headers": "authorization, content-type, content-encoding",
@@ -41,11 +39,6 @@ def routes() -> list[Route]:
         Route("/v1/{kind}", _take, methods=["POST"]),
         Route("/v1/{kind}", _preflight, methods=["OPTIONS"]),
     ]
-
-
-def pressure() -> Pressure:
-    """Return the usual limit of one key."""
-    return Pressure(EVENTS_A_SECOND * 10, 10.0)
 
 
 async def _preflight(request: Request) -> Response:
@@ -81,13 +74,14 @@ async def _taken(request: Request) -> int:
     received = await _now(request)
     calls, unusable = calls_of(kind, told, received)
     size = max(len(calls) + len(unusable), 1)
-    if request.app.state.pressure.wait(key.name, machine_seconds(), size):
+    limits: Limits = request.app.state.limits
+    if limits.calls.wait(key.name, size):
         raise Refused(429, "too many calls; try again in a moment")
     unread = [Unread("segment", kind, reason, as_text(item)) for item, reason in unusable]
     if calls or unread:
         writer: Writer = request.app.state.writer
         try:
-            await asyncio.wrap_future(writer.submit(Bundle(calls, unread, received)))
+            await asyncio.wrap_future(writer.submit(Bundle(calls, unread, received, key.name)))
         except Full:
             raise Refused(429, "too much waits to be written; try again in a moment") from None
     if calls:

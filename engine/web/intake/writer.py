@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import queue
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -17,11 +18,13 @@ from threading import Thread
 
 from sqlalchemy.exc import DBAPIError
 
+from engine.clock import machine_now
 from engine.web.intake import inbox
 from engine.web.intake.calls import Call
 from engine.web.intake.inbox import Unread, as_text
 from engine.web.intake.taking import take_calls
 from engine.web.intake.visitors import forget_old
+from engine.web.limits import CallLimit
 from engine.web.site import Site
 
 log = logging.getLogger("homing.web")
@@ -32,11 +35,12 @@ _HOUR = timedelta(hours=1)
 
 @dataclass(slots=True)
 class Bundle:
-    """The calls of one request, received at `at`, and what of it could not be used."""
+    """The calls of one request, received at `at` with a write key, and what of it could not be used."""
 
     calls: Sequence[Call]
     unread: Sequence[Unread]
     at: datetime
+    key: str = ""
     done: Future[None] = field(default_factory=Future)
 
     @property
@@ -52,8 +56,8 @@ class Full(Exception):
 class Writer:
     """A thread that writes bundles in order; `start` and `stop` with the server."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, site: Site, limit: CallLimit) -> None:
+        self._site, self._limit = site, limit
         self._queue: queue.SimpleQueue[Bundle | None] = queue.SimpleQueue()
         self._waiting = 0
         self._thread: Thread | None = None
@@ -138,6 +142,9 @@ class Writer:
     def _take(self, bundles: Sequence[Bundle]) -> None:
         site = self._site
         now = max(bundle.at for bundle in bundles)
+        by_key: Counter[str] = Counter()
+        for bundle in bundles:
+            by_key[bundle.key] += bundle.size
         with site.database.write() as connection:
             take_calls(
                 connection,
@@ -146,9 +153,12 @@ class Writer:
                 now,
                 [each for bundle in bundles for each in bundle.unread],
             )
+            # Its row is held for the shortest time: other processes wait for it.
+            levels = self._limit.note(connection, by_key, machine_now())
             if self._forgotten is None or now - self._forgotten > _HOUR:
                 forget_old(connection, now)
                 self._forgotten = now
+        self._limit.learn(levels)
 
     def _set_aside(self, bundle: Bundle, error: Exception) -> None:
         log.error(
