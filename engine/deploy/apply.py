@@ -31,12 +31,12 @@ from engine.journeys.versions import live_flows
 from engine.offers.pools import load_pools
 from engine.render.library import read_folder
 from engine.runtime.applied import OFFERS, STAMP, TEMPLATES
-from engine.runtime.nightly import MARK as NIGHTLY
 from engine.runtime.setting_up import put_off, set_up, set_up_part
 from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database
 from engine.store.dialect import insert_new, upsert
+from engine.store.marks import NIGHT
 from engine.store.tables import applies, flow_versions, flows, marks, sources
 
 
@@ -103,7 +103,7 @@ def apply(
         )
         moved = _moved(connection, changes) if migrate else ()
         _record(connection, changes, who, now)
-        insert_new(connection, marks, [{"name": NIGHTLY, "at": now}])  # nights count from the first apply
+        insert_new(connection, marks, [{"name": NIGHT, "at": now}])  # nights count from the first apply
     set_up(database, settings.shop.timezone)
     return Planned(planned.project, planned.templates, changes, tuple(findings), moved)
 

@@ -40,13 +40,13 @@ from engine.flows.load import Project
 from engine.flows.model import Flow, LapsedTrigger, ProductTrigger, ReplenishTrigger, Send
 from engine.journeys.program import names_in
 from engine.render.library import TemplateLibrary
-from engine.runtime.nightly import MARK as NIGHTLY
 from engine.runtime.nightly import asks_for_scores
 from engine.runtime.passes import Engine, settle
 from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database, connect
 from engine.store.dialect import insert_new
+from engine.store.marks import NIGHT
 from engine.store.scratch import scratch
 from engine.store.tables import customers, events, marks
 
@@ -388,4 +388,4 @@ def _make_live(engine: Engine, play: Play, now: datetime, *, anew: bool) -> None
         else:
             changes = changes_of(connection, play.project, play.templates)
         put_live(connection, play.project, play.templates, changes, engine.settings, now, None)
-        insert_new(connection, marks, [{"name": NIGHTLY, "at": now}])
+        insert_new(connection, marks, [{"name": NIGHT, "at": now}])

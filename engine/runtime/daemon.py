@@ -20,7 +20,6 @@ from threading import Event, Thread
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from engine.clock import machine_now, machine_seconds
@@ -33,11 +32,11 @@ from engine.runtime.opening import open_engine, own_name
 from engine.runtime.pace import Pace
 from engine.runtime.passes import Engine, run_pass, send_due
 from engine.runtime.switch import Switch
-from engine.runtime.ticking import FILLED, MARK, night_is_due, note_tick
+from engine.runtime.ticking import night_is_due, note_tick
 from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database, outside
-from engine.store.tables import marks
+from engine.store.marks import TICK, marked
 
 log = logging.getLogger("homing.daemon")
 STOP_SECONDS = 8.0
@@ -167,7 +166,7 @@ class Daemon:
         engine = self._current()
         while not self._stop.is_set():
             with self._database.read() as connection:
-                looked = connection.scalar(select(marks.c.at).where(marks.c.name == MARK))
+                looked = marked(connection, TICK)
             now = self._clock()
             if looked is None:
                 return
@@ -194,7 +193,7 @@ class Daemon:
         with self._database.write() as connection:
             forget_dead(connection, machine_now())
             if self._filled is not None:
-                meta.put(connection, FILLED, round(self._filled, 3))
+                meta.put(connection, meta.MAILS_FILLED, round(self._filled, 3))
             if self._database.is_sqlite:
                 connection.exec_driver_sql("PRAGMA optimize")
 

@@ -21,12 +21,13 @@ from engine.runtime.agenda import Agenda
 from engine.runtime.daemon import Daemon, log
 from engine.runtime.installation import why_sandbox
 from engine.runtime.leader import living_daemons
-from engine.runtime.ticking import MARK, night_is_due, note_tick
+from engine.runtime.ticking import night_is_due, note_tick
 from engine.runtime.work import Work, look, schedules_due
 from engine.settings import Settings
 from engine.store.database import Database
 from engine.store.keys import KeyRange, cut
-from engine.store.tables import INSIDE, UNSETTLED, customers, enrollments, fact_inbox, leases, marks, messages
+from engine.store.marks import TICK, marked
+from engine.store.tables import INSIDE, UNSETTLED, customers, enrollments, fact_inbox, leases, messages
 
 TAKE_IN, ADVANCE, DISPATCH, NIGHT = KINDS = ("take in", "advance", "dispatch", "night")
 LANE = "hint:"
@@ -150,8 +151,8 @@ class Beater(Daemon):
     def _see(self, connection: Connection, now: datetime) -> Seen:
         work = look(connection, self._current().settings, now)
         ends = connection.execute(select(func.min(fact_inbox.c.id), func.max(fact_inbox.c.id))).one()
-        marked = connection.scalar(select(marks.c.at).where(marks.c.name == MARK))
-        return Seen(work, schedules_due(connection, work), ends[0], ends[1] or 0, marked)
+        since = marked(connection, TICK)
+        return Seen(work, schedules_due(connection, work), ends[0], ends[1] or 0, since)
 
     def _come_so_far(self, seen: Seen, now: datetime) -> datetime | None:
         """Note up to which moment everything was taken in: dispatch goes no further. Return that moment."""

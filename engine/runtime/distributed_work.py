@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from threading import Event, Lock, Thread
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, update
 from sqlalchemy.exc import DBAPIError
 
 from engine.clock import machine_now, machine_seconds
@@ -32,12 +32,13 @@ from engine.runtime.opening import open_engine, own_name
 from engine.runtime.pace import Pace
 from engine.runtime.passes import Engine, PassReport, advance_once, send_due, take_in_once
 from engine.runtime.switch import Switch
-from engine.runtime.ticking import MARK, night_is_due
+from engine.runtime.ticking import night_is_due
 from engine.runtime.work import look, schedules_due
 from engine.settings import Settings
 from engine.store.database import Database
 from engine.store.dialect import insert_new, upsert
-from engine.store.tables import leases, marks
+from engine.store.marks import TICK, marked
+from engine.store.tables import leases
 from engine.store.types import EPOCH
 
 log = logging.getLogger("homing.worker")
@@ -211,7 +212,7 @@ class HintWorker:
 
     def _dispatch(self, engine: Engine, hint: Hint, total: PassReport) -> bool:
         with self._database.read() as connection:
-            looked = connection.scalar(select(marks.c.at).where(marks.c.name == MARK))
+            looked = marked(connection, TICK)
         if looked is None:
             return False
         now = self._clock()

@@ -25,11 +25,11 @@ from engine.runtime.installation import on_virtual_clock, why_sandbox
 from engine.runtime.leader import LEADER
 from engine.runtime.nightly import JOURNAL_DAYS
 from engine.runtime.readiness import DnsRecord
-from engine.runtime.ticking import MARK
 from engine.runtime.work import held_back
 from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database, connect
+from engine.store.marks import TICK, marked
 from engine.store.migrate import check
 from engine.store.tables import (
     attempts,
@@ -39,7 +39,6 @@ from engine.store.tables import (
     flows,
     journal,
     leases,
-    marks,
     messages,
     quarantine,
     suppressions,
@@ -159,7 +158,7 @@ def _clock(connection: Connection, machine_now: datetime) -> Iterator[Finding]:
 
 
 def _beats(connection: Connection, machine_now: datetime) -> Iterator[Finding]:
-    last = connection.scalar(select(marks.c.at).where(marks.c.name == MARK))
+    last = marked(connection, TICK)
     silent = last is None or machine_now - last > SILENCE
     led = connection.scalar(
         select(leases.c.owner).where(leases.c.name == LEADER, leases.c.until > machine_now)

@@ -32,9 +32,9 @@ from engine.runtime.setting_up import PAUSE, set_up
 from engine.runtime.sifting import set_customer_aside, sift
 from engine.runtime.work import heeding, one_router
 from engine.store.database import Database
-from engine.store.dialect import upsert
 from engine.store.keys import KeyRange
-from engine.store.tables import customers, journal, marks
+from engine.store.marks import NIGHT, mark, marked
+from engine.store.tables import customers, journal
 
 
 class HasFlow(Protocol):
@@ -47,7 +47,6 @@ class HasFlow(Protocol):
 
 
 AT = time(3, 0)
-MARK = "nightly"
 JOURNAL_DAYS = 400
 PART = 2_000  # customers' memberships compared in one transaction
 SCORES = ("rfm", "spent_percentile", "churn_risk", "predicted_value")
@@ -56,7 +55,7 @@ SCORES = ("rfm", "spent_percentile", "churn_risk", "predicted_value")
 def due_at(database: Database, shop_zone: str, since: datetime) -> datetime:
     """Return the next night's moment after the last one that was done (or after `since`)."""
     with database.read() as connection:
-        done = connection.scalar(select(marks.c.at).where(marks.c.name == MARK)) or since
+        done = marked(connection, NIGHT) or since
     return next_wall(done + timedelta(minutes=1), AT, ALL_DAYS, shop_zone)
 
 
@@ -74,7 +73,7 @@ def run_nightly(engine: Engine, now: datetime, *, tables: bool = True) -> int:
     entered = _compare_segments(engine, live.values(), now)
     with engine.database.write() as connection:
         connection.execute(delete(journal).where(journal.c.at < now - timedelta(days=JOURNAL_DAYS)))
-        upsert(connection, marks, [{"name": MARK, "at": now}], update=["at"])
+        mark(connection, NIGHT, now)
     return entered
 
 

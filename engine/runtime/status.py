@@ -11,10 +11,10 @@ from sqlalchemy import Connection, func, select
 from engine.journeys.versions import live_flows
 from engine.runtime import rails
 from engine.runtime.leader import LEADER, living_daemons
-from engine.runtime.ticking import MARK
 from engine.runtime.work import exclusion_sentence, held_back
 from engine.settings import Settings
 from engine.store import meta
+from engine.store.marks import TICK, marked
 from engine.store.tables import (
     arrivals,
     customers,
@@ -23,7 +23,6 @@ from engine.store.tables import (
     fact_inbox,
     flows,
     leases,
-    marks,
     messages,
     quarantine,
     staged_facts,
@@ -137,7 +136,7 @@ def _quarantine(connection: Connection) -> dict[str, int]:
 
 def _daemon(connection: Connection, now: datetime) -> dict[str, Any]:
     lease = connection.execute(select(leases).where(leases.c.name == LEADER, leases.c.until > now)).first()
-    last = connection.scalar(select(marks.c.at).where(marks.c.name == MARK))
+    last = marked(connection, TICK)
     return {
         "leader": lease.owner if lease is not None else None,
         "lease_until": lease.until if lease is not None else None,

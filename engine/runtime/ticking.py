@@ -16,10 +16,8 @@ from engine.runtime.passes import Engine, PassReport, run_pass, send_due, work_t
 from engine.runtime.work import Work, look
 from engine.store import meta
 from engine.store.database import Database
-from engine.store.dialect import upsert
-from engine.store.tables import marks
+from engine.store.marks import TICK, mark
 
-MARK = "tick"
 Progress = Callable[[datetime, PassReport], None]
 
 
@@ -52,13 +50,10 @@ def night_is_due(engine: Engine, now: datetime) -> bool:
     return nightly.due_at(engine.database, engine.settings.shop.timezone, now - timedelta(days=1)) <= now
 
 
-FILLED = "mails_filled"  # share of a daemon's mails that were made from a structure known before
-
-
 def note_tick(database: Database, now: datetime) -> None:
     """Note that everything due at `now` was taken in: `status` shows it, and dispatch goes no further."""
     with database.write() as connection:
-        upsert(connection, marks, [{"name": MARK, "at": now}], update=["at"])
+        mark(connection, TICK, now)
 
 
 def drive(

@@ -23,6 +23,7 @@ from engine.store.tables import meta
 VIRTUAL_CLOCK = "virtual_clock"
 SECRET = "secret"  # noqa: S105 - the name of the row, not a secret
 LINK_SECRETS = "link_secrets"  # newest first
+MAILS_FILLED = "mails_filled"  # share of a daemon's mails that were made from a structure known before
 
 _SEVERAL = Prepared(select(meta.c.name, meta.c.value).where(within(meta.c.name, "names")))
 

@@ -32,11 +32,12 @@ from engine.runtime import rails
 from engine.runtime.nightly import run_nightly
 from engine.runtime.passes import Engine, run_pass, send_due
 from engine.runtime.switch import Switch
-from engine.runtime.ticking import MARK, next_moment, night_is_due, note_tick
+from engine.runtime.ticking import next_moment, night_is_due, note_tick
 from engine.settings import Settings
 from engine.store.database import Database, connect
+from engine.store.marks import TICK, marked
 from engine.store.migrate import upgrade
-from engine.store.tables import customers, marks
+from engine.store.tables import customers
 from tests.simulation.outside import Provider
 from tests.simulation.scheduler import Faults, Lock, Scheduler
 from tests.simulation.shop import START, Telling, customers_of, month, pauses, write_project
@@ -259,7 +260,7 @@ class House:
             with _forgiving(scheduler):
                 while True:
                     with self.database.read() as connection:
-                        looked = connection.scalar(select(marks.c.at).where(marks.c.name == MARK))
+                        looked = marked(connection, TICK)
                     if looked is None:
                         break
                     now = self._present(name)
