@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, select
 from sqlalchemy import Row as SqlRow
 
-from engine.audience.meaning import flat_fact, trigger_id
+from engine.audience.meaning import ON_THE_WAY, flat_fact, trigger_id
 from engine.audience.subjects import Subject
 from engine.flows.conditions import Clause, Condition, Did, InSegment, Of, OfferIs, walk
 from engine.store.tables import (
@@ -23,6 +23,7 @@ from engine.store.tables import (
     customer_scores,
     customers,
     events,
+    messages,
     offer_codes,
     order_lines,
     orders,
@@ -36,7 +37,8 @@ Row = Mapping[str, Any]
 class CustomerFacts:
     """What is known of one customer and of the cart, order and products in question, as rows by column name.
 
-    `events` are by name; `products` by SKU: the subject's, and those of all lines. What was not asked for is empty.
+    `events` are by name; `products` by SKU: the subject's, and those of all lines; `on_the_way` are the messages of codes whose
+    mail has not begun to leave. What was not asked for is empty.
     """
 
     customer: Row | None = None
@@ -48,6 +50,7 @@ class CustomerFacts:
     order_lines: Sequence[Row] = ()
     products: Mapping[str, Row] = field(default_factory=dict)
     offers: Sequence[Row] = ()
+    on_the_way: frozenset[int] = frozenset()
 
 
 def load(
@@ -94,6 +97,11 @@ def load(
     skus = (
         {line["sku"] for line in (*in_cart, *in_order)} | set(_told_skus(told)) | {trigger_id(subject, "sku")}
     )
+    offers = (
+        read.all(offer_codes, offer_codes.c.customer_id == customer_id)
+        if any(isinstance(item, OfferIs) for item in asked)
+        else ()
+    )
     return CustomerFacts(
         customer=customer,
         scores=read.one(customer_scores, customer_scores.c.customer_id == customer_id)
@@ -105,9 +113,8 @@ def load(
         order=order,
         order_lines=in_order,
         products=read.products(sku for sku in skus if sku is not None) if _asks_products(asked) else {},
-        offers=read.all(offer_codes, offer_codes.c.customer_id == customer_id)
-        if any(isinstance(item, OfferIs) for item in asked)
-        else (),
+        offers=offers,
+        on_the_way=read.on_the_way(code["message_id"] for code in offers),
     )
 
 
@@ -170,6 +177,13 @@ class _Reader:
     def products(self, skus: Iterable[str]) -> Mapping[str, Row]:
         rows = self.all(products, products.c.sku.in_(sorted(set(skus))))
         return {row["sku"]: row for row in rows}
+
+    def on_the_way(self, ids: Iterable[int | None]) -> frozenset[int]:
+        asked = {each for each in ids if each is not None}
+        query = select(messages.c.id).where(
+            messages.c.id.in_(sorted(asked)), messages.c.state.in_(ON_THE_WAY)
+        )
+        return frozenset(self.connection.scalars(query)) if asked else frozenset()
 
 
 def _plain(row: SqlRow[Any]) -> Row:

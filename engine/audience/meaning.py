@@ -43,6 +43,8 @@ from engine.store.types import EPOCH, MONEY_SCALE, from_micros, to_micros
 OperandKind = Literal["text", "number", "boolean", "moment", "none"]
 Comparison = Literal["eq", "gt", "gte", "lt", "lte"]
 
+# A code is held from its mail on: while that mail has not begun to leave, nobody has it.
+ON_THE_WAY = ("pending", "claimed")
 MOST_UNITS = 10**15  # a sum of ten-thousandths stays inside 64 bits
 MOST_IN_SUM = 1e11
 _MOST_INTEGER = 2**63 - 1

@@ -196,6 +196,7 @@ class _Judge:
             if code["issued_at"] is not None
             and code["issued_at"] <= now
             and (code["expires_at"] is None or code["expires_at"] > now)
+            and code["message_id"] not in self.facts.on_the_way
         ]
         used = [code["used_at"] for code in codes if code["used_at"] is not None and code["used_at"] <= now]
         true = condition.held in (None, bool(held)) and condition.used in (None, bool(used))

@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.selectable import FromClause, NamedFromClause
 
 from engine.audience.fields import Field, FieldScope, resolve
-from engine.audience.meaning import MOST_IN_SUM, MOST_UNITS, When
+from engine.audience.meaning import MOST_IN_SUM, MOST_UNITS, ON_THE_WAY, When
 from engine.audience.sqlvalues import (
     Either,
     Expression,
@@ -67,6 +67,7 @@ from engine.store.tables import (
     customer_scores,
     customers,
     events,
+    messages,
     offer_codes,
     order_lines,
     orders,
@@ -164,8 +165,13 @@ class Compiler:
             codes.c.offer == literal(condition.offer, Text()),
             codes.c.customer_id == self.ground.customer_id,
         )
+        mail = messages.alias()
         held = _exists(
-            codes, *own, codes.c.issued_at <= now, or_(codes.c.expires_at.is_(None), codes.c.expires_at > now)
+            codes,
+            *own,
+            codes.c.issued_at <= now,
+            or_(codes.c.expires_at.is_(None), codes.c.expires_at > now),
+            not_(_exists(mail, mail.c.id == codes.c.message_id, mail.c.state.in_(ON_THE_WAY))),
         )
         used = _exists(codes, *own, codes.c.used_at <= now)
         asked = ((held, condition.held), (used, condition.used))

@@ -413,8 +413,9 @@ def context_of(
     zone = person.get("zone") or at.shop_zone
     sender = at.settings.sender_named(message.content.get("sender"))
     trigger = {"event": enrollment.context.get("event"), **enrollment.context.get("trigger", {})}
-    if enrollment.context.get("facts"):
-        trigger["facts"] = enrollment.context["facts"]
+    gathered = enrollment.context.get("facts")
+    if gathered:
+        trigger["facts"] = gathered
     skus = _trigger_skus(message)
     shown = [_product(material, sku) for sku in skus]
     answers = enrollment.context.get("answers", {})
@@ -433,7 +434,7 @@ def context_of(
         order=_thing(material.orders.get(enrollment.order_id), material, at),
         cart=_thing(material.carts.get(enrollment.cart_id), material, at),
         product=_product(material, enrollment.sku) if enrollment.sku else None,
-        products=[product for product in shown if product.get("title")],
+        products=[product for product in shown if product["sku"] in material.products or gathered],
         offer=offer_fields(message.content.get("offer"), at.offers, material),
         answer=answers.get("answer") or next(iter(answers.values()), None),
         picks={name: [dict(pick.product) | {"strategy": pick.strategy} for pick in chosen] for name, chosen in picks.items()},
