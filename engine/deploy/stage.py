@@ -14,6 +14,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -127,14 +128,28 @@ class Theatre:
         """Return a migrated database that holds the project's templates and offers, as bytes; made once."""
         if self._image is None:
             database = connect("sqlite://")
-            upgrade(database)
+            _restore(database, _migrated())
             with database.write() as connection:
                 put_live(connection, self.project, self.templates, (), self.project.settings, _LONG_AGO, None)
-            with database.engine.connect() as connection:
-                raw: Any = connection.connection.dbapi_connection
-                self._image = bytes(raw.serialize())
+            self._image = _image_of(database)
             database.close()
         return self._image
+
+
+@lru_cache(maxsize=1)
+def _migrated() -> bytes:
+    """Return a database in which nothing has happened yet, as bytes."""
+    database = connect("sqlite://")
+    upgrade(database)
+    image = _image_of(database)
+    database.close()
+    return image
+
+
+def _image_of(database: Database) -> bytes:
+    with database.engine.connect() as connection:
+        raw: Any = connection.connection.dbapi_connection
+        return bytes(raw.serialize())
 
 
 def _restore(database: Database, image: bytes) -> None:

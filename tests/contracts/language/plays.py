@@ -10,6 +10,7 @@ from engine import settings as settings_module
 from engine.deploy.playbill import verdict_text
 from engine.deploy.scenarios import Verdict, play, zone_of
 from engine.deploy.stage import Theatre
+from engine.flows.load import load_project
 from engine.flows.scenario import load_scenarios
 from engine.flows.validate import validate
 from engine.render.lint import lint_project
@@ -93,13 +94,13 @@ class Plays:
 
     def steps(self) -> list[str]:
         """Return how the flow's steps are called, in order."""
-        theatre = Theatre.of(self.root, settings_module.load(self.root, {}))
-        return [step.id for step in theatre.project.definitions.flows["f"].all_steps()]
+        project = load_project(self.root, settings_module.load(self.root, {}))
+        return [step.id for step in project.definitions.flows["f"].all_steps()]
 
     def errors(self) -> list[str]:
         """Return the codes of the project's errors."""
-        theatre = Theatre.of(self.root, settings_module.load(self.root, {}))
-        return [finding.code for finding in theatre.project.findings if finding.is_error]
+        project = load_project(self.root, settings_module.load(self.root, {}))
+        return [finding.code for finding in project.findings if finding.is_error]
 
     def check_errors(self) -> list[str]:
         """Return the codes of all errors that `homing validate` tells, templates included."""
