@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,15 +22,13 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy.exc import DBAPIError
 
 from engine.clock import machine_now, machine_seconds
-from engine.delivery.claim import release_all
 from engine.errors import HomingError, UsageError
-from engine.runtime.installation import effective_settings, on_virtual_clock
-from engine.runtime.leader import BEATER, DAEMON, RENEW_SECONDS, Leadership, forget_dead, living_daemons
+from engine.runtime.installation import on_virtual_clock
+from engine.runtime.keeping import KeptEngine
+from engine.runtime.leader import BEATER, DAEMON, RENEW_SECONDS, Leadership, forget_dead
 from engine.runtime.nightly import run_nightly
-from engine.runtime.opening import open_engine, own_name
-from engine.runtime.pace import Pace
-from engine.runtime.passes import Engine, run_pass, send_due
-from engine.runtime.switch import Switch
+from engine.runtime.opening import own_name
+from engine.runtime.passes import run_pass, send_due
 from engine.runtime.ticking import night_is_due, note_tick
 from engine.settings import Settings
 from engine.store import meta
@@ -75,18 +72,15 @@ class Daemon:
             raise UsageError(
                 "this database stands on a virtual clock, and the daemon lives on real time: use `homing tick --until`"
             )
-        self._settings, self._database, self._clock, self._environ = settings, database, clock, environ
+        self._database, self._clock = database, clock
         # SQLite has one writer: more threads would only wait for each other.
         self._workers = 1 if database.is_sqlite else workers
         self._watch, self._rhythm = watch, rhythm or Rhythm()
         self._stop = Event()
-        self._switch = Switch(database, self._stop)
-        self._pace = Pace.of(settings.delivery, self._stop)
+        self._engine = KeptEngine(settings, database, environ, self._stop)
         self._leadership = Leadership(
             database, f"{own_name()}:{secrets.token_hex(3)}", machine_now, sign=DAEMON if sends else BEATER
         )
-        self._opening = threading.Lock()
-        self._engine = self._open()
         self._noted: datetime | None = None
         self._filled: float | None = None
         self._beats = {
@@ -95,10 +89,15 @@ class Daemon:
 
     def run(self, wait_for_stop: Callable[[], object]) -> None:
         """Beat until `wait_for_stop` returns, then finish or release what is claimed, and end."""
-        mode, provider = self._engine.settings.delivery.mode, self._engine.settings.delivery.provider
+        delivery = self._engine.latest.settings.delivery
         log.info(
             "started",
-            extra=_told(daemon=self._leadership.name, mode=mode, provider=provider, workers=self._workers),
+            extra=_told(
+                daemon=self._leadership.name,
+                mode=delivery.mode,
+                provider=delivery.provider,
+                workers=self._workers,
+            ),
         )
         scheduler = self._scheduler()
         scheduler.start()
@@ -141,12 +140,12 @@ class Daemon:
         if self._leadership.fence != fence:
             log.info("leads" if leads else "waits for the leader", extra=_told(fence=self._leadership.fence))
         with self._database.read() as connection:
-            self._pace.share(living_daemons(connection, machine_now()))
+            self._engine.share_pace(connection, machine_now())
 
     def _tick(self) -> None:
         if not self._leadership.leads():
             return
-        engine, now = self._current(), self._clock()
+        engine, now = self._engine.current(), self._clock()
         started = machine_seconds()
         report = run_pass(engine, now, sending=False)
         if self._stop.is_set():
@@ -163,7 +162,7 @@ class Daemon:
 
     def _send(self) -> None:
         """Send what was due when the leader last looked at everything, judging each claim at the present."""
-        engine = self._current()
+        engine = self._engine.current()
         while not self._stop.is_set():
             with self._database.read() as connection:
                 looked = marked(connection, TICK)
@@ -181,7 +180,7 @@ class Daemon:
                 return
 
     def _nightly(self) -> None:
-        engine, now = self._current(), self._clock()
+        engine, now = self._engine.current(), self._clock()
         if self._leadership.leads() and night_is_due(engine, now):
             started = machine_seconds()
             entered = run_nightly(engine, now)
@@ -197,22 +196,6 @@ class Daemon:
             if self._database.is_sqlite:
                 connection.exec_driver_sql("PRAGMA optimize")
 
-    # ── the engine ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _open(self) -> Engine:
-        return open_engine(
-            self._settings, self._database, environ=self._environ, switch=self._switch, pace=self._pace
-        )
-
-    def _current(self) -> Engine:
-        """Return the engine, opened anew where `homing live` was called since."""
-        mode = effective_settings(self._settings, self._database).delivery.mode
-        with self._opening:
-            if mode != self._engine.settings.delivery.mode:
-                self._engine = self._open()
-                log.info("mode", extra=_told(mode=mode))
-            return self._engine
-
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _shut_down(self, scheduler: BackgroundScheduler) -> None:
@@ -227,9 +210,7 @@ class Daemon:
             self._release_claims()
             self._leadership.resign()
         if finished:
-            for provider in (self._engine.exits.mailbox, self._engine.exits.real):
-                if provider is not None:
-                    provider.close()
+            self._engine.close()
         log.log(logging.INFO if finished else logging.WARNING, "stopped", extra=_told(finished=finished))
         if not finished:
             # A thread that waits for a provider cannot be ended; the interpreter would wait for it at its own end.
@@ -239,7 +220,7 @@ class Daemon:
     def _release_claims(self) -> None:
         """Give back what this process claimed and did not hand over."""
         with self._database.write() as connection:
-            release_all(connection, self._engine.worker.name)
+            self._engine.give_back(connection)
 
 
 class Beat:

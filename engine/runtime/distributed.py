@@ -134,7 +134,7 @@ class Beater(Daemon):
         if not self._leadership.leads():
             self._sent.clear()
             return
-        engine, now = self._current(), self._clock()
+        engine, now = self._engine.current(), self._clock()
         with self._database.read() as connection:
             seen = self._see(connection, now)
         marked = self._come_so_far(seen, now)
@@ -149,7 +149,7 @@ class Beater(Daemon):
         """Do nothing: the night's work is hinted at."""
 
     def _see(self, connection: Connection, now: datetime) -> Seen:
-        work = look(connection, self._current().settings, now)
+        work = look(connection, self._engine.current().settings, now)
         ends = connection.execute(select(func.min(fact_inbox.c.id), func.max(fact_inbox.c.id))).one()
         since = marked(connection, TICK)
         return Seen(work, schedules_due(connection, work), ends[0], ends[1] or 0, since)

@@ -20,18 +20,16 @@ from sqlalchemy import delete, update
 from sqlalchemy.exc import DBAPIError
 
 from engine.clock import machine_now, machine_seconds
-from engine.delivery.claim import release_all
 from engine.errors import UsageError
 from engine.journeys.advance import BATCH
 from engine.runtime.daemon import STOP_SECONDS, Beat
 from engine.runtime.distributed import ADVANCE, DISPATCH, NIGHT, TAKE_IN, Hint, need_shared_database
-from engine.runtime.installation import effective_settings, on_virtual_clock
-from engine.runtime.leader import DAEMON, LEASE, RENEW_SECONDS, living_daemons
+from engine.runtime.installation import on_virtual_clock
+from engine.runtime.keeping import KeptEngine
+from engine.runtime.leader import DAEMON, LEASE, RENEW_SECONDS
 from engine.runtime.nightly import run_nightly
-from engine.runtime.opening import open_engine, own_name
-from engine.runtime.pace import Pace
+from engine.runtime.opening import own_name
 from engine.runtime.passes import Engine, PassReport, advance_once, send_due, take_in_once
-from engine.runtime.switch import Switch
 from engine.runtime.ticking import night_is_due
 from engine.runtime.work import look, schedules_due
 from engine.settings import Settings
@@ -61,16 +59,13 @@ class HintWorker:
         if on_virtual_clock(database):
             raise UsageError("this database stands on a virtual clock, and workers live on real time")
         need_shared_database(settings, database)
-        self._settings, self._database, self._clock, self._environ = settings, database, clock, environ
+        self._database, self._clock = database, clock
         self.name = f"{own_name()}:{secrets.token_hex(3)}"
         self._stop = Event()
-        self._switch = Switch(database, self._stop)
-        self._pace = Pace.of(settings.delivery, self._stop)
+        self._engine = KeptEngine(settings, database, environ, self._stop)
         self._lock = Lock()
         self._held: dict[str, int] = {}
         self._beats = {kind: Beat(kind, self._stop) for kind in (TAKE_IN, ADVANCE, DISPATCH, NIGHT)}
-        self._opening = threading.Lock()
-        self._engine = self._open()
 
     # ── living ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -80,7 +75,7 @@ class HintWorker:
         self.say_we_live()
         heart = Thread(target=self._heart, daemon=True)
         heart.start()
-        told = {"worker": self.name, "mode": self._engine.settings.delivery.mode}
+        told = {"worker": self.name, "mode": self._engine.latest.settings.delivery.mode}
         log.info("started", extra={"told": told})
         try:
             yield
@@ -106,7 +101,7 @@ class HintWorker:
                 connection.execute(
                     update(leases).where(*own, leases.c.until > EPOCH).values(until=now + LEASE)
                 )
-            self._pace.share(living_daemons(connection, now))
+            self._engine.share_pace(connection, now)
 
     def _heart(self) -> None:
         beat = Beat("lease", self._stop)
@@ -125,7 +120,7 @@ class HintWorker:
 
     def _give_back(self) -> None:
         with suppress(DBAPIError), self._database.write() as connection:
-            release_all(connection, self._engine.worker.name)
+            self._engine.give_back(connection)
             connection.execute(update(leases).where(leases.c.owner == self.name).values(until=EPOCH))
             connection.execute(delete(leases).where(leases.c.name == DAEMON + self.name))
 
@@ -141,7 +136,7 @@ class HintWorker:
         self._beats[hint.kind](lambda: self._perform(hint))
 
     def _perform(self, hint: Hint) -> None:
-        engine = self._current()
+        engine = self._engine.current()
         mode = engine.settings.delivery.mode
         if mode != hint.mode:
             raise UsageError(
@@ -225,18 +220,3 @@ class HintWorker:
         if night_is_due(engine, now):
             total.entered += run_nightly(engine, now)
         return False
-
-    # ── the engine ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _open(self) -> Engine:
-        return open_engine(
-            self._settings, self._database, environ=self._environ, switch=self._switch, pace=self._pace
-        )
-
-    def _current(self) -> Engine:
-        """Return the engine, opened anew where `homing live` was called since."""
-        mode = effective_settings(self._settings, self._database).delivery.mode
-        with self._opening:
-            if mode != self._engine.settings.delivery.mode:
-                self._engine = self._open()
-            return self._engine
