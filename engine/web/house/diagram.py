@@ -8,41 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from markupsafe import Markup
 
-from engine.flows.model import (
-    Arm,
-    Branch,
-    Exit,
-    Experiment,
-    ExperimentArm,
-    Flow,
-    Send,
-    Set,
-    Step,
-    WaitClock,
-    WaitField,
-    WaitFor,
-    WaitUntil,
-    Webhook,
+from engine.flows.model import Branch, Exit, Experiment, Flow, Step
+from engine.web.house.step_words import (
+    Counts,
+    arm_words,
+    arms_of,
+    step_kind,
+    step_note,
+    step_words,
+    trigger_words,
 )
 
 WIDE, HIGH, GAP, MARGIN = 232, 58, 30, 12
 COLUMN = WIDE + 28
 ARM_ROOM = 26
-_LETTERS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What is known of one step: how many stand there, went through, were sent, and by reason were not."""
-
-    here: int = 0
-    came: int = 0
-    sent: int = 0
-    lost: int = 0
+_LETTERS, _LETTER = 30, 8.3  # the most of a line, and how wide one of a head is
 
 
 @dataclass(slots=True)
@@ -68,14 +51,15 @@ class _Sheet:
         size: int = 13,
         anchor: str = "start",
         most: int = _LETTERS,
+        title: str = "",
     ) -> None:
-        """Write a line, cut where it has no room; the whole of it is its title."""
+        """Write a line, cut where it has no room; its title is the whole of it, or what else is to be said."""
         shown = words if len(words) <= most else words[: most - 1].rstrip() + "…"
-        title = Markup("<title>{}</title>").format(words) if shown != words else ""
+        more = Markup("<title>{}</title>").format(title or words) if title or shown != words else ""
         self.parts.append(
             Markup(
                 '<text class="{}" x="{:.0f}" y="{:.0f}" font-size="{}" text-anchor="{}">{}{}</text>'
-            ).format(kind, x, y, size, anchor, title, shown)
+            ).format(kind, x, y, size, anchor, more, shown)
         )
 
     def box(self, x: float, y: float, head: str, foot: str, kind: str, here: int = 0) -> None:
@@ -86,11 +70,12 @@ class _Sheet:
                 kind, left, y, WIDE, HIGH
             )
         )
-        self.words(left + 14, y + 24, head, f"strong{on}", 14, most=24 if here else 27)
+        told = f"{here:,}" if here else ""
+        wide = 16 + 8 * len(told)
+        room = WIDE - 14 - (wide + 12 if here else 8)
+        self.words(left + 14, y + (24 if foot else 34), head, f"strong{on}", 14, most=int(room / _LETTER))
         self.words(left + 14, y + 44, foot, on.strip() or "muted", 12, most=33)
         if here:
-            told = f"{here:,}"
-            wide = 16 + 8 * len(told)
             self.parts.append(
                 Markup(
                     '<g><title>{} stand here</title><rect class="badge" x="{:.0f}" y="{:.0f}" width="{}" height="20" rx="10"/>'
@@ -104,7 +89,7 @@ def diagram(flow: Flow, counts: Mapping[str, Counts], entered: int, ended: int) 
     """Return the drawing; `entered` and `ended` stand at the top and at the bottom."""
     columns = _columns(flow.steps)
     sheet, middle = _Sheet(), columns * COLUMN / 2 + MARGIN
-    sheet.box(middle, MARGIN, _trigger_words(flow), f"{entered:,} entered", "entry")
+    sheet.box(middle, MARGIN, trigger_words(flow), f"{entered:,} entered", "entry")
     bottom, open_ = _draw(sheet, flow.steps, counts, middle, MARGIN + HIGH)
     if open_:
         sheet.line(middle, bottom, middle, bottom + GAP)
@@ -121,18 +106,9 @@ def diagram(flow: Flow, counts: Mapping[str, Counts], entered: int, ended: int) 
 def _columns(steps: Sequence[Step]) -> int:
     """Return how many boxes stand side by side at most."""
     return (
-        max((sum(_columns(arm.steps) for arm in _arms(step)) for step in steps if _arms(step)), default=1)
+        max((sum(_columns(arm.steps) for arm in arms_of(step)) for step in steps if arms_of(step)), default=1)
         or 1
     )
-
-
-def _arms(step: Step) -> tuple[Arm | ExperimentArm, ...]:
-    if isinstance(step, Experiment):
-        return step.arms
-    if isinstance(step, Branch):
-        otherwise = () if any(arm.when is None for arm in step.arms) else (Arm(None, ()),)
-        return (*step.arms, *otherwise)
-    return ()
 
 
 def _draw(
@@ -143,11 +119,11 @@ def _draw(
         known = counts.get(step.id, Counts())
         sheet.line(x, y, x, y + GAP)
         y += GAP
-        sheet.box(x, y, *_words(step), _kind(step), known.here)
+        sheet.box(x, y, *step_words(step), step_kind(step), known.here)
         y += HIGH
-        note = _note(step, known)
+        note = step_note(step, known)
         if note:
-            sheet.words(x + 10, y + 18, note, "muted", 12, most=26)
+            sheet.words(x + 10, y + 18, note, "muted", 12, most=26, title="; ".join(known.why))
         if isinstance(step, Exit):
             return y, False
         if isinstance(step, Branch | Experiment):
@@ -160,13 +136,13 @@ def _draw(
 def _draw_arms(
     sheet: _Sheet, step: Branch | Experiment, counts: Mapping[str, Counts], x: float, y: float
 ) -> tuple[float, bool]:
-    arms = _arms(step)
+    arms = arms_of(step)
     widths = [_columns(arm.steps) * COLUMN for arm in arms]
     left, ends, goes_on = x - sum(widths) / 2, [], False
     for arm, wide in zip(arms, widths, strict=True):
         middle = left + wide / 2
         sheet.line(x, y, middle, y + GAP, arrow=False)
-        sheet.words(middle + 8, y + GAP + 14, _arm_words(arm), "muted", 12, most=30)
+        sheet.words(middle + 8, y + GAP + 14, arm_words(arm), "muted", 12, most=30)
         end, open_ = _draw(sheet, arm.steps, counts, middle, y + GAP + ARM_ROOM - 8)
         sheet.line(middle, y + GAP, middle, y + GAP + ARM_ROOM - 8, arrow=False)
         ends.append((middle, end, open_))
@@ -178,64 +154,3 @@ def _draw_arms(
             path = f"M{middle:.0f} {end:.0f}V{bottom:.0f}H{x:.0f}"
             sheet.parts.append(Markup('<path class="edge" d="{}"/>').format(path))
     return bottom, goes_on
-
-
-# ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _kind(step: Step) -> str:
-    return (
-        "send"
-        if isinstance(step, Send | Webhook)
-        else "quiet"
-        if isinstance(step, WaitFor | WaitClock | WaitField)
-        else "step"
-    )
-
-
-def _words(step: Step) -> tuple[str, str]:
-    """Return what stands in a step's box: its head and its foot."""
-    made: dict[type, Any] = {
-        Send: lambda s: (f"Mail: {s.id}", s.subject or ", ".join(s.templates)),
-        WaitFor: lambda s: (f"Wait {s.duration}", "counted from the step before"),
-        WaitClock: lambda s: (f"Wait until {s.clock:%H:%M}", "on the customer's clock"),
-        WaitField: lambda s: (f"Wait for {s.field_path}", "the moment it names"),
-        WaitUntil: lambda s: (f"Wait, at most {s.up_to}", f"until {s.until.text}"),
-        Branch: lambda _: ("Which way?", "the first that holds"),
-        Experiment: lambda s: (f"Experiment {s.id}", "by a hash of the customer"),
-        Set: lambda s: ("Change the customer", ", ".join(s.values)),
-        Webhook: lambda s: (f"Hand over to {s.to}", s.id),
-        Exit: lambda s: ("Leave", s.reason),
-    }
-    head, foot = made[type(step)](step)
-    return str(head), str(foot)
-
-
-def _arm_words(arm: Arm | ExperimentArm) -> str:
-    if isinstance(arm, ExperimentArm):
-        return f"{arm.name} (weight {arm.weight})"
-    return "otherwise" if arm.when is None else " and ".join(clause.text for clause in arm.when)
-
-
-def _note(step: Step, known: Counts) -> str:
-    if isinstance(step, Send | Webhook):
-        parts = [f"{known.sent:,} sent"] if known.sent or known.came else []
-        parts += [f"{known.lost:,} not"] if known.lost else []
-        return ", ".join(parts)
-    return f"{known.came:,} came" if known.came and isinstance(step, WaitUntil) else ""
-
-
-def _trigger_words(flow: Flow) -> str:
-    names = {
-        "EventTrigger": "event", "AnniversaryTrigger": "field", "DateTrigger": "field", "LapsedTrigger": "event",
-        "SegmentTrigger": "segment", "ProductTrigger": "change",
-    }  # fmt: skip
-    told = []
-    for trigger in flow.triggers:
-        kind = type(trigger).__name__
-        word = getattr(trigger, names[kind]) if kind in names else ""
-        told.append({
-            "AnniversaryTrigger": f"each year: {word}", "DateTrigger": f"on {word}", "LapsedTrigger": f"{word}, long ago",
-            "ReplenishTrigger": "a product runs out", "ScheduleTrigger": "by the calendar", "SegmentTrigger": f"in segment {word}",
-        }.get(kind, str(word)))  # fmt: skip
-    return " or ".join(told)

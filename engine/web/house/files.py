@@ -97,10 +97,10 @@ def guessed(path: Path, upload: Upload) -> Upload:
         kind = (
             open_source(path, format=how).kind
             if how in ("shopify", "klaviyo", "segment")
-            else detect_kind(path, columns)
+            else detect_kind(path, [*columns, *_plain_names(columns)])
         )
     except HomingError:
-        kind = "events"
+        kind = max(KINDS, key=lambda each: len(_near(columns, each)))
     return replace(upload, format=how, kind=kind, mapping=_near(columns, kind) if how == "csv" else {})
 
 
@@ -129,7 +129,8 @@ def look_at(path: Path, upload: Upload, settings: Settings, upload_now: Any) -> 
             if isinstance(read, BadRow):
                 bad.append(read)
     except HomingError as error:
-        return Look(columns, choices, tried, bad, str(error))
+        problem = str(error).replace("map them with --map theirs=ours", "say below what its columns are")
+        return Look(columns, choices, tried, bad, problem)
     problem = (
         "" if tried > len(bad) else "not one of its first rows can be read" if tried else "it has no rows"
     )
@@ -161,6 +162,12 @@ def _foreign(columns: Sequence[str]) -> str | None:
     if "Email Marketing Consent" in has:
         return "klaviyo"
     return "segment" if has >= {"type", "messageId"} or "batch" in has else None
+
+
+def _plain_names(columns: Sequence[str]) -> list[str]:
+    """Return what columns are called here under a slightly other name, whatever the file holds."""
+    plain = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in columns]
+    return [*plain, *(_SAME[name] for name in plain if name in _SAME)]
 
 
 def _near(columns: Sequence[str], kind: str) -> dict[str, str]:

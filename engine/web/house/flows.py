@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,11 +24,14 @@ from engine.journeys.versions import live_flows, programs
 from engine.outbox.ledger import COUNTED
 from engine.runtime import rails
 from engine.runtime.status import status
+from engine.runtime.story import reason_words
 from engine.store.tables import applies, enrollments, flow_versions, flows, journal, messages
 from engine.web.house.beside import arms, holdout
-from engine.web.house.diagram import Counts, diagram
+from engine.web.house.diagram import diagram
 from engine.web.house.door import acting, house_path, looking
-from engine.web.house.sheet import sheet
+from engine.web.house.sheet import plain, sheet
+from engine.web.house.step_list import step_list
+from engine.web.house.step_words import Counts
 from engine.web.house.worth import Sold, looked_at, sold
 from engine.web.site import Site
 
@@ -76,11 +79,13 @@ def _flow(request: Request) -> Response:
             raise HTTPException(404)
         flow = programs(connection, [row.version])[row.version].flow
         states = _states(connection, name)
-        counts = counted(connection, name)
+        why = lost(connection, name)
+        counts = counted(connection, name, why)
         entered = sum(number for state, number in states.items() if state != "held_out")
         values = {
             "flow": flow, "row": row, "states": states, "entered": entered, "funnel": funnel(connection, flow, states),
-            "drawing": diagram(flow, counts, entered, states.get("completed", 0)), "lost": lost(connection, name),
+            "drawing": diagram(flow, counts, entered, states.get("completed", 0)), "lost": why,
+            "listed": step_list(flow, counts, entered, states.get("completed", 0)),
             "left": left(connection, name), "versions": versions(connection, name),
             "arms": arms(connection, flow, now, shop.currency), "holdout": holdout(connection, name, now, shop.currency),
             "month": month(connection, name, now, shop.currency), "currency": shop.currency, "paused_all": rails.paused_all(connection),
@@ -108,8 +113,8 @@ def _states(connection: Connection, name: str) -> dict[str, int]:
     return {state: number for state, number in connection.execute(query)}
 
 
-def counted(connection: Connection, name: str) -> dict[str, Counts]:
-    """Return what is known of each step."""
+def counted(connection: Connection, name: str, why: Sequence[tuple[str, str, str, int]]) -> dict[str, Counts]:
+    """Return what is known of each step; `why` is what `lost` found."""
     own, told = enrollments.c, journal.c
     standing = select(own.position, func.count()).where(
         own.flow == name, own.state.in_(("active", "waiting"))
@@ -127,8 +132,16 @@ def counted(connection: Connection, name: str) -> dict[str, Counts]:
         messages.c.flow == name, messages.c.state.in_(COUNTED)
     )
     sent = {step: number for step, number in connection.execute(mails.group_by(messages.c.step))}
+    reasons: dict[str, list[str]] = {}
+    for step, decision, reason, number in why:
+        if decision in _LOST:
+            reasons.setdefault(step, []).append(
+                f"{number:,}: {reason_words(reason) if reason else plain(decision)}"
+            )
     return {
-        step: Counts(here.get(step, 0), came[step], sent.get(step, 0), missed[step])
+        step: Counts(
+            here.get(step, 0), came[step], sent.get(step, 0), missed[step], tuple(reasons.get(step, ()))
+        )
         for step in {*here, *came, *missed, *sent}
     }
 

@@ -82,6 +82,17 @@ def span_words(seconds: float) -> str:
     return f"{int(seconds)} s"
 
 
+def held(decision: str) -> str:
+    """Return a decision that held a mail or a customer back, as one says it.
+
+    >>> held("refused"), held("unknown")
+    ('not let in', 'unknown')
+    """
+    return {"deferred": "put off", "refused": "not let in", "dropped": "not sent"}.get(
+        decision, plain(decision)
+    )
+
+
 def plain(word: str) -> str:
     """Return a name of the engine as words: `held_out` is held out."""
     return word.replace("_", " ")
@@ -102,7 +113,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
     filters: dict[str, Callable[..., Any]] = {
-        "count": lambda number: f"{number:,}", "plain": plain, "reason": reason_words,
+        "count": lambda number: f"{number:,}", "plain": plain, "held": held, "reason": reason_words,
         "span": span_words, "money": lambda amount: f"{amount:,.2f}",
     }  # fmt: skip
     environment.filters.update(filters)

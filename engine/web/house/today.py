@@ -64,7 +64,9 @@ def _today(request: Request) -> Response:
             "sent_today": _handed_over(connection, now - DAY, now), "warns": WARNS, "stops": STOPS,
         }  # fmt: skip
     values["stopped"] = [
-        flow for flow in found["flows"] if flow["active"] and (flow["paused"] or flow["frozen"])
+        flow
+        for flow in found["flows"]
+        if flow["active"] and (flow["paused"] or flow["frozen"] or flow.get("held"))
     ]
     return sheet(request, "today", values)
 
