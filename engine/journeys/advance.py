@@ -22,9 +22,10 @@ from engine.calendar import add
 from engine.flows.model import Set, WaitField, WaitUntil
 from engine.journeys import journal
 from engine.journeys.answers import heard_facts, held_since, note_answer
+from engine.journeys.candidates import candidate_of_row
 from engine.journeys.decide import Heard, Rules, decide
 from engine.journeys.effects import Effects, take
-from engine.journeys.enter import Newcomer
+from engine.journeys.enter import Newcomer, look_again
 from engine.journeys.people import read_people
 from engine.journeys.program import Program
 from engine.journeys.react import leave_by_law
@@ -96,7 +97,20 @@ def begin(connection: Connection, newcomers: Sequence[Newcomer], at: Round, *, s
         moving = [walker for walker in walkers if walker.state == "active"][:BATCH]
         _walk(connection, found, moving, at, unwritten, setting=False)
     unwritten.finish()
+    _look_again(connection, newcomers, walkers, unwritten.overtaken)
     return len(walkers) - len(unwritten.overtaken)
+
+
+def _look_again(
+    connection: Connection,
+    newcomers: Sequence[Newcomer],
+    walkers: Sequence[Walker],
+    overtaken: Collection[int],
+) -> None:
+    """Let those come to the door again whom a unique key kept out: they were let in with somebody who is inside after all."""
+    for newcomer, walker in zip(newcomers, walkers, strict=True):
+        if walker.id in overtaken:
+            look_again(connection, newcomer.program.flow, [candidate_of_row(newcomer.row)])
 
 
 def _begun(identity: int, newcomer: Newcomer) -> Walker:

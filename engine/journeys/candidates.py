@@ -83,6 +83,16 @@ def candidate_of(event: ArrivedEvent, trigger_no: int, *, entered_at: datetime |
     )
 
 
+def candidate_of_row(row: Mapping[str, Any]) -> Candidate:
+    """Return who stood at the door, from an enrollment that was not written."""
+    context = row["context"]
+    return Candidate(
+        context["trigger_no"], row["customer_id"], row["occurrence"], row["entered_at"], row["since_at"],
+        context["trigger"], row["event_id"], context["event"], row["order_id"], row["cart_id"], row["sku"],
+        tuple(context.get("facts", ())),
+    )  # fmt: skip
+
+
 class PastEntry(NamedTuple):
     """An earlier enrollment of the customer in the flow.
 

@@ -21,8 +21,9 @@ from engine.audience.subjects import Ask, Subject, told
 from engine.flows.conditions import Clause, FieldTest, Of, Scope
 from engine.flows.model import EventTrigger, Flow, LapsedTrigger, ProductTrigger, ReplenishTrigger
 from engine.journeys import journal
-from engine.journeys.candidates import ALREADY, INSIDE, Candidate, PastEntry, refused_by_re_entry
+from engine.journeys.candidates import ALREADY, Candidate, PastEntry, refused_by_re_entry
 from engine.journeys.decide import Person, held_out, leave_reason
+from engine.journeys.gathering import again
 from engine.journeys.known import Known
 from engine.journeys.program import Program, segment_clause
 from engine.journeys.round import Round
@@ -65,40 +66,52 @@ def enter(
     subjects = [subject_of(candidate) for candidate in candidates]
     truth = _truths(connection, live.flow, subjects, [door.asks for door in doors], at)
     admitted, refusals = [], []
-    again: list[Candidate] = []
+    early: list[Candidate] = []
+    exclude = at.rules(live.flow).exclude
+    alone = (
+        live.flow.re_entry.per is None and not live.flow.re_entry.never
+    )  # one at a time, but more than once
     for candidate, door, subject, own_truth in zip(candidates, doors, subjects, truth, strict=True):
         person = people[candidate.customer_id]
         past = history[candidate.customer_id]
+        if past and past[-1].begins and alone and (door.where is None or own_truth[door.where]):
+            early.append(candidate)
+            continue
         admission = admit(live.flow, door, candidate, person, past, own_truth, at)
         if admission is None:
             continue
         if admission.state is not None:
             scope = candidate.scope_key(live.flow.re_entry.per, person.zone)
             inside = admission.state in LIVE
-            past.append(PastEntry(candidate.occurrence, scope, candidate.entered_at, inside, begins=inside))
+            through = candidate.entered_at if inside and live.program.at_once and not exclude else None
+            stays = inside and through is None
+            past.append(
+                PastEntry(candidate.occurrence, scope, candidate.entered_at, stays, through, begins=stays)
+            )
             row = _enrollment(live, candidate, admission.state, scope)
             admitted.append(Newcomer(row, subject, person, live.program))
-        elif admission.reason == INSIDE and _is_early(live.flow, candidate, past):
-            again.append(candidate)
         elif admission.reason != ALREADY:
             refusals.append(_refusal(live.flow, candidate, admission, door.asks, own_truth, at))
     journal.write(connection, refusals)
-    _look_again(connection, live.flow.name, again)
+    look_again(connection, live.flow, early)
     return admitted
 
 
-def _is_early(flow: Flow, candidate: Candidate, past: Sequence[PastEntry]) -> bool:
-    """Return whether a fact came to the door in one batch with the one that is inside, which may be through at once."""
-    trigger = flow.triggers[candidate.trigger_no]
-    by_fact = isinstance(trigger, EventTrigger) and trigger.quiet_for is None and not candidate.gathered
-    return by_fact and any(entry.begins for entry in past)
+def look_again(connection: Connection, flow: Flow, candidates: Sequence[Candidate]) -> None:
+    """Let candidates come to the door again in the next round of this pass, when those before them have taken their steps.
 
-
-def _look_again(connection: Connection, flow: str, candidates: Sequence[Candidate]) -> None:
-    """Keep facts for the next round of this pass, when those before them have taken the steps that are due."""
-    ids = dict.fromkeys(candidate.event_id for candidate in candidates)
+    Somebody who came in by the same batch may be through at once.
+    """
+    by_fact = [candidate for candidate in candidates if _is_by_fact(flow, candidate)]
+    ids = dict.fromkeys(candidate.event_id for candidate in by_fact)
     if ids:
-        connection.execute(insert(arrivals), [{"flow": flow, "event_id": each} for each in ids])
+        connection.execute(insert(arrivals), [{"flow": flow.name, "event_id": each} for each in ids])
+    again(connection, flow.name, [each for each in candidates if not _is_by_fact(flow, each)])
+
+
+def _is_by_fact(flow: Flow, candidate: Candidate) -> bool:
+    trigger = flow.triggers[candidate.trigger_no]
+    return isinstance(trigger, EventTrigger) and trigger.quiet_for is None and not candidate.gathered
 
 
 # ── the pure part ────────────────────────────────────────────────────────────────────────────────────────────────────

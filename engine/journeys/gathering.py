@@ -52,11 +52,14 @@ def _gathering(
     return {row["customer_id"]: {key: value for key, value in row.items() if key != "id"} for row in rows}
 
 
-def again(connection: Connection, flow: str, candidate: Candidate) -> None:
-    """Let a candidate come to the door of a flow again, as it stood there before."""
-    row = whole_row(flow, candidate, candidate.entered_at)
-    row["payload"]["facts"] = [dict(fact) for fact in candidate.gathered]
-    set_timers(connection, [row | {"key": f"{AGAIN}{candidate.occurrence}"}])
+def again(connection: Connection, flow: str, candidates: Sequence[Candidate]) -> None:
+    """Let candidates come to the door of a flow again, as they stood there before."""
+    rows = []
+    for candidate in candidates:
+        row = whole_row(flow, candidate, candidate.entered_at)
+        row["payload"]["facts"] = [dict(fact) for fact in candidate.gathered]
+        rows.append(row | {"key": f"{AGAIN}{candidate.occurrence}"})
+    set_timers(connection, rows)
 
 
 def whole_row(flow: str, candidate: Candidate, due: datetime) -> Row:

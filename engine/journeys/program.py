@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from engine.audience.subjects import Ask
-from engine.flows.conditions import Clause, Did, InSegment, walk
+from engine.flows.conditions import Clause, Did, InSegment, OfferIs, walk
 from engine.flows.load import flow_clauses
 from engine.flows.model import (
     Branch,
     EventTrigger,
+    Exit,
     Experiment,
     Flow,
     LapsedTrigger,
@@ -26,6 +27,7 @@ from engine.flows.model import (
     WaitUntil,
     Webhook,
 )
+from engine.outbox.own_facts import NAMES as OWN_FACTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Program:
     nodes: Mapping[str, Node]
     asked: Mapping[str | None, tuple[Ask, ...]]
     names: frozenset[str]  # of every event that triggers and conditions name
+    at_once: bool = False  # nothing keeps anybody inside, and nothing asks what an entry just before has done
 
     def asks(self, position: str | None) -> tuple[Ask, ...]:
         """Return every clause that deciding at this node may need: exits first, then the step's own."""
@@ -94,7 +97,20 @@ def compile_program(flow: Flow, version: str) -> Program:
     exits = tuple(Ask(clause, after_entry=True) for clause in flow.exit_when)
     asked: dict[str | None, tuple[Ask, ...]] = {None: exits}
     asked |= {position: exits + _step_asks(flow, node.step) for position, node in nodes.items()}
-    return Program(flow, version, start, nodes, asked, frozenset(names_in(flow)))
+    names = frozenset(names_in(flow))
+    return Program(flow, version, start, nodes, asked, names, _is_through_at_once(flow, names))
+
+
+def _is_through_at_once(flow: Flow, names: frozenset[str]) -> bool:
+    """Return whether everybody is through as they come in, and the next to come in is judged as if nobody had been."""
+    of_segments = [clause for clauses in flow.segments.values() for clause in clauses]
+    asked = [part for clause in (*flow_clauses(flow), *of_segments) for part in walk(clause.condition)]
+    quick = all(isinstance(step, Branch | Experiment | Exit) or _is_plain(step) for step in flow.all_steps())
+    return quick and names.isdisjoint(OWN_FACTS) and not any(isinstance(part, OfferIs) for part in asked)
+
+
+def _is_plain(step: Step) -> bool:
+    return isinstance(step, Send) and len(step.templates) == 1 and step.offer is None
 
 
 def names_in(flow: Flow) -> set[str]:

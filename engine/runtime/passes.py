@@ -143,7 +143,7 @@ def _once(engine: Engine, work: Work, *, slots: bool, sending: bool) -> PassRepo
         report.advanced += moved
         if moved < BATCH or engine.worker.stopping():
             break
-    if sending and (report.advanced or agenda.leased or _due(agenda.messages_at, now)):
+    if sending and (report.entered or report.advanced or agenda.leased or _due(agenda.messages_at, now)):
         _dispatch_all(engine, work, report)
     return report
 

@@ -8,7 +8,7 @@ customer enters nothing until somebody has looked (`homing quarantine`), and the
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from engine.journeys import journal
 from engine.journeys.advance import BATCH, advance, begin
-from engine.journeys.candidates import Candidate
+from engine.journeys.candidates import candidate_of_row
 from engine.journeys.enter import Newcomer
 from engine.journeys.round import Round
 from engine.runtime.guarding import place, sentence_of
@@ -42,18 +42,8 @@ def begin_all(connection: Connection, newcomers: Sequence[Newcomer], at: Round) 
         done, failed = sift(connection, newcomers, lambda some: begin(connection, some, at, steps=False))
         for newcomer, why in failed:
             row = newcomer.row
-            set_candidate_aside(connection, row["flow"], _candidate(row), why, at.now)
+            set_candidate_aside(connection, row["flow"], candidate_of_row(row), why, at.now)
         return sum(done)
-
-
-def _candidate(row: Mapping[str, Any]) -> Candidate:
-    """Return who stood at the door, from the enrollment that could not be written."""
-    context = row["context"]
-    return Candidate(
-        context["trigger_no"], row["customer_id"], row["occurrence"], row["entered_at"], row["since_at"],
-        context["trigger"], row["event_id"], context["event"], row["order_id"], row["cart_id"], row["sku"],
-        tuple(context.get("facts", ())),
-    )  # fmt: skip
 
 
 def advance_all(

@@ -126,7 +126,7 @@ def _fact_again(connection: Connection, row: Row[Any], _now: datetime) -> str:
         told["trigger_no"], told["customer"], told["occurrence"], entered_at, since, told["trigger"], told["event"],
         told["event_name"], told["order_id"], told["cart_id"], told["sku"], tuple(told["facts"]),
     )  # fmt: skip
-    again(connection, told["flow"], candidate)
+    again(connection, told["flow"], [candidate])
     return "stands at the door again"
 
 
