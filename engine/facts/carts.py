@@ -6,17 +6,16 @@ The newest telling by its own time is the cart's state; each fact of a customer'
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, select
 
 from engine.facts.fact import Line, iso, short_hash
+from engine.facts.line_tables import LineTable
 from engine.facts.raised import Raised, Told
 from engine.facts.record import Record
-from engine.store.bulk import insert_rows, upsert_rows
+from engine.store.bulk import upsert_rows
 from engine.store.dialect import within
 from engine.store.prepared import Prepared
 from engine.store.tables import cart_lines, carts
@@ -73,12 +72,7 @@ class Cart:
 
 
 _CARTS = Prepared(select(carts).where(within(carts.c.cart_id, "ids")))
-_LINES = Prepared(
-    select(cart_lines)
-    .where(within(cart_lines.c.cart_id, "ids"))
-    .order_by(cart_lines.c.cart_id, cart_lines.c.line_no)
-)
-_DELETE_LINES = Prepared(delete(cart_lines).where(within(cart_lines.c.cart_id, "ids")))
+_LINES = LineTable(cart_lines, "cart_id")
 
 
 def load_carts(connection: Connection, ids: Sequence[str]) -> dict[str, Cart]:
@@ -86,9 +80,7 @@ def load_carts(connection: Connection, ids: Sequence[str]) -> dict[str, Cart]:
     rows = _CARTS.dicts(connection, ids=ids)
     if not rows:
         return {}
-    lines: defaultdict[str, list[Line]] = defaultdict(list)
-    for line in _LINES.rows(connection, ids=[row["cart_id"] for row in rows]):
-        lines[line.cart_id].append(Line(line.sku, Decimal(str(line.quantity)), line.price))
+    lines = _LINES.read(connection, [row["cart_id"] for row in rows])
     return {row["cart_id"]: Cart(row["cart_id"], row, tuple(lines[row["cart_id"]])) for row in rows}
 
 
@@ -126,18 +118,5 @@ def _write(connection: Connection, changed: Sequence[Cart]) -> None:
     rows = [cart.row() for cart in changed]
     upsert_rows(connection, carts, rows)
     stale = [cart.id for cart in changed if cart.stored and cart.fresh_lines]
-    if stale:
-        _DELETE_LINES.run(connection, ids=stale)
-    lines = [
-        {
-            "cart_id": cart.id,
-            "line_no": number,
-            "sku": line.sku,
-            "quantity": float(line.quantity),
-            "price": line.price,
-        }
-        for cart in changed
-        if cart.fresh_lines
-        for number, line in enumerate(cart.record.values.get("lines") or (), 1)
-    ]
-    insert_rows(connection, cart_lines, lines)
+    fresh = [(cart.id, cart.record.values.get("lines") or ()) for cart in changed if cart.fresh_lines]
+    _LINES.write(connection, stale, fresh)

@@ -8,21 +8,21 @@ are kept for popularity and raise nothing.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, select
 
 from engine.facts.fact import Line, iso, plain_lines, plain_number
 from engine.facts.fields import Reading, any_amount
+from engine.facts.line_tables import LineTable
 from engine.facts.normalise import lines_value
 from engine.facts.people import customer_names
 from engine.facts.raised import Raised, Told
 from engine.facts.record import Record
-from engine.store.bulk import insert_rows, upsert_rows
+from engine.store.bulk import upsert_rows
 from engine.store.dialect import within
 from engine.store.prepared import Prepared
 from engine.store.tables import order_lines, orders
@@ -206,12 +206,7 @@ _READING = Reading("UTC", from_micros(0))
 
 
 _ORDERS = Prepared(select(orders).where(within(orders.c.order_id, "ids")))
-_LINES = Prepared(
-    select(order_lines)
-    .where(within(order_lines.c.order_id, "ids"))
-    .order_by(order_lines.c.order_id, order_lines.c.line_no)
-)
-_DELETE_LINES = Prepared(delete(order_lines).where(within(order_lines.c.order_id, "ids")))
+_LINES = LineTable(order_lines, "order_id")
 
 
 def load_orders(connection: Connection, ids: Sequence[str]) -> dict[str, Order]:
@@ -219,9 +214,7 @@ def load_orders(connection: Connection, ids: Sequence[str]) -> dict[str, Order]:
     rows = _ORDERS.dicts(connection, ids=ids)
     if not rows:
         return {}
-    lines: defaultdict[str, list[Line]] = defaultdict(list)
-    for line in _LINES.rows(connection, ids=[row["order_id"] for row in rows]):
-        lines[line.order_id].append(Line(line.sku, Decimal(str(line.quantity)), line.price))
+    lines = _LINES.read(connection, [row["order_id"] for row in rows])
     return {row["order_id"]: Order(row["order_id"], row, tuple(lines[row["order_id"]])) for row in rows}
 
 
@@ -259,18 +252,5 @@ def _write(connection: Connection, changed: Sequence[tuple[Order, dict[str, Any]
         return
     upsert_rows(connection, orders, rows)
     stale = [order.id for order, _ in changed if order.stored and order.fresh_lines]
-    if stale:
-        _DELETE_LINES.run(connection, ids=stale)
-    lines = [
-        {
-            "order_id": order.id,
-            "line_no": number,
-            "sku": line.sku,
-            "quantity": float(line.quantity),
-            "price": line.price,
-        }
-        for order, _ in changed
-        if order.fresh_lines
-        for number, line in enumerate(order.record.values.get("lines") or (), 1)
-    ]
-    insert_rows(connection, order_lines, lines)
+    fresh = [(order.id, order.record.values.get("lines") or ()) for order, _ in changed if order.fresh_lines]
+    _LINES.write(connection, stale, fresh)

@@ -40,7 +40,7 @@ def backup(database: Database, target: Path) -> int:
         partial.unlink(missing_ok=True)
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         (_sqlite if database.is_sqlite else _postgres)(database, partial)
-        _flush(partial)
+        flush(partial)
         partial.rename(target)
         return target.stat().st_size
     except OSError as error:
@@ -83,7 +83,8 @@ def _postgres(database: Database, target: Path) -> None:
         raise OutsideError(f"pg_dump failed: {said}")
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Write a file, or a folder's list of files, to the disk for good."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -23,10 +23,14 @@ from engine.deploy.apply import apply
 from engine.deploy.stage import Tray
 from engine.runtime.passes import Engine
 from engine.runtime.ticking import drive
+from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import connect
 from engine.store.migrate import upgrade
+from engine.web.house.files import guessed
+from engine.web.house.outlooks import ReportFolder
 from engine.web.house.password import set_password
+from engine.web.house.uploads import Upload, Uploads
 from tests.integration.small_shop import END, START, make_project, tell
 from tests.integration.web_server import Serving, serving
 
@@ -35,8 +39,11 @@ CHROMIUM = Path("/usr/bin/chromium")
 PAGES = (
     "/house", "/house/flows", "/house/flows/cart", "/house/flows/lapse", "/house/customers", "/house/customers/2",
     "/house/customers/2/why/cart", "/house/mails", "/house/mails/note", "/house/messages/1", "/house/reports",
-    "/house/files",
+    "/house/reports/house-plan-20260324T000000.txt", "/house/reports/house-forecast-20260324T000000.html",
+    "/house/reports/house-likely-20260324T000000-failed.txt",
+    "/house/files", "/house/files/00000000000000a1", "/house/files/00000000000000a2", "/house/files/00000000000000a3",
 )  # fmt: skip
+TABLE = "Kundennummer,E-Mail,Geburtstag\nk1,bo@example.test,1990-02-30\nk2,cy@example.test,1991-03-04\n"
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +64,44 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     drive(engine, before, START, beat=timedelta(days=1), nights=False)
     apply(database, settings, now=START, who="test")
     drive(engine, START, END, beat=timedelta(hours=3), nights=False)
+    leave_files(settings, END)
     with serving(settings, database) as served:
+        for kind in ("plan", "forecast"):
+            thread = ReportFolder(served.site).make(kind)
+            assert thread is not None
+            thread.join(120)
+        for made in ("plan.txt", "forecast.html"):
+            kind, _, suffix = made.partition(".")
+            (found,) = (root / "reports").glob(f"house-{kind}-*.{suffix}")
+            found.rename(root / "reports" / f"house-{kind}-20260324T000000.{suffix}")
         mark = re.search(r'name="mark" value="([0-9a-f]+)"', served.client.get("/house/login").text)
         assert mark is not None
         served.client.post("/house/login", data={"mark": mark[1], "password": PASSWORD})
         yield served
     database.close()
+
+
+def leave_files(settings: Settings, now: datetime) -> None:
+    """Leave uploads as people leave them: one that waits, one that failed, one of which rows were set aside."""
+    uploads, row = (
+        Uploads(settings.root),
+        {"row": 2, "column": "birthday", "reason": "is no day of the calendar"},
+    )
+    told = {"read": 2, "new": 1, "unchanged": 0, "stale": 0, "staged": 0, "erased": 0, "quarantined": 1}
+    for number, more in enumerate(
+        (
+            {"state": "looked"}, {"state": "failed", "problem": "it is no table"},
+            {"state": "taken", "rows": 2, "report": {**told, "bad": [row], "warnings": ["1 fact: is odd"]}},
+        ),
+        1,
+    ):  # fmt: skip
+        upload = Upload(f"00000000000000a{number}", "customers.csv", now.isoformat(), **more)  # type: ignore[arg-type]
+        uploads.path(upload).parent.mkdir(parents=True)
+        uploads.path(upload).write_text(TABLE, encoding="utf-8")
+        uploads.keep(guessed(uploads.path(upload), upload))
+    (settings.root / "reports").mkdir()
+    failed = settings.root / "reports" / "house-likely-20260324T000000-failed.txt"
+    failed.write_text("error: a flow cannot be read", encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from engine.store.database import connect
 from engine.store.tables import customers, orders
 from engine.web.house import uploads
 from engine.web.house.password import set_password
-from engine.web.house.uploads import Shelf
+from engine.web.house.uploads import Uploads
 from tests.integration.test_house import PASSWORD, log_in, mark_in, rows
 from tests.integration.web_server import NOW, Serving, serving, settings_at, small_shop
 
@@ -146,14 +146,14 @@ def test_only_visitors_upload_and_only_from_our_own_page(house: Serving) -> None
     house.client.cookies.clear()
     answer = house.client.post("/house/files", files={"file": ("a.csv", PEOPLE.encode())})
     assert answer.headers["location"] == "/house/login"
-    assert not Shelf(house.site.settings.root).all()
+    assert not Uploads(house.site.settings.root).all()
 
 
 def test_a_name_leads_nowhere_else(house: Serving) -> None:
     """A file lies in its own folder whatever it is called, and an address of an upload opens no other file."""
     upload(house, PEOPLE, "../../../homing.toml")
-    (kept,) = Shelf(house.site.settings.root).all()
-    assert Shelf(house.site.settings.root).path(kept).parent.parent == house.site.settings.root / "uploads"
+    (kept,) = Uploads(house.site.settings.root).all()
+    assert Uploads(house.site.settings.root).path(kept).parent.parent == house.site.settings.root / "uploads"
     for name in ("%2e%2e", "..%2f..%2fhoming.toml", "0" * 16):
         assert house.client.get(f"/house/files/{name}").status_code in (303, 404)
 
@@ -175,15 +175,15 @@ def test_sizes_and_numbers_are_bounded(house: Serving, monkeypatch: pytest.Monke
 def test_a_confirmed_file_outlives_the_program(house: Serving) -> None:
     """A file that was confirmed and not finished is taken in by the next program, once, and changes nothing twice."""
     site = house.site
-    shelf = Shelf(site.settings.root)
-    kept = shelf.add(
+    uploads = Uploads(site.settings.root)
+    kept = uploads.add(
         io.BytesIO(PEOPLE.replace("Kundennummer,E-Mail", "external_id,email").encode()), "people.csv", NOW
     )
-    shelf.keep(replace(kept, state="confirmed", kind="customers", format="csv"))
-    again = Shelf(site.settings.root)
+    uploads.keep(replace(kept, state="confirmed", kind="customers", format="csv"))
+    again = Uploads(site.settings.root)
     with again.held(kept) as held:
         assert held
-        assert shelf.take_next(site.database, site.settings, NOW) is None
+        assert uploads.take_next(site.database, site.settings, NOW) is None
     done = again.take_next(site.database, site.settings, NOW)
     assert done is not None
     assert (done.state, done.report["new"]) == ("taken", 2)

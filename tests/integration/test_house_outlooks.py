@@ -11,7 +11,7 @@ import pytest
 
 from engine.deploy.apply import apply
 from engine.store.database import connect
-from engine.web.house.outlooks import MADE, Desk
+from engine.web.house.outlooks import MADE, ReportFolder
 from engine.web.house.password import set_password
 from tests.integration.small_shop import START, make_project, tell
 from tests.integration.test_house import PASSWORD, log_in, mark_in, rows
@@ -47,8 +47,8 @@ def test_a_report_is_made_at_a_button(house: Serving, kind: str) -> None:
     """A button makes the report that the command makes, changes nothing else, and its page shows it."""
     before = rows(house)
     press(house, kind)
-    (report,) = Desk(house.site).all()
-    assert not report.failed, Desk(house.site).read(report.name)
+    (report,) = ReportFolder(house.site).all()
+    assert not report.failed, ReportFolder(house.site).read(report.name)
     assert f"{MADE[kind].button}</a>" in house.client.get("/house/reports").text
     page = house.client.get(f"/house/reports/{report.name}")
     assert page.status_code == 200
@@ -64,30 +64,30 @@ def test_a_report_is_made_at_a_button(house: Serving, kind: str) -> None:
 
 def test_one_at_a_time_and_failures_leave_their_words(house: Serving) -> None:
     """While one is made another one is not begun; a project that cannot be read leaves the reason, not a page."""
-    desk = Desk(house.site)
-    desk.folder.mkdir()
-    with desk.alone() as alone:
+    folder = ReportFolder(house.site)
+    folder.folder.mkdir()
+    with folder.alone() as alone:
         assert alone
-        assert desk.make("plan") is None
+        assert folder.make("plan") is None
         assert "A report is being made" in house.client.get("/house/reports").text
     (house.site.settings.root / "flows" / "cart.yaml").write_text("flow: [", encoding="utf-8")
     press(house, "forecast")
-    (report,) = desk.all()
+    (report,) = folder.all()
     assert report.failed
     assert "cart.yaml" in house.client.get(f"/house/reports/{report.name}").text
 
 
 def test_what_a_folder_holds_beside_is_not_shown(house: Serving) -> None:
     """Only reports of the folder are shown: no way leads out of it, through a link or a name, and no other form is read."""
-    desk = Desk(house.site)
-    desk.folder.mkdir()
-    (desk.folder / "secret.env").write_text("x", encoding="utf-8")
-    (desk.folder / "linked.txt").symlink_to(house.site.settings.root / "homing.toml")
-    (desk.folder / "hostile.html").write_text("<script>alert(1)</script>", encoding="utf-8")
+    folder = ReportFolder(house.site)
+    folder.folder.mkdir()
+    (folder.folder / "secret.env").write_text("x", encoding="utf-8")
+    (folder.folder / "linked.txt").symlink_to(house.site.settings.root / "homing.toml")
+    (folder.folder / "hostile.html").write_text("<script>alert(1)</script>", encoding="utf-8")
     for name in ("secret.env", "linked.txt", "..%2fhoming.toml", "%2e%2e%2fhoming.toml", "nobody.html"):
         assert house.client.get(f"/house/reports/{name}").status_code == 404
         assert house.client.get(f"/house/reports/{name}/frame").status_code == 404
-    assert [each.name for each in desk.all()] == ["hostile.html"]
+    assert [each.name for each in folder.all()] == ["hostile.html"]
     assert (
         "sandbox" in house.client.get("/house/reports/hostile.html/frame").headers["content-security-policy"]
     )
@@ -99,5 +99,5 @@ def test_no_request_adds_an_argument(house: Serving) -> None:
     for kind in ("", "../x", "plan --project /", "simulate"):
         house.client.post("/house/reports", data={"mark": mark, "kind": kind})
     time.sleep(0.2)
-    assert Desk(house.site).all() == []
+    assert ReportFolder(house.site).all() == []
     assert all(" " not in argument for each in MADE.values() for argument in each.arguments(START))

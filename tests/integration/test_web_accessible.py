@@ -10,13 +10,12 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from engine.store import meta
-from engine.store.database import connect
 from engine.web import tickets
 from engine.web.links.data import DATA
 from engine.web.links.signup import AGAIN, CONFIRM
 from tests.integration.npm_packages import modules
 from tests.integration.test_house_browser import PAGES, at_home, browser, lived  # noqa: F401 - fixtures
-from tests.integration.web_server import Serving, links_of, serving, settings_at, small_shop
+from tests.integration.web_server import Serving, copied, links_of, small_served
 
 pytestmark = [pytest.mark.slow, pytest.mark.web]
 SIZES = ((375, "light"), (375, "dark"), (1000, "light"), (1000, "dark"))
@@ -35,13 +34,8 @@ def axe() -> str:
 def public(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """Give a server of the pages that customers see."""
     folder = tmp_path_factory.mktemp("public")
-    path = folder / "homing.db"
-    path.write_bytes(sqlite_template.read_bytes())
-    database, project = connect(f"sqlite:///{path}"), settings_at(folder)
-    small_shop(database, project)
-    with serving(project, database) as served:
+    with small_served(copied(sqlite_template, folder), folder) as served:
         yield served
-    database.close()
 
 
 def found(page: Page, axe: str, url: str) -> list[str]:

@@ -16,11 +16,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from engine.store.database import connect
 from engine.web.app import ROUTES
 from engine.web.openapi import description
 from tests.integration.test_web_shops import SECRETS
-from tests.integration.web_server import Serving, links_of, serving, settings_at, small_shop
+from tests.integration.web_server import Serving, copied, links_of, small_served
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 SCHEMA = schemathesis.openapi.from_dict(description())
@@ -30,13 +29,8 @@ SCHEMA = schemathesis.openapi.from_dict(description())
 def served(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """Give one server for all requests."""
     folder = tmp_path_factory.mktemp("described")
-    path = folder / "homing.db"
-    path.write_bytes(sqlite_template.read_bytes())
-    database, project = connect(f"sqlite:///{path}"), settings_at(folder)
-    small_shop(database, project)
-    with serving(project, database, SECRETS) as running:
+    with small_served(copied(sqlite_template, folder), folder, SECRETS) as running:
         yield running
-    database.close()
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,17 @@ from engine.facts.rights import record_consent
 from engine.runtime.installation import LIVE_FINGERPRINT, fingerprint
 from engine.settings import Delivery
 from engine.store import meta
-from engine.store.database import Database, connect
+from engine.store.database import Database
 from engine.store.tables import consents, customers, erased, events, metadata
-from tests.integration.web_server import NOW, Serving, links_of, serving, settings_at, small_shop
+from tests.integration.web_server import (
+    NOW,
+    Serving,
+    links_of,
+    serving,
+    settings_at,
+    small_served,
+    small_shop,
+)
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
@@ -41,12 +49,8 @@ def shop(database: Database, tmp_path: Path) -> Iterator[Serving]:
 @pytest.fixture
 def small(sqlite_url: str, tmp_path: Path) -> Iterator[Serving]:
     """Give a server over a small shop on SQLite."""
-    settings = settings_at(tmp_path)
-    database = connect(sqlite_url)
-    small_shop(database, settings)
-    with serving(settings, database) as served:
+    with small_served(sqlite_url, tmp_path) as served:
         yield served
-    database.close()
 
 
 def path_of(url: str) -> str:

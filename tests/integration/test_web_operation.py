@@ -24,7 +24,7 @@ from engine.store.database import connect
 from engine.store.migrate import upgrade
 from engine.web.guard import SAFE
 from engine.web.limits import Limit
-from tests.integration.web_server import Serving, links_of, serving, settings_at, small_shop
+from tests.integration.web_server import Serving, links_of, serving, settings_at, small_served, small_shop
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,12 +32,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def small(sqlite_url: str, tmp_path: Path) -> Iterator[Serving]:
     """Give a server over a small shop on SQLite."""
-    settings = settings_at(tmp_path)
-    database = connect(sqlite_url)
-    small_shop(database, settings)
-    with serving(settings, database) as served:
+    with small_served(sqlite_url, tmp_path) as served:
         yield served
-    database.close()
 
 
 def free_port() -> int:

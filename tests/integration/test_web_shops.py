@@ -492,9 +492,7 @@ def paid_back() -> dict[str, Any]:
 @pytest.mark.parametrize("number", [str(BIG), "", "7.0640550693E+17"])
 @pytest.mark.parametrize("first", ["file", "webhook"])
 def test_one_order_counts_once(shop: Serving, tmp_path: Path, number: str, first: str) -> None:
-    """An order of an export and of webhooks is one, whichever came first: by its number, and by its name where a
-    spreadsheet has lost or rounded that.
-    """
+    """An order of an export and of webhooks is one: by its number, by its name where a spreadsheet lost or rounded that."""
     row = f"#1001,ann@example.test,2026-02-01 10:05:00 +0100,2026-02-01 10:00:00 +0100,EUR,40.00,,2,Sencha,20.00,SEN,{number}"
     body = order(id=BIG, customer=None, email="ann@example.test", total_price="40.00")
     if first == "file":

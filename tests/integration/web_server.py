@@ -1,7 +1,7 @@
 """A real server of the web side in a thread, over a database with one customer who got one mail.
 
 `serving` starts uvicorn on a free port; `small_shop` writes a customer, an enrollment and an accepted message, as a flow
-would have; `links_of` makes the links of that mail.
+would have; `small_served` does both; `links_of` makes the links of that mail.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from engine.facts.rights import record_consent
 from engine.render.links import SignedLinks
 from engine.settings import Settings
 from engine.store import meta
-from engine.store.database import Database
+from engine.store.database import Database, connect
 from engine.store.tables import enrollments, events, flow_versions, messages
 from engine.web.app import create_app
 from engine.web.guard import Guard
@@ -148,3 +148,20 @@ def serving(
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive(), "the server did not end"
+
+
+@contextmanager
+def small_served(url: str, folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Serving]:
+    """Serve a small shop in the migrated database at `url` until the block ends."""
+    settings, database = settings_at(folder), connect(url)
+    small_shop(database, settings)
+    with serving(settings, database, environ) as served:
+        yield served
+    database.close()
+
+
+def copied(template: Path, folder: Path) -> str:
+    """Return the URL of a copy of a database, for tests that share one."""
+    path = folder / "homing.db"
+    path.write_bytes(template.read_bytes())
+    return f"sqlite:///{path}"

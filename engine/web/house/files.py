@@ -31,7 +31,7 @@ from engine.facts.readers import Source, detect_format, detect_kind, open_source
 from engine.settings import Settings
 from engine.web.house.door import acting, house_path, looking
 from engine.web.house.sheet import sheet
-from engine.web.house.uploads import LARGEST, Shelf, Upload
+from engine.web.house.uploads import LARGEST, Upload, Uploads
 from engine.web.site import Site
 
 log = logging.getLogger("homing.web")
@@ -188,16 +188,16 @@ def _near(columns: Sequence[str], kind: str) -> dict[str, str]:
 # ── pages ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _shelf(request: Request) -> Shelf:
+def _uploads(request: Request) -> Uploads:
     site: Site = request.app.state.site
-    return Shelf(site.settings.root)
+    return Uploads(site.settings.root)
 
 
 def _files(request: Request, problem: str = "", status: int = 200) -> Response:
     site: Site = request.app.state.site
     aside = list(islice(set_aside(site.settings.root), _SHOWN_ASIDE + 1))
     values = {
-        "uploads": _shelf(request).all(), "aside": aside[:_SHOWN_ASIDE], "more_aside": len(aside) > _SHOWN_ASIDE,
+        "uploads": _uploads(request).all(), "aside": aside[:_SHOWN_ASIDE], "more_aside": len(aside) > _SHOWN_ASIDE,
         "problem": problem, "largest": LARGEST // 2**20,
     }  # fmt: skip
     return sheet(request, "files", values, status=status)
@@ -205,20 +205,20 @@ def _files(request: Request, problem: str = "", status: int = 200) -> Response:
 
 def _upload(request: Request, form: FormData) -> Response:
     site: Site = request.app.state.site
-    given, shelf = form.get("file"), _shelf(request)
+    given, uploads = form.get("file"), _uploads(request)
     if not isinstance(given, UploadFile) or not given.filename:
         return _files(request, "Please choose a file first.", 400)
     try:
-        upload = shelf.add(given.file, given.filename, site.now())
+        upload = uploads.add(given.file, given.filename, site.now())
     except UsageError as error:
         return _files(request, f"{str(error)[:1].upper()}{str(error)[1:]}.", 400)
-    shelf.keep(guessed(shelf.path(upload), upload))
+    uploads.keep(guessed(uploads.path(upload), upload))
     log.info("a file was uploaded", extra={"told": {"upload": upload.name}})
     return RedirectResponse(house_path(request, f"files/{upload.name}"), 303)
 
 
 def _found(request: Request) -> Upload:
-    upload = _shelf(request).find(request.path_params["upload"])
+    upload = _uploads(request).find(request.path_params["upload"])
     if upload is None:
         raise HTTPException(404)
     return upload
@@ -226,10 +226,10 @@ def _found(request: Request) -> Upload:
 
 def _one(request: Request, problem: str = "", status: int = 200) -> Response:
     site: Site = request.app.state.site
-    upload, shelf = _found(request), _shelf(request)
+    upload, uploads = _found(request), _uploads(request)
     look = Look()
     if upload.state == "looked":
-        look = look_at(shelf.path(upload), upload, site.settings, site.now())
+        look = look_at(uploads.path(upload), upload, site.settings, site.now())
     values = {"upload": upload, "look": look, "kinds": KINDS, "problem": problem or look.problem}
     answer = sheet(request, "file", values, status=status)
     if upload.state == "confirmed":
@@ -239,31 +239,31 @@ def _one(request: Request, problem: str = "", status: int = 200) -> Response:
 
 def _act(request: Request, form: FormData) -> Response:
     site: Site = request.app.state.site
-    upload, shelf, do = _found(request), _shelf(request), form.get("do")
+    upload, uploads, do = _found(request), _uploads(request), form.get("do")
     if do == "drop" and upload.state != "confirmed":
-        shelf.drop(upload)
+        uploads.drop(upload)
         return RedirectResponse(house_path(request, "files"), 303)
     if upload.state != "looked" or do not in ("look", "take"):
         return RedirectResponse(house_path(request, f"files/{upload.name}"), 303)
-    upload = _told_anew(upload, shelf, form)
-    shelf.keep(upload)
+    upload = _told_anew(upload, uploads, form)
+    uploads.keep(upload)
     if do == "take":
-        look = look_at(shelf.path(upload), upload, site.settings, site.now())
+        look = look_at(uploads.path(upload), upload, site.settings, site.now())
         if look.problem:
             return _one(request, look.problem, 400)
-        shelf.keep(replace(upload, state="confirmed"))
+        uploads.keep(replace(upload, state="confirmed"))
         request.app.state.taking.look()
     return RedirectResponse(house_path(request, f"files/{upload.name}"), 303)
 
 
-def _told_anew(upload: Upload, shelf: Shelf, form: FormData) -> Upload:
+def _told_anew(upload: Upload, uploads: Uploads, form: FormData) -> Upload:
     """Return an upload as the form describes it; another kind begins with what its columns nearly are."""
     kind = str(form.get("kind", upload.kind))
     kind = kind if kind in KINDS else upload.kind
     backfill = form.get("backfill") == "1"
     if upload.format not in ("csv", "parquet", "jsonl"):
         return replace(upload, backfill=backfill)
-    columns = _columns_of(_raw_rows(shelf.path(upload)))[:_MOST_COLUMNS]
+    columns = _columns_of(_raw_rows(uploads.path(upload)))[:_MOST_COLUMNS]
     if kind != upload.kind:
         return replace(upload, kind=kind, mapping=_near(columns, kind), backfill=backfill)
     mapping = _mapping(columns, form, {*FIELDS[kind], *_LINES})
@@ -282,7 +282,7 @@ class Taking:
     """A thread that takes confirmed files in, one after the other; `start` and `stop` with the server."""
 
     def __init__(self, site: Site) -> None:
-        self._site, self._shelf = site, Shelf(site.settings.root)
+        self._site, self._uploads = site, Uploads(site.settings.root)
         self._wake, self._ended = Event(), Event()
         self._thread: Thread | None = None
 
@@ -306,7 +306,7 @@ class Taking:
         while not self._ended.is_set():
             try:
                 more = (
-                    self._shelf.take_next(self._site.database, self._site.settings, self._site.now())
+                    self._uploads.take_next(self._site.database, self._site.settings, self._site.now())
                     is not None
                 )
             except (DBAPIError, OSError) as error:

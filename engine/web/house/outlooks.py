@@ -7,7 +7,6 @@ alone and none from a request. A report that fails leaves its words instead.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 
+from engine.web.house.held_files import held
 from engine.web.site import Site
 
 log = logging.getLogger("homing.web")
@@ -33,7 +33,7 @@ _ANSWERS = (0, 1)  # 1 is an answer too, such as a plan that the brake would sto
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class ReportKind:
     """One kind of report: what its button says, what it answers, the form it has, and how `homing` is called."""
 
     button: str
@@ -42,18 +42,18 @@ class Outlook:
     arguments: Callable[[datetime], Sequence[str]]
 
 
-MADE: Mapping[str, Outlook] = {
-    "plan": Outlook(
+MADE: Mapping[str, ReportKind] = {
+    "plan": ReportKind(
         "Plan", "what applying the folder would change, and for whom", "txt", lambda _now: ("plan",)
     ),
-    "forecast": Outlook(
+    "forecast": ReportKind(
         "The next 30 days", "the folder's flows, if nothing new happens", "html", lambda _now: ("simulate",)
     ),
-    "likely": Outlook(
+    "likely": ReportKind(
         "A likely month", "if customers go on as similar ones did", "html",
         lambda _now: ("simulate", "--behaviour", "history"),
     ),
-    "replay": Outlook(
+    "replay": ReportKind(
         "The last four weeks again", "what the folder's flows would have done", "html",
         lambda now: ("simulate", "--from", (now - BACK).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),
     ),
@@ -75,7 +75,7 @@ class Report:
         return MADE[own[1]].button if own is not None and own[1] in MADE else self.name
 
 
-class Desk:
+class ReportFolder:
     """The reports of a project, and the one that is being made."""
 
     def __init__(self, site: Site) -> None:
@@ -149,13 +149,8 @@ class Desk:
     def alone(self) -> Iterator[bool]:
         """Hold the folder until the block ends or this process dies; give whether it could be had."""
         self.folder.mkdir(exist_ok=True)
-        with (self.folder / ".making").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+        with held(self.folder / ".making") as free:
+            yield free
 
     def _tidy(self) -> None:
         own = [each for each in self.all() if _OWN.fullmatch(each.name)]

@@ -23,7 +23,7 @@ from engine.web.house.charts import grid_chart
 from engine.web.house.customers import OWN_EVENTS
 from engine.web.house.door import acting, house_path, looking
 from engine.web.house.mails import FRAME
-from engine.web.house.outlooks import MADE, Desk, Report
+from engine.web.house.outlooks import MADE, Report, ReportFolder
 from engine.web.house.sheet import sheet
 from engine.web.house.today import put_off
 from engine.web.house.worth import sold
@@ -53,9 +53,9 @@ def _reports(request: Request) -> Response:
             "topics": topics(connection), "grid": grid_chart(rfm(connection)) if scored else None, "scored": scored,
             "facts": facts(connection, now - WEEKS, now), "risk": risk(connection), "value": value(connection),
         }  # fmt: skip
-    desk = Desk(site)
-    busy = desk.is_busy()
-    answer = sheet(request, "reports", {**values, "made": MADE, "kept": desk.all(), "busy": busy})
+    folder = ReportFolder(site)
+    busy = folder.is_busy()
+    answer = sheet(request, "reports", {**values, "made": MADE, "kept": folder.all(), "busy": busy})
     if busy:
         answer.headers["refresh"] = "5"
     return answer
@@ -68,13 +68,13 @@ def _make(request: Request, form: FormData) -> Response:
     """Begin a report; while another one is being made, nothing happens."""
     kind = form.get("kind")
     if isinstance(kind, str) and kind in MADE:
-        request.app.state.report = Desk(request.app.state.site).make(kind)
+        request.app.state.report = ReportFolder(request.app.state.site).make(kind)
     return RedirectResponse(house_path(request, "reports"), 303)
 
 
 def _read(request: Request) -> tuple[Report, str]:
-    desk, name = Desk(request.app.state.site), request.path_params["report"]
-    report, text = desk.find(name), desk.read(name)
+    folder, name = ReportFolder(request.app.state.site), request.path_params["report"]
+    report, text = folder.find(name), folder.read(name)
     if report is None or text is None:
         raise HTTPException(404)
     return report, text

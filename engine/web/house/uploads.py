@@ -8,7 +8,6 @@ a power cut again from the start, which changes nothing twice. Rows that cannot 
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import json
 import logging
@@ -29,7 +28,9 @@ from sqlalchemy.exc import DBAPIError
 from engine.errors import HomingError, UsageError
 from engine.facts.ingest import IngestReport, ingest_file
 from engine.settings import Settings
+from engine.store.backup import flush
 from engine.store.database import Database
+from engine.web.house.held_files import held
 
 log = logging.getLogger("homing.web")
 FOLDER = "uploads"
@@ -60,7 +61,7 @@ class Upload:
     problem: str = ""
 
 
-class Shelf:
+class Uploads:
     """The uploads of a project."""
 
     def __init__(self, root: Path) -> None:
@@ -113,7 +114,7 @@ class Shelf:
             os.fsync(stream.fileno())
         part.replace(place)
         for folder in (place.parent, self._folder):
-            _settle(folder)
+            flush(folder)
 
     def drop(self, upload: Upload) -> None:
         """Let go of an upload and its file."""
@@ -140,13 +141,8 @@ class Shelf:
     @contextmanager
     def held(self, upload: Upload) -> Iterator[bool]:
         """Hold an upload until the block ends or this process dies; give whether it could be had."""
-        with (self._folder / upload.name / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+        with held(self._folder / upload.name / "lock") as mine:
+            yield mine
 
     def _take(self, upload: Upload, database: Database, settings: Settings, now: datetime) -> Upload:
         def told(rows: int, _share: float) -> None:
@@ -229,11 +225,3 @@ def _unpacked(stream: BufferedIOBase) -> int:
         if size > LARGEST_UNPACKED:
             break
     return size
-
-
-def _settle(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
