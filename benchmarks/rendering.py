@@ -130,7 +130,7 @@ def _jinja_alone(library: TemplateLibrary, mails: Mails) -> Callable[[], object]
     for name, context in mails:
         document, tokens = _prepared(library, name, context).tokenized()
         slots = [f"https://x.test/{{{{ v[{number}] }}}}" for number in range(len(tokens.values))]
-        finished = library.structures.finish(document, slots, numbered=tokens.numbered)
+        finished = library.structures.finish(document, slots)
         rendered.append((environment.from_string(finished.html), tokens.values))
     return lambda: [template.render(v=values) for template, values in rendered]
 

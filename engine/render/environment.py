@@ -8,12 +8,13 @@ can be changed, imported or called beyond a short list; loops, texts, output and
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
 from io import StringIO
+from itertools import count
 from typing import Any
 
 from jinja2 import BaseLoader, StrictUndefined, Template, TemplateNotFound, nodes
@@ -32,6 +33,7 @@ from jinja2.visitor import NodeTransformer
 from markupsafe import Markup, escape
 
 from engine.diagnostics import did_you_mean
+from engine.render.codes import Codes, TooMany
 from engine.render.context import KINDS, NAMES, Links, Record, kind_of, refuse_whole
 from engine.render.errors import RenderError
 from engine.render.filters import FILTERS, TESTS, join_text, replace_text
@@ -81,6 +83,7 @@ TIME_FIELDS = frozenset(
 )
 _KEPT_LINES = 500
 FLAT_AFTER = 100
+_MARKS = count()
 _BODIES = (nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block, nodes.Template)
 _NO_AUTOESCAPE = "values in a mail are always escaped; {% autoescape %} is not known"
 _HIDDEN_TYPES = (int, float, Decimal, bytes, Budget)
@@ -201,6 +204,12 @@ class _Code(CodeGenerator):
 class _FlatCode(CodeGenerator):
     """Compiles a mail's one tree: what is output goes to its tokens, fields of records are read without detours."""
 
+    codes: Codes | None = None
+
+    def _output_const_repr(self, group: Iterable[Any]) -> str:
+        text = "".join(group)
+        return repr(text if self.codes is None else self.codes.word(text))
+
     def write_commons(self) -> None:
         """Begin each function with the names that its outputs use."""
         super().write_commons()
@@ -225,10 +234,15 @@ class _FlatCode(CodeGenerator):
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """A mail as one template; `is_ordered` tells that its values are written in the order in which they are worked out."""
+    """A mail as one template.
+
+    With `codes`, its values are written in the order in which they are worked out, and signs for all its texts. `mark`
+    is its own among all templates.
+    """
 
     template: Template
-    is_ordered: bool
+    mark: str
+    codes: Codes | None
 
     def written(self, values: dict[str, Any]) -> str:
         """Return what it writes with these values."""
@@ -254,6 +268,7 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
         self._flat: dict[str, Flat | None] = {}
         self._asked: dict[str, int] = {}
         self._trees: dict[str, nodes.Template] = {}
+        self._codes = Codes()
         self.globals = {"range": bounded_range, "namespace": Namespace, "dict": dict}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -281,7 +296,7 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
         if name not in self._flat:
             try:
                 self._flat[name] = self._flattened(name)
-            except (NotFlat, TemplateError, RecursionError):
+            except (NotFlat, TooMany, TemplateError, RecursionError):
                 self._flat[name] = None
         return self._flat[name]
 
@@ -290,11 +305,13 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
         tree.set_environment(self)
         tree = fold(_Charged().visit(tree), self._constants, self, escaped=True)
         tree = with_token_lines(without_unused(fold(tree, self._constants, self, escaped=True)))
+        codes = self._codes if is_ordered(tree) else None
         stream = StringIO()
         generator = _FlatCode(self, name, "flat", stream, False, True)
+        generator.codes = codes
         generator.visit(tree)
         code = self._compile(stream.getvalue(), "flat")
-        return Flat(self.template_class.from_code(self, code, dict(self.globals)), is_ordered(tree))
+        return Flat(self.template_class.from_code(self, code, dict(self.globals)), f"{next(_MARKS)}:", codes)
 
     def _own_tree(self, name: str) -> nodes.Template:
         """Return the tree of one file with its constants in place, not yet charged for."""

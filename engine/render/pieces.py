@@ -8,9 +8,10 @@ or a row of a table). A frozen `Piece` goes out that can be filled as often as w
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import itemgetter
 from typing import Literal
 
 from markupsafe import escape
@@ -25,6 +26,9 @@ kind follows. No mail holds these signs itself."""
 _NAME = "zqhv"
 """How tokens are called while they go through the compiler; no source may hold it."""
 MARKS = (_NAME, TOKEN, END, LEAF, ROW, WORDS)
+
+MOST_VARIANTS = 200
+"""How many sets of values that belong to the structure are known for one source."""
 
 Place = Literal["text", "attribute", "address", "comment", "fixed"]
 """Where a value stands: in words; in an attribute; at the beginning of a link; of a link in Outlook's comments; where
@@ -48,20 +52,24 @@ class Unfit(Exception):
     """Values and structure of this mail cannot be kept apart."""
 
 
-@dataclass(frozen=True, slots=True)
 class Slots:
-    """Literal pieces with a slot between each two: slots below `values` are values, the others leaves."""
+    """Literal pieces with a slot between each two: slots below `values` are values, the others leaves. Never changes."""
 
-    literals: tuple[str, ...]
-    slots: tuple[int, ...]
+    __slots__ = ("_parts", "_pick", "literals", "slots")
+
+    def __init__(self, literals: tuple[str, ...], slots: tuple[int, ...]) -> None:
+        self.literals, self.slots = literals, slots
+        self._parts = [""] * (2 * len(slots) + 1)
+        self._parts[0::2] = literals
+        self._pick = itemgetter(*slots) if len(slots) > 1 else None
 
     def filled(self, fillings: Sequence[str]) -> str:
         """Return the text with its slots filled."""
-        if not self.slots:
-            return self.literals[0]
-        parts: list[str] = [""] * (2 * len(self.slots) + 1)
-        parts[0::2] = self.literals
-        parts[1::2] = [fillings[slot] for slot in self.slots]
+        if self._pick is None:
+            first, *more = self.literals
+            return f"{first}{fillings[self.slots[0]]}{more[0]}" if more else first
+        parts = self._parts.copy()
+        parts[1::2] = self._pick(fillings)
         return "".join(parts)
 
 
@@ -84,31 +92,70 @@ class Piece:
 
     def written(self, values: Sequence[str]) -> list[str]:
         """Return the values as they stand in the HTML; raise Unfit for one that cannot stand there."""
-        out: list[str] = []
-        if not values:
-            return out
-        for value, place in zip(values, self.places, strict=True):
-            if place == "text":
-                out.append(in_text(value))
-                continue
-            if place != "attribute" and not value.startswith(("https://", "http://")):
-                raise Unfit
-            if place == "comment" and "--" in value:
-                raise Unfit
-            out.append(in_attribute(value))
-        return out
+        return [write(value) for write, value in zip(self.writers, values, strict=True)]
+
+    @property
+    def writers(self) -> tuple[Callable[[str], str], ...]:
+        """What writes each of its values into the HTML; it may raise Unfit."""
+        return _writers(self.places)
 
 
-@lru_cache(maxsize=16_384)
+@dataclass(slots=True)
+class Kept:
+    """One source with tokens: the places of its values, and its pieces by the values that had to be put in first."""
+
+    places: tuple[Place, ...]
+    fixed: tuple[int, ...]
+    kind: str = ""
+    counts: tuple[int, ...] = ()
+    pieces: dict[tuple[str, ...], Piece] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A mail's HTML and text; `is_new` tells that a piece was compiled for it."""
+
+    html: str
+    text: str
+    is_new: bool
+
+
 def in_text(value: str) -> str:
     """Return a value as it stands between tags."""
-    return str(escape(value))
+    return value if value.isalnum() else escape(value)
 
 
-@lru_cache(maxsize=16_384)
 def in_attribute(value: str) -> str:
     """Return a value as it stands in an attribute when it has been through the compiler."""
-    return mjml.attribute(str(escape(value)))
+    escaped = escape(value)
+    if value.isascii() and value.isprintable() and "\\" not in value:
+        return escaped
+    return mjml.attribute(str(escaped))
+
+
+def in_address(value: str) -> str:
+    """Return a value as it stands at the beginning of a link; raise Unfit for what is no web address."""
+    if not value.startswith(("https://", "http://")):
+        raise Unfit
+    return in_attribute(value)
+
+
+def in_comment(value: str) -> str:
+    """Return a link as it stands in a comment of Outlook's; raise Unfit where it would end it."""
+    if "--" in value:
+        raise Unfit
+    return in_address(value)
+
+
+WRITERS: Mapping[Place, Callable[[str], str]] = {
+    "text": in_text, "attribute": in_attribute, "address": in_address, "comment": in_comment, "fixed": in_text,
+}  # fmt: skip
+"""What writes a value into the HTML, by its place; values of the structure are not written at all."""
+
+
+@lru_cache(maxsize=4_096)
+def _writers(where: tuple[Place, ...]) -> tuple[Callable[[str], str], ...]:
+    return tuple(WRITERS[place] for place in where)
 
 
 def places(source: str) -> tuple[Place, ...]:

@@ -8,7 +8,7 @@ cut off when it takes too long). Every failure is a `RenderError` with the autho
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
@@ -17,17 +17,20 @@ from markupsafe import escape
 
 from engine.render import mjml, text
 from engine.render.capture import hides_marks, transformed
+from engine.render.codes import Codes
 from engine.render.context import RenderContext
-from engine.render.environment import BUDGET, FORMATS, Blocks, MailEnvironment, guarded, run
+from engine.render.environment import BUDGET, FORMATS, Blocks, Flat, MailEnvironment, guarded, run
 from engine.render.errors import RenderError
+from engine.render.laying import Written
 from engine.render.library import TemplateLibrary, Variant
 from engine.render.limits import Budget
 from engine.render.locales import Formats, direction, formatting_locale
 from engine.render.names import check_names
-from engine.render.pieces import Unfit
+from engine.render.pieces import Finished, Unfit
 from engine.render.pinpoint import ByCharacter, pinpointed
 from engine.render.structures import Tokens
 from engine.render.template import Inline
+from engine.render.values import Values
 
 MAX_LINE = 998
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
@@ -76,18 +79,29 @@ class Prepared:
         return again
 
     def tokenized(self) -> tuple[str, Tokens]:
-        """Return the MJML document with tokens for its values, and the tokens; raise Unfit where that cannot be."""
+        """Return the MJML document with numbered tokens for its values, and the tokens."""
         name = f"{self.name}.mjml"
         flat = self.environment.flat(name)
-        tokens = Tokens(numbered=flat is None or not flat.is_ordered)
-        self.values[BUDGET].tokens = tokens
-        if flat is None or not flat.is_ordered:
-            self.values["blocks"] = Blocks(self.environment, self.values)  # with the lines that are known now
-        document = self.run(name) if flat is None else guarded(lambda: flat.written(self.values), name, str)
-        with_head = _with_head(document, self.values, tokens.take)
-        if with_head is not document and not tokens.numbered:
+        tokens = self.values[BUDGET].tokens = Tokens()
+        self.values["blocks"] = Blocks(self.environment, self.values)  # with the lines that are known now
+        if flat is None or flat.codes is not None:
+            document = self.run(name)
+        else:
+            document = guarded(lambda: flat.written(self.values), name, str)
+        return _with_head(document, self.values, tokens.take), tokens
+
+    def coded(self, flat: Flat, codes: Codes) -> tuple[Written, Sequence[str]]:
+        """Return the word of the mail's structure, and its values; `flat` is the mail as one template, with its codes."""
+        values = self.values[BUDGET].tokens = Values()
+        word = guarded(lambda: flat.written(self.values), f"{self.name}.mjml", str)
+        mark = f"{flat.mark}+" if self.values["preheader"] else flat.mark
+        return Written(mark, word, codes, self._admit), values.taken
+
+    def _admit(self, document: str) -> None:
+        """Raise Unfit for a document that does not say its language, title and preview itself."""
+        root = _ROOT.search(document)
+        if root is None or not _is_whole(document, root, self.values):
             raise Unfit  # what is put in comes before what was taken earlier
-        return with_head, tokens
 
     def by_character(self) -> None:
         """Run everything once more in an environment that tells the columns of errors."""
@@ -165,8 +179,7 @@ def _made(mail: Prepared) -> tuple[str, str]:
         kept.tally.plain += 1
         return plainly(mail)
     try:
-        document, tokens = mail.tokenized()
-        found = kept.finish(document, tokens.values, numbered=tokens.numbered)
+        found = _from_structures(mail)
     except (Unfit, RenderError):  # told by the plain way, if it fails there too
         kept.tally.plain += 1
         return plainly(mail.renewed())
@@ -177,6 +190,17 @@ def _made(mail: Prepared) -> tuple[str, str]:
         kept.tally.differed += 1
         kept.judged[mail.variant.template.path, mail.variant.chain] = False
     return plain
+
+
+def _from_structures(mail: Prepared) -> Finished:
+    kept = mail.library.structures
+    flat = mail.environment.flat(f"{mail.name}.mjml")
+    if flat is None or flat.codes is None:
+        document, tokens = mail.tokenized()
+        return kept.finish(document, tokens.values)
+    found, whole = kept.laying.finish(*mail.coded(flat, flat.codes))
+    kept.tally.laid += whole
+    return found
 
 
 def plainly(mail: Prepared) -> tuple[str, str]:

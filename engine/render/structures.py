@@ -9,21 +9,23 @@ bounded; `Tally` counts what happened.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup, escape
 
 from engine.render.context import refuse_whole
+from engine.render.laying import Laying
+from engine.render.leaves import taken_apart
 from engine.render.limits import MAX_OUTPUT
 from engine.render.pieces import (
     END,
     LEAF,
-    ROW,
+    MOST_VARIANTS,
     TOKEN,
-    WORDS,
+    Finished,
+    Kept,
     Piece,
     Place,
     Unfit,
@@ -32,17 +34,12 @@ from engine.render.pieces import (
     places,
 )
 from engine.render.text import finished
+from engine.render.values import MOST_TOKENS, is_odd
 
-MOST_TOKENS = 4_000
 MOST_KEPT = 12_000_000  # characters in one generation of the cache; there are two
 CHECK_EVERY = 1_000
 
-_ODD = re.compile(
-    "^\\s|\\s$|  |[\x00-\x1f\x7f-\x9f\u00ad\u034f\u200a-\u200c\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufffe\uffff]"
-)
-_PRIVATE = re.compile("[\x01-\x05]")
 _TOKENS = [Markup(f"{TOKEN}{number}{END}") for number in range(MOST_TOKENS)]  # noqa: S704 - our own
-_UNNUMBERED = Markup(TOKEN)  # noqa: S704 - our own
 _ORDER = [str(number) for number in range(MOST_TOKENS)]
 
 
@@ -50,11 +47,13 @@ _ORDER = [str(number) for number in range(MOST_TOKENS)]
 class Tally:
     """What became of the mails of one library: `filled` from kept structures alone, `compiled` with a new one, `plain`.
 
+    Of the filled ones, `laid` were filled as a whole (see `engine.render.layouts`).
     `checked` counts comparisons with the plain way, `differed` those that did not hold (their templates are made
     plainly from then on); `kept` is the number of pieces in memory, `characters` their size.
     """
 
     filled: int = 0
+    laid: int = 0
     compiled: int = 0
     plain: int = 0
     checked: int = 0
@@ -72,16 +71,14 @@ class Tally:
 class Tokens:
     """Takes the values of one mail and gives numbered tokens for them.
 
-    A value whose own form matters (odd spaces, invisible signs, markup) stays as it is and belongs to the structure. Where
-    values are written in the order in which they are taken, tokens need no number.
+    A value whose own form matters (odd spaces, invisible signs, markup) stays as it is and belongs to the structure.
     """
 
-    __slots__ = ("characters", "numbered", "values")
+    __slots__ = ("characters", "values")
 
-    def __init__(self, *, numbered: bool = True) -> None:
+    def __init__(self) -> None:
         self.values: list[str] = []
         self.characters = 0
-        self.numbered = numbered
 
     def emit(self, value: Any) -> str:
         """Return what is written for whatever an output expression gives."""
@@ -99,38 +96,14 @@ class Tokens:
         text = value if type(value) is str else str(value)
         if not text:
             return ""
-        if (not text.isprintable() or "  " in text or text[0] == " " or text[-1] == " ") and _ODD.search(
-            text
-        ):
-            if _PRIVATE.search(text):
-                raise Unfit
+        if is_odd(text):
             return escape(text)
         number = len(self.values)
         self.characters += len(text)
         if number == MOST_TOKENS or self.characters > MAX_OUTPUT:
             raise Unfit
         self.values.append(text)
-        return _TOKENS[number] if self.numbered else _UNNUMBERED
-
-
-@dataclass(slots=True)
-class _Kept:
-    """One source with tokens: the places of its values, and its pieces by the values that had to be put in first."""
-
-    places: tuple[Place, ...]
-    fixed: tuple[int, ...]
-    kind: str = ""
-    counts: tuple[int, ...] = ()
-    pieces: dict[tuple[str, ...], Piece] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A mail's HTML and text; `is_new` tells that a piece was compiled for it."""
-
-    html: str
-    text: str
-    is_new: bool
+        return _TOKENS[number]
 
 
 class Structures:
@@ -141,9 +114,10 @@ class Structures:
         self.judged: dict[tuple[str, tuple[str, ...]], bool] = {}
         """Whether a template's copy, with what it draws on, can be made from structures; by path and chain."""
         self._most = most
-        self._young: dict[tuple[str, str], _Kept] = {}
-        self._old: dict[tuple[str, str], _Kept] = {}
+        self._young: dict[tuple[str, str], Kept] = {}
+        self._old: dict[tuple[str, str], Kept] = {}
         self._size = 0
+        self.laying = Laying(self)
 
     def finish(self, document: str, given: Sequence[str], *, numbered: bool = True) -> Finished:
         """Return the mail of an MJML document with tokens, and the values that they stand for, in order or by number.
@@ -153,7 +127,7 @@ class Structures:
         if not numbered:
             if document.count(TOKEN) != len(given):
                 raise Unfit
-            outer, leaves = _taken_apart(document)
+            outer, leaves = taken_apart(document)
             return self._filled(outer, leaves, given)
         first, *parts = document.split(TOKEN)
         literals, numbers = [first], []
@@ -162,7 +136,7 @@ class Structures:
             numbers.append(number)
             literals.append(literal)
         values = given if numbers == _ORDER[: len(given)] else [given[int(number)] for number in numbers]
-        outer, leaves = _taken_apart(TOKEN.join(literals))
+        outer, leaves = taken_apart(TOKEN.join(literals))
         return self._filled(outer, leaves, values)
 
     def count(self, made: Finished) -> bool:
@@ -179,7 +153,7 @@ class Structures:
 
     def _filled(self, outer: str, leaves: Sequence[tuple[str, str]], values: Sequence[str]) -> Finished:
         before, young = self.tally.kept, self._young
-        whole = self._kept("", outer)
+        whole = self.kept("", outer)
         mine: list[str] = []
         htmls: list[str] = []
         drafts: list[tuple[Piece, Sequence[str]]] = []
@@ -187,16 +161,16 @@ class Structures:
         for number, (kind, source) in enumerate(leaves):
             end = at + whole.counts[number]
             mine += values[at:end]
-            kept = young.get((kind, source)) or self._kept(kind, source)
+            kept = young.get((kind, source)) or self.kept(kind, source)
             at = end + len(kept.places)
             own: Sequence[str] = values[end:at]
             piece = None if kept.fixed else kept.pieces.get(())
             if piece is None:
-                piece, own = self._piece(kept, source, own)
+                piece, own = self.piece(kept, source, own)
             htmls.append(piece.html.filled(piece.written(own)) if own else piece.html.literals[0])
             drafts.append((piece, own))
         mine += values[at:]
-        piece, own = self._piece(whole, outer, mine)
+        piece, own = self.piece(whole, outer, mine)
         html = piece.html.filled([*piece.written(own), *htmls])
         texts = [
             leaf.drafts[inside].filled(said)
@@ -205,7 +179,8 @@ class Structures:
         text = finished(piece.drafts[0].filled([*own, *texts]))
         return Finished(html, text, self.tally.kept != before)
 
-    def _kept(self, kind: str, source: str) -> _Kept:
+    def kept(self, kind: str, source: str) -> Kept:
+        """Return what is kept of one source: a leaf's, or with an empty kind a document's."""
         key = (kind, source)
         found = self._young.get(key)
         if found is not None:
@@ -215,18 +190,18 @@ class Structures:
             where = places(source)
             fixed = tuple(number for number, place in enumerate(where) if place == "fixed")
             counts = tuple(segment.count(TOKEN) for segment in source.split(LEAF))
-            found = _Kept(where, fixed, kind, counts)
+            found = Kept(where, fixed, kind, counts)
         self._remember(key, found, len(source) + sum(piece.size for piece in found.pieces.values()))
         return found
 
-    def _remember(self, key: tuple[str, str], kept: _Kept, size: int) -> None:
+    def _remember(self, key: tuple[str, str], kept: Kept, size: int) -> None:
         if self._size + size > self._most:
             self._old, self._young, self._size = self._young, {}, 0
         self._young[key] = kept
         self._size += size
         self.tally.characters = self._size
 
-    def _piece(self, kept: _Kept, source: str, values: Sequence[str]) -> tuple[Piece, Sequence[str]]:
+    def piece(self, kept: Kept, source: str, values: Sequence[str]) -> tuple[Piece, Sequence[str]]:
         """Return the compiled piece for these values, and those of them that are still to be filled in."""
         if not kept.fixed:
             key: tuple[str, ...] = ()
@@ -240,42 +215,12 @@ class Structures:
             piece = (
                 leaf_piece(put_in, open_places, kept.kind) if kept.kind else outer_piece(put_in, open_places)
             )
+            if len(kept.pieces) >= MOST_VARIANTS:
+                kept.pieces.clear()
             kept.pieces[key] = piece
             self._size += piece.size
             self.tally.kept += 1
         return piece, values
-
-
-def _taken_apart(source: str) -> tuple[str, list[tuple[str, str]]]:
-    """Return the source of the document with places for leaves, and the leaves by kind and source."""
-    outer: list[str] = []
-    leaves: list[tuple[str, str]] = []
-    *ended, last = source.split("</mj-text>")
-    for segment in ended:
-        begins = segment.find(">", segment.rfind("<mj-text")) + 1
-        _take_rows(segment[:begins], outer, leaves)
-        if begins < len(segment):
-            outer.append(LEAF + WORDS)
-            leaves.append((WORDS, segment[begins:]))
-        outer.append("</mj-text>")
-    _take_rows(last, outer, leaves)
-    return "".join(outer), leaves
-
-
-def _take_rows(source: str, outer: list[str], leaves: list[tuple[str, str]]) -> None:
-    """Take the rows of tables out of a part of the document; rows that hold tables of their own stay in it."""
-    if "<tr" not in source:
-        outer.append(source)
-        return
-    *ended, last = source.split("</tr>")
-    if any(part.count("<tr") != 1 for part in ended):
-        outer.append(source)
-        return
-    for part in ended:
-        begins = part.find("<tr")
-        outer += (part[:begins], LEAF + ROW)
-        leaves.append((ROW, part[begins:] + "</tr>"))
-    outer.append(last)
 
 
 def _put_in(source: str, where: Sequence[Place], fixed: Sequence[str]) -> str:

@@ -9,7 +9,9 @@ comments) is left out. Works on the compiler's own, well-formed output; it is no
 from __future__ import annotations
 
 import html
+import operator
 import re
+from collections.abc import Callable
 
 _TOKEN = re.compile(
     r"<!--.*?-->|<(/?)([a-zA-Z][a-zA-Z0-9:-]*)((?:[^>\"']++|\"[^\"]*\"|'[^']*')*+)>|<!doctype[^>]*>|([^<]+|<)",
@@ -38,7 +40,11 @@ _PARAGRAPH = frozenset(["p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "ta
 _LINE = frozenset(["div", "tr", "li", "body", "center", "section", "article"])
 _NUMBER = re.compile(r'\bclass="(?:[^"]* )?number(?: [^"]*)?"')
 _INVISIBLE = re.compile("[\u200b\u200c\u2060\ufeff\u00ad\u034f\u200a]")
-_ALT, _LINK, _END, _LINE_BREAK, _PARAGRAPH_BREAK = "\x01", "\x02", "\x03", "\x04", "\x05"
+_ALT, LINK, _END, LINE_BREAK, PARAGRAPH_BREAK = "\x01", "\x02", "\x03", "\x04", "\x05"
+"""In a draft: what stands around the words of a picture, where a link begins, where it ends, and the two kinds of breaks."""
+
+Same = Callable[[str, str], bool]
+"""Tells whether two texts of a draft, addresses or the words of links, are the same."""
 
 
 def text_of(compiled: str) -> str:
@@ -101,7 +107,7 @@ class Reader:
         elif (
             self.skipped is None
             and self.out
-            and not self.out[-1].endswith(("\n", " ", _LINE_BREAK, _PARAGRAPH_BREAK))
+            and not self.out[-1].endswith(("\n", " ", LINE_BREAK, PARAGRAPH_BREAK))
         ):
             self.out.append(" ")
 
@@ -132,7 +138,7 @@ class Reader:
             self.links.append((_attribute(attributes, "href"), len(self.out)))
         elif name == "table":
             self.tables.append('role="presentation"' not in attributes)
-            self.out.append(_PARAGRAPH_BREAK)
+            self.out.append(PARAGRAPH_BREAK)
         elif name in ("td", "th"):
             self._cell()
             self.numbering = not self.in_data and _NUMBER.search(attributes) is not None
@@ -140,7 +146,7 @@ class Reader:
             self._item()
         elif name in ("ul", "ol"):
             self.lists.append(1 if name == "ol" else 0)
-            self.out.append(_PARAGRAPH_BREAK)
+            self.out.append(PARAGRAPH_BREAK)
         else:
             self._break(name)
             if name == "tr":
@@ -151,33 +157,33 @@ class Reader:
             self._link(*self.links.pop())
         elif name == "table" and len(self.tables) > 1:
             self.tables.pop()
-            self.out.append(_PARAGRAPH_BREAK)
+            self.out.append(PARAGRAPH_BREAK)
         elif name in ("ul", "ol") and self.lists:
             self.lists.pop()
-            self.out.append(_PARAGRAPH_BREAK)
+            self.out.append(PARAGRAPH_BREAK)
         elif name in ("td", "th"):
             if self.numbering:
                 self.out.append(". ")
                 self.numbering, self.numbered = False, True
             elif not self.in_data:
-                self.out.append(_PARAGRAPH_BREAK)
+                self.out.append(PARAGRAPH_BREAK)
         elif name == "tr" and self.in_data:
             self.out.extend(f" | {url}" for url in self.row_links)
             self.row_links.clear()
-            self.out.append(_LINE_BREAK)
+            self.out.append(LINE_BREAK)
         else:
             self._break(name)
 
     def _break(self, name: str) -> None:
         if name in _PARAGRAPH:
-            self.out.append(_PARAGRAPH_BREAK)
+            self.out.append(PARAGRAPH_BREAK)
         elif name in _LINE:
-            self.out.append(_LINE_BREAK)
+            self.out.append(LINE_BREAK)
 
     def _cell(self) -> None:
         if not self.in_data:
             if not self.numbered:
-                self.out.append(_PARAGRAPH_BREAK)
+                self.out.append(PARAGRAPH_BREAK)
             self.numbered = False
             return
         if self.row_cells:
@@ -186,7 +192,7 @@ class Reader:
 
     def _item(self) -> None:
         number = self.lists[-1] if self.lists else 0
-        self.out.append(f"{_LINE_BREAK}{number}. " if number else f"{_LINE_BREAK}- ")
+        self.out.append(f"{LINE_BREAK}{number}. " if number else f"{LINE_BREAK}- ")
         if number:
             self.lists[-1] += 1
 
@@ -212,35 +218,43 @@ class Reader:
             self.out.append(leading + words + trailing)
             return
         mark = "i" if of_picture else "t"
-        self.out.append(f"{leading}{_LINK}{mark}{words}{_LINK}{html.unescape(url)}{_END}{trailing}")
+        self.out.append(f"{leading}{LINK}{mark}{words}{LINK}{html.unescape(url)}{_END}{trailing}")
 
 
-def finished(draft: str) -> str:
-    """Return a draft as text: links and breaks written out, no empty rows, one line break at the end."""
-    text = _BREAKS.sub(_one_break, _resolve_links(_SIDE_BY_SIDE.sub(f"{_END}{_LINE_BREAK}{_LINK}", draft)))
+def finished(draft: str, same: Same = operator.eq) -> str:
+    """Return a draft as text: links and breaks written out, no empty rows, one line break at the end.
+
+    Whatever is asked about two addresses or the words of links is asked through `same`.
+    """
+    draft = _SIDE_BY_SIDE.sub(f"{_END}{LINE_BREAK}{LINK}", draft)
+    text = _BREAKS.sub(_one_break, _resolve_links(draft, same))
     if "  " in text:
         text = _WIDE.sub(" ", text)
     lines = text.split("\n")
     joined = "\n".join(
-        [line if line and line[0].isalnum() and line[-1].isalnum() else _row(line) for line in lines]
+        [_row(line) if line and (line[0] in _AT_START or line[-1] in " |") else line for line in lines]
     ).strip("\n ")
     if "\n\n\n" in joined:
         joined = _EMPTY_LINES.sub("\n\n", joined)
     return joined + "\n"
 
 
-_BREAKS = re.compile(f"[{_LINE_BREAK}{_PARAGRAPH_BREAK}][ {_LINE_BREAK}{_PARAGRAPH_BREAK}]*")
-_SIDE_BY_SIDE = re.compile(f"{_END}[ \u00a0]*[·|•][ \u00a0]*{_LINK}")
+_BREAKS = re.compile(f"[{LINE_BREAK}{PARAGRAPH_BREAK}][ {LINE_BREAK}{PARAGRAPH_BREAK}]*")
+_SIDE_BY_SIDE = re.compile(f"{_END}[ \u00a0]*[·|•][ \u00a0]*{LINK}")
 _WIDE = re.compile(" {2,}")
+_AT_START = frozenset(" |-\t\v\f\r\x1c\x1d\x1e\x1f\x85\u00a0\u1680\u2028\u2029\u202f\u205f\u3000") | {
+    chr(space) for space in range(0x2000, 0x200B)
+}
+"""What a line begins with that may hold nothing, or nothing but cells without words."""
 _EMPTY_LINES = re.compile(r"\n{3,}")
-_FOUND_LINK = re.compile(f"{_LINK}([it])([^{_LINK}]*){_LINK}([^{_END}]*){_END}")
+_FOUND_LINK = re.compile(f"{LINK}([it])([^{LINK}]*){LINK}([^{_END}]*){_END}")
 
 
 def _one_break(match: re.Match[str]) -> str:
-    return "\n\n" if _PARAGRAPH_BREAK in match[0] else "\n"
+    return "\n\n" if PARAGRAPH_BREAK in match[0] else "\n"
 
 
-def _resolve_links(text: str) -> str:
+def _resolve_links(text: str, same: Same) -> str:
     """Write links out: a picture's only where no words link there; of neighbours to one place, the last has the URL."""
     links = list(_FOUND_LINK.finditer(text))
     spoken = [match[3] for match in links if match[1] == "t"]
@@ -252,14 +266,14 @@ def _resolve_links(text: str) -> str:
         pieces.append(text[position : match.start()])
         position = match.end()
         label, url = match[2], match[3]
-        if match[1] == "i" and url in spoken:
+        if match[1] == "i" and any(same(url, each) for each in spoken):
             continue
-        if next_url == url:
+        if next_url is not None and same(next_url, url):
             pieces.append(label)
         else:
             shown = url.removeprefix("mailto:").removeprefix("tel:")
-            inside = text[position : position + 1].strip(f" \n{_LINE_BREAK}{_PARAGRAPH_BREAK}")
-            if shown != label:  # a sign right behind an address would be read as part of it
+            inside = text[position : position + 1].strip(f" \n{LINE_BREAK}{PARAGRAPH_BREAK}")
+            if not same(shown, label):  # a sign right behind an address would be read as part of it
                 shown = f"{label} <{shown}>" if inside else f"{label}: {shown}"
             pieces.append(shown)
     return "".join([*pieces, text[position:]])

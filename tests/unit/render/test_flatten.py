@@ -13,6 +13,7 @@ from engine.render.library import TemplateLibrary
 from engine.render.pieces import END, TOKEN
 from engine.render.render import prepare, render
 from engine.render.structures import Tokens
+from engine.render.values import Values
 from tests.unit.render.conftest import context
 
 FRONT = '---\nsubject: "Hello"\n---\n'
@@ -78,12 +79,17 @@ def put_together(of: TemplateLibrary, person: dict[str, Any]) -> tuple[str, str]
     if flat is None:
         return None
     together = apart.renewed()
-    tokens = Tokens(numbered=not flat.is_ordered)
-    together.values[BUDGET].tokens = tokens
-    written = guarded(lambda: flat.written(together.values), "x", str)
-    parts = written.split(TOKEN)
+    if flat.codes is not None:
+        values = together.values[BUDGET].tokens = Values()
+        word = guarded(lambda: flat.written(together.values), "x", str)
+        literals, said = flat.codes.document(word).split(TOKEN), values.taken
+        return apart.mjml().strip(), "".join(
+            map("".join, zip(literals, [*map(escape, said), ""], strict=True))
+        ).strip()
+    tokens = together.values[BUDGET].tokens = Tokens()
+    parts = guarded(lambda: flat.written(together.values), "x", str).split(TOKEN)
     for number, part in enumerate(parts[1:], 1):
-        at, _, rest = part.partition(END) if tokens.numbered else (str(number - 1), "", part)
+        at, _, rest = part.partition(END)
         parts[number] = str(escape(tokens.values[int(at)])) + rest
     return apart.mjml().strip(), "".join(parts).strip()
 
