@@ -3,7 +3,7 @@
 Comes in: pairs (gone, stays) of customer ids, inside the caller's write transaction under the facts' lock. One
 statement for each table, whatever the number of pairs. Unique keys stay: of two timers, segment memberships or scores
 the staying customer's remains; an enrollment that collides with one of theirs is exited, its open messages dropped as
-`superseded`. The stricter consent wins: what either of the two withdrew is withdrawn.
+`superseded`. The stricter consent wins: what either of the two withdrew is withdrawn, and enrollments end with it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from engine.store.tables import (
     customer_scores,
     customers,
     enrollments,
+    flow_versions,
     metadata,
     segment_members,
+    suppressions,
     timers,
 )
 
@@ -36,7 +38,7 @@ def merge_customers(connection: Connection, pairs: Sequence[tuple[int, int]], re
     """Move everything of each first customer to the second, and delete the first."""
     into = dict(pairs)
     gone = sorted(into)
-    _merge_consent(connection, into, received)
+    states = _merge_consent(connection, into, received)
     _keep_theirs(connection, timers, (timers.c.flow, timers.c.trigger_no, timers.c.key), into)
     _keep_theirs(connection, segment_members, (segment_members.c.flow, segment_members.c.trigger_no), into)
     connection.execute(delete(customer_scores).where(among(connection, customer_scores.c.customer_id, gone)))
@@ -45,6 +47,35 @@ def merge_customers(connection: Connection, pairs: Sequence[tuple[int, int]], re
         if "customer_id" in table.c and table.name not in _SPECIAL:
             _move(connection, table, into)
     connection.execute(delete(customers).where(among(connection, customers.c.id, gone)))
+    _leave(connection, {stays: states[stays] for stays in into.values() if stays not in into}, received)
+
+
+def _leave(connection: Connection, states: Mapping[int, state_rows.State], received: datetime) -> None:
+    """End what either of the two had withdrawn from, or is suppressed for, with the fact that made them one."""
+    table = enrollments
+    wanted = (
+        select(table.c.id, table.c.customer_id, flow_versions.c.definition)
+        .join(flow_versions, flow_versions.c.hash == table.c.version)
+        .where(among(connection, table.c.customer_id, sorted(states)), table.c.state.in_(LIVE))
+    )
+    told = select(suppressions.c.customer_id, suppressions.c.scope)
+    told = told.where(among(connection, suppressions.c.customer_id, sorted(states)))
+    suppressed = {(customer_id, scope) for customer_id, scope in connection.execute(told)}
+    ending: dict[str, list[int]] = {"suppressed": [], "no_consent": []}
+    for row in connection.execute(wanted).all():
+        of_marketing = row.definition.get("kind", "marketing") == "marketing"
+        scopes = {"all", "marketing"} if of_marketing else {"all"}
+        if any((row.customer_id, scope) in suppressed for scope in scopes):
+            ending["suppressed"].append(row.id)
+        elif of_marketing and _is_withdrawn(states[row.customer_id], row.definition.get("topic")):
+            ending["no_consent"].append(row.id)
+    for reason, ids in ending.items():
+        if ids:
+            end_enrollments(connection, ids, received, reason, dropped=reason)
+
+
+def _is_withdrawn(state: state_rows.State, topic: str | None) -> bool:
+    return topic is not None and state_rows.standing(state, topic) == "withdrawn"
 
 
 def _moved(column: Column[Any] | ColumnElement[Any], into: Mapping[int, int]) -> ColumnElement[Any]:
@@ -116,8 +147,10 @@ def _merge_enrollments(connection: Connection, into: Mapping[int, int], received
     _move(connection, table, into)
 
 
-def _merge_consent(connection: Connection, into: Mapping[int, int], received: datetime) -> None:
-    """Fold the states of each pair; a withdrawal of either holds against every grant so far of the other."""
+def _merge_consent(
+    connection: Connection, into: Mapping[int, int], received: datetime
+) -> Mapping[int, state_rows.State]:
+    """Fold the states of each pair and return them; a withdrawal of either holds against every grant so far of the other."""
     everyone = sorted({*into, *into.values()})
     table = consent_state
     states: dict[int, dict[str, dict[str, datetime | None]]] = {}
@@ -150,3 +183,4 @@ def _merge_consent(connection: Connection, into: Mapping[int, int], received: da
     upsert(connection, table, rows, update=state_rows.TIMES)
     if ledger:
         connection.execute(consents.insert(), ledger)
+    return states
