@@ -38,6 +38,9 @@ _ADDRESS = re.compile(
 )
 _BIRTHDAY = re.compile(r"(?:(\d{4})-|--)?(\d{2})-(\d{2})(?:[T ].*)?")
 _LOCALE = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?(?:[.@].*)?")
+_NO_DATE = re.compile(
+    r"(?:2[2-9]|[3-9]\d)\d\d-\d\d-\d\d|0000-00-00"
+)  # from the year 2200 on, and what MySQL writes
 _LONGEST_DATE = len("2026-03-01")  # every form of a time of ISO 8601 is longer
 _SPACED_OFFSET = re.compile(r"\s+([-+]\d{2}:?\d{2})$")
 _CURRENCY = re.compile(r"[A-Z]{3}")
@@ -70,10 +73,11 @@ Reader = Callable[[Any, Reading], Any]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """How a field is read, and how its value stands in a document (None: as it is)."""
+    """How a field is read, how its value stands in a document (None: as it is), and which values say that there is none."""
 
     read: Reader
     plain: Callable[[Any], Any] | None = None
+    is_nothing: Callable[[Any], bool] | None = None
 
 
 def text(limit: int = LONGEST_TEXT) -> Reader:
@@ -209,6 +213,16 @@ def day_or_moment(value: Any, reading: Reading) -> Day | datetime:
     begins = moment(value, reading)
     words = value.strip() if isinstance(value, str) else value.isoformat()
     return Day(date.fromisoformat(words), begins) if len(words) <= _LONGEST_DATE else begins
+
+
+def is_never(value: Any) -> bool:
+    """Return whether a date is how programs write that there is none.
+
+    >>> is_never("9999-12-31"), is_never("0000-00-00 00:00:00"), is_never("2027-01-01")
+    (True, True, False)
+    """
+    words = value.strip() if isinstance(value, str) else value.isoformat() if isinstance(value, date) else ""
+    return _NO_DATE.match(words) is not None
 
 
 def _plain_day(told: Day | datetime) -> str:
@@ -461,7 +475,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "created_at": _DAY,
         "tags": Field(names),
         "points": Field(whole),
-        "points_expire_at": _DAY,
+        "points_expire_at": Field(day_or_moment, _plain_day, is_never),
         "tier": _ID,
         "referral_code": _ID,
         "referral_url": _TEXT,

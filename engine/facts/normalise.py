@@ -131,7 +131,7 @@ def _read(kind: Kind, row: Mapping[str, Any], reading: Reading, *, cells: bool) 
         try:
             if spec is None:
                 _other(kind, read, name, raw, cells=cells)
-            elif raw is None or raw == "":
+            elif raw is None or raw == "" or (spec.is_nothing is not None and spec.is_nothing(raw)):
                 fields[name] = document[name] = None
             else:
                 value = spec.read(raw, reading)
