@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, bindparam, delete, insert, or_, select, update
 
 from engine.recommend.rebuild import NAME, TASTES_LAST, rebuild
+from engine.recommend.supply import SUPPLY
 from engine.store import meta
 from engine.store.bulk import insert_rows
 from engine.store.database import Database
@@ -25,7 +26,7 @@ from engine.store.tables import order_lines, orders, product_affinities, product
 EVERY = timedelta(days=56)
 ROWS = 10_000
 LEARNED = ("learned_days", "learned_repeats")
-STATE = (NAME,)
+STATE = (NAME, SUPPLY)
 
 
 @dataclass(frozen=True, slots=True)

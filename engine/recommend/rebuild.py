@@ -34,7 +34,7 @@ from engine.recommend.popularity import Ranked, rank, sold
 from engine.recommend.repeats import repeats
 from engine.recommend.sales import chunks, counts, presentable, stream
 from engine.recommend.similar import articles, similar
-from engine.recommend.supply import SUPPLY
+from engine.recommend.supply import SUPPLY, middle_days
 from engine.recommend.tastes import LATELY, LATEST, bought_by_the_same
 from engine.recommend.together import Baskets, bought_together
 from engine.store import meta
@@ -301,7 +301,8 @@ def _rebuild_repeats(database: Database, now: datetime) -> int:
                 statement_of, [{"of": sku, "days": days, "often": often} for sku, days, often in items]
             )
     with database.write() as connection:
-        meta.put(connection, SUPPLY, {"exponent": round(found.exponent, 6)})
+        middles = middle_days(connection)
+        meta.put(connection, SUPPLY, {"exponent": round(found.exponent, 6), "categories": middles})
     return len(changed)
 
 

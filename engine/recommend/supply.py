@@ -1,7 +1,7 @@
 """Says when what a customer bought should run out.
 
 Comes in: a batch of order lines. Goes out: days from the purchase to the run-out date, or None where nobody can say.
-Promises four statements at most for a batch of any size, and that a line sees no purchase later than itself.
+Promises three statements at most for a batch of any size, and that a line sees no purchase later than itself.
 
     stated     the product's days_of_supply × pieces
     learned    (own^m · product² · category)^(1 / (m + 3)) × pieces^e
@@ -30,7 +30,8 @@ from engine.store.dialect import within
 from engine.store.prepared import Prepared
 from engine.store.tables import order_lines, orders, products
 
-SUPPLY = "supply"  # in `meta`: {exponent: the power of pieces that the nightly rebuild learned}
+# In `meta`, as the nightly rebuild learned it: {exponent: the power of pieces, categories: {category: days a piece}}.
+SUPPLY = "supply"
 PRODUCT_WEIGHT = 2.0
 CATEGORY_WEIGHT = 1.0
 OWN_GAPS_ALONE = 2  # own gaps needed where neither product nor category says anything
@@ -38,11 +39,6 @@ OWN_GAPS_ALONE = 2  # own gaps needed where neither product nor category says an
 _SUPPLIES = Prepared(
     select(products.c.sku, products.c.days_of_supply, products.c.learned_days, products.c.category).where(
         within(products.c.sku, "skus")
-    )
-)
-_CATEGORIES = Prepared(
-    select(products.c.category, products.c.learned_days).where(
-        within(products.c.category, "categories"), products.c.learned_days.is_not(None)
     )
 )
 _OWN_PURCHASES = Prepared(
@@ -88,10 +84,9 @@ def run_out_days(connection: Connection, lines: Sequence[Line]) -> list[float | 
     purchases: _Purchases = {}
     exponent = 1.0
     if unstated:
-        exponent = float(meta.get(connection, SUPPLY, {}).get("exponent", 1.0))
-        typical = _category_days(
-            connection, {known[line.sku].category for line in unstated if line.sku in known} - {None}
-        )
+        taught = meta.get(connection, SUPPLY, {})
+        exponent = float(taught.get("exponent", 1.0))
+        typical = taught.get("categories", {})
         purchases = _own_purchases(connection, unstated)
     return [_days(line, known.get(line.sku), typical, purchases, exponent) for line in lines]
 
@@ -138,16 +133,16 @@ def _products(connection: Connection, skus: set[str]) -> dict[str, _Known]:
     return {sku: _Known(stated, learned, category) for sku, stated, learned, category in rows}
 
 
-def _category_days(connection: Connection, categories: set[str | None]) -> dict[str, float]:
-    named = sorted(category for category in categories if category)
-    if not named:
-        return {}
+def middle_days(connection: Connection) -> dict[str, float]:
+    """Return the median of the learned days of each category that has any: what the nightly rebuild keeps in `meta`."""
+    query = select(products.c.category, products.c.learned_days).where(
+        products.c.category.is_not(None), products.c.learned_days.is_not(None)
+    )
     found: defaultdict[str, list[float]] = defaultdict(list)
-    for category, days in _CATEGORIES.rows(connection, categories=named):
+    for category, days in connection.execute(query):
         found[category].append(days)
-    return {
-        category: middle for category, days in found.items() if (middle := median_or_none(days)) is not None
-    }
+    middles = {category: median_or_none(days) for category, days in sorted(found.items())}
+    return {category: middle for category, middle in middles.items() if middle is not None}
 
 
 def _own_purchases(connection: Connection, lines: Sequence[Line]) -> _Purchases:
