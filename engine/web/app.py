@@ -70,6 +70,7 @@ def create_app(site: Site) -> Guard:
             HTTPException: _refused, HomingError: _failed, DBAPIError: _failed, Exception: _failed,
         },
     )  # fmt: skip
+    app.router.redirect_slashes = False  # it would name the host that the request names
     app.state.site, app.state.counts, app.state.writer = site, Counts(**own_labels()), writer
     app.state.keys, app.state.limits, app.state.looks = KeyRing(site.database), limits, seen
     app.state.taking, app.state.seldom = taking, health.Seldom()

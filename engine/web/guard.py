@@ -1,7 +1,7 @@
 """What stands before every request: a size, a time, a name, safe headers and one log line.
 
 Comes in: any ASGI request. Goes out: the application's answer with the headers of `SAFE` (unless the answer brought its
-own) and `X-Request-Id`. Promises: a body over the limit is answered 413 before it is read to its end, a slow one 408, and
+own) and `X-Request-Id`. Promises: a body over the limit is answered 413 and never held, a slow one 408, and
 no log line holds an address, a token or a query: paths of links are cut to their first letter.
 """
 
@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from typing import Any
+from typing import Any, NoReturn
 
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.clock import machine_seconds
@@ -24,6 +23,9 @@ LARGEST = {
     "/v1/": 1024 * 1024, "/webhooks/": 5 * 1024 * 1024, "/house/files": 201 * 1024 * 1024,
 }  # where more may come  # fmt: skip
 BODY_SECONDS = 20.0
+# Up to how many times the limit a body is read and thrown away: who still writes when we close would see a broken
+# connection instead of the answer, and send it all again.
+READ_AWAY = 8
 SLOW = {"/house/files": 900.0}  # seconds; its body is read for visitors only
 SAFE = {
     "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self' https: data:; form-action 'self'; "
@@ -56,21 +58,19 @@ class Guard:
         largest = next((most for start, most in LARGEST.items() if path.startswith(start)), LARGEST_BODY)
         seconds = next((most for start, most in SLOW.items() if path.startswith(start)), self.seconds)
         scope.setdefault("state", {})["request_id"] = name
+        body = _Limited(receive, largest, seconds, scope)
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = self._headers(message["headers"], name)
+                if body.too_much:
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:
-            if _told_length(scope) > largest:
-                await PlainTextResponse("the body is too large\n", 413, {"connection": "close"})(
-                    scope, receive, answer
-                )
-            else:
-                await self.app(scope, _Limited(receive, largest, seconds), answer)
+            await self.app(scope, body, answer)
         finally:
             told = {"request": name, "method": scope["method"], "path": shown_path(scope), "status": status}
             told["ms"] = round((machine_seconds() - started) * 1000, 1)
@@ -85,14 +85,21 @@ class Guard:
 class _Limited:
     """Receives a body no longer and no larger than allowed; once it is whole, waits for as long as it likes."""
 
-    def __init__(self, receive: Receive, largest: int, seconds: float) -> None:
-        self.receive, self.left = receive, largest
+    def __init__(self, receive: Receive, largest: int, seconds: float, scope: Scope) -> None:
+        self.receive, self.left, self.most = receive, largest, largest * READ_AWAY
         self.until = machine_seconds() + seconds
         self.whole = False
+        headers = dict(scope["headers"])
+        told = headers.get(b"content-length", b"0")
+        self.told = int(told) if told.isdigit() else 0
+        self.too_much = self.told > largest
+        self.waits = headers.get(b"expect", b"").lower() == b"100-continue"  # for our word, before the body
 
     async def __call__(self) -> Message:
         if self.whole:
             return await self.receive()
+        if self.too_much:
+            await self._refuse()
         try:
             message = await asyncio.wait_for(self.receive(), max(self.until - machine_seconds(), 0.001))
         except TimeoutError:
@@ -101,13 +108,21 @@ class _Limited:
             self.left -= len(message.get("body", b""))
             self.whole = not message.get("more_body", False)
             if self.left < 0:
-                raise HTTPException(413)
+                await self._refuse()
         return message
 
-
-def _told_length(scope: Scope) -> int:
-    told = dict(scope["headers"]).get(b"content-length", b"0")
-    return int(told) if told.isdigit() else 0
+    async def _refuse(self) -> NoReturn:
+        """Take what is still sent and let it go, until it ends, or is too much, or takes too long; then refuse."""
+        self.too_much, left = True, self.most
+        while not self.whole and not self.waits and self.told <= self.most and left > 0:
+            try:
+                message = await asyncio.wait_for(self.receive(), max(self.until - machine_seconds(), 0.001))
+            except TimeoutError:
+                break
+            left -= len(message.get("body", b""))
+            self.whole = message["type"] != "http.request" or not message.get("more_body", False)
+        self.whole = True
+        raise HTTPException(413)
 
 
 def shown_path(scope: Scope) -> str:

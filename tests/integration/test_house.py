@@ -258,6 +258,13 @@ def test_the_house_stands_behind_a_proxys_path(sqlite_url: str, tmp_path: Path) 
     database.close()
 
 
+def test_a_slash_more_leads_to_the_same_page(small: Serving) -> None:
+    """`/house/` leads to `/house` by its path alone, whatever host a request names."""
+    log_in(small)
+    answer = small.client.get("/house/", headers={"host": "evil.test"}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (308, "/house")
+
+
 def test_a_customer_who_does_not_exist_is_a_page(small: Serving) -> None:
     """A number of nobody is answered 404, without a traceback."""
     log_in(small)

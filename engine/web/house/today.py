@@ -39,6 +39,9 @@ def routes() -> list[Route]:
     """Return the routes of this page."""
     return [
         Route("/house", looking(_today), methods=["GET"]),
+        Route(
+            "/house/", looking(lambda request: RedirectResponse(house_path(request), 308)), methods=["GET"]
+        ),
         Route("/house/everything", acting(_everything), methods=["POST"]),
         Route("/house/quarantine", acting(_again), methods=["POST"]),
     ]

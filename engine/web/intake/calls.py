@@ -130,7 +130,7 @@ def _call(kind: str | None, told: Any, sent: datetime | None, received: datetime
         return f"type is one of {', '.join(TYPES)}"
     person, visitor = _id(told.get("userId")), _id(told.get("anonymousId"))
     if person is None or visitor is None:
-        return f"an id is text of at most {LONGEST_ID} characters"
+        return f"an id is text of at most {LONGEST_ID} characters that can be seen"
     if not person:
         person = _address(told)
     if not person and not visitor:
