@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -204,19 +204,23 @@ class RenderContext:
 
 
 class Record:
-    """A read-only thing of one kind, as a template sees it."""
+    """A read-only thing of one kind, as a template sees it; each known field is read once."""
 
-    __slots__ = ("_kind", "_readers", "_values")
+    __slots__ = ("_kind", "_known", "_values")
 
     def __init__(self, kind: str, values: Mapping[str, Any]) -> None:
         self._kind = kind
         self._values = values
-        self._readers = READERS[kind]
+        self._known: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
-        reader = self._readers.get(name)
+        known = self._known
+        if name in known:
+            return known[name]
+        reader = READERS[self._kind].get(name)
         if reader is not None:
-            return reader(self._values)
+            value = known[name] = reader(self._values)
+            return value
         kind = KINDS[self._kind]
         own = kind.open or (kind.extended and name in self._values)
         if not own or name.startswith("_"):
@@ -370,19 +374,19 @@ def _reader(kind: str, name: str, type_: str) -> Callable[[Mapping[str, Any]], A
     """Return what reads one known field from a thing's values."""
     derive = _DERIVED.get((kind, name))
     absent = _absent(type_)
-    plain = type_ == "text"
+    convert = _SCALARS.get(type_) or partial(_converted, type_)
 
     def read(values: Mapping[str, Any]) -> Any:
         value = values.get(name)
         if value is None:
             return absent if derive is None else derive(values)
-        return _plain(value) if plain and type(value) is str else _converted(type_, value)
+        return convert(value)
 
     return read
 
 
 _SCALARS: Mapping[str, Callable[[Any], Any]] = {
-    "text": lambda value: _plain(value if isinstance(value, str) else str(value)),
+    "text": lambda value: _plain(value if type(value) is str else str(value)),
     "number": _number,
     "money": to_decimal,
     "time": _time,

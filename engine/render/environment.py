@@ -28,7 +28,7 @@ from jinja2.exceptions import (
 )
 from jinja2.runtime import Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace, pass_context
+from jinja2.utils import Namespace, missing, pass_context
 from jinja2.visitor import NodeTransformer
 from markupsafe import Markup, escape
 
@@ -131,7 +131,7 @@ class Blocks:
             template = self._environment.get_template(path)
         except TemplateNotFound:
             raise AttributeError(name) from None
-        self._known = self._known or {**self._environment.globals, **self._names}
+        self._known = self._known or dict(self._names)
         context = Context(self._environment, self._known, template.name, template.blocks)
         deque(
             template.root_render_func(context), maxlen=0
@@ -269,6 +269,7 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
         self._asked: dict[str, int] = {}
         self._trees: dict[str, nodes.Template] = {}
         self._codes = Codes()
+        self.field = _field(self)
         self.globals = {"range": bounded_range, "namespace": Namespace, "dict": dict}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -322,14 +323,6 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
             self._trees[name] = known
         return known
 
-    def field(self, obj: Any, attribute: str) -> Any:
-        """Return what `getattr` does, sooner where it is a field of a record."""
-        if type(obj) is Record:
-            reader = obj._readers.get(attribute)  # noqa: SLF001 - the way that every mail goes forty times
-            if reader is not None:
-                return reader(obj._values)  # noqa: SLF001
-        return self.getattr(obj, attribute)
-
     def written(self, context: Context, value: Any) -> str:
         """Return what an output expression writes: nothing for None, else the escaped value, or its token."""
         if value is None:
@@ -370,9 +363,6 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return a field, item or allowed method; anything else is an unknown name."""
         if type(obj) is Record:
-            reader = obj._readers.get(attribute)  # noqa: SLF001 - the way that every mail goes forty times
-            if reader is not None:
-                return reader(obj._values)  # noqa: SLF001
             try:
                 return obj.__getattr__(attribute)
             except AttributeError:
@@ -423,6 +413,22 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
+def _field(environment: MailEnvironment) -> Callable[[Any, str], Any]:
+    """Return what reads a field as the environment does, sooner where it is one of a record or a link."""
+    known_links = KINDS["links"].fields
+
+    def field(obj: Any, attribute: str) -> Any:
+        kind = type(obj)
+        if kind is Record:
+            value = obj._known.get(attribute, missing)  # noqa: SLF001 - the way that every mail goes forty times
+            return environment.getattr(obj, attribute) if value is missing else value
+        if kind is Links and attribute in known_links:
+            return getattr(obj, attribute)
+        return environment.getattr(obj, attribute)
+
+    return field
+
+
 def _escapes(name: str | None) -> bool:
     """Subjects and preheaders are plain text; everything else is markup."""
     return name is None or "#" not in name
@@ -438,9 +444,9 @@ def run(environment: MailEnvironment, name: str, values: dict[str, Any], where: 
 
 
 def rendered(template: Template, values: dict[str, Any]) -> str:
-    """Return what a template writes: what its own `render` does, without copying all names twice."""
+    """Return what a template writes: what its own `render` does, without copying all names; they hold the globals."""
     environment = template.environment
-    context = Context(environment, {**environment.globals, **values}, template.name, template.blocks)
+    context = Context(environment, values, template.name, template.blocks)
     try:
         return "".join(template.root_render_func(context))
     except Exception:  # noqa: BLE001 - whatever it is

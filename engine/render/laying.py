@@ -90,8 +90,7 @@ class Laying:
         document = written.codes.document(word)
         written.admit(document)
         made = self._pieces.finish(document, values, numbered=False)
-        if plain:
-            self._learn(written, word, document, values)
+        self._learn(written, word, document, values)
         return made, False
 
     def _filled(self, written: Written, word: str, values: Sequence[str], *, plain: bool) -> Finished | None:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from engine.render.pieces import Piece, Slots
 from engine.render.text import LINE_BREAK, LINK, PARAGRAPH_BREAK, finished
+from engine.render.values import SIGNS
 
 _HELD = "\x0e{}\x0f"
 _FOUND = re.compile("\x0e(\\d+)\x0f")
+_LETTERS = str.maketrans(dict.fromkeys([*SIGNS, "|"], "x"))
 _NOTHING = Slots(("",), ())
 _Said = int | str | Slots  # a value's number, words, or both
 
@@ -86,9 +88,10 @@ def mail_layout(
 ) -> Layout | None:
     """Return the layout of a mail whose leaves are parts, or rows by number; None where its text cannot be laid out.
 
-    `values` and `rows` are those of one mail with that structure, which no value of the text's own signs is among.
+    `values` and `rows` are those of one mail with that structure.
     """
     count = len(values)
+    values = _without_signs(values)
     for leaf, in_data in zip(leaves, outer.piece.in_data, strict=True):
         if isinstance(leaf, int) and not in_data:
             return None
@@ -118,11 +121,17 @@ def row_layout(part: Part, values: Sequence[str]) -> Layout | None:
         return None
     draft, html = _renumbered(draft, part.numbers), _renumbered(part.piece.html, part.numbers)
     count = len(values)
+    values = _without_signs(values)
     line = finished(draft.filled([_HELD.format(number) for number in range(count)]))[:-1]
     whole = finished(draft.filled(values))[:-1]
     if not line or "\n" in line or _read(line).filled(values) != whole:
         return None
     return Layout(html, draft, _read(line), _writers(count, [part]), (), ())
+
+
+def _without_signs(values: Sequence[str]) -> list[str]:
+    """Return values in whose places none of the text's own signs stand; those that were the same still are."""
+    return [value.translate(_LETTERS) if value in SIGNS or "|" in value else value for value in values]
 
 
 def _html_of(leaf: Part | int) -> Slots:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, tzinfo
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from functools import lru_cache
 
 from babel import Locale, UnknownLocaleError, localedata
@@ -134,7 +134,7 @@ class Formats:
         number = to_decimal(count)
         if number is None:
             return ""
-        rule = babel_locale(self.locale).plural_form(number)
+        rule = _plural_rule(number, self.locale)
         chosen = forms.get(rule) or (one if rule == "one" else other if other is not None else one)
         return chosen.replace("#", self.number(number))
 
@@ -178,7 +178,68 @@ def to_day(value: object, zone: tzinfo) -> date | None:
 def _money(amount: Decimal, currency: str, locale: str) -> str:
     if abs(amount.adjusted()) > 30:
         return ""
+    form = _money_form(currency, locale)
+    if form is not None and 0 <= amount < _MOST_BY_FORM:
+        return form.written(amount)
     return babel_numbers.format_currency(amount, currency, locale=babel_locale(locale))
+
+
+_MOST_BY_FORM = 10**12
+_SAMPLES = [
+    Decimal(text)
+    for text in [
+        "0",
+        "0.4",
+        "7.125",
+        "12.5",
+        "999.995",
+        "1234.005",
+        "98765",
+        "123456789012.345",
+        "1234567.891",
+        "1234567",
+    ]
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How amounts that are not negative are written in a currency and locale."""
+
+    before: str
+    after: str
+    group: str
+    point: str
+    unit: Decimal
+
+    def written(self, amount: Decimal) -> str:
+        """Return an amount below `_MOST_BY_FORM`, as Babel writes it."""
+        whole, _, part = f"{amount.quantize(self.unit, ROUND_HALF_EVEN):,f}".partition(".")
+        if self.group != ",":
+            whole = whole.replace(",", self.group)
+        return (
+            f"{self.before}{whole}{self.point}{part}{self.after}"
+            if part
+            else f"{self.before}{whole}{self.after}"
+        )
+
+
+@lru_cache(maxsize=512)
+def _money_form(currency: str, locale: str) -> _Form | None:
+    """Return the form of a currency's amounts, read from what Babel writes; None where it does not write all alike."""
+    known = babel_locale(locale)
+    told = [babel_numbers.format_currency(sample, currency, locale=known) for sample in _SAMPLES]
+    found = re.fullmatch(r"(\D*)1(?P<group>\D*)234(?P=group)567(?:(\D+)(\d+))?(\D*)", told[-1])
+    if found is None:
+        return None
+    unit = Decimal(1).scaleb(-len(found[4] or ""))
+    form = _Form(found[1], found[5], found[2], found[3] or "", unit)
+    return form if [form.written(sample) for sample in _SAMPLES] == told else None
+
+
+@lru_cache(maxsize=4096)
+def _plural_rule(number: Decimal, locale: str) -> str:
+    return str(babel_locale(locale).plural_form(number))
 
 
 @lru_cache(maxsize=8192)

@@ -122,12 +122,14 @@ class Finished:
 
 def in_text(value: str) -> str:
     """Return a value as it stands between tags."""
-    return value if value.isalnum() else escape(value)
+    if "&" in value or "<" in value or ">" in value or '"' in value or "'" in value:
+        return escape(value)
+    return value
 
 
 def in_attribute(value: str) -> str:
     """Return a value as it stands in an attribute when it has been through the compiler."""
-    escaped = escape(value)
+    escaped = in_text(value)
     if value.isascii() and value.isprintable() and "\\" not in value:
         return escaped
     return mjml.attribute(str(escaped))

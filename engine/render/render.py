@@ -119,8 +119,8 @@ class Prepared:
     def line(self, part: str) -> str:
         """Return the subject or preheader as one line of plain text."""
         inline: Inline = getattr(self.variant.template, part)
-        if not inline.source:
-            return ""
+        if "{" not in inline.source:
+            return one_line(inline.source)
         return one_line(self.run(f"{self.name}.mjml#{part}"))
 
     def mjml(self) -> str:
@@ -240,7 +240,7 @@ def prepare(
     spoken = variant.folder or shop_locale.replace("_", "-")
     written = formatting_locale(variant.folder, wanted, shop_locale)
     zone = context.now.tzinfo or UTC
-    values = context.values(environment.constants)
+    values = {**environment.globals, **context.values(environment.constants)}
     values.update({block.name: () for block in variant.template.recommend if block.name not in values})
     values["locale"], values["direction"] = spoken, direction(spoken)
     values["subject"] = values["preheader"] = ""
@@ -256,6 +256,8 @@ def one_line(value: str) -> str:
     >>> one_line(" Hello\r\nBcc: everyone ")
     'Hello Bcc: everyone'
     """
+    if value.isprintable() and "  " not in value:
+        return value.strip()[:MAX_LINE]
     return " ".join(_CONTROL.sub(" ", value).split(" ")).strip()[:MAX_LINE]
 
 

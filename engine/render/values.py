@@ -84,10 +84,11 @@ def settled(word: str, values: Sequence[str]) -> tuple[str, Sequence[str], bool]
     spaced = "  " in usual or "\n " in usual or " \n" in usual or usual[0] == " " or usual[-1] == " "
     if spaced or not one.isprintable() or len(lines) - len(one) != len(values) - 1:
         word, values = _without_odd(word, values)
-    return word, values, "|" not in one and not any(sign in values for sign in _SIGNS)
+    return word, values, "|" not in one and not any(sign in values for sign in SIGNS)
 
 
-_SIGNS = ("-", "·", "•")
+SIGNS = ("-", "·", "•")
+"""Values that could pass for a sign of a text's own, as could any that holds a `|`."""
 
 
 def _without_odd(word: str, values: Sequence[str]) -> tuple[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from engine.render.errors import RenderError
 from engine.render.links import ACTIONS, SignedLinks, read_token
+from engine.render.seal import seal, unseal
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 LINKS = SignedLinks("https://mail.kiyomi.test/", SECRET, "key-1", 42, "reminders")
@@ -108,3 +110,12 @@ def test_links_do_not_grow_without_bound() -> None:
 def test_the_secret_is_not_shown() -> None:
     """Printing the maker of links does not print its key."""
     assert "ssss" not in repr(LINKS)
+
+
+@given(secret=st.binary(max_size=130), payload=st.binary(max_size=300))
+def test_a_seal_is_an_hmac(secret: bytes, payload: bytes) -> None:
+    """What is sealed ends in the first 16 bytes of HMAC-SHA256 over its context and itself."""
+    text = seal(secret, b"a use\x00", payload)
+    mac = hmac.digest(secret, b"a use\x00" + payload, "sha256")[:16]
+    assert base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) == payload + mac
+    assert unseal([secret], b"a use\x00", text) == payload

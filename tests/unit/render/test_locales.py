@@ -7,6 +7,10 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
+from babel import localedata
+from babel.numbers import format_currency
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.render.locales import Formats, direction, formatting_locale, is_locale_folder, locale_chain
 
@@ -96,3 +100,14 @@ def test_dates_speak_the_language_of_the_words() -> None:
 def test_direction() -> None:
     """Arabic and Hebrew run from right to left."""
     assert [direction(locale) for locale in ("ar-EG", "he", "en", "ja")] == ["rtl", "rtl", "ltr", "ltr"]
+
+
+@given(
+    locale=st.sampled_from(sorted(localedata.locale_identifiers())),
+    currency=st.sampled_from(["EUR", "USD", "JPY", "KWD", "CHF", "INR", "XYZ"]),
+    amount=st.decimals(-(10**6), 10**14, allow_nan=False, allow_infinity=False, places=3),
+)
+def test_money_is_what_babel_writes(locale: str, currency: str, amount: Decimal) -> None:
+    """The short way of writing amounts is Babel's, in every locale that it knows."""
+    told = format_currency(amount, currency, locale=locale)
+    assert Formats(locale.replace("_", "-")).money(amount, currency) == told
