@@ -1,6 +1,7 @@
 """Take the pictures of docs/house.md: `python docs/pictures/house.py DEMO`, where DEMO is a folder that `homing demo` made.
 
-A copy of the demo's database is served on a free port and looked at with the Chromium of the machine.
+A copy of the demo is served on a free port and looked at with the Chromium of the machine; reports are made and a table is
+uploaded as people would.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from engine import settings as settings_module
 from engine.store.database import connect
@@ -25,12 +26,20 @@ from engine.web.serving import config
 from engine.web.site import open_site
 
 HERE = Path(__file__).parent
+TABLE = (
+    "Kundennummer,E-Mail,Vorname,Geburtstag,Lieblingstee\n9001,anna@example.test,Anna,1990-03-04,Sencha\n"
+    "9002,nothing,Bo,1988-05-13,Hojicha\n9003,chie@example.test,智恵,1971-05-30,Gyokuro\n"
+)
 PICTURES = (
     ("house-today.png", "/house", 1200, 1000, "light"),
     ("house-flow.png", "/house/flows/post-purchase-thank-you", 1200, 1290, "light"),
     ("house-mails.png", "/house/mails", 1200, 1100, "dark"),
     ("house-customer.png", "/house/customers/22", 375, 900, "light"),
     ("house-why.png", "/house/customers/22/why/replenishment", 375, 900, "dark"),
+    ("house-flow-phone.png", "/house/flows/cart-recovery", 375, 1450, "light"),
+    ("house-reports.png", "/house/reports", 1200, 1500, "light"),
+    ("house-forecast.png", "/house/reports/{forecast}", 1200, 1000, "light"),
+    ("house-file.png", "/house/files/{file}", 375, 1450, "light"),
 )
 
 
@@ -39,6 +48,8 @@ def served(demo: Path, password: str) -> Iterator[str]:
     """Serve a copy of a demo until the block ends; give its address."""
     with tempfile.TemporaryDirectory(prefix="homing-house-") as folder:
         shutil.copytree(demo, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("mailbox"))
+        for made in ("uploads", "reports", "quarantine"):
+            shutil.rmtree(Path(folder) / made, ignore_errors=True)
         settings = settings_module.load(Path(folder))
         database = connect(settings.database_url, Path(folder))
         with database.write() as connection:
@@ -57,20 +68,44 @@ def served(demo: Path, password: str) -> Iterator[str]:
             database.close()
 
 
+def enter(page: Page, address: str, password: str) -> None:
+    """Log in."""
+    page.goto(f"{address}/house/login")
+    page.fill("#password", password)
+    page.click("main button")
+
+
+def prepare(page: Page, address: str) -> dict[str, str]:
+    """Let the house make its reports and look at a table; return what pages of those are called."""
+    for button in ("How customers buy", "The next 30 days"):
+        page.goto(f"{address}/house/reports")
+        page.get_by_role("button", name=button).click()
+        while page.get_by_text("A report is being made").count():
+            time.sleep(1)
+            page.goto(f"{address}/house/reports")
+    report = page.get_by_role("link", name="The next 30 days").get_attribute("href") or ""
+    page.goto(f"{address}/house/files")
+    page.set_input_files(
+        "#file", {"name": "stammkunden.csv", "mimeType": "text/csv", "buffer": TABLE.encode()}
+    )
+    page.get_by_role("button", name="Upload").click()
+    page.get_by_role("heading", name="Its columns").wait_for()
+    return {"forecast": report.rpartition("/")[2], "file": page.url.rpartition("/")[2]}
+
+
 def main(demo: Path) -> None:
     """Take every picture."""
     password = secrets.token_urlsafe(15)
     with served(demo, password) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        context = browser.new_context()
+        page = context.new_page()
+        enter(page, address, password)
+        made = prepare(page, address)
         for name, path, width, height, scheme in PICTURES:
-            page = browser.new_page(
-                viewport={"width": width, "height": height},
-                color_scheme="dark" if scheme == "dark" else "light",
-            )
-            page.goto(f"{address}/house/login")
-            page.fill("#password", password)
-            page.click("main button")
-            page.goto(address + path, wait_until="networkidle")
+            page.set_viewport_size({"width": width, "height": height})
+            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+            page.goto(address + path.format(**made), wait_until="networkidle")
             page.screenshot(path=HERE / name)
         browser.close()
 

@@ -14,6 +14,7 @@ from engine.errors import UsageError
 from engine.facts import rights
 from engine.facts.profile import customer_record
 from engine.flows.recommend_rules import rules_of
+from engine.insights.scores import rebuild_scores
 from engine.recommend.explain import rebuilt_at, shown_to
 from engine.recommend.rebuild import rebuild
 from engine.recommend.serve import STRATEGIES, Request
@@ -168,11 +169,16 @@ def _register_recommend(group: click.Group) -> None:
 
 
 def _rebuild(session: Session) -> None:
-    report = rebuild(session.database, session.now(writing=True), force=True)
+    now = session.now(writing=True)
+    report, scores = rebuild(session.database, now, force=True), rebuild_scores(session.database, now)
     if session.as_json:
-        session.document({"rows": report.rows, "learned": report.learned, "written": report.written})
+        told = {"rows": report.rows, "learned": report.learned, "written": report.written}
+        session.document({**told, "scored": scores.customers, "notes": list(scores.notes)})
     rows = ", ".join(f"{count:,} {name}" for name, count in report.rows.items()) or "nothing sold yet"
     session.say(f"rebuilt: {rows}; days of supply learned for {report.learned:,} products")
+    session.say(f"scored: {scores.customers:,} customers with an order")
+    for note in scores.notes:
+        session.say(f"  {note}")
 
 
 # ── printing ─────────────────────────────────────────────────────────────────────────────────────────────────────────

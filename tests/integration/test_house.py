@@ -10,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import func, insert, select
 
+from engine import settings as settings_module
 from engine.deploy.apply import apply
 from engine.facts.ingest import ingest_rows
 from engine.runtime import rails
@@ -240,6 +241,23 @@ def test_pages_stand_on_both_databases(database: Database, tmp_path: Path) -> No
         assert found.status_code == 303
         served.client.post("/house/flows/cart", data={"mark": mark, "do": "pause"})
         assert "Paused" in served.client.get("/house/flows/cart").text
+
+
+def test_a_flow_that_waits_though_nobody_stopped_it_is_told(sqlite_url: str, tmp_path: Path) -> None:
+    """Today names each flow that is held back, with the reason and what to do, beside paused and frozen ones."""
+    settings, database = make_project(tmp_path), connect(sqlite_url)
+    tell(database, settings, START)
+    apply(database, settings, now=START, who="test")
+    (tmp_path / "flows" / "segments.yaml").write_text("staff: [{customer: {country: FR}}]\n", encoding="utf-8")
+    with (tmp_path / "homing.toml").open("a", encoding="utf-8") as file:
+        file.write('[policy]\nexclude = ["staff"]\n')
+    with database.write() as connection:
+        set_password(connection, PASSWORD)
+    with serving(settings_module.load(tmp_path), database) as served:
+        log_in(served)
+        page = served.client.get("/house").text
+    database.close()
+    assert page.count("waits: [policy] exclude names staff, which is not applied") == 3
 
 
 def test_the_house_stands_behind_a_proxys_path(sqlite_url: str, tmp_path: Path) -> None:

@@ -62,6 +62,17 @@ def test_a_report_is_made_at_a_button(house: Serving, kind: str) -> None:
     assert rows(house) == before
 
 
+def test_how_customers_buy_is_looked_at_by_a_button(house: Serving) -> None:
+    """The button scores every customer; the page then shows when and how often they bought, and how sure that is."""
+    assert "There are no scores yet" in house.client.get("/house/reports").text
+    press(house, "customers")
+    page = house.client.get("/house/reports").text
+    assert "There are no scores yet" not in page
+    assert "customers by when and how often they bought" in page
+    (report,) = ReportFolder(house.site).all()
+    assert "customers with an order" in (ReportFolder(house.site).read(report.name) or "")
+
+
 def test_one_at_a_time_and_failures_leave_their_words(house: Serving) -> None:
     """While one is made another one is not begun; a project that cannot be read leaves the reason, not a page."""
     folder = ReportFolder(house.site)

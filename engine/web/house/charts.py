@@ -47,9 +47,9 @@ def days_chart(days: Sequence[tuple[date, int]], title: str) -> Markup:
     )
     most_words = _text(0, 18, f"most on a day: {most:,}", "muted", anchor="start")
     label = f"{title}: {sum(number for _, number in days):,} in {len(days)} days"
-    return Markup('<svg class="chart days" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>').format(
-        _WIDE, _HIGH, label, top, most_words, Markup("").join(parts)
-    )
+    return Markup(
+        '<svg class="chart days" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>'
+    ).format(_WIDE, _HIGH, label, top, most_words, Markup("").join(parts))
 
 
 def _text(x: float, y: float, words: str, kind: str, anchor: str = "middle") -> Markup:

@@ -43,6 +43,10 @@ class ReportKind:
 
 
 MADE: Mapping[str, ReportKind] = {
+    "customers": ReportKind(
+        "How customers buy", "scores of every customer made new, from all orders", "txt",
+        lambda _now: ("recommend", "rebuild"),
+    ),
     "plan": ReportKind(
         "Plan", "what applying the folder would change, and for whom", "txt", lambda _now: ("plan",)
     ),
