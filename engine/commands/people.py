@@ -12,7 +12,7 @@ from engine.commands.session import Session, command, the_customer
 from engine.diagnostics import did_you_mean
 from engine.errors import UsageError
 from engine.facts import rights
-from engine.facts.profile import customer_record
+from engine.facts.profile import customer_record, export
 from engine.flows.recommend_rules import rules_of
 from engine.insights.scores import rebuild_scores
 from engine.recommend.explain import rebuilt_at, shown_to
@@ -49,7 +49,7 @@ def _register_reading(group: click.Group) -> None:
 
     @command(group, "export")
     @click.argument("customer")
-    def export(session: Session, customer: str) -> None:
+    def export_(session: Session, customer: str) -> None:
         """Print everything that is kept about a customer, as one JSON document."""
         session.now(writing=False)
         with session.database.read() as connection:
