@@ -72,12 +72,16 @@ def _register_ingest(group: click.Group) -> None:
 
 def _retry_inbox(session: Session) -> int:
     # Imported here: no other file's way in needs the web side.
+    from engine.web.intake import inbox  # noqa: PLC0415
     from engine.web.intake.retrying import retry  # noqa: PLC0415
 
     tried, remained = retry(session.database, session.settings, session.now(writing=True))
     if session.as_json:
         session.document({"tried": tried, "remained": remained})
     session.say(f"{tried:,} tried again, {remained:,} remain in the raw inbox")
+    with session.database.read() as connection:
+        for each in inbox.waiting(connection):
+            session.say(f"  {each.count:,} × {each.source} {each.topic}: {each.reason}")
     return 1 if remained else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from engine.runtime import rails
 from engine.store.database import Database, connect
 from engine.store.tables import flows, metadata, quarantine
 from engine.web.house.password import set_password
+from engine.web.intake import inbox
+from engine.web.intake.inbox import Unread
 from tests.integration.small_shop import START, make_project, tell
 from tests.integration.web_server import NOW, Serving, serving, settings_at, small_shop
 
@@ -189,6 +192,39 @@ def test_what_was_set_aside_can_be_tried_again(small: Serving) -> None:
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
 
 
+def test_what_was_not_understood_is_seen_and_tried_again(small: Serving) -> None:
+    """Today tells calls and webhooks that were kept whole, by reason; buttons try one reason's again, or let them go."""
+    known = {"type": "track", "event": "Tea Poured", "userId": "c1", "timestamp": "2026-02-01T00:00:00Z"}
+    person = {"customer": {"id": 7}}
+    with small.site.database.write() as connection:
+        inbox.keep(
+            connection,
+            [
+                *(Unread("segment", "track", "failed here", json.dumps({**known, "messageId": f"m{n}"})) for n in range(3)),
+                Unread("shopify", "themes/publish", "<b>not known</b>", "{}"),
+                Unread("shopify", "customers/data_request", "a person asks for their data", json.dumps(person)),
+            ],
+            NOW,
+        )  # fmt: skip
+    log_in(small)
+
+    def press(reason: str, do: str) -> str:
+        page = small.client.get("/house")
+        with small.site.database.read() as connection:
+            (entry,) = (each.newest for each in inbox.waiting(connection) if each.reason == reason)
+        told = {"mark": mark_in(page), "entry": entry, "do": do}
+        assert small.client.post("/house/unread", data=told).status_code == 303
+        return small.client.get("/house").text
+
+    page = small.client.get("/house").text
+    assert "&lt;b&gt;not known" in page
+    assert "a person asks for their data" in page
+    assert "failed here" not in press("failed here", "retry")
+    assert len(small.events("tea_poured")) == 3
+    assert "not known" not in press("<b>not known</b>", "drop")
+    assert "a person asks for their data" in small.client.get("/house").text
+
+
 def test_a_hostile_name_is_only_text(small: Serving) -> None:
     """Whatever a customer calls themselves is shown as text: in the list, on their page, and in what was searched for."""
     told = {
@@ -248,7 +284,9 @@ def test_a_flow_that_waits_though_nobody_stopped_it_is_told(sqlite_url: str, tmp
     settings, database = make_project(tmp_path), connect(sqlite_url)
     tell(database, settings, START)
     apply(database, settings, now=START, who="test")
-    (tmp_path / "flows" / "segments.yaml").write_text("staff: [{customer: {country: FR}}]\n", encoding="utf-8")
+    (tmp_path / "flows" / "segments.yaml").write_text(
+        "staff: [{customer: {country: FR}}]\n", encoding="utf-8"
+    )
     with (tmp_path / "homing.toml").open("a", encoding="utf-8") as file:
         file.write('[policy]\nexclude = ["staff"]\n')
     with database.write() as connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email
-import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -111,12 +110,9 @@ def test_every_post_to_a_good_link_unsubscribes(small: Serving, how: dict[str, o
     assert standing(small)["reminders"] == "withdrawn"
 
 
-def test_scanners_change_nothing(small: Serving) -> None:
-    """10,000 GET and HEAD requests to all links of a mail, as scanners make them, leave every table as it was.
-
-    Without HOMING_TEST_SHARE=full it is a tenth of them.
-    """
-    count = 10_000 if os.environ.get("HOMING_TEST_SHARE") == "full" else 1_000
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.web])])
+def test_scanners_change_nothing(small: Serving, count: int) -> None:
+    """Thousands of GET and HEAD requests to all links of a mail, as scanners make them, leave every table as it was."""
     links = links_of(small.site, 1)
     urls = [
         path_of(url)

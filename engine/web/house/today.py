@@ -26,12 +26,15 @@ from engine.store.tables import UNSETTLED, attempts, customers, delivery_events,
 from engine.web.house.charts import days_chart
 from engine.web.house.door import acting, house_path, looking
 from engine.web.house.sheet import sheet
+from engine.web.intake import inbox
+from engine.web.intake.retrying import retry
 from engine.web.site import Site
 
 log = logging.getLogger("homing.web")
 DAY = timedelta(days=1)
 DAYS = 28
 MOST_ROWS = 50
+MOST_AT_ONCE = 500  # of the raw inbox, at one press of a button
 LOST = ("bounced", "blocked")
 
 
@@ -44,6 +47,7 @@ def routes() -> list[Route]:
         ),
         Route("/house/everything", acting(_everything), methods=["POST"]),
         Route("/house/quarantine", acting(_again), methods=["POST"]),
+        Route("/house/unread", acting(_read_again), methods=["POST"]),
     ]
 
 
@@ -62,7 +66,7 @@ def _today(request: Request) -> Response:
         values: dict[str, Any] = {
             "status": found, "queue": queued(connection, now), "reasons": put_off(connection, now - DAY, now),
             "provider": provider(connection, now), "rates": rates(connection, now),
-            "aside": waiting.everything(connection, site.settings.root),
+            "aside": waiting.everything(connection, site.settings.root), "unread": inbox.waiting(connection),
             "chart": days_chart(mails_by_day(connection, now, zone), "Mails handed over, by day"),
             "sent_today": _handed_over(connection, now - DAY, now), "warns": WARNS, "stops": STOPS,
         }  # fmt: skip
@@ -179,11 +183,30 @@ def _everything(request: Request, form: FormData) -> Response:
     return RedirectResponse(house_path(request), 303)
 
 
+def _number(form: FormData) -> int:
+    told = str(form.get("entry", ""))
+    return int(told) if told.isascii() and told.isdigit() and len(told) < 19 else 0
+
+
+def _read_again(request: Request, form: FormData) -> Response:
+    """Try again what could not be understood for one reason, or let go of it."""
+    site: Site = request.app.state.site
+    number = _number(form)
+    if form.get("do") == "retry":
+        with site.database.read() as connection:
+            which = inbox.alike(connection, number)
+        if which is not None:
+            retry(site.database, site.settings, site.now(), which=which, most=MOST_AT_ONCE)
+    elif form.get("do") == "drop":
+        with site.database.write() as connection:
+            inbox.let_go(connection, number)
+    return RedirectResponse(house_path(request), 303)
+
+
 def _again(request: Request, form: FormData) -> Response:
     """Try again one entry that was set aside, or let go of it."""
     site: Site = request.app.state.site
-    told = str(form.get("entry", ""))
-    number = int(told) if told.isdigit() and len(told) < 19 else 0
+    number = _number(form)
     now = site.now()
     with site.database.write() as connection:
         if form.get("do") == "retry":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select
 
 from engine.store.bulk import insert_new
 from engine.store.tables import raw_inbox
@@ -56,3 +56,40 @@ def keep(connection: Connection, unread: Sequence[Unread], now: datetime) -> Non
     insert_new(connection, raw_inbox, list(rows.values()))
     newest = connection.scalar(select(func.max(raw_inbox.c.id))) or 0
     connection.execute(delete(raw_inbox).where(raw_inbox.c.id <= newest - MOST))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What waits for one reason: from whom, about what, why, how many, when the newest came, and that one's number."""
+
+    source: str
+    topic: str
+    reason: str
+    count: int
+    at: datetime
+    newest: int
+
+
+def waiting(connection: Connection, most: int = 20) -> list[Kept]:
+    """Return what waits, by reason, the newest first."""
+    own = raw_inbox.c
+    newest = func.max(own.id)
+    query = select(own.source, own.topic, own.reason, func.count(), func.max(own.at), newest)
+    query = query.group_by(own.source, own.topic, own.reason).order_by(newest.desc()).limit(most)
+    return [Kept(*row) for row in connection.execute(query)]
+
+
+def alike(connection: Connection, number: int) -> ColumnElement[bool] | None:
+    """Return what finds all that waits for the same reason as one of that number; None where it does not wait any more."""
+    own = raw_inbox.c
+    row = connection.execute(select(own.source, own.topic, own.reason).where(own.id == number)).first()
+    if row is None:
+        return None
+    return and_(own.source == row.source, own.topic == row.topic, own.reason == row.reason)
+
+
+def let_go(connection: Connection, number: int) -> None:
+    """Let go of all that waits for the same reason as one of that number."""
+    which = alike(connection, number)
+    if which is not None:
+        connection.execute(delete(raw_inbox).where(which))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
 
 from engine.feedback.sendgrid import events_of
 from engine.feedback.settle import settle
@@ -22,7 +22,7 @@ from engine.settings import Settings
 from engine.store.database import Database
 from engine.store.tables import raw_inbox
 from engine.web.intake.calls import Refused, calls_of
-from engine.web.intake.inbox import LONGEST_REASON, Unread
+from engine.web.intake.inbox import LONGEST_REASON, MOST, Unread
 from engine.web.intake.shops import Delivery, take_body
 from engine.web.intake.taking import take_calls
 
@@ -31,11 +31,19 @@ _CHUNK = 500
 log = logging.getLogger("homing.web")
 
 
-def retry(database: Database, settings: Settings, now: datetime) -> tuple[int, int]:
-    """Try everything again, oldest first; return how many were tried and how many remain."""
+def retry(
+    database: Database,
+    settings: Settings,
+    now: datetime,
+    *,
+    which: ColumnElement[bool] | None = None,
+    most: int = MOST,
+) -> tuple[int, int]:
+    """Try everything again, or `which`, oldest first and `most` at once; return how many were tried and how many remain."""
     tried = remained = last = 0
     while True:
-        wanted = select(raw_inbox).where(raw_inbox.c.id > last).order_by(raw_inbox.c.id).limit(_CHUNK)
+        wanted = select(raw_inbox).where(raw_inbox.c.id > last, *(() if which is None else (which,)))
+        wanted = wanted.order_by(raw_inbox.c.id).limit(min(_CHUNK, most - tried))
         with database.read() as connection:
             rows = connection.execute(wanted).all()
         if not rows:
