@@ -83,11 +83,18 @@ def event_name(name: str) -> str:
     >>> event_name("Order Completed"), event_name("Some Event"), event_name("product_viewed")
     ('order_placed', 'some_event', 'product_viewed')
     """
+    return _known_name(name) if len(name) <= 100 else _our_name(name)  # few names, told again and again
+
+
+def _our_name(name: str) -> str:
     if re.fullmatch(r"[a-z0-9_.:]+", name):
         return name
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
     snake = re.sub(r"[^\w.:]+", "_", words).strip("_").lower()
     return EVENT_NAMES.get(snake, snake)
+
+
+_known_name = lru_cache(maxsize=1_000)(_our_name)
 
 
 class _Refused(Exception):

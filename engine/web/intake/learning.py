@@ -14,7 +14,8 @@ from sqlalchemy import Connection, select
 
 from engine.facts.fact import iso
 from engine.facts.normalise import event_name
-from engine.store.dialect import among
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import products
 from engine.web.intake.calls import Call
 
@@ -28,6 +29,8 @@ _NAMES = {
     "image_url": "image_url",
 }
 _OWN_PAGE = "product_viewed"
+_COMPARED = (products.c[name] for name in ("sku", "properties", *dict.fromkeys(_NAMES.values())))
+_KNOWN = Prepared(select(*_COMPARED).where(within(products.c.sku, "skus")))
 
 
 def rows_of(connection: Connection, calls: Sequence[Call]) -> Iterator[dict[str, Any]]:
@@ -42,8 +45,7 @@ def rows_of(connection: Connection, calls: Sequence[Call]) -> Iterator[dict[str,
                     told[str(sku)[:255]] = (call, item, own_page)
     if not told:
         return
-    wanted = select(products).where(among(connection, products.c.sku, sorted(told)))
-    known = {row["sku"]: dict(row) for row in connection.execute(wanted).mappings()}
+    known = {row["sku"]: row for row in _KNOWN.dicts(connection, skus=sorted(told))}
     for sku, (call, item, own_page) in told.items():
         row = _row(sku, call, item)
         before = known.get(sku)
