@@ -2,7 +2,7 @@
 
 Builds a shop for each size on SQLite and PostgreSQL (a server of its own, durable), and prints what a tick, a dispatch, the
 loop that others run and django-drip-campaigns cost on it; then how fast a project is checked and its scenarios are played,
-a simulated year, `homing why` beside a million mails, and how fast a million order lines come in.
+a simulated year, `homing why` beside a million mails, and how fast a million order lines and track events come in.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.checking import measure as measure_checking
+from benchmarks.intake import measure_intake
 from benchmarks.scenarios import measure_scenarios
 from benchmarks.simulation import measure_simulation
 from benchmarks.ticks import measure
@@ -44,6 +45,7 @@ def main() -> None:
         "--mails", type=int, default=1_000_000, help="mails beside which why is asked; 0: none"
     )
     parser.add_argument("--lines", type=int, default=1_000_000, help="order lines to ingest; 0: none")
+    parser.add_argument("--events", type=int, default=1_000_000, help="track events to take in; 0: none")
     given = parser.parse_args()
     for customers in given.customers:
         for name in given.databases:
@@ -57,6 +59,8 @@ def main() -> None:
     if given.mails:
         with tempfile.TemporaryDirectory(prefix="homing-bench-") as folder:
             measure_why(Path(folder) / "shop", given.mails)
+    if given.events:
+        measure_intake(given.events)
     if given.lines:
         script = Path(__file__).with_name("ingest.py")
         subprocess.run([sys.executable, script, "--lines", str(given.lines)], check=True)  # noqa: S603 - our own script

@@ -1,9 +1,9 @@
 """How many track events a second `homing serve` takes: four clients, batches of 100, SQLite with synchronous=FULL.
 
-    .venv/bin/python -m benchmarks.intake [BATCHES]
+    .venv/bin/python -m benchmarks.intake [EVENTS]
 
-Comes in: how many batches each client sends (40). Goes out: events a second by the wall and by the server's own CPU, its
-memory at the beginning and the end, and whether every acknowledged event is in the database.
+Comes in: how many events are sent (100,000). Goes out: events a second by the wall and by the server's own CPU, its memory at
+the beginning, in between and at the end, and whether every acknowledged event is in the database.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     """Print the figures."""
-    batches = int(sys.argv[1]) if len(sys.argv) > 1 else 40
+    measure_intake(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
+
+
+def measure_intake(count: int) -> None:
+    """Send so many events to a server of its own, and print how it did."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "homing.toml").write_text(
@@ -44,11 +48,11 @@ def main() -> None:
         upgrade(database)
         with database.write() as connection:
             key = keys.create(connection, "bench", scopes=["write"], origins=[], now=datetime.now(UTC))
-        command = [sys.executable, "-m", "cli", "serve", "--port", "8799", "--project", str(root)]
+        command = [sys.executable, "-m", "cli", "serve", "--port", "8799", "--project", str(root), "-q"]
         with subprocess.Popen(command, cwd=ROOT) as server:  # noqa: S603 - our own program
             try:
                 _wait()
-                _measure(server.pid, key, batches, database)
+                _measure(server.pid, key, max(count // CLIENTS // EACH, 1), database)
             finally:
                 server.terminate()
         database.close()
@@ -67,34 +71,37 @@ def _wait() -> None:
 
 
 def _measure(pid: int, key: str, batches: int, database: Database) -> None:
-    bodies = [[_batch(client, number) for number in range(batches)] for client in range(CLIENTS)]
-    before, memory, began = _cpu(pid), _memory(pid), time.perf_counter()
-    threads = [threading.Thread(target=_send, args=(own, key)) for own in bodies]
+    before, memory, began = _cpu(pid), [_memory(pid)], time.perf_counter()
+    threads = [threading.Thread(target=_send, args=(client, batches, key)) for client in range(CLIENTS)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    while any(thread.is_alive() for thread in threads):
+        time.sleep(1)
+        memory.append(_memory(pid))
     wall, cpu, count = time.perf_counter() - began, _cpu(pid) - before, CLIENTS * batches * EACH
     with database.read() as connection:
         there = connection.scalar(select(func.count()).select_from(events)) or 0
     print(
         f"{count:,} events: {count / wall:,.0f}/s by the wall, {count / cpu:,.0f} a second of the server's CPU"
     )
-    print(f"memory {memory} MB → {_memory(pid)} MB; in the database: {there:,}")
+    print(
+        f"memory {memory[0]} MB → {memory[len(memory) // 2]} MB → {memory[-1]} MB, {max(memory)} MB at most; "
+        f"in the database: {there:,}"
+    )
 
 
-def _send(bodies: list[bytes], key: str) -> None:
+def _send(client: int, batches: int, key: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", 8799, timeout=60)
     headers = {"Authorization": "Basic " + base64.b64encode(f"{key}:".encode()).decode()}
-    for body in bodies:
-        connection.request("POST", "/v1/batch", body, headers)
+    for number in range(batches):
+        connection.request("POST", "/v1/batch", _batch(client, number), headers)
         answer = connection.getresponse()
         answer.read()
         assert answer.status == 200, answer.status
 
 
 def _batch(client: int, number: int) -> bytes:
-    chance = random.Random(client * 10_000 + number)
+    chance = random.Random(client * 1_000_000 + number)
     at = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
     calls = [
         {
