@@ -146,20 +146,24 @@ def at_wall(day: date, clock: time, zone_name: str) -> datetime:
     >>> at_wall(date(2026, 3, 29), time(2, 30), "Europe/Berlin").isoformat()
     '2026-03-29T01:00:00+00:00'
     """
-    tz = clocks_of(zone_name)
     if clock.tzinfo is not None or clock.fold:
         clock = clock.replace(tzinfo=None, fold=0)
-    local = datetime.combine(day, clock, tz)
-    first, second = tz.utcoffset(local), tz.utcoffset(local.replace(fold=1))
+    return _at_wall_of(datetime.combine(day, clock, clocks_of(zone_name)))
+
+
+def _at_wall_of(local: datetime) -> datetime:
+    """Return the UTC moment of a time on its zone's clock, taken as the first of two."""
+    first, second = local.utcoffset(), local.replace(fold=1).utcoffset()
     assert first is not None
     assert second is not None
     if first >= second:  # smaller before than after: the clock was put forward over this time
-        return (local - first).replace(tzinfo=UTC)
-    return _end_of_gap(local, tz)
+        return local.replace(tzinfo=UTC) - first
+    return _end_of_gap(local)
 
 
-def _end_of_gap(local: datetime, tz: ZoneInfo) -> datetime:
+def _end_of_gap(local: datetime) -> datetime:
     """Return the first moment after the gap in which `local` lies (bisected to the second)."""
+    tz = local.tzinfo
     low = local.replace(fold=1).astimezone(UTC) - timedelta(hours=26)
     high = local.replace(fold=0).astimezone(UTC) + timedelta(hours=26)
     wanted = local.replace(tzinfo=None)
@@ -189,13 +193,13 @@ def add(moment: datetime, duration: Duration, zone_name: str) -> datetime:
 
 
 def _add(moment: datetime, duration: Duration, zone_name: str) -> datetime:
-    if not duration.is_exact:
+    days = duration.days
+    if days or duration.months:
         here = local(moment, zone_name)
-        today = here.date()
-        day = add_months(today, duration.months) if duration.months else today
-        day += timedelta(duration.days)
-        if day != today:
-            moment = at_wall(day, here.time(), zone_name)
+        if duration.months:
+            days += (add_months(here.date(), duration.months) - here.date()).days
+        if days:
+            moment = _at_wall_of(here + timedelta(days))
     return moment + timedelta(0, duration.seconds) if duration.seconds else moment
 
 

@@ -7,6 +7,7 @@ plain sentence on stderr with its exit code; anything else is told as a bug of o
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import logging
 import os
@@ -40,6 +41,8 @@ PATIENCE = 30.0
 """Seconds: as long as a server of a database takes to come back, or the machine that it runs on."""
 log = logging.getLogger("homing")
 _EARLIEST, _LATEST = 1970, 9000  # a calendar needs some room on both sides
+ALLOCATED = 10_000
+"""Objects made, and not gone again, after which Python looks for cycles."""
 
 
 @dataclass(slots=True)
@@ -192,6 +195,7 @@ def command(
 
             def call() -> int | None:
                 _check_readable((database_url, now_text, *arguments.values()))
+                _collect_seldom()
                 return function(session, **arguments)
 
             sys.exit(_guarded(session, call))
@@ -213,6 +217,12 @@ class _Command(click.Command):
             if as_json:
                 click.echo(to_json({"error": error.format_message()}))
             raise
+
+
+def _collect_seldom() -> None:
+    """Keep Python from looking for cycles in code that stays, and after every few rows: batches are large, and flat."""
+    gc.freeze()
+    gc.set_threshold(ALLOCATED, *gc.get_threshold()[1:])
 
 
 def _check_readable(values: Iterable[Any]) -> None:

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import Connection, func, select
 
 from engine.delivery.dispatch import Exits, Tally, Worker, dispatch
-from engine.facts.ingest import arrive
+from engine.facts.ingest import CHUNK, arrive
 from engine.journeys.advance import BATCH
 from engine.runtime import rails
 from engine.runtime.intake import Intake, by_time, take_in
@@ -155,17 +156,33 @@ def take_in_once(engine: Engine, work: Work, *, slots: bool) -> PassReport:
     if work.arming:  # an apply is at it, or was killed
         with undisturbed(), engine.database.write() as connection:
             set_up_part(connection, work.at.shop_zone)
-    if agenda.staged_at is not None and agenda.staged_at <= now:
-        report.facts += arrive(engine.database, until=now, settings=engine.settings)
-    if agenda.unread or agenda.kept or report.facts:
-        with undisturbed(), engine.database.write() as connection:
-            one_router(connection)
-            report.take(take_in(connection, work))
+    _take_facts_in(engine, work, report)
     if slots or agenda.due_flows(now):
         with undisturbed(), engine.database.write() as connection:
             one_router(connection)
             report.take(by_time(connection, work))
     return report
+
+
+def _take_facts_in(engine: Engine, work: Work, report: PassReport) -> None:
+    """Take in one batch of what is new; a few facts that arrive now and what follows from them are one commit."""
+    now, settings = work.at.now, engine.settings
+    arriving = _due(work.agenda.staged_at, now)
+    if not (arriving or work.agenda.unread or work.agenda.kept):
+        return
+
+    def step(connection: Connection, most: int = CHUNK) -> tuple[int, Intake | None]:
+        one_router(connection)
+        arrived = arrive(connection, until=now, settings=settings, limit=most) if arriving and most else 0
+        return arrived, take_in(connection, work) if not most or arrived < most else None
+
+    with undisturbed():
+        arrived, intake = engine.database.transact(step)
+        report.facts += arrived
+        if intake is None:  # there may be more, and all arrive before the first of them is looked at
+            report.facts += arrive(engine.database, until=now, settings=settings)
+            _, intake = engine.database.transact(partial(step, most=0))
+    report.take(intake or Intake())
 
 
 def advance_once(engine: Engine, work: Work, keys: KeyRange) -> int:
@@ -203,7 +220,8 @@ def _dispatch_all(engine: Engine, work: Work, report: PassReport) -> None:
         tally = _dispatch(engine, work, closed, work.at.now)
         for what, count in tally.outcomes.items():
             report.outcomes[what] = report.outcomes.get(what, 0) + count
-        if not tally.claimed or not engine.worker.may_go_on(closed):
+        # Less than a whole claim was all there was; what falls due meanwhile is seen by the next look.
+        if tally.claimed < engine.worker.most or not engine.worker.may_go_on(closed):
             return
 
 
