@@ -8,11 +8,13 @@ mails are different, and each is compared with its plain self first. MIME is mea
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
@@ -20,7 +22,7 @@ from time import process_time
 
 from jinja2 import Environment
 
-from benchmarks.mails import different_mails
+from benchmarks.mails import different_mails, shop_mails
 from engine.delivery.mime import machine_headers, to_bytes
 from engine.render.compose import Envelope, compose
 from engine.render.context import RenderContext
@@ -30,6 +32,7 @@ from engine.render.render import Prepared, plainly, prepare, render
 
 ROOT = Path(__file__).parents[1]
 Mails = Sequence[tuple[str, RenderContext]]
+Making = Callable[[Sequence[str], Sequence[str], int, int], Iterator[tuple[str, RenderContext]]]
 _NODE = """
 const mjml = require("mjml"), documents = JSON.parse(require("fs").readFileSync(process.argv[1]));
 for (let i = 0; i < 10; i++) mjml(documents[i % documents.length]);
@@ -52,36 +55,53 @@ def main() -> None:
     given = parser.parse_args()
     sources = read_folder(ROOT / "templates")
     library = TemplateLibrary(sources)
-    first, second = _mails(library, given.mails, 7), _mails(library, given.mails, 8)
-    few = first[: max(given.mails // 10, 50)]
+    odd, more = _mails(library, given.mails, 7), _mails(library, given.mails, 8)
+    usual, few = _mails(library, given.mails, 9, shop_mails), odd[: max(given.mails // 10, 50)]
+    later = _mails(library, given.mails, 10, shop_mails)
+    gc.collect()
+    gc.freeze()  # the mails to come are ours, and would be looked through again and again
     print(
         f"{given.mails:,} different mails of {len(library.names())} templates in three languages; one core, text part included"
     )
-    same = _same(TemplateLibrary(sources), first)
-    print(f"  byte for byte those of the plain way: {same:,} of {len(first):,}")
+    same = _same(TemplateLibrary(sources), odd)
+    print(f"  byte for byte those of the plain way: {same:,} of {len(odd):,}")
     _each_plainly(library, few[: 3 * len(library.names())])  # Jinja's own compiling belongs to neither
     plain = _told(
         "plain: Jinja, MJML, text, each mail anew", len(few), _timed(lambda: _each_plainly(library, few))
     )
-    _told("structures, cold: nothing compiled yet", len(first), _timed(lambda: _each(library, first)), plain)
-    before = library.structures.tally.filled
-    warm = _timed(lambda: _each(library, second))
-    _told("structures, warm: other mails of the same templates", len(second), warm, plain)
-    tally = library.structures.tally
-    print(
-        f"    {(tally.filled - before) / len(second):.1%} of the warm ones from kept structures alone; {tally.kept:,} pieces,"
-        f" {tally.characters / 1e6:.1f} M characters in memory"
-    )
-    again = min(_timed(lambda: _each(library, few)) for _ in range(3))
-    _told("structures, all known", len(few), again, plain)
+    print("  mails of a usual shop")
+    _from_structures(TemplateLibrary(sources), usual, later, plain)
+    print("  mails as odd as can be")
+    library = TemplateLibrary(sources)
+    _from_structures(library, odd, more, plain)
     _told("Jinja alone over finished HTML, no text part", len(few), _timed(_jinja_alone(library, few)), plain)
     _node(library, few[:60], given.node, plain)
     _mime(library, few)
 
 
-def _mails(library: TemplateLibrary, count: int, seed: int) -> list[tuple[str, RenderContext]]:
+def _from_structures(library: TemplateLibrary, first: Mails, second: Mails, plain: float) -> None:
+    """Print how fast mails are made by a library that knows nothing yet, then other customers' mails, then known ones."""
+    _told("structures, cold: nothing compiled yet", len(first), _timed(lambda: _each(library, first)), plain)
+    before = replace(library.structures.tally)
+    _told(
+        "structures, warm: other customers' mails", len(second), _timed(lambda: _each(library, second)), plain
+    )
+    tally = library.structures.tally
+    print(
+        f"    of the warm ones, {(tally.filled - before.filled) / len(second):.1%} from kept structures alone"
+        f" ({(tally.laid - before.laid) / len(second):.1%} as a whole), {tally.compiled - before.compiled} with a new"
+        f" one, {tally.plain - before.plain} plainly; {tally.kept:,} pieces, {tally.characters / 1e6:.1f} M characters"
+    )
+    few = second[: max(len(second) // 10, 50)]
+    again = min(_timed(lambda: _each(library, few)) for _ in range(3))
+    _told("structures, all known", len(few), again, plain)
+
+
+def _mails(
+    library: TemplateLibrary, count: int, seed: int, of: Making = different_mails
+) -> list[tuple[str, RenderContext]]:
     blocks = sorted({block.name for name in library.names() for block in library.template(name).recommend})
-    return list(different_mails(library.names(), blocks, count, seed))
+    return list(of(library.names(), blocks, count, seed))
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -181,25 +181,22 @@ class RenderContext:
     def values(self, constants: Mapping[str, Any]) -> dict[str, Any]:
         """Return the names of a template with their read-only values; `constants` are those of the shop and the brand."""
         names: dict[str, Any] = {
-            name: record(name, getattr(self, name))
-            for name in (
-                "customer",
-                "sender",
-                "flow",
-                "trigger",
-                "order",
-                "cart",
-                "product",
-                "offer",
-                "answer",
-            )
+            "customer": record("customer", self.customer),
+            "sender": record("sender", self.sender),
+            "flow": record("flow", self.flow),
+            "trigger": record("trigger", self.trigger),
+            "order": record("order", self.order),
+            "cart": record("cart", self.cart),
+            "product": record("product", self.product),
+            "offer": record("offer", self.offer),
+            "answer": record("answer", self.answer),
+            **constants,
+            "products": tuple([record("product", item) for item in self.products]),
+            "now": self.now,
+            "links": Links(self.links),
         }
-        names.update(constants)
-        names["products"] = tuple(record("product", item) for item in self.products)
-        names["now"] = self.now
-        names["links"] = Links(self.links)
         for name, products in self.picks.items():
-            names[name] = tuple(record("product", item) for item in products)
+            names[name] = tuple([record("product", item) for item in products])
         return names
 
 

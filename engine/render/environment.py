@@ -26,15 +26,15 @@ from jinja2.exceptions import (
     TemplateSyntaxError,
     UndefinedError,
 )
-from jinja2.runtime import Context, Macro
+from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace, missing, pass_context
+from jinja2.utils import Namespace, pass_context
 from jinja2.visitor import NodeTransformer
 from markupsafe import Markup, escape
 
 from engine.diagnostics import did_you_mean
 from engine.render.codes import Codes, TooMany
-from engine.render.context import KINDS, NAMES, Links, Record, kind_of, refuse_whole
+from engine.render.context import KINDS, NAMES, READERS, Links, Record, kind_of, refuse_whole
 from engine.render.errors import RenderError
 from engine.render.filters import FILTERS, TESTS, join_text, replace_text
 from engine.render.flatten import LINES, NotFlat, flattened, is_ordered, with_token_lines, without_unused
@@ -81,8 +81,12 @@ _TEXT_REPLACED: Mapping[str, Callable[..., Any]] = {"replace": replace_text, "jo
 TIME_FIELDS = frozenset(
     ["year", "month", "day", "hour", "minute", "second", "weekday", "isoweekday", "date", "isoformat"]
 )
+_OF_LOOPS = frozenset(
+    ["first", "last", "index", "index0", "revindex", "revindex0", "length", "depth", "depth0"]
+)
 _KEPT_LINES = 500
 FLAT_AFTER = 100
+_FOR_VALUE = 8
 _MARKS = count()
 _BODIES = (nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block, nodes.Template)
 _NO_AUTOESCAPE = "values in a mail are always escaped; {% autoescape %} is not known"
@@ -145,8 +149,12 @@ class Blocks:
 class _Charged(NodeTransformer):
     """Puts a charge into each body that can run more than once, and a bound around each joined text.
 
-    Refuses what would get around the sandbox's rules: hidden names, and blocks that are not escaped.
+    Refuses what would get around the sandbox's rules: hidden names, and blocks that are not escaped. `for_value` is what
+    each value that a body writes costs beforehand, where it costs nothing when it is written.
     """
+
+    def __init__(self, for_value: int = 0) -> None:
+        self._for_value = for_value
 
     def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
         """Return the node that takes a node's place."""
@@ -165,6 +173,8 @@ class _Charged(NodeTransformer):
 
     def _charge(self, node: Any) -> nodes.Node:
         written = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
+        if self._for_value:
+            written += self._for_value * sum(len(output.nodes) for output in node.find_all(nodes.Output))
         self.generic_visit(node)
         cost = nodes.Filter(nodes.Const(written), "_charge", [], [], None, None, lineno=node.lineno)
         node.body.insert(0, nodes.ExprStmt(cost, lineno=node.lineno))
@@ -213,7 +223,16 @@ class _FlatCode(CodeGenerator):
     def write_commons(self) -> None:
         """Begin each function with the names that its outputs use."""
         super().write_commons()
-        self.writeline(f"field, emit = environment.field, context.parent[{BUDGET!r}].tokens.emit")
+        self.writeline(f"budget = context.parent[{BUDGET!r}]")
+        self.writeline("field, emit, charge = environment.field, budget.tokens.emit, budget.charge")
+
+    def visit_ExprStmt(self, node: nodes.ExprStmt, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        """Take a body's cost off the budget."""
+        cost = node.node
+        if isinstance(cost, nodes.Filter) and cost.name == "_charge" and isinstance(cost.node, nodes.Const):
+            self.writeline(f"charge({cost.node.value})", node)
+        else:
+            super().visit_ExprStmt(node, frame)
 
     def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         """Read a field."""
@@ -304,7 +323,7 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
     def _flattened(self, name: str) -> Flat:
         tree = flattened(name, self._own_tree, self)
         tree.set_environment(self)
-        tree = fold(_Charged().visit(tree), self._constants, self, escaped=True)
+        tree = fold(_Charged(_FOR_VALUE).visit(tree), self._constants, self, escaped=True)
         tree = with_token_lines(without_unused(fold(tree, self._constants, self, escaped=True)))
         codes = self._codes if is_ordered(tree) else None
         stream = StringIO()
@@ -420,9 +439,15 @@ def _field(environment: MailEnvironment) -> Callable[[Any, str], Any]:
     def field(obj: Any, attribute: str) -> Any:
         kind = type(obj)
         if kind is Record:
-            value = obj._known.get(attribute, missing)  # noqa: SLF001 - the way that every mail goes forty times
-            return environment.getattr(obj, attribute) if value is missing else value
-        if kind is Links and attribute in known_links:
+            known = obj._known  # noqa: SLF001 - the way that every mail goes forty times
+            if attribute in known:
+                return known[attribute]
+            reader = READERS[obj._kind].get(attribute)  # noqa: SLF001
+            if reader is None:
+                return environment.getattr(obj, attribute)
+            value = known[attribute] = reader(obj._values)  # noqa: SLF001
+            return value
+        if (kind is Links and attribute in known_links) or (kind is LoopContext and attribute in _OF_LOOPS):
             return getattr(obj, attribute)
         return environment.getattr(obj, attribute)
 

@@ -110,6 +110,22 @@ def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
     return bounded
 
 
+def _chosen(name: str, *, keep: bool) -> Callable[..., Any]:
+    """Return `selectattr` or `rejectattr`; asked for the truth of one field, as usual, it takes no detours."""
+    jinja = _bounded(_JINJA[name])
+
+    @pass_context
+    def choose(context: Context, values: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(args) != 1 or kwargs or type(args[0]) is not str or not args[0].isidentifier():
+            return jinja(context, values, *args, **kwargs)
+        bounded_items(values)
+        getitem = context.environment.getitem
+        chosen = [item for item in values if bool(getitem(item, args[0])) is keep] if values else []
+        return bounded_items(chosen)
+
+    return choose
+
+
 def _formatted(name: str) -> Callable[..., str]:
     @pass_context
     def write(context: Context, value: object, *args: Any, **kwargs: Any) -> str:
@@ -122,6 +138,8 @@ def _formatted(name: str) -> Callable[..., str]:
 FILTERS: dict[str, Callable[..., Any]] = {
     **{name: _JINJA[name] for name in _PLAIN},
     **{name: _bounded(_JINJA[name]) for name in _COLLECTING},
+    "selectattr": _chosen("selectattr", keep=True),
+    "rejectattr": _chosen("rejectattr", keep=False),
     "join": _join,
     "replace": _replace,
     "round": _round,

@@ -17,7 +17,7 @@ from typing import Any
 
 from jinja2 import Environment, nodes
 from jinja2.visitor import NodeTransformer
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from engine.render.folding import every, names_given
 
@@ -89,11 +89,28 @@ class _Unused(NodeTransformer):
 def with_token_lines(tree: nodes.Template) -> nodes.Template:
     """Return a tree whose outputs of `… | lines` write tokens, a line each; anywhere else the lines are markup."""
     for output in tree.find_all(nodes.Output):
+        written: list[nodes.Expr] = []
         for child in output.nodes:
             plain = isinstance(child, nodes.Filter) and not (child.args or child.kwargs or child.dyn_args)
             if plain and child.name == "lines":  # type: ignore[attr-defined]
-                child.name = LINES  # type: ignore[attr-defined]
+                written += _lines_of(child)  # type: ignore[arg-type]
+            else:
+                written.append(child)
+        output.nodes = written
     return tree
+
+
+def _lines_of(call: nodes.Filter) -> list[nodes.Expr]:
+    """Return what writes the lines of a text: the text itself where it is known."""
+    text = call.node.value if isinstance(call.node, nodes.Const) else None
+    if not isinstance(text, str) or len(text) > _SMALL:
+        call.name = LINES
+        return [call]
+    between = nodes.TemplateData("<br />", lineno=call.lineno)
+    lines: list[nodes.Expr] = []
+    for line in text.splitlines():
+        lines += [between, nodes.TemplateData(str(escape(line)), lineno=call.lineno)]
+    return lines[1:]
 
 
 def is_ordered(tree: nodes.Template) -> bool:

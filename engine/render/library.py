@@ -163,7 +163,7 @@ class LibraryLoader(BaseLoader):
 
 def _frozen(values: Mapping[str, Any]) -> Hashable:
     """Return a key for values: equal only where they write the same (1 is not True)."""
-    frozen = tuple((name, type(value), value) for name, value in values.items())
+    frozen = (tuple(values.items()), tuple(map(type, values.values())))
     try:
         hash(frozen)
     except TypeError:

@@ -42,9 +42,10 @@ def _written(raw: bytes) -> str:
 
 def _mac(secret: bytes, context: bytes, payload: bytes) -> bytes:
     """Return the HMAC of the payload in its context, cut."""
-    begun, around = (state.copy() for state in _begun(secret, context))
-    begun.update(payload)
-    around.update(begun.digest())
+    inner, outer = _begun(secret, context)
+    inside, around = inner.copy(), outer.copy()
+    inside.update(payload)
+    around.update(inside.digest())
     return around.digest()[:MAC_BYTES]
 
 

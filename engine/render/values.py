@@ -17,6 +17,7 @@ from engine.render.limits import MAX_OUTPUT
 from engine.render.pieces import TOKEN, Unfit
 
 MOST_TOKENS = 4_000
+_SHORT = 512
 
 _ODD = re.compile(
     "^\\s|\\s$|  |[\x00-\x1f\x7f-\x9f\u00ad\u034f\u200a-\u200c\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufffe\uffff]"
@@ -45,9 +46,15 @@ class Values:
         self._room = MAX_OUTPUT
 
     def emit(self, value: Any) -> str:
-        """Return what is written for whatever an output expression gives; raise Unfit where it is too much."""
-        if type(value) is str:
-            return self.take(value)
+        """Return what is written for whatever an output expression gives; raise Unfit where it is too much.
+
+        How many there can be is bounded by the budget of the run, which each of them was charged to.
+        """
+        if type(value) is str and len(value) < _SHORT:
+            if not value:
+                return ""
+            self.taken.append(value)
+            return TOKEN
         if value is None:
             return ""
         if type(value) is Markup:
@@ -63,7 +70,7 @@ class Values:
         if not text:
             return ""
         self._room -= len(text)
-        if self._room < 0 or len(self.taken) == MOST_TOKENS:
+        if self._room < 0:
             raise Unfit
         self.taken.append(text)
         return TOKEN
@@ -75,7 +82,7 @@ def settled(word: str, values: Sequence[str]) -> tuple[str, Sequence[str], bool]
     Raises Unfit where they cannot be told apart.
     """
     lines = "\n".join(values)
-    if word.count(TOKEN) != len(values):
+    if word.count(TOKEN) != len(values) or len(values) > MOST_TOKENS:
         raise Unfit  # a value brought a token of its own
     if not values:
         return word, values, True
