@@ -23,6 +23,7 @@ from engine.runtime.log_lines import LOGGER, start_logging
 from engine.store.database import connect
 from engine.web.app import create_app
 from engine.web.guard import Guard
+from engine.web.patience import PatientProtocol
 from engine.web.site import Site, open_site
 
 STOP_SECONDS = 20
@@ -56,6 +57,7 @@ def config(site: Site, host: str, port: int, *, app: Any = None, **more: Any) ->
         app or create_app(site),
         host=host,
         port=port,
+        http=PatientProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -22,6 +22,7 @@ from engine.runtime import web_address
 from engine.store import meta
 from engine.store.database import connect
 from engine.store.migrate import upgrade
+from engine.web import patience
 from engine.web.guard import SAFE
 from engine.web.limits import Limit
 from tests.integration.web_server import Serving, links_of, serving, settings_at, small_served, small_shop
@@ -132,6 +133,24 @@ def test_what_began_is_answered(small: Serving) -> None:
         time.sleep(0.2)
         connection.sendall(body[10:])
         assert connection.recv(4_096).startswith(b"HTTP/1.1 200")
+
+
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(("before", "sent"), [(b"", b""), (b"", HEAD), (HEAD + b"\r\n", HEAD)])
+def test_a_head_that_never_ends_is_given_up(
+    small: Serving, monkeypatch: pytest.MonkeyPatch, before: bytes, sent: bytes
+) -> None:
+    """Who says nothing, or stops in the middle of a request's head, the first or a later one, loses the connection."""
+    monkeypatch.setattr(patience, "HEAD_SECONDS", 0.5)
+    host, _, port = small.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=15) as client:
+        if before:
+            client.sendall(before)
+            assert client.recv(10_000).startswith(b"HTTP/1.1 200")
+        client.sendall(sent)
+        assert b"HTTP/1.1" not in client.recv(10_000)
 
 
 def test_a_body_that_never_ends_is_given_up(sqlite_url: str, tmp_path: Path) -> None:
