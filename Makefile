@@ -48,7 +48,7 @@ test-crash: $(READY)  ## the whole crash suite: 10,000 kills, zombies, full disk
 test-attacks: $(READY)  ## 200,000 attacks on headers, and the others (6 minutes)
 	HOMING_ATTACKS=200000 $(PYTEST) tests/attacks $(ARGS)
 
-test-web: $(READY)  ## the web side with Segment's and Shopify's own packages, axe and a browser (needs npm and chromium)
+test-web: $(READY)  ## the web side with Segment's and Shopify's own packages, axe, a browser and pictures (needs npm and chromium)
 	$(PYTEST) -m web tests/integration $(ARGS)
 
 test-editor: $(READY) build/editor/node_modules  ## the schemas in the real yaml-language-server (needs npm)
