@@ -34,7 +34,7 @@ from engine.render.library import TemplateLibrary
 from engine.render.mail import Mail
 from engine.store.bulk import Change, together
 from engine.store.database import Database
-from engine.store.dialect import within
+from engine.store.dialect import only_counts, within
 from engine.store.keys import KeyRange
 from engine.store.prepared import Prepared
 from engine.store.tables import attempts, enrollments, messages, quarantine
@@ -355,7 +355,7 @@ def _begin(
     moved, _ = together(
         connection,
         Change(messages, rows, ("id", "fence"), only=(("state", "claimed"),)),
-        Change(attempts, begun),
+        Change(attempts, () if only_counts(connection) else begun),
     )
     if moved == len(rows):
         return list(allowed_ones)

@@ -26,7 +26,7 @@ from engine.flows.recommend_rules import rules_of
 from engine.journeys.references import names_of, resolved
 from engine.journeys.round import Round
 from engine.journeys.versions import programs
-from engine.recommend.serve import Pick, Request, recommend
+from engine.recommend.serve import Memory, Pick, Request, recommend
 from engine.render.compose import Envelope, compose
 from engine.render.context import RenderContext
 from engine.render.counting import counted
@@ -105,15 +105,23 @@ def make_mails(
 
 
 def make_outlines(
-    connection: Connection, claimed: Sequence[Claimed], at: Round, library: TemplateLibrary, secret: bytes
+    connection: Connection,
+    claimed: Sequence[Claimed],
+    at: Round,
+    library: TemplateLibrary,
+    secret: bytes,
+    memory: Memory | None = None,
 ) -> list[Made]:
-    """Return what `make_mails` would, with nothing rendered: mails hold address and recommendations, for dry runs."""
+    """Return what `make_mails` would, with nothing rendered: mails hold address and recommendations, for dry runs.
+
+    `memory` keeps what recommendations are made from, for who says when it changes.
+    """
     del secret
     mails = [message for message in claimed if message.channel == "email"]
     ids = sorted({message.customer_id for message in claimed})
     people: dict[int, Mapping[str, Any]] = {row["id"]: row for row in _ADDRESSES.dicts(connection, ids=ids)}
     picking = [m for m in mails if _blocks(library, m.template, _locale(people.get(m.customer_id), at))]
-    picks = _picks_for(connection, picking, people, at, library)
+    picks = _picks_for(connection, picking, people, at, library, memory)
     return [_outline(message, people.get(message.customer_id), picks, at, library) for message in claimed]
 
 
@@ -127,6 +135,7 @@ def _picks_for(
     people: Mapping[int, Mapping[str, Any]],
     at: Round,
     library: TemplateLibrary,
+    memory: Memory | None = None,
 ) -> Mapping[tuple[int, str], Sequence[Pick]]:
     if not picking:
         return {}
@@ -134,7 +143,7 @@ def _picks_for(
     found_carts = _with_lines(connection, carts, cart_lines, "cart_id", ids)
     ids = {m.enrollment.order_id for m in picking if m.enrollment.order_id}
     found_orders = _with_lines(connection, orders, order_lines, "order_id", ids)
-    return _picks(connection, picking, people, found_carts, found_orders, at, library)
+    return _picks(connection, picking, people, found_carts, found_orders, at, library, memory)
 
 
 def _outline(
@@ -301,6 +310,7 @@ def _picks(
     found_orders: Mapping[str, Mapping[str, Any]],
     at: Round,
     library: TemplateLibrary,
+    memory: Memory | None = None,
 ) -> dict[tuple[int, str], Sequence[Pick]]:
     keys: list[tuple[int, str]] = []
     requests: list[Request] = []
@@ -319,7 +329,7 @@ def _picks(
                     _narrowing(block), per_category=block.per_category, mail=message.id,
                 )
             )  # fmt: skip
-    found = recommend(connection, requests, at.now, rules_of(at.settings)) if requests else []
+    found = recommend(connection, requests, at.now, rules_of(at.settings), memory) if requests else []
     return dict(zip(keys, found, strict=True))
 
 
@@ -435,6 +445,7 @@ def context_of(
         cart=_thing(material.carts.get(enrollment.cart_id), material, at),
         product=_product(material, enrollment.sku) if enrollment.sku else None,
         products=[product for product in shown if product["sku"] in material.products or gathered],
+        facts=gathered or (),
         offer=offer_fields(message.content.get("offer"), at.offers, material),
         answer=answers.get("answer") or next(iter(answers.values()), None),
         picks={name: [dict(pick.product) | {"strategy": pick.strategy} for pick in chosen] for name, chosen in picks.items()},

@@ -26,7 +26,7 @@ from engine.outbox import own_facts
 from engine.store import meta
 from engine.store.bulk import Change, together
 from engine.store.database import Database, outside
-from engine.store.dialect import among, insert_new
+from engine.store.dialect import among, insert_new, only_counts
 from engine.store.tables import attempts, events, messages, suppressions
 from engine.store.tables import journal as journal_table
 
@@ -89,7 +89,12 @@ def record(
     settled, _ = together(
         connection,
         Change(messages, rows, ("id", "fence"), only=(("state", "handing_over"),)),
-        Change(attempts, tried, ("message_id", "fence"), only=(("outcome", None),)),
+        Change(
+            attempts,
+            () if only_counts(connection) else tried,
+            ("message_id", "fence"),
+            only=(("outcome", None),),
+        ),
     )
     if settled < len(rows):
         results = _not_taken_over(connection, results) if settled else []
@@ -126,7 +131,7 @@ def _tell(connection: Connection, results: Sequence[tuple[Made, str, Outcome]], 
             facts.append(_mail_sent(message, at.now))
             if (message.content.get("offer") or {}).get("fresh"):
                 facts.append(_offer_issued(message, at.now))
-    if own_facts.unheard(facts, at.listened):
+    if own_facts.unheard(facts, at.listened) and not only_counts(connection):
         together(connection, Change(journal_table, entries), Change(events, facts, skip_known=True))
         return
     journal.write(connection, entries)

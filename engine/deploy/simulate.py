@@ -29,8 +29,9 @@ from engine.clock import machine_now
 from engine.delivery.dispatch import Exits, Worker
 from engine.deploy.apply import FlowChange, changes_of, put_live, with_excluded
 from engine.deploy.simulate_behaviour import stage_likely
-from engine.deploy.simulate_copy import copy_state
-from engine.deploy.simulate_feed import BEGINNING, Slice, Suppressed, stage_past
+from engine.deploy.simulate_copy import Slice, copy_state
+from engine.deploy.simulate_feed import BEGINNING, Asked, Coming, tell_past
+from engine.deploy.simulate_known import add_up
 from engine.deploy.simulate_run import Nowhere, Run, needs_nights
 from engine.deploy.simulate_shelf import Shelf, shelves
 from engine.deploy.simulate_tally import Tally, count
@@ -47,7 +48,7 @@ from engine.store import meta
 from engine.store.database import Database, connect
 from engine.store.dialect import insert_new
 from engine.store.marks import NIGHT
-from engine.store.scratch import scratch
+from engine.store.scratch import lone
 from engine.store.tables import customers, events, marks
 
 APART = 4_000  # customers from which processes of their own are worth their start
@@ -126,12 +127,9 @@ def simulate(
     parts = 1 if tied_together(play) else _parts(database, processes, stretch)
     with tempfile.TemporaryDirectory(prefix="homing-simulate-") as name:
         folder = Path(name)
-        tables: tuple[Shelf, ...] = ()
-        if stretch.replay and asks_for_tables(play):
-            tables = tuple(shelves(database, stretch.start, stretch.until, tables_for(play), folder))
         root = play.project.settings.root
         tasks = [
-            Task(database.url, root, play, stretch, _slice(stretch, number, parts), tables, folder)
+            Task(database.url, root, play, stretch, _slice(stretch, number, parts), folder=folder)
             for number in range(parts)
         ]
         found = _in_turn(database, tasks, progress) if parts == 1 else _at_once(tasks, progress)
@@ -244,22 +242,23 @@ _OF_STRATEGY = {
 _LOOKED_AT = frozenset({"product_viewed", "wishlist_added", "wishlist_removed"})
 
 
-def nobody_asks(play: Play) -> frozenset[str]:
-    """Return the events that can change nothing: no flow and no mail asks for what was looked at."""
+def asked_for(play: Play) -> Asked:
+    """Return which events of what was looked at no flow hears of, and of them those that no mail asks for either."""
     asked = {name for flow in play.flows.values() for name in names_in(flow)}
-    asked |= {
-        name
-        for each in strategies(play, TemplateLibrary(play.templates))
-        for name in _OF_STRATEGY.get(each, ())
-    }
     told = " ".join(str(definition) for definition in play.project.definitions.raw.values())
     told += str(play.project.definitions.segments)
     products = any(
         isinstance(trigger, ProductTrigger) for flow in play.flows.values() for trigger in flow.triggers
     )
     if products or "last_activity_at" in told:
-        return frozenset()
-    return frozenset(_LOOKED_AT - asked)
+        return Asked()
+    unheard = _LOOKED_AT - asked
+    recommending = {
+        name
+        for each in strategies(play, TemplateLibrary(play.templates))
+        for name in _OF_STRATEGY.get(each, ())
+    }
+    return Asked(unheard - recommending, unheard & recommending)
 
 
 # ── driving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -267,7 +266,9 @@ def nobody_asks(play: Play) -> frozenset[str]:
 
 def _in_turn(database: Database, tasks: Sequence[Task], progress: Progress) -> list[Tally]:
     found = []
-    for task in tasks:
+    tables = _tables(database, tasks[0])
+    for each in tasks:
+        task = replace(each, shelves=tables)
         span = task.stretch.until - task.stretch.start
 
         def tell(moment: datetime, mails: int, task: Task = task, span: timedelta = span) -> None:
@@ -277,6 +278,14 @@ def _in_turn(database: Database, tasks: Sequence[Task], progress: Progress) -> l
     return found
 
 
+def _tables(database: Database, task: Task, share: tuple[int, int] = (0, 1)) -> tuple[Shelf, ...]:
+    """Return the recommendation tables that a replay is served from, or a share of them."""
+    stretch, folder = task.stretch, task.folder
+    if not stretch.replay or not asks_for_tables(task.play) or folder is None:
+        return ()
+    return tuple(shelves(database, stretch.start, stretch.until, tables_for(task.play), folder, share))
+
+
 def _at_once(tasks: Sequence[Task], progress: Progress) -> list[Tally]:
     context = get_context("spawn")
     clocks: Any = context.Array("d", len(tasks) * 2)
@@ -284,6 +293,11 @@ def _at_once(tasks: Sequence[Task], progress: Progress) -> list[Tally]:
     span = first.until - first.start
     with ProcessPoolExecutor(len(tasks), context, _begin, (clocks,)) as pool:
         waiting: set[Future[Tally]] = set()
+        made = [pool.submit(_tables_alone, task, (number, len(tasks))) for number, task in enumerate(tasks)]
+        tables = tuple(
+            sorted((shelf for each in made for shelf in each.result()), key=lambda shelf: shelf.since)
+        )
+        tasks = [replace(task, shelves=tables) for task in tasks]
         futures = [pool.submit(_drive_alone, number, task) for number, task in enumerate(tasks)]
         waiting.update(futures)
         while waiting:
@@ -299,6 +313,14 @@ _clocks: Any = None
 def _begin(clocks: Any) -> None:
     global _clocks  # noqa: PLW0603 - set once for each process
     _clocks = clocks
+
+
+def _tables_alone(task: Task, share: tuple[int, int]) -> tuple[Shelf, ...]:
+    database = connect(task.url, task.root)
+    try:
+        return _tables(database, task, share)
+    finally:
+        database.close()
 
 
 def _drive_alone(number: int, task: Task) -> Tally:
@@ -331,13 +353,13 @@ def driven(
     """Give the engine, with the store in which the customers of one part were driven through the stretch."""
     stretch = task.stretch
     with tempfile.TemporaryDirectory(prefix="part-", dir=task.folder) as name:
-        database = scratch(Path(name))
+        database = lone(Path(name))
         try:
             engine = quiet_engine(task.play.project.settings, database)
-            suppressed = _prepare(source, engine, task)
+            coming = _prepare(source, engine, task)
             run = Run(
-                engine, stretch.start, stretch.until, stretch.beat, suppressed, task.shelves,
-                nights=needs_nights(engine), tell=tell,
+                engine, stretch.start, stretch.until, stretch.beat, coming.suppressed, task.shelves,
+                nights=needs_nights(engine), catalogue=coming.catalogue, tell=tell,
             )  # fmt: skip
             run.play()
             yield engine
@@ -353,7 +375,7 @@ def quiet_engine(settings: Settings, database: Database) -> Engine:
     return Engine(held, database, Exits(nowhere, None, lambda call: nowhere.hand_over([call])[0]), worker)  # type: ignore[list-item]
 
 
-def _prepare(source: Database, engine: Engine, task: Task) -> list[Suppressed]:
+def _prepare(source: Database, engine: Engine, task: Task) -> Coming:
     """Fill the store with what is known at the start, and make the flows live."""
     stretch, database = task.stretch, engine.database
     if not stretch.replay:
@@ -364,16 +386,17 @@ def _prepare(source: Database, engine: Engine, task: Task) -> list[Suppressed]:
         _make_live(engine, task.play, stretch.start, anew=False)
         if stretch.behaviour == "history":
             stage_likely(source, database, task.part, stretch.start, stretch.until, stretch.seed)
-        return []
+        return Coming()
     with database.write() as connection:
         meta.set_virtual_now(connection, BEGINNING)
         meta.put(connection, meta.SECRET, "00" * 32)  # the same codes each time
-    suppressed = stage_past(source, database, task.part, stretch.until, nobody_asks(task.play))
+    coming, known = tell_past(source, database, task.part, stretch.start, stretch.until, asked_for(task.play))
     arrive(database, until=stretch.start, settings=engine.settings)
+    add_up(database, known, engine.settings.shop.currency, stretch.start)
     with database.write() as connection:
         meta.set_virtual_now(connection, stretch.start)
     _make_live(engine, task.play, stretch.start, anew=True)
-    return suppressed
+    return coming
 
 
 def _make_live(engine: Engine, play: Play, now: datetime, *, anew: bool) -> None:

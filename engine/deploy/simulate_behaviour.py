@@ -20,7 +20,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from engine.deploy.simulate_feed import Slice
+from engine.deploy.simulate_copy import Slice
 from engine.facts.fact import iso
 from engine.outbox.own_facts import NAMES as OWN
 from engine.store.bulk import insert_rows

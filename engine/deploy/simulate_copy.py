@@ -7,18 +7,20 @@ only mails which count for the present mode count for caps. From a SQLite file t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
+from zlib import crc32
 
 from sqlalchemy import Connection, MetaData, Select, Table, case, insert, null, or_, select, true
 
-from engine.deploy.simulate_feed import Slice
 from engine.store import meta
 from engine.store.bulk import insert_rows
 from engine.store.database import Database
 from engine.store.dialect import among
+from engine.store.scratch import Lone
 from engine.store.tables import (
     arrivals,
     cart_lines,
@@ -65,6 +67,18 @@ _KEPT = (meta.SECRET, "sources_stamp", "paused_all", "recommend")
 Copied = tuple[Table, Select[Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The customers that one process takes: each belongs to exactly one part, whatever the database."""
+
+    part: int = 0
+    of: int = 1
+
+    def has(self, reference: str) -> bool:
+        """Return whether the customer of that name is in this part."""
+        return self.of == 1 or crc32(reference.encode()) % self.of == self.part
+
+
 def customers_of(connection: Connection, part: Slice) -> list[int]:
     """Return the ids of the customers in a part; erased ones are in none."""
     table = customers.c
@@ -82,15 +96,24 @@ def copy_state(source: Database, target: Database, part: Slice, *, sandbox: bool
     """Copy how these customers stand, and everything that is nobody's; return how many customers that were."""
     with source.read() as connection:
         ids = customers_of(connection, part)
-        if (file := _file_of(source)) is None:
-            for table, query in _wanted(connection, metadata.tables, ids, sandbox=sandbox):
-                _carry(connection, target, table, query)
-            return len(ids)
-    with _attached(target, file) as connection:
-        for table, query in _wanted(connection, _elsewhere(), ids, sandbox=sandbox):
+    copy_rows(source, target, partial(_wanted, ids=ids, sandbox=sandbox))
+    return len(ids)
+
+
+Queries = Callable[[Connection, Mapping[str, Table]], Iterable[Copied]]
+
+
+def copy_rows(source: Database, target: Database, wanted: Queries) -> None:
+    """Copy rows: `wanted` gives tables with the queries for their rows, from a connection and the tables to read."""
+    if (file := file_of(source)) is None:
+        with source.read() as connection:
+            for table, query in wanted(connection, metadata.tables):
+                carry(connection, target, table, query)
+        return
+    with attached(target, file) as connection:
+        for table, query in wanted(connection, elsewhere()):
             names = [column.name for column in query.selected_columns]
             connection.execute(insert(table).from_select(names, query))
-    return len(ids)
 
 
 # ── what is copied ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -149,22 +172,24 @@ def _unread(connection: Connection, read: Mapping[str, Table], ids: Sequence[int
 # ── carrying ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _file_of(source: Database) -> str | None:
+def file_of(source: Database) -> str | None:
     """Return the file of a SQLite database; None for one in memory or on a server."""
     path = source.engine.url.database if source.is_sqlite else None
     return path if path and path != ":memory:" else None
 
 
 @cache
-def _elsewhere() -> Mapping[str, Table]:
+def elsewhere() -> Mapping[str, Table]:
     """Return the tables as they are read in the attached database, by name."""
     there = MetaData(schema=_ATTACHED)
     return {table.name: table.to_metadata(there, schema=_ATTACHED) for table in metadata.tables.values()}
 
 
 @contextmanager
-def _attached(target: Database, file: str) -> Iterator[Connection]:
+def attached(target: Database, file: str) -> Iterator[Connection]:
     """Give a transaction of the target in which the real database can be read beside it."""
+    if isinstance(target, Lone):
+        target.settle()
     with target.engine.connect() as connection:
         driver = connection.connection.driver_connection
         assert driver is not None
@@ -176,7 +201,7 @@ def _attached(target: Database, file: str) -> Iterator[Connection]:
             driver.execute(f"DETACH DATABASE {_ATTACHED}")
 
 
-def _carry(connection: Connection, target: Database, table: Table, query: Select[Any]) -> None:
+def carry(connection: Connection, target: Database, table: Table, query: Select[Any]) -> None:
     """Bring the rows of a query into a table of the target, some thousands at a time."""
     found = connection.execute(query, execution_options={"yield_per": ROWS}).mappings()
     for rows in found.partitions():

@@ -17,20 +17,33 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zlib import crc32
 
-from sqlalchemy import Column, Connection, Text, cast, func, select, type_coerce
+from sqlalchemy import Column, Connection, Text, and_, cast, false, func, not_, select, type_coerce
 from sqlalchemy.sql.elements import ColumnElement
 
+from engine.deploy.simulate_copy import Slice
+from engine.deploy.simulate_known import (
+    LOADED,
+    TOLD,
+    Moments,
+    is_known,
+    known_profile,
+    write_consents,
+    write_known,
+    write_profiles,
+)
 from engine.facts.days import value_of
 from engine.facts.fact import iso
+from engine.facts.people import PROFILE_EVENTS
 from engine.outbox.own_facts import NAMES as OWN
 from engine.store.bulk import insert_rows
 from engine.store.database import Database, to_json
+from engine.store.dialect import among
 from engine.store.tables import (
     consents,
     customers,
     events,
+    metadata,
     product_changes,
     product_prices,
     products,
@@ -41,7 +54,6 @@ from engine.store.types import EPOCH, Instant
 
 BEGINNING = datetime(1971, 1, 1, tzinfo=UTC)  # before anything that a shop records
 MANY = 20  # facts received at one moment, from which they are a batch
-LOADED = timedelta(days=7)  # what arrived later than this was loaded, not told
 JUST_BEFORE = timedelta(microseconds=1)
 CHUNK = 5_000
 ROWS = 10_000
@@ -54,18 +66,6 @@ _PRODUCT = (
 )  # fmt: skip
 _ELSEWHERE = ("customer_suppressed", "customer_erased", "consent_granted", "consent_withdrawn")
 _TOLD_LATER = ("refunds", "returns", "shipments")
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """The customers that one process takes: each belongs to exactly one part, whatever the database."""
-
-    part: int = 0
-    of: int = 1
-
-    def has(self, reference: str) -> bool:
-        """Return whether the customer of that name is in this part."""
-        return self.of == 1 or crc32(reference.encode()) % self.of == self.part
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +90,49 @@ Row = dict[str, Any]
 _DECODER = json.JSONDecoder()
 
 
-def stage_past(
-    source: Database, target: Database, part: Slice, until: datetime, leave_out: frozenset[str] = frozenset()
-) -> list[Suppressed]:
-    """Stage everything that arrived by `until`, events in `leave_out` excepted; return the suppressions in order."""
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """What a replay meets that is no fact: suppressions in order, and when the catalogue changes."""
+
+    suppressed: Sequence[Suppressed] = ()
+    catalogue: Sequence[datetime] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Events that nobody asks for (`leave_out`), and those that no flow hears of, which mails ask for with their moment."""
+
+    leave_out: frozenset[str] = frozenset()
+    unheard: frozenset[str] = frozenset()
+
+
+def tell_past(
+    source: Database, target: Database, part: Slice, start: datetime, until: datetime, asked: Asked
+) -> tuple[Coming, set[int]]:
+    """Write what was known at `start` and stage what arrived until `until`; return what else comes.
+
+    What cannot be written as it stands is staged from its beginning. The second result are the customers whose orders
+    are to be added up once that has arrived.
+    """
     with source.read() as connection:
         people = _people(connection, part)
+        moments = Moments(start, loaded_at(connection), asked.unheard, asked.leave_out)
         staging = _Staging(target, until)
-        staging.take(_catalogue(connection))
-        batches = loaded_at(connection)
-        staging.take(_profiles(connection, people, batches))
-        staging.take(_consents(connection, people, batches))
-        staging.take(_deeds(connection, people, leave_out, batches))
+        changes = list(_catalogue(connection))
+        staging.take(changes)
+        once = _told_once(connection)
+        known: dict[int, Row | None] = {}  # with the whole of what was told, where that is kept
+        staging.take(_profiles(connection, people, moments, once, known))
+        write_profiles(target, _known_profiles(connection, people, known))
+        ledger: list[Row] = []
+        staging.take(_consents(connection, people, moments, known, ledger))
+        write_consents(target, ledger)
+    write_known(source, target, known, moments)
+    with source.read() as connection:
+        staging.take(_deeds(connection, people, known, moments))
         staging.flush()
-        return [each for each in _suppressed(connection, people) if each.at <= until]
+        suppressed = [each for each in _suppressed(connection, people) if each.at <= until]
+    return Coming(suppressed, sorted({at for at, _, _ in changes if start < at <= until})), set(known)
 
 
 class _Staging:
@@ -192,11 +221,47 @@ def _people(connection: Connection, part: Slice) -> dict[int, Known]:
     return found
 
 
+def _told_once(connection: Connection) -> frozenset[int]:
+    """Return the customers about whom a single fact was told, and whose profile no event has changed."""
+    table = events.c
+    tellings = select(table.customer_id).where(table.name.in_((*TOLD, *sorted(PROFILE_EVENTS))))
+    query = tellings.group_by(table.customer_id).having(func.count() == 1, func.min(table.name).in_(TOLD))
+    return frozenset(connection.scalars(query))
+
+
 def _profiles(
-    connection: Connection, people: Mapping[int, Known], batches: Collection[datetime]
+    connection: Connection,
+    people: Mapping[int, Known],
+    moments: Moments,
+    once: Collection[int],
+    known: dict[int, Row | None],
 ) -> Iterator[tuple[datetime, str, Any]]:
-    """Yield what was told about customers: as it was told, else as it stands."""
+    """Yield what was told about customers: as it was told, else as it stands; `known` gets those known at the start."""
     told: set[int] = set()
+    for customer_id, name, occurred, arrived, document, backfill in _tellings(connection):
+        person = people.get(customer_id)
+        if person is None:
+            continue
+        moment = arrival(occurred, arrived, backfill=backfill, batches=moments.batches)
+        told.add(customer_id)
+        if name == "customer_created":
+            moment = min(moment, person.since)
+        payload = {key: value for key, value in (document or {}).items() if not key.startswith("consent")}
+        if customer_id in once and moment <= moments.start:
+            known[customer_id] = payload
+        else:
+            yield moment, "customers", payload
+    changed = set(
+        connection.scalars(select(events.c.customer_id).where(events.c.name.in_(sorted(PROFILE_EVENTS))))
+    )
+    for row, person in _rest(connection, people, told):
+        if person.since <= moments.start and row.id not in changed:
+            known[row.id] = None
+        else:
+            yield person.since, "customers", _profile(row)
+
+
+def _tellings(connection: Connection) -> Iterator[Any]:
     table = events.c
     query = (
         select(
@@ -207,26 +272,29 @@ def _profiles(
             table.properties,
             table.backfill,
         )
-        .where(table.name.in_(("customer_created", "customer_updated")))
+        .where(table.name.in_(TOLD))
         .order_by(table.occurred_at, table.id)
     )
-    for customer_id, name, occurred, arrived, document, backfill in _rows(connection, query):
-        known = people.get(customer_id)
-        if known is None:
-            continue
-        payload = {key: value for key, value in (document or {}).items() if not key.startswith("consent")}
-        moment = arrival(occurred, arrived, backfill=backfill, batches=batches)
-        if name == "customer_created":
-            told.add(customer_id)
-            moment = min(moment, known.since)
-        yield moment, "customers", payload
-    rest = sorted(people.keys() - told)
+    return iter(_rows(connection, query))
+
+
+def _rest(
+    connection: Connection, people: Mapping[int, Known], left_out: Collection[int]
+) -> Iterator[tuple[Any, Known]]:
+    """Yield the rows of these people, those of `left_out` excepted."""
+    rest = sorted(people.keys() - set(left_out))
     for start in range(0, len(rest), ROWS):
         chosen = customers.c.id.between(rest[start], rest[min(start + ROWS, len(rest)) - 1])
         for row in _rows(connection, select(customers).where(chosen).order_by(customers.c.id)):
-            known = people.get(row.id)
-            if known is not None and row.id not in told:
-                yield known.since, "customers", _profile(row)
+            if row.id in people and row.id not in left_out:
+                yield row, people[row.id]
+
+
+def _known_profiles(
+    connection: Connection, people: Mapping[int, Known], known: Mapping[int, Row | None]
+) -> Iterator[Row]:
+    for row, person in _rest(connection, people, people.keys() - known.keys()):
+        yield known_profile(row, known[row.id], person.since)
 
 
 def _profile(row: Any) -> Row:
@@ -240,8 +308,13 @@ def _profile(row: Any) -> Row:
 
 
 def _consents(
-    connection: Connection, people: Mapping[int, Known], batches: Collection[datetime]
+    connection: Connection,
+    people: Mapping[int, Known],
+    moments: Moments,
+    settled: Collection[int],
+    ledger: list[Row],
 ) -> Iterator[tuple[datetime, str, Any]]:
+    """Yield what was told about consent; `ledger` gets what `settled` customers had said by the start."""
     for row in _rows(connection, select(consents).order_by(consents.c.received_at, consents.c.id)):
         known = people.get(row.customer_id)
         if known is None:
@@ -254,8 +327,12 @@ def _consents(
             moment = min(known.since, row.received_at) if loaded else row.received_at
         else:
             payload["at"] = iso(row.at)
-            moment = arrival(row.at, row.received_at, batches=batches)
-        yield moment, "consents", payload
+            moment = arrival(row.at, row.received_at, batches=moments.batches)
+        if moment <= moments.start and row.customer_id in settled:
+            columns = {name: value for name, value in row._asdict().items() if name != "id"}
+            ledger.append({**columns, "received_at": moment})
+        else:
+            yield moment, "consents", payload
 
 
 def _suppressed(connection: Connection, people: Mapping[int, Known]) -> list[Suppressed]:
@@ -274,26 +351,28 @@ def _suppressed(connection: Connection, people: Mapping[int, Known]) -> list[Sup
 def _deeds(
     connection: Connection,
     people: Mapping[int, Known],
-    leave_out: frozenset[str],
-    batches: Collection[datetime],
+    settled: Collection[int],
+    moments: Moments,
 ) -> Iterator[tuple[datetime, str, Any]]:
     """Yield what customers did, as it was told; what was raised by an order or a cart tells that order or cart."""
     table = events.c
-    names = (*OWN, *_ELSEWHERE, "customer_created", "customer_updated", *sorted(leave_out))
+    names = (*OWN, *_ELSEWHERE, *TOLD, *sorted(moments.leave_out))
+    known = is_known(connection, metadata.tables, events, moments)
+    written = func.coalesce(and_(among(connection, table.customer_id, sorted(settled)), known), false())
     query = (
         select(
             table.customer_id, table.key, table.name, table.occurred_at, table.arrived_at, table.backfill,
             _text(table.properties, connection).label("told"),
         )
-        .where(table.name.not_in(names))
+        .where(table.name.not_in(names), not_(written))
         .order_by(table.occurred_at, table.id)
     )  # fmt: skip
     for customer_id, key, name, occurred, arrived, backfill, told in _rows(connection, query):
-        known = people.get(customer_id)
-        if known is None:
+        person = people.get(customer_id)
+        if person is None:
             continue
-        kind, payload = _deed(key, name, occurred, told, known)
-        yield arrival(occurred, arrived, backfill=backfill, batches=batches), kind, payload
+        kind, payload = _deed(key, name, occurred, told, person)
+        yield arrival(occurred, arrived, backfill=backfill, batches=moments.batches), kind, payload
 
 
 def _deed(key: str, name: str, occurred: datetime, told: str | None, known: Known) -> tuple[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from engine.delivery.dispatch import dispatch
 from engine.delivery.mailroom import make_outlines
@@ -19,11 +20,13 @@ from engine.deploy.simulate_shelf import Shelf, put_on
 from engine.facts.finding import find_customer
 from engine.facts.rights import suppress
 from engine.journeys.versions import live_flows
+from engine.recommend.serve import Memory
 from engine.render.mail import Mail
 from engine.runtime import nightly
 from engine.runtime.passes import Engine, work_through
 from engine.runtime.ticking import following_moment
 from engine.runtime.work import Work, look
+from engine.store.scratch import Lone
 from engine.store.types import EPOCH
 
 GROUP = 500
@@ -61,11 +64,14 @@ class Run:
     suppressed: Sequence[Suppressed] = ()
     shelves: Sequence[Shelf] = ()
     nights: bool = False
+    catalogue: Sequence[datetime] = ()  # when facts about products arrive
     tell: Tell = lambda _moment, _mails: None
     mails: int = field(default=0, init=False)
     _next_suppressed: int = field(default=0, init=False)
     _next_shelf: int = field(default=0, init=False)
+    _next_change: int = field(default=0, init=False)
     _known: Work | None = field(default=None, init=False)  # until anything but a pass writes
+    _memory: Memory = field(default_factory=Memory, init=False)  # until shelves or the catalogue change
 
     def play(self) -> None:
         """Let everything happen from `start` until `until`."""
@@ -76,8 +82,10 @@ class Run:
             if night is not None and night <= moment:
                 self._by_night(moment)
                 night = self._night(moment)
-            handed, self._known = settle_moment(self.engine, moment, self._known)
+            handed, self._known = settle_moment(self.engine, moment, self._known, self._memory)
             self.mails += handed
+            if isinstance(self.engine.database, Lone):
+                self.engine.database.settle()
             self.tell(moment, self.mails)
 
     def _moments(self) -> Iterator[datetime]:
@@ -121,6 +129,10 @@ class Run:
             with self.engine.database.write() as connection:
                 put_on(connection, self.shelves[self._next_shelf])
             self._next_shelf += 1
+            self._memory.forget()
+        while self._next_change < len(self.catalogue) and self.catalogue[self._next_change] <= moment:
+            self._next_change += 1
+            self._memory.forget()
 
     def _night(self, moment: datetime) -> datetime | None:
         if not self.nights:
@@ -142,15 +154,17 @@ def on_beat(moment: datetime, beat: timedelta | None) -> datetime:
     return moment if beat is None else EPOCH - (EPOCH - moment) // beat * beat
 
 
-def settle_moment(engine: Engine, moment: datetime, known: Work | None = None) -> tuple[int, Work]:
+def settle_moment(
+    engine: Engine, moment: datetime, known: Work | None = None, memory: Memory | None = None
+) -> tuple[int, Work]:
     """Do everything that is due at one moment; return how many mails would have gone, and what is known then.
 
-    `known` is what is known already, where nothing was written since.
+    `known` is what is known already, where nothing was written since; `memory` what recommendations are made from.
     """
     handed = 0
     while True:
         _, known = work_through(engine, moment, sending=False, known=known)
-        claimed, tally = _hand_over(engine, known, moment)
+        claimed, tally = _hand_over(engine, known, moment, memory)
         handed += tally
         if not claimed:
             return handed, known
@@ -160,14 +174,14 @@ def settle_moment(engine: Engine, moment: datetime, known: Work | None = None) -
             return handed, known
 
 
-def _hand_over(engine: Engine, work: Work, moment: datetime) -> tuple[int, int]:
+def _hand_over(engine: Engine, work: Work, moment: datetime, memory: Memory | None) -> tuple[int, int]:
     """Take what is due through the gate; return how many messages were claimed and how many went."""
     due = work.agenda.messages_at
     claimed = handed = 0
     while due is not None and due <= moment:
         tally = dispatch(
             engine.database, work.at, engine.exits, work.library, work.secret, engine.worker, work.closed,
-            make=make_outlines, group=GROUP,
+            make=partial(make_outlines, memory=memory), group=GROUP,
         )  # fmt: skip
         claimed += tally.claimed
         handed += tally.outcomes.get("accepted", 0)

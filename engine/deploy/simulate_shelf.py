@@ -15,16 +15,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert, or_, select, update
 
+from engine.deploy.simulate_copy import Copied, copy_rows
 from engine.recommend.rebuild import NAME, TASTES_LAST, rebuild
 from engine.recommend.supply import SUPPLY
 from engine.store import meta
-from engine.store.bulk import insert_rows
 from engine.store.database import Database
 from engine.store.scratch import scratch
 from engine.store.tables import order_lines, orders, product_affinities, product_ranks, products
 
 EVERY = timedelta(days=56)
-ROWS = 10_000
 LEARNED = ("learned_days", "learned_repeats")
 STATE = (NAME, SUPPLY)
 
@@ -41,19 +40,29 @@ class Shelf:
 
 
 def shelves(
-    source: Database, start: datetime, end: datetime, wanted: Collection[str], folder: Path
+    source: Database,
+    start: datetime,
+    end: datetime,
+    wanted: Collection[str],
+    folder: Path,
+    share: tuple[int, int] = (0, 1),
 ) -> list[Shelf]:
-    """Return the tables as they would have stood at `start` and every eight weeks until `end`, of these strategies."""
-    database = scratch(folder, "shelf.db")
+    """Return the tables as they would have stood at `start` and every eight weeks until `end`, of these strategies.
+
+    `share` takes one of so many parts of the moments: the tables of each are the same whoever makes them.
+    """
+    number, of = share
+    moments = [start + EVERY * step for step in range(-(-(end - start) // EVERY))][number::of]
+    if not moments:
+        return []
+    database = scratch(folder, f"shelf-{number}.db")
     try:
-        _copy_sales(source, database, start - TASTES_LAST, end)
+        _copy_sales(source, database, start - TASTES_LAST, moments[-1])
         found = []
-        moment = start
-        while moment < end:
+        for moment in moments:
             rebuild(database, moment)
             with database.read() as connection:
                 found.append(_read(connection, moment, wanted))
-            moment += EVERY
         return found
     finally:
         database.close()
@@ -85,25 +94,16 @@ def _read(connection: Connection, moment: datetime, wanted: Collection[str]) -> 
 
 
 def _rows_of(connection: Connection, table: Table, wanted: Collection[str]) -> list[dict[str, Any]]:
-    query = select(table).where(table.c.strategy.in_(sorted(wanted)))
+    query = select(table).where(table.c.strategy.in_(sorted(wanted))).order_by(*table.primary_key)
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def _copy_sales(source: Database, target: Database, since: datetime, until: datetime) -> None:
-    bought = select(orders).where(orders.c.placed_at > since, orders.c.placed_at <= until)
-    lines = select(order_lines).where(order_lines.c.order_id.in_(bought.with_only_columns(orders.c.order_id)))
-    for table, query in ((products, select(products)), (orders, bought), (order_lines, lines)):
-        for rows in _chunks(source, query):
-            _write(target, table, rows)
+    def wanted(_connection: Connection, read: Mapping[str, Table]) -> Iterator[Copied]:
+        sold, parts = read[orders.name], read[order_lines.name]
+        then = (sold.c.placed_at > since, sold.c.placed_at <= until)
+        yield products, select(read[products.name])
+        yield orders, select(sold).where(*then)
+        yield order_lines, select(parts).join(sold, sold.c.order_id == parts.c.order_id).where(*then)
 
-
-def _chunks(source: Database, query: Any) -> Iterator[list[dict[str, Any]]]:
-    with source.read() as connection:
-        found = connection.execution_options(yield_per=ROWS).execute(query)
-        for part in found.mappings().partitions(ROWS):
-            yield [dict(row) for row in part]
-
-
-def _write(target: Database, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    with target.write() as connection:
-        insert_rows(connection, table, rows)
+    copy_rows(source, target, wanted)

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, and_, func, literal, or_, select, union_all
 from engine.calendar import local
 from engine.errors import HomingError
 from engine.outbox.ledger import COUNTED
+from engine.outbox.own_facts import NAMES as OWN
 from engine.render.library import TemplateLibrary
 from engine.store.tables import customers, enrollments, events, journal, messages
 
@@ -87,7 +88,9 @@ def count(
 
 def _count_facts(connection: Connection, tally: Tally, since: datetime, until: datetime) -> None:
     table = events.c
-    query = select(table.name, func.count()).where(table.arrived_at > since, table.arrived_at <= until)
+    query = select(table.name, func.count()).where(
+        table.arrived_at > since, table.arrived_at <= until, table.name.not_in(OWN)
+    )
     for name, number in connection.execute(query.group_by(table.name)):
         tally.facts[name] += number
 

@@ -10,9 +10,13 @@ from sqlalchemy import Connection
 
 from engine.audience.subjects import Ask
 from engine.store.bulk import insert_rows
+from engine.store.dialect import only_counts
 from engine.store.tables import journal
 
 Entry = dict[str, Any]
+COUNTED = frozenset(
+    {"entered", "held_out", "refused", "skipped", "dropped", "deferred"}
+)  # in a simulation's report
 
 
 def entry(
@@ -47,5 +51,7 @@ def clauses(asks: Iterable[Ask], truth: Mapping[Ask, bool]) -> list[Mapping[str,
 
 
 def write(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Append rows to the journal."""
+    """Append rows to the journal; where decisions are only counted, those that are, without what they rested on."""
+    if only_counts(connection):
+        entries = [{**each, "detail": None} for each in entries if each["decision"] in COUNTED]
     insert_rows(connection, journal, entries)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import nsmallest
 from typing import Any
@@ -40,6 +40,7 @@ from engine.store.tables import product_affinities, product_ranks, products
 
 SEEDS = 30  # of a customer's own products, those that for_you starts from
 NEWEST = 500  # newest products looked through
+MOST_REMEMBERED = 100_000  # products or neighbours that a memory holds
 ALWAYS = "always"  # recorded as the strategy of a slot that the shop's rules filled
 # By strategy, the tables of affinities that it sums, and what each weighs.
 AFFINE: Mapping[str, Mapping[str, float]] = {
@@ -81,13 +82,48 @@ class Pick:
     product: Mapping[str, Any]
 
 
+@dataclass(slots=True)
+class Memory:
+    """What was read of the tables, for whoever asks again and again and says when they change: `forget`.
+
+    It holds as many products, lists and neighbours as were asked for, and begins anew beyond `MOST_REMEMBERED`.
+    """
+
+    unread: dict[str, Sequence[Any]] = field(default_factory=dict)
+    shown: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    affinities: dict[tuple[str, str], list[tuple[str, float]]] = field(default_factory=dict)
+    ranks: dict[tuple[str, str], list[Ranked]] = field(default_factory=dict)
+    newest: list[Ranked] | None = None
+
+    def forget(self) -> None:
+        """Forget everything: the catalogue or the tables have changed."""
+        for held in (self.unread, self.shown, self.affinities, self.ranks):
+            held.clear()
+        self.newest = None
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds more than it should."""
+        return max(len(self.unread), len(self.affinities)) > MOST_REMEMBERED
+
+
 def recommend(
-    connection: Connection, requests: Sequence[Request], now: datetime, rules: ShopRules = PLAIN
+    connection: Connection,
+    requests: Sequence[Request],
+    now: datetime,
+    rules: ShopRules = PLAIN,
+    memory: Memory | None = None,
 ) -> list[list[Pick]]:
-    """Return the picks of each request, in its order; an empty list where fewer than `at_least` were found."""
+    """Return the picks of each request, in its order; an empty list where fewer than `at_least` were found.
+
+    With a `memory` the tables are taken to be as they were when it was filled.
+    """
     if not requests:
         return []
-    shelf = _Shelf(connection, requests, now, rules)
+    memory = memory if memory is not None else Memory()
+    if memory.full:
+        memory.forget()
+    shelf = _Shelf(connection, requests, now, rules, memory)
     in_mail: defaultdict[int | None, set[str]] = defaultdict(set)
     found = []
     for request in requests:
@@ -127,9 +163,14 @@ class _Shelf:
     """Everything that a batch can be served from, read once."""
 
     def __init__(
-        self, connection: Connection, requests: Sequence[Request], now: datetime, rules: ShopRules
+        self,
+        connection: Connection,
+        requests: Sequence[Request],
+        now: datetime,
+        rules: ShopRules,
+        memory: Memory,
     ) -> None:
-        self._now, self._rules = now, rules
+        self._now, self._rules, self._memory = now, rules, memory
         self._boosts: dict[str, float] = {}
         own = shoppers(connection, sorted({request.customer_id for request in requests}), now)
         mentioned = {sku for request in requests for sku in request.sku_context}
@@ -137,18 +178,24 @@ class _Shelf:
         mentioned.update(
             sku for shopper in own.values() for sku in (*shopper.viewed, *shopper.wished, *shopper.carted)
         )
-        self._products = _Catalogue(connection)
+        self._products = _Catalogue(connection, memory)
         self._products.fetch(mentioned)
         self._asked = {request: self._ask(request, own[request.customer_id]) for request in requests}
         self._affinities = self._read_affinities(connection)
         self._ranks = self._read_ranks(connection)
         self._newest: Iterable[Ranked] = (
-            _newest(connection, now) if any("newest" in request.chain for request in requests) else []
+            self._read_newest(connection) if any("newest" in request.chain for request in requests) else []
         )
         self._products.fetch(self._unread())
         self._always = self._read_always(connection)
         self._newest = self._boosted(self._newest)
-        self._ranks = {key: list(self._boosted(ranked)) for key, ranked in self._ranks.items()}
+        if rules.boost:
+            self._ranks = {key: list(self._boosted(ranked)) for key, ranked in self._ranks.items()}
+
+    def _read_newest(self, connection: Connection) -> Sequence[Ranked]:
+        if self._memory.newest is None:
+            self._memory.newest = _newest(connection, self._now)
+        return self._memory.newest
 
     def _read_always(self, connection: Connection) -> list[str]:
         """Return the skus that a rule wants in every block; without such a rule nothing is read."""
@@ -198,24 +245,30 @@ class _Shelf:
             for sku in asked.seeds(strategy)
             for table in AFFINE[strategy]
         }
-        found: defaultdict[tuple[str, str], list[tuple[str, float]]] = defaultdict(list)
-        if wanted:
-            named, skus = {strategy for strategy, _ in wanted}, {sku for _, sku in wanted}
+        known = self._memory.affinities
+        missing = wanted - known.keys()
+        if missing:
+            named, skus = {strategy for strategy, _ in missing}, {sku for _, sku in missing}
+            found: defaultdict[tuple[str, str], list[tuple[str, float]]] = defaultdict(list)
             for strategy, sku, other, score in _AFFINITIES.unread(
                 connection, strategies=sorted(named), skus=sorted(skus)
             ):
                 found[strategy, sku].append((other, score))
-        return found
+            known.update((pair, found[pair]) for pair in missing)
+        return {pair: known[pair] for pair in wanted}
 
     def _read_ranks(self, connection: Connection) -> Mapping[tuple[str, str], Sequence[Ranked]]:
         scopes = {key for strategy, asked in self._uses(_RANKED) for key in _RANKED[strategy](asked)}
-        found: defaultdict[tuple[str, str], list[Ranked]] = defaultdict(list)
-        if scopes:
-            whole = sorted({strategy for strategy, scope in scopes if not scope})
-            narrow = sorted({scope for _, scope in scopes if scope})
+        known = self._memory.ranks
+        missing = scopes - known.keys()
+        if missing:
+            whole = sorted({strategy for strategy, scope in missing if not scope})
+            narrow = sorted({scope for _, scope in missing if scope})
+            found: defaultdict[tuple[str, str], list[Ranked]] = defaultdict(list)
             for strategy, scope, sku, score in _RANKS.unread(connection, strategies=whole, scopes=narrow):
                 found[strategy, scope].append(Ranked(sku, score))
-        return found
+            known.update((key, found[key]) for key in missing)
+        return {key: known[key] for key in scopes}
 
     def _uses(self, strategies: Iterable[str]) -> Iterator[tuple[str, _Asked]]:
         known = set(strategies)
@@ -416,15 +469,16 @@ _RANKS = Prepared(
 class _Catalogue:
     """Products as blocks show them; each is made when it is first looked at, as most never are."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, memory: Memory) -> None:
         self._connection = connection
-        self._unread: dict[str, Sequence[Any]] = {}
-        self._shown: dict[str, Mapping[str, Any]] = {}
+        self._unread, self._shown = memory.unread, memory.shown
 
     def fetch(self, skus: Iterable[str]) -> None:
         """Read more products, in one statement."""
-        rows = _PRODUCTS.unread(self._connection, skus=sorted(skus))
-        self._unread.update((row[0], row) for row in rows)  # the sku stands first
+        missing = sorted(sku for sku in skus if sku not in self)
+        if missing:
+            rows = _PRODUCTS.unread(self._connection, skus=missing)
+            self._unread.update((row[0], row) for row in rows)  # the sku stands first
 
     def add(self, known: Iterable[Mapping[str, Any]]) -> None:
         """Take products that were read elsewhere."""

@@ -123,7 +123,8 @@ KINDS: Mapping[str, Kind] = {
 
 NAMES: Mapping[str, str] = {
     "customer": "customer", "shop": "shop", "sender": "sender", "brand": "brand", "trigger": "trigger",
-    "order": "order", "cart": "cart", "product": "product", "products": "product*", "offer": "offer",
+    "order": "order", "cart": "cart", "product": "product", "products": "product*",
+    "facts": "trigger*", "offer": "offer",
     "answer": "answer", "flow": "flow", "now": "time", "links": "links", "words": "words", "blocks": "blocks",
     "locale": "text", "direction": "text", "subject": "text", "preheader": "text",
 }  # fmt: skip
@@ -158,6 +159,7 @@ class LinkMaker(Protocol):
 class RenderContext:
     """Everything that one mail says, as plain mappings with the field names of `KINDS`.
 
+    `facts` are what a gathering trigger took together.
     `now` is the customer's own clock (aware): its time zone is the one that times are written in. `picks` holds the
     products of each recommend block by name. What a flow does not have (a cart, an offer) is None.
     """
@@ -174,6 +176,7 @@ class RenderContext:
     cart: Mapping[str, Any] | None = None
     product: Mapping[str, Any] | None = None
     products: Sequence[Mapping[str, Any]] = ()
+    facts: Sequence[Mapping[str, Any]] = ()
     offer: Mapping[str, Any] | None = None
     answer: Mapping[str, Any] | None = None
     picks: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
@@ -192,6 +195,7 @@ class RenderContext:
             "answer": record("answer", self.answer),
             **constants,
             "products": tuple([record("product", item) for item in self.products]),
+            "facts": tuple([record("trigger", item) for item in self.facts]),
             "now": self.now,
             "links": Links(self.links),
         }

@@ -118,6 +118,8 @@ def sample_context(
         "cart": _cart(persona, shelf),
         "product": shelf.product(0),
         "products": tuple(shelf.product(number) for number in range(3)),
+        "facts": tuple({"event": "product_viewed", "at": NOW - timedelta(hours=5 - number), "sku": f"T{number}"}
+                       for number in range(3)),
         "offer": _offer() if persona.with_offer else None,
         "answer": {"event": "survey_answered", "survey": "check-in", "choice": "happy", "score": 9},
         "trigger": {"event": "order_placed", "at": NOW - timedelta(hours=5), "order_id": order["order_id"],

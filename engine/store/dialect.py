@@ -14,10 +14,18 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from engine.store.database import to_json
 
+ONLY_COUNTS = "homing_only_counts"
+
 
 def insert(connection: Connection, table: Table) -> Any:
     """Return the dialect's INSERT, which knows ON CONFLICT."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def only_counts(connection: Connection) -> bool:
+    """Return whether what happens here is only counted: no record is kept that nothing decides or counts by."""
+    found: bool = connection.get_execution_options().get(ONLY_COUNTS, False)
+    return found
 
 
 def upsert(

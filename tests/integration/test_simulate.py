@@ -17,7 +17,7 @@ from engine.delivery.dispatch import Exits, Worker
 from engine.deploy import simulate_copy
 from engine.deploy.apply import apply
 from engine.deploy.simulate import Stretch, Task, driven, quiet_engine, simulate
-from engine.deploy.simulate_feed import Slice
+from engine.deploy.simulate_copy import Slice
 from engine.deploy.simulate_page import page
 from engine.deploy.simulate_report import document
 from engine.deploy.stage import Tray
@@ -196,7 +196,7 @@ def test_a_copy_is_the_same_whichever_way_it_is_made(
         ("by-row-half", Slice(1, 2)),
     ):
         if way.startswith("by-row"):
-            monkeypatch.setattr(simulate_copy, "_file_of", lambda _source: None)
+            monkeypatch.setattr(simulate_copy, "file_of", lambda _source: None)
         (tmp_path / way).mkdir()
         copy = scratch(tmp_path / way)
         simulate_copy.copy_state(sqlite_database, copy, share, sandbox=True)

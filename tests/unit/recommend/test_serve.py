@@ -245,7 +245,7 @@ def requests_of(shop: Shop, mails: int) -> list[Request]:
 
 @pytest.mark.parametrize("chain", [*((strategy,) for strategy in STRATEGIES), STRATEGIES], ids=" ".join)
 def test_statements_do_not_grow_with_the_batch(shop: Shop, chain: tuple[str, ...]) -> None:
-    """One mail, fifty and five hundred cost the same number of statements, at most eight, by every strategy."""
+    """Fifty mails and five hundred cost no more statements than one, at most eight, by every strategy."""
     requests = [replace(request, chain=chain) for request in requests_of(shop, 500)]
     seen = []
     with shop.database.read() as connection:
@@ -253,7 +253,7 @@ def test_statements_do_not_grow_with_the_batch(shop: Shop, chain: tuple[str, ...
             with counted(connection) as statements:
                 assert len(recommend(connection, requests[:size], NOW)) == size
             seen.append(len(statements))
-    assert seen[0] == seen[1] == seen[2] <= 8
+    assert 8 >= seen[0] >= seen[1] >= seen[2]
 
 
 def test_an_empty_batch_asks_nothing(shop: Shop) -> None:
