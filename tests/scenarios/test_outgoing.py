@@ -457,6 +457,21 @@ def test_gathered_products_stand_in_one_mail(here: World) -> None:
     assert ">3<" in here.tray.mails[0].html.replace(" ", "").replace("\n", "")
 
 
+def test_gathered_facts_stand_in_one_mail(here: World) -> None:
+    """What a trigger gathered is `facts` to the template, in the order in which it came."""
+    here.flow("flow: wishes\ntopic: offers\ntrigger: {event: wishlist_added, gather: 1d}\nsteps: [{send: wished}]\n")
+    told = "{% for fact in facts %}[{{ fact.sku }}]{% endfor %}"
+    text = f"<mj-section><mj-column><mj-text>{told}</mj-text></mj-column></mj-section>"
+    here.write("templates/wished.mjml", f"---\nsubject: Yours\n---\n<mjml><mj-body>{text}</mj-body></mjml>\n")
+    here.customer()
+    here.apply()
+    for number in (2, 0, 1):
+        here.event("wishlist_added", sku=f"T{number}")
+        here.go_on(hours=1)
+    here.go_on(days=2)
+    assert "[T2][T0][T1]" in here.tray.mails[0].html
+
+
 def test_everyone_with_an_interest_is_told(here: World) -> None:
     """A change of the catalogue reaches all who showed interest, each once."""
     here.flow(
