@@ -37,8 +37,16 @@ from engine.render.codes import Codes, TooMany
 from engine.render.context import KINDS, NAMES, READERS, Links, Record, kind_of, refuse_whole
 from engine.render.errors import RenderError
 from engine.render.filters import FILTERS, TESTS, join_text, replace_text
-from engine.render.flatten import LINES, NotFlat, flattened, is_ordered, with_token_lines, without_unused
-from engine.render.folding import fold
+from engine.render.flatten import (
+    LINES,
+    Block,
+    NotFlat,
+    flattened,
+    is_ordered,
+    with_token_lines,
+    without_unused,
+)
+from engine.render.folding import every, fold
 from engine.render.limits import Budget, bounded_range, bounded_text, check_operation
 
 BUDGET, FORMATS = "_budget", "_formats"
@@ -85,7 +93,7 @@ _OF_LOOPS = frozenset(
     ["first", "last", "index", "index0", "revindex", "revindex0", "length", "depth", "depth0"]
 )
 _KEPT_LINES = 500
-FLAT_AFTER = 100
+FLAT_AFTER = 40
 _FOR_VALUE = 8
 _MARKS = count()
 _BODIES = (nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block, nodes.Template)
@@ -172,9 +180,12 @@ class _Charged(NodeTransformer):
         return node
 
     def _charge(self, node: Any) -> nodes.Node:
-        written = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
-        if self._for_value:
-            written += self._for_value * sum(len(output.nodes) for output in node.find_all(nodes.Output))
+        written = 0
+        for each in every(node):
+            if isinstance(each, nodes.TemplateData):
+                written += len(each.data)
+            elif isinstance(each, nodes.Output):
+                written += self._for_value * len(each.nodes)
         self.generic_visit(node)
         cost = nodes.Filter(nodes.Const(written), "_charge", [], [], None, None, lineno=node.lineno)
         node.body.insert(0, nodes.ExprStmt(cost, lineno=node.lineno))
@@ -287,6 +298,7 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
         self._flat: dict[str, Flat | None] = {}
         self._asked: dict[str, int] = {}
         self._trees: dict[str, nodes.Template] = {}
+        self._blocks: dict[str, Block | None] = {}
         self._codes = Codes()
         self.field = _field(self)
         self.globals = {"range": bounded_range, "namespace": Namespace, "dict": dict}
@@ -308,7 +320,7 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
     def flat(self, name: str) -> Flat | None:
         """Return a mail as one template that writes tokens for its values; None where its files cannot be put together.
 
-        A mail's first renderings are made without: putting it together takes as long as a hundred of them.
+        A mail's first renderings are made without: putting it together takes as long as forty of them.
         """
         asked = self._asked[name] = self._asked.get(name, 0) + 1
         if asked <= FLAT_AFTER:
@@ -321,7 +333,7 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
         return self._flat[name]
 
     def _flattened(self, name: str) -> Flat:
-        tree = flattened(name, self._own_tree, self)
+        tree = flattened(name, self._own_tree, self, self._blocks)
         tree.set_environment(self)
         tree = fold(_Charged(_FOR_VALUE).visit(tree), self._constants, self, escaped=True)
         tree = with_token_lines(without_unused(fold(tree, self._constants, self, escaped=True)))

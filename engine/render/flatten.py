@@ -57,7 +57,7 @@ class NotFlat(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
+class Block:
     """A block's macro, the names that it takes from outside, its own, and those of them that it sets."""
 
     macro: nodes.Macro
@@ -66,9 +66,17 @@ class _Block:
     assigned: frozenset[str]
 
 
-def flattened(name: str, load: Callable[[str], nodes.Template], environment: Environment) -> nodes.Template:
-    """Return the tree of a mail; `load` gives a file's own tree. Raises NotFlat, or whatever `load` raises."""
-    return _Flattening(load, environment).flat(name)
+def flattened(
+    name: str,
+    load: Callable[[str], nodes.Template],
+    environment: Environment,
+    blocks: dict[str, Block | None],
+) -> nodes.Template:
+    """Return the tree of a mail. Raises NotFlat, or whatever `load` raises.
+
+    `load` gives a file's own tree; `blocks` are those that were read for other mails of the same files, and get more.
+    """
+    return _Flattening(load, environment, blocks).flat(name)
 
 
 def without_unused(tree: nodes.Template) -> nodes.Template:
@@ -117,19 +125,20 @@ def is_ordered(tree: nodes.Template) -> bool:
     """Return whether everything is written in the order in which it is worked out: nothing is captured or put in later."""
     captured = (nodes.Macro, nodes.CallBlock, nodes.AssignBlock, nodes.FilterBlock, nodes.Include, nodes.Import,
                 nodes.FromImport, nodes.Block)  # fmt: skip
-    if any(True for _ in tree.find_all(captured)):
+    found = list(every(tree))
+    if any(isinstance(each, captured) for each in found):
         return False
-    text = "".join(data.data for data in tree.find_all(nodes.TemplateData))
+    text = "".join([data.data for data in tree.find_all(nodes.TemplateData)])  # in order
     if not (_SAID.search(text) and "<mj-title" in text and "<mj-preview" in text):
         return False  # the head gets what is missing when all else is written
-    return not any(_block_name(call) for call in tree.find_all(nodes.Call))
+    return not any(_block_name(each) for each in found)
 
 
 @dataclass(slots=True)
 class _Flattening:
     load: Callable[[str], nodes.Template]
     environment: Environment
-    blocks: dict[str, _Block | None] = field(default_factory=dict)
+    blocks: dict[str, Block | None]
     names: set[str] = field(
         default_factory=set
     )  # what the mail itself, its layouts and includes give a meaning
@@ -271,12 +280,12 @@ class _Flattening:
         body = _Called(caller or []).visit(nodes.Scope(body)).body
         return nodes.Scope([*sets, *body], lineno=call.lineno)
 
-    def _known(self, name: str) -> _Block | None:
+    def _known(self, name: str) -> Block | None:
         if name not in self.blocks:
             self.blocks[name] = self._read(name)
         return self.blocks[name]
 
-    def _read(self, name: str) -> _Block | None:
+    def _read(self, name: str) -> Block | None:
         """Return a block whose file holds its macro and nothing else."""
         tree = self.load(f"blocks/{name}.mjml")
         macros = [each for each in tree.body if isinstance(each, nodes.Macro)]
@@ -297,7 +306,7 @@ class _Flattening:
         if "loop" in free and not any(True for _ in macro.find_all(nodes.For)):
             return None
         assigned = frozenset(names_given(nodes.Scope(macro.body)))
-        return _Block(macro, frozenset(free - {"loop"}), own, assigned)
+        return Block(macro, frozenset(free - {"loop"}), own, assigned)
 
     def _constant(self, node: nodes.Expr) -> nodes.Const | None:
         if isinstance(node, nodes.TemplateData):
