@@ -1,18 +1,22 @@
-"""The same work on many things by several processes, with the results in their order.
+"""The same work on many things by several processes, or by one that goes ahead, with the results in their order.
 
-Comes in: a function and things. Goes out: what it makes of each. Promises: the result does not depend on how many
-processes there are; where forking is not safe (other threads, other systems) or not worth it, this process does all.
+Comes in: a function and things, or things that take work to make. Goes out: what is made of each. Promises: the result
+does not depend on how many processes there are; where forking is not safe (other threads, other systems) or not worth
+it, this process does all.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
+
+from engine.errors import OutsideError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,6 +46,57 @@ def mapped(
             yield from pool.imap(_one, range(len(things)), chunk)
     finally:
         _ours.pop()
+
+
+def ahead(things: Iterable[T], *, waiting: int = 64) -> Iterator[T]:
+    """Yield the things, made by a process of its own while this one works on those that it has.
+
+    That process is a copy of this one, at most `waiting` things ahead of it. What making them raises is raised here.
+    """
+    if processors() < 2 or not _can_fork():
+        yield from things
+        return
+    context = multiprocessing.get_context("fork")
+    made: Any = context.Queue(waiting)
+    maker = context.Process(target=_make, args=(things, made), daemon=True)
+    maker.start()
+    try:
+        while True:
+            thing, error, more = _next(made, maker)
+            if error is not None:
+                raise error
+            if not more:
+                return
+            yield thing
+    finally:
+        maker.kill()
+        maker.join()
+        made.close()
+
+
+def _make(things: Iterable[Any], made: Any) -> None:
+    _calm()
+    try:
+        for thing in things:
+            made.put((thing, None, True))
+    except Exception as error:  # noqa: BLE001 - whatever it was, it is the parent's
+        made.put((None, error, False))
+    else:
+        made.put((None, None, False))
+    made.close()
+    made.join_thread()
+
+
+def _next(made: Any, maker: Any) -> tuple[Any, Exception | None, bool]:
+    while True:
+        alive = maker.is_alive()
+        try:
+            found: tuple[Any, Exception | None, bool] = made.get(timeout=1.0 if alive else 0.0)
+        except queue.Empty:
+            if not alive:
+                raise OutsideError("the process that reads ahead was ended from outside") from None
+        else:
+            return found
 
 
 _ours: list[Callable[[int], Any]] = []

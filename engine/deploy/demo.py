@@ -154,7 +154,8 @@ def _play(
         rows,
         settings=settings,
         now=start,
-        progress=lambda done: progress(f"{done:,} facts", 0.0),
+        apart=True,
+        progress=lambda done, _share: progress(f"{done:,} facts", 0.0),
     )
     rebuild(database, start)
     engine = open_engine(settings, database, chance=random.Random(seed))  # noqa: S311 - a demo is repeatable

@@ -7,11 +7,13 @@ clock a fact whose own time lies ahead waits in `staged_facts`, unseen by anythi
 
 from __future__ import annotations
 
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from engine.facts.project import project
 from engine.facts.quarantine import QuarantineFile
 from engine.facts.raised import Told, flows_are_applied
 from engine.facts.readers import open_source
+from engine.processes import ahead
 from engine.settings import Settings
 from engine.store import meta
 from engine.store.bulk import insert_rows
@@ -38,6 +41,8 @@ from engine.store.tables import staged_facts
 CHUNK = 1_000
 FIRST_CHUNK = 5_000
 LINES_A_FACT = 4
+BATCH = 200  # rows read before they are looked at
+LARGE = 4 << 20  # bytes of a file from which a process of its own reads it
 MOST_BAD_ROWS = 1_000
 _STAGED = Prepared(
     select(staged_facts)
@@ -46,7 +51,7 @@ _STAGED = Prepared(
     .limit(bindparam("most", type_=Integer()))
 )
 _ARRIVED = Prepared(delete(staged_facts).where(within(staged_facts.c.id, "ids")))
-Progress = Callable[[int], None]
+Progress = Callable[[int, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,31 +90,76 @@ def ingest_rows(
     backfill: bool = False,
     virtual: bool = False,
     cells: bool = False,
+    apart: bool = False,
     progress: Progress | None = None,
     on_bad: Callable[[BadRow], None] | None = None,
+    share: Callable[[], float] = lambda: 0.0,
 ) -> IngestReport:
     """Take rows of one kind (a `Row` may name another), received at `now`; return what became of them.
 
     `backfill` records without triggering; `virtual` stages what lies after `now` (always so where the database has a
-    virtual clock); `cells` says that values are text of a table; `progress` is called with the rows read so far;
-    `on_bad` with each row set aside.
+    virtual clock); `cells` says that values are text of a table; `apart` has the rows read by a process of its own, which
+    many are worth; `progress` is called with the rows read so far and what `share` said where they were read; `on_bad`
+    with each row set aside.
     """
     with database.read() as connection:
         virtual = virtual or meta.virtual_now(connection) is not None
         size = CHUNK if flows_are_applied(connection) else FIRST_CHUNK
     intake = _Intake(database, settings, now, virtual=virtual, progress=progress, size=size)
-    reading = intake.reading
-    for place, given in enumerate(rows, 1):
-        row = given if isinstance(given, Row | BadRow) else Row(place, given)
-        if isinstance(row, BadRow):
-            intake.set_aside(row, on_bad)
-            continue
-        facts = normalise(row.kind or kind, row.values, reading, number=row.number, cells=cells)
-        if isinstance(facts, BadRow):
-            intake.set_aside(_of_file(facts, row), on_bad)
-            continue
-        intake.add([replace(fact, backfill=True) for fact in facts] if backfill else facts)
+    reading = Reading(settings.shop.timezone, now, frozenset(settings.topics))
+    batches = _read(rows, kind, reading, share, backfill=backfill, cells=cells)
+    for batch in ahead(batches) if apart else batches:
+        intake.warnings += batch.warnings
+        intake.share = batch.share
+        for told in batch.rows:
+            if isinstance(told, BadRow):
+                intake.set_aside(told, on_bad)
+            else:
+                intake.add(told)
     return intake.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Some rows as facts, or as bad ones, with the share of all that was read when they were."""
+
+    rows: list[list[Fact] | BadRow]
+    warnings: Counter[str]
+    share: float
+
+
+def _read(
+    rows: Iterable[Mapping[str, Any] | Row | BadRow],
+    kind: Kind,
+    reading: Reading,
+    share: Callable[[], float],
+    *,
+    backfill: bool,
+    cells: bool,
+) -> Iterator[_Batch]:
+    numbered = enumerate(rows, 1)
+    while some := list(islice(numbered, BATCH)):
+        told: list[list[Fact] | BadRow] = []
+        for place, given in some:
+            row = given if isinstance(given, Row | BadRow) else Row(place, given)
+            if isinstance(row, BadRow):
+                told.append(row)
+                continue
+            facts = normalise(row.kind or kind, row.values, reading, number=row.number, cells=cells)
+            if isinstance(facts, BadRow):
+                told.append(_of_file(facts, row))
+            else:
+                told.append([replace(fact, backfill=True) for fact in facts] if backfill else facts)
+        yield _Batch(told, Counter(reading.warnings), share())
+        reading.warnings.clear()
+
+
+def _is_large(path: Path) -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size >= LARGE
 
 
 def _of_file(bad: BadRow, row: Row) -> BadRow:
@@ -129,7 +179,7 @@ def ingest_file(
     format: str | None = None,  # noqa: A002 - the option's name
     mapping: Mapping[str, str] | None = None,
     backfill: bool = False,
-    progress: Callable[[int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> IngestReport:
     """Take one file; bad rows go to `quarantine/FILE.csv` in the project and the rest goes on.
 
@@ -148,8 +198,10 @@ def ingest_file(
             now=now,
             backfill=backfill,
             cells=source.cells,
-            progress=None if progress is None else lambda rows: progress(rows, source.share()),
+            apart=_is_large(path),
+            progress=progress,
             on_bad=aside.add,
+            share=source.share,
         )
     finally:
         aside.close()
@@ -167,18 +219,15 @@ class _Intake:
     now: datetime
     virtual: bool
     progress: Progress | None
-    reading: Reading = field(init=False)
     size: int = CHUNK
     chunk: list[Fact] = field(default_factory=list)
     lines: int = 0
     read: int = 0
+    share: float = 0.0
     quarantined: int = 0
     bad: list[BadRow] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        self.reading = Reading(self.settings.shop.timezone, self.now, frozenset(self.settings.topics))
 
     def set_aside(self, row: BadRow, on_bad: Callable[[BadRow], None] | None) -> None:
         self.read += 1
@@ -205,13 +254,13 @@ class _Intake:
             self.warnings += warnings
         self.chunk, self.lines = [], 0
         if self.progress is not None:
-            self.progress(self.read)
+            self.progress(self.read, self.share)
 
     def finish(self) -> IngestReport:
         self.flush()
         warnings = tuple(
             f"{count} fact{'s' if count > 1 else ''}: {sentence}"
-            for sentence, count in sorted((self.reading.warnings + self.warnings).items())
+            for sentence, count in sorted(self.warnings.items())
         )
         known = {name: self.counts[name] for name in ("new", "unchanged", "stale", "staged", "erased")}
         return IngestReport(

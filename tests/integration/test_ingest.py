@@ -506,7 +506,12 @@ def test_the_rest_goes_on(database: Database, bad: dict[str, Any]) -> None:
     """A bad row is reported with its number and its column; the rows around it are taken."""
     seen: list[int] = []
     report = tell(
-        database, "customers", {"external_id": "c1"}, bad, {"external_id": "c3"}, progress=seen.append
+        database,
+        "customers",
+        {"external_id": "c1"},
+        bad,
+        {"external_id": "c3"},
+        progress=lambda read, _share: seen.append(read),
     )
     assert (report.read, report.new, report.quarantined) == (3, 2, 1)
     assert (report.bad_rows[0].number, report.bad_rows[0].raw) == (2, (bad,))

@@ -226,3 +226,42 @@ def test_tables_of_every_unicode(
     (tmp_path / "customers.csv").write_bytes("external_id,first_name\nc1,Zoë\nc2,花子\n".encode(encoding))
     report = ingest_file(sqlite_database, tmp_path / "customers.csv", settings=settings, now=NOW)
     assert (report.new, report.quarantined) == (2, 0)
+
+
+def test_a_large_file_is_read_by_another_process_to_the_same_end(
+    sqlite_database: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a process of its own reads is what this one reads: facts, bad rows, warnings, and how far it came."""
+    file = tmp_path / "events.jsonl"
+    rows = [
+        {
+            "event": "mail_sent" if n % 7 == 0 else "viewed",
+            "customer": f"c{n % 9}",
+            "at": f"2026-02-01T10:{n % 60:02}Z",
+        }
+        for n in range(700)
+    ]
+    rows[300] = {"event": "viewed", "customer": "c1", "at": "yesterday"}
+    file.write_text("\n".join(json.dumps({**row, "id": n}) for n, row in enumerate(rows)))
+    other = tmp_path / "other"
+    other.mkdir()
+    shares: list[float] = []
+    monkeypatch.setattr("engine.processes.processors", lambda: 2)
+    monkeypatch.setattr("engine.processes._can_fork", lambda: True)
+    reports = []
+    for root, large in ((settings.root, 1), (other, 1 << 40)):
+        monkeypatch.setattr("engine.facts.ingest.LARGE", large)
+        reports.append(
+            ingest_file(
+                sqlite_database,
+                file,
+                settings=Settings(root),
+                now=NOW,
+                progress=lambda _, share: shares.append(share),
+            )
+        )
+    apart, here = reports
+    assert (apart.read, apart.new, apart.quarantined, here.unchanged) == (700, 699, 1, 699)
+    assert apart.bad_rows == here.bad_rows
+    assert apart.warnings == here.warnings != ()
+    assert shares[-1] == 1.0
