@@ -6,7 +6,7 @@ mails that were handed over before it; what the provider told stands as it came.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from engine.store.tables import attempts, customers, delivery_events, messages
 CLIPPED = timedelta(
     days=4
 )  # months end on their last day, so that a later mail's month may end a little sooner
+KEPT_BACK = ("dropped", "deferred")
 DECIDED = ("sent", "dropped", "deferred", "failed", "unknown", "retry")
 
 
@@ -57,13 +58,15 @@ class Gate:
             "zone": self.zone,
             "quiet_hours": f"{quiet.start:%H:%M}-{quiet.end:%H:%M}" if quiet is not None else None,
             "quiet": quiet is not None and quiet.ends(moment, self.zone) is not None,
-            "caps": [self._cap(cap, moment) for cap in self.at.caps(flow)],
+            "caps": [self._cap(cap, moment, decision) for cap in self.at.caps(flow)],
             "recomputed": True,
         }
 
-    def _cap(self, cap: Any, moment: datetime) -> dict[str, Any]:
+    def _cap(self, cap: Any, moment: datetime, decision: str) -> dict[str, Any]:
         ends: list[datetime] = []
-        for at in reversed(self.handed[: bisect_left(self.handed, moment)]):
+        # What was handed over at the very moment at which a mail was kept back went before it, and took the room.
+        before = (bisect_right if decision in KEPT_BACK else bisect_left)(self.handed, moment)
+        for at in reversed(self.handed[:before]):
             end = add(at, cap.per, self.zone)
             if moment - end > CLIPPED:  # and so it is with all that went before it
                 break

@@ -57,6 +57,12 @@ def paused_all(connection: Connection) -> bool:
     return meta.get(connection, PAUSED_ALL) is not None
 
 
+def paused_all_since(connection: Connection) -> datetime | None:
+    """Return when everything was paused, or None."""
+    told = meta.get(connection, PAUSED_ALL)
+    return datetime.fromisoformat(told) if told is not None else None
+
+
 def freeze(connection: Connection, flow: str, reason: str, now: datetime) -> None:
     """Stop a flow until somebody has looked; `status` shows the reason."""
     connection.execute(update(flows).where(flows.c.flow == flow).values(frozen_at=now, frozen_reason=reason))

@@ -55,6 +55,11 @@ _PREFIXES: Mapping[str, str] = {
     "exited": "this came true: {rest}",
     "re_entry": "its re_entry rule forbids it: {rest}",
 }
+_RESUME = "; not before `homing resume`, and then only what is not too late"
+_WAITS: Mapping[str, str] = {
+    "paused": f", but the flow is paused{_RESUME}",
+    "frozen": f", but the flow is frozen{_RESUME}",
+}
 _TELLING = ("turned_away", "entered", "held_out", "refused", "skipped", "exited", "took", "dropped")
 
 
@@ -153,11 +158,14 @@ def next_words(following: Mapping[str, Any], zone: str) -> str:
     """Return what comes next, and when, as a part of a sentence."""
     when = f" at {_when(following['at'], zone)}" if following["at"] is not None else ""
     step = following["step"]
+    waits = _WAITS.get(following.get("waits") or "", "")
+    if following.get("came"):
+        return f"may enter by what happened at {_when(following['came'], zone)}{waits}"
     if following["what"] == "entry":
-        return f"may enter{when}, if nothing newer comes before"
+        return f"may enter{when}, if nothing newer comes before{waits}"
     if following["what"] == "message":
-        return f"{step} is sent{when}, if the gate lets it"
-    return f"{step}{when}" if step else f"the end of the flow{when}"
+        return f"{step} is sent{when}, if the gate lets it{waits}"
+    return (f"{step}{when}" if step else f"the end of the flow{when}") + waits
 
 
 def _when(moment: Any, zone: str) -> str:

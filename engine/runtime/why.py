@@ -19,16 +19,18 @@ from engine.audience.wanted import wanted_words
 from engine.diagnostics import did_you_mean
 from engine.errors import UsageError
 from engine.flows.conditions import needs_trigger
+from engine.flows.model import EventTrigger
 from engine.journeys.enter import entry_clauses
 from engine.journeys.program import Program
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows, programs
 from engine.policy.consent import granted_topics, suppressed_kinds
+from engine.runtime import rails
 from engine.runtime.at_the_gate import Gate, fates
 from engine.runtime.doorstep import turned_away
 from engine.runtime.found import Looking
 from engine.runtime.work import exclusion_sentence, held_back
-from engine.store.tables import enrollments, flows, journal, messages, timers
+from engine.store.tables import enrollments, events, flows, journal, messages, timers
 
 LIVE = ("active", "waiting")
 
@@ -37,7 +39,7 @@ def why(connection: Connection, customer_id: int, flow: str | None, at: Round) -
     """Return the customer's story in one flow or in all that are applied, as plain data."""
     if flow is not None:
         known_flow(connection, flow)
-    live = live_flows(connection)
+    live = live_flows(connection, paused_all=rails.paused_all(connection))
     names = [flow] if flow is not None else sorted(live)
     held = held_back(live, at.settings)
     return [
@@ -94,7 +96,7 @@ def _story(connection: Connection, customer_id: int, live: LiveFlow, at: Round) 
             key=lambda decision: (decision["at"], decision["decision"] == "completed"),
         ),
         "messages": _messages(connection, customer_id, name),
-        "next": _next(connection, customer_id, live, inside),
+        "next": _next(connection, customer_id, live, inside, at),
     }
     if not inside:
         story["now"] = _asked_now(connection, customer_id, live, at)
@@ -138,9 +140,45 @@ def _messages(connection: Connection, customer_id: int, flow: str) -> list[dict[
 
 
 def _next(
+    connection: Connection, customer_id: int, live: LiveFlow, inside: Sequence[Row[Any]], at: Round
+) -> dict[str, Any] | None:
+    """Return what comes next and when; `waits` says what must happen first where the flow is paused or frozen."""
+    following = _following(connection, customer_id, live, inside)
+    if not live.stopped:
+        return following
+    if following is None:
+        following = _at_the_door(connection, customer_id, live, at)
+    return following and {**following, "waits": "paused" if live.paused else "frozen"}
+
+
+def _at_the_door(
+    connection: Connection, customer_id: int, live: LiveFlow, at: Round
+) -> dict[str, Any] | None:
+    """Return the newest fact that came while the flow stood still, and that it will look at when it goes on."""
+    stood = connection.execute(
+        select(flows.c.paused_at, flows.c.frozen_at).where(flows.c.flow == live.flow.name)
+    ).one()
+    since = min(
+        (moment for moment in stood if moment is not None), default=rails.paused_all_since(connection)
+    )
+    names = sorted(
+        {t.event for t in live.flow.triggers if isinstance(t, EventTrigger) and t.quiet_for is None}
+    )
+    if since is None or not names:
+        return None
+    table = events.c
+    query = select(table.occurred_at).where(
+        table.customer_id == customer_id, table.name.in_(names), table.arrived_at >= since,
+        table.arrived_at <= at.now, table.backfill.is_(False),
+    )  # fmt: skip
+    came = connection.scalar(query.order_by(table.occurred_at.desc()).limit(1))
+    return {"what": "entry", "step": None, "at": None, "came": came} if came is not None else None
+
+
+def _following(
     connection: Connection, customer_id: int, live: LiveFlow, inside: Sequence[Row[Any]]
 ) -> dict[str, Any] | None:
-    """Return what comes next and when: a waiting message, the next step, or a timer that will let the customer in."""
+    """Return a waiting message, the next step, or a timer that will let the customer in."""
     own = messages.c
     waiting = connection.execute(
         select(messages)

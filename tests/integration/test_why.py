@@ -18,6 +18,7 @@ from engine.deploy.stage import Tray
 from engine.errors import UsageError
 from engine.facts.finding import find_customer
 from engine.journeys.round import Round
+from engine.runtime import rails
 from engine.runtime.passes import Engine
 from engine.runtime.story import sentences
 from engine.runtime.ticking import drive
@@ -246,3 +247,33 @@ def test_what_hangs_on_the_trigger_is_not_asked_without_one(
         assert "      ?    trigger: {order_number: 1}  (nobody can know before it happens)" in sentences(
             story, "UTC"
         )
+
+
+def test_a_paused_flow_says_what_comes_next(tmp_path: Path, database: Database) -> None:
+    """Who waits inside, and whose fact came meanwhile, hear what comes and that the flow must be resumed first."""
+    settings = live_through(database, tmp_path)
+    with database.write() as connection:
+        rails.pause(connection, "thanks", START)
+    told = stories(database, settings, "thanks")
+    standing = [story["next"] for story in told if story["next"]]
+    assert standing
+    assert {following["waits"] for following in standing} == {"paused"}
+    lines = [line for story in told for line in sentences(story, "UTC") if line.startswith("  next: ")]
+    assert any("may enter by what happened at" in line for line in lines)
+    assert all("paused; not before `homing resume`" in line for line in lines if "nothing" not in line)
+    with database.write() as connection:
+        rails.resume(connection, "thanks")
+    assert not [
+        story for story in stories(database, settings, "thanks") if (story["next"] or {}).get("waits")
+    ]
+
+
+def test_a_cap_that_was_lost_within_a_pass_shows_who_took_it(
+    tmp_path: Path, sqlite_database: Database
+) -> None:
+    """A mail that another one outranked at the same moment is told with a cap that is full."""
+    settings = live_through(sqlite_database, tmp_path)
+    decisions = [each for story in stories(sqlite_database, settings) for each in story["decisions"]]
+    lost = [each for each in decisions if each["reason"] in ("outranked", "capped") and each.get("gate")]
+    assert {each["reason"] for each in lost} >= {"outranked"}
+    assert all(any(cap["used"] >= cap["of"] for cap in each["gate"]["caps"]) for each in lost)
