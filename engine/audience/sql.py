@@ -42,11 +42,14 @@ from engine.audience.sqlconditions import Compiler, Ground
 from engine.audience.sqlvalues import Either, Moments, Truth
 from engine.audience.subjects import Ask, Subject
 from engine.flows.conditions import Clause
+from engine.store.dialect import within
+from engine.store.keys import KeyRange
 from engine.store.prepared import Prepared
 from engine.store.tables import customers
 from engine.store.types import Instant, Key, to_micros
 
 Segments = Mapping[str, tuple[Clause, ...]]
+MOST_KEYS = 2**63 - 1  # greater than any key
 
 _COLUMNS: Mapping[str, TypeEngine[Any]] = {
     "n": Integer(),
@@ -107,6 +110,26 @@ def customers_matching(
     query = select(customers.c.id).select_from(compiler.joined(customers))
     query = query.where(customers.c.erased_at.is_(None), *held)
     return query if among is None else query.where(_among(among))
+
+
+def matching_among(
+    connection: Connection,
+    clauses: Sequence[Clause],
+    who: Sequence[int] | KeyRange,
+    *,
+    now: datetime,
+    segments: Segments,
+    shop_zone: str,
+) -> set[int]:
+    """Return which of some customers `customers_matching` finds; the compiled statement is kept for the same clauses."""
+    asks = tuple(map(Ask, clauses))
+    statement, moments = _audience(_SameAsks(asks, segments), ranged=isinstance(who, KeyRange))
+    values: dict[str, Any] = moments.values(now, shop_zone)
+    if isinstance(who, KeyRange):
+        values |= {"low": who.low, "high": MOST_KEYS if who.high is None else who.high}
+    else:
+        values["ids"] = list(who)
+    return set(statement.column(connection, **values))
 
 
 def _among(ids: Sequence[int]) -> Truth:
@@ -183,6 +206,19 @@ def _plan_equal(equal: _EqualAsks, dialect: str) -> _Plan:
     return _Plan(
         Prepared(statement), compiler.moments, columns, tuple(sorted(compiler.trigger_keys)), dialect
     )
+
+
+@lru_cache(maxsize=256)
+def _audience(same: _SameAsks, *, ranged: bool) -> tuple[Prepared, Moments]:
+    """Return the statement that finds customers in a range of keys or among some ids, and what its moments stand for."""
+    moments = Moments()
+    entering = moments.parameter(When())
+    compiler = Compiler(Ground(customers.c.id, entering, entering), moments, same.segments)
+    held = [compiler.holds(ask.clause.condition) for ask in same.asks]
+    low, high = (bindparam(name, type_=Key, required=True) for name in ("low", "high"))
+    some = (customers.c.id >= low, customers.c.id < high) if ranged else (within(customers.c.id, "ids"),)
+    query = select(customers.c.id).select_from(compiler.joined(customers))
+    return Prepared(query.where(customers.c.erased_at.is_(None), *some, *held)), moments
 
 
 def _truths_over(subjects: CTE, equal: _EqualAsks) -> tuple[list[Truth], Compiler]:

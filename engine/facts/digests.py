@@ -15,11 +15,14 @@ from sqlalchemy import Connection, select
 
 from engine.facts.fact import Fact
 from engine.store.bulk import upsert_rows
-from engine.store.dialect import among
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import fact_digests
 
 _SIZE = 8
 MOST_CONTENTS = 32
+
+_TOLD = Prepared(select(fact_digests).where(within(fact_digests.c.key, "keys")))
 
 
 class Digests:
@@ -28,10 +31,10 @@ class Digests:
     def __init__(self, connection: Connection, facts: Sequence[Fact], now: datetime) -> None:
         self.connection, self.now = connection, now
         self._keys = {id(fact): _hash(f"{fact.kind}\x1f{fact.key}") for fact in facts}
-        wanted = select(fact_digests).where(among(connection, fact_digests.c.key, sorted(self._numbers())))
         self._stored: dict[int, tuple[datetime, bytes]] = {}
         if facts:
-            self._stored = {row.key: (row.told_at, row.contents) for row in connection.execute(wanted)}
+            found = _TOLD.rows(connection, keys=sorted(self._numbers()))
+            self._stored = {row.key: (row.told_at, row.contents) for row in found}
         self._changed: set[int] = set()
 
     def _numbers(self) -> set[int]:

@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
 
-from sqlalchemy import Connection, delete, select
-from sqlalchemy import insert as plain_insert
+from sqlalchemy import Connection, bindparam, delete, select
 
-from engine.audience.sql import customers_matching
+from engine.audience.sql import MOST_KEYS, customers_matching, matching_among
 from engine.calendar import at_wall, local
 from engine.flows.conditions import Clause, InSegment
 from engine.flows.cron import Cron
@@ -19,13 +18,26 @@ from engine.journeys.candidates import Candidate
 from engine.journeys.round import Round
 from engine.journeys.timers import set_timers
 from engine.journeys.versions import LiveFlow
-from engine.store.dialect import among, upsert
+from engine.store.bulk import insert_rows
+from engine.store.dialect import among, within
 from engine.store.keys import KeyRange
+from engine.store.marks import mark as note_mark
+from engine.store.prepared import Prepared
 from engine.store.tables import customers, marks, segment_members
 
 Who = Sequence[int] | KeyRange
 PLACED = "segment"  # the key of the timers of those who are placed
 WIDEST = timedelta(hours=27)  # between the first and the last zone to see a wall time
+
+_own = (segment_members.c.flow == bindparam("flow"), segment_members.c.trigger_no == bindparam("trigger_no"))
+_known = select(segment_members.c.customer_id, segment_members.c.since).where(*_own)
+_KNOWN_AMONG = Prepared(_known.where(within(segment_members.c.customer_id, "ids")))
+_KNOWN_WITHIN = Prepared(
+    _known.where(
+        segment_members.c.customer_id >= bindparam("low"), segment_members.c.customer_id < bindparam("high")
+    )
+)
+_MARKS = Prepared(select(marks.c.name, marks.c.at).where(within(marks.c.name, "names")))
 
 # ── segments ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -101,31 +113,32 @@ def _compare(
     shop_zone: str,
 ) -> tuple[dict[int, datetime], dict[int, datetime]]:
     """Bring what is known of memberships up to date; return who stays in and who came in, with since when."""
-    clause = Clause(InSegment(trigger.segment), f"segment: {trigger.segment}")
-    some = None if isinstance(who, KeyRange) else who
-    matching = customers_matching(
-        [clause], now=now, segments=live.flow.segments, shop_zone=shop_zone, among=some
+    table, own = segment_members.c, {"flow": live.flow.name, "trigger_no": number}
+    inside = matching_among(
+        connection, _member(trigger.segment), who, now=now, segments=live.flow.segments, shop_zone=shop_zone
     )
-    table = segment_members.c
-    own = (table.flow == live.flow.name, table.trigger_no == number)
-    query = select(table.customer_id, table.since).where(*own)
     if isinstance(who, KeyRange):
-        matching = matching.where(who.holds(customers.c.id))
-        query = query.where(who.holds(table.customer_id))
+        high = MOST_KEYS if who.high is None else who.high
+        rows_known = _KNOWN_WITHIN.rows(connection, **own, low=who.low, high=high)
     else:
-        query = query.where(among(connection, table.customer_id, who))
-    inside: set[int] = set(connection.scalars(matching))
-    known: dict[int, datetime] = {row.customer_id: row.since for row in connection.execute(query)}
+        rows_known = _KNOWN_AMONG.rows(connection, **own, ids=list(who))
+    known: dict[int, datetime] = dict(rows_known)
     gone, came = sorted(known.keys() - inside), sorted(inside - known.keys())
     if gone:
-        connection.execute(delete(segment_members).where(*own, among(connection, table.customer_id, gone)))
+        these = (table.flow == live.flow.name, table.trigger_no == number)
+        connection.execute(delete(segment_members).where(*these, among(connection, table.customer_id, gone)))
     if came:
-        rows = [
-            {"flow": live.flow.name, "trigger_no": number, "customer_id": each, "since": now} for each in came
-        ]
-        connection.execute(plain_insert(segment_members), rows)
+        insert_rows(
+            connection, segment_members, [{**own, "customer_id": each, "since": now} for each in came]
+        )
     stays = {each: since for each, since in known.items() if each in inside}
     return stays, dict.fromkeys(came, now)
+
+
+@lru_cache(maxsize=256)
+def _member(segment: str) -> tuple[Clause]:
+    """Return the clause of being in a segment, the same one each time: statements are kept by it."""
+    return (Clause(InSegment(segment), f"segment: {segment}"),)
 
 
 # ── schedules ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -154,10 +167,7 @@ def _next_slots(
         f"schedule:{live.flow.name}:{number}:{zone}": zone
         for zone in zones_of(connection, trigger, at.shop_zone)
     }
-    done = {
-        row.name: row.at
-        for row in connection.execute(select(marks).where(among(connection, marks.c.name, names)))
-    }
+    done: dict[str, datetime] = dict(_MARKS.rows(connection, names=list(names)))
     # A zone that nobody lived in until now begins where the others stand, not where the flow was applied.
     since = max([live.applied_at, *(moment - WIDEST for moment in done.values())])
     found = {}
@@ -177,7 +187,7 @@ def schedule_candidates(connection: Connection, live: LiveFlow, at: Round) -> It
             slot: datetime | None = first
             while slot is not None and slot <= at.now:
                 yield from _everyone(connection, live, number, trigger, zone, slot, at)
-                upsert(connection, marks, [{"name": mark, "at": slot}], update=["at"])
+                note_mark(connection, mark, slot)
                 slot = next_slot(trigger, slot, zone)
 
 

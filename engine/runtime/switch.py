@@ -14,9 +14,16 @@ from sqlalchemy import select
 from engine.clock import machine_seconds
 from engine.runtime import rails
 from engine.store.database import Database
+from engine.store.prepared import Prepared
 from engine.store.tables import flows
 
 LOOK_EVERY = 1.0  # seconds
+
+# A flow that was removed is none of the stopped: whoever is inside finishes it.
+_ALL = Prepared(select(flows.c.flow))
+_STOPPED = Prepared(
+    select(flows.c.flow).where(flows.c.paused_at.is_not(None) | flows.c.frozen_at.is_not(None))
+)
 
 
 class Switch:
@@ -48,9 +55,5 @@ class Switch:
 
     def _read(self) -> frozenset[str]:
         with self._database.read() as connection:
-            all_paused = rails.paused_all(connection)
-            query = select(flows.c.flow)
-            if not all_paused:
-                # A flow that was removed is none of these: whoever is inside finishes it.
-                query = query.where(flows.c.paused_at.is_not(None) | flows.c.frozen_at.is_not(None))
-            return frozenset(connection.scalars(query))
+            stopped = _ALL if rails.paused_all(connection) else _STOPPED
+            return frozenset(stopped.column(connection))

@@ -136,7 +136,24 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     write = connection.get_execution_options().get("homing_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    text = "BEGIN IMMEDIATE" if write else "BEGIN"
+    if connection.dispatch.before_cursor_execute:
+        connection.exec_driver_sql(text)
+    else:
+        raw(connection, text, ())
+
+
+def raw(connection: Connection, text: str, values: Any) -> Any:
+    """Run a statement by SQLite's driver, whatever transaction there is; return its cursor."""
+    cursor = connection.connection.cursor()
+    try:
+        (cursor.executemany if isinstance(values, list) else cursor.execute)(text, values)
+    except connection.dialect.loaded_dbapi.Error as error:
+        base = connection.dialect.loaded_dbapi.Error
+        raise DBAPIError.instance(
+            text, values, error, base, hide_parameters=True, dialect=connection.dialect
+        ) from error
+    return cursor
 
 
 def _prepare_postgres(connection: Any, _record: Any) -> None:

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
-from engine.store.dialect import upsert
+from engine.store.bulk import upsert_rows
+from engine.store.prepared import Prepared
 from engine.store.tables import marks
 
 TICK = "tick"
 NIGHT = "nightly"
 
+_AT = Prepared(select(marks.c.at).where(marks.c.name == bindparam("name")))
+
 
 def marked(connection: Connection, name: str) -> datetime | None:
     """Return the moment that was noted last under a name."""
-    at: datetime | None = connection.scalar(select(marks.c.at).where(marks.c.name == name))
-    return at
+    row = _AT.first(connection, name=name)
+    return None if row is None else row.at
 
 
 def mark(connection: Connection, name: str, at: datetime) -> None:
     """Note a moment under a name."""
-    upsert(connection, marks, [{"name": name, "at": at}], update=["at"])
+    upsert_rows(connection, marks, [{"name": name, "at": at}])

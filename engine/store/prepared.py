@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import JSON, BindParameter, Connection, Dialect, bindparam
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from engine.store.database import from_json
+from engine.store.database import from_json, raw
 
 Process = Callable[[Any], Any]
 Processes = tuple[tuple[int, Process], ...]
@@ -93,15 +93,7 @@ def driven(connection: Connection, text: str, values: Any) -> Any:
         return connection.exec_driver_sql(text, values)
     if not connection.in_transaction():
         connection.begin()
-    cursor = connection.connection.cursor()
-    try:
-        (cursor.executemany if isinstance(values, list) else cursor.execute)(text, values)
-    except connection.dialect.loaded_dbapi.Error as error:
-        base = connection.dialect.loaded_dbapi.Error
-        raise DBAPIError.instance(
-            text, values, error, base, hide_parameters=True, dialect=connection.dialect
-        ) from error
-    return cursor
+    return raw(connection, text, values)
 
 
 def undoing(connection: Connection, step: Callable[[], T]) -> T:
