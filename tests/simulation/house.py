@@ -7,51 +7,47 @@ scheduler at every statement, commit and lock, so that another worker, a fault o
 from __future__ import annotations
 
 import random
-import shutil
-import sqlite3
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from unittest import mock
 
-from sqlalchemy import Connection, event, select
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from engine import settings as settings_module
 from engine.delivery.dispatch import Exits, Worker
 from engine.deploy.apply import apply
 from engine.errors import HomingError
 from engine.facts import rights
-from engine.facts.fact import Kind
+from engine.facts.fact import Kind, Row
 from engine.facts.ingest import ingest_rows
 from engine.runtime import rails
 from engine.runtime.nightly import run_nightly
-from engine.runtime.passes import Engine, run_pass, send_due
+from engine.runtime.passes import Engine, send_due, work_through
 from engine.runtime.switch import Switch
-from engine.runtime.ticking import next_moment, night_is_due, note_tick
+from engine.runtime.ticking import following_moment, night_is_due, note_tick
+from engine.runtime.work import look
 from engine.settings import Settings
-from engine.store.database import Database, connect
-from engine.store.marks import TICK, marked
+from engine.store.database import connect
 from engine.store.migrate import upgrade
 from engine.store.tables import customers
+from tests.simulation.database import open_copy
 from tests.simulation.outside import Provider
-from tests.simulation.scheduler import Faults, Lock, Scheduler
+from tests.simulation.scheduler import Faults, Scheduler
 from tests.simulation.shop import START, Telling, customers_of, month, pauses, write_project
 from tests.simulation.watch import Watch
 
 DAYS = 30
+DEEDS = ("erase", "pause", "resume")  # what is told that is no fact
 EVERYONE = tuple(customers_of(20))
-BEATS = (
-    timedelta(minutes=30),
-    timedelta(hours=4),
-    timedelta(hours=4),
-    timedelta(hours=9),
-    timedelta(hours=9),
-)
+HOUR = timedelta(hours=1)
+BEATS = (0.5 * HOUR, 4 * HOUR, *(9 * HOUR,) * 2, *(14 * HOUR,) * 4, *(20 * HOUR,) * 6)  # between two ticks
+ROUNDS = (timedelta(0), 6 * HOUR, 12 * HOUR, 24 * HOUR)  # at which a shop tells what it gathered
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,56 +84,10 @@ def prepare(root: Path) -> Prepared:
     apply(database, settings, now=START - timedelta(days=1), who="test")
     with database.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    with database.read() as connection:
+        look(connection, settings, START)  # what a process reads once must not make its first seed another
     database.close()
     return Prepared(root, path, settings)
-
-
-class WatchedDatabase(Database):
-    """A database whose every transaction and statement is a point at which others may come between."""
-
-    scheduler: Scheduler
-    lock: Lock
-    watch: Watch
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """Give a connection for reading; others may write meanwhile."""
-        self.scheduler.point("read")
-        with super().read() as connection:
-            yield connection
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Give a connection for writing, one actor at a time; what was committed is looked at before anything else happens."""
-        self.scheduler.point("write")
-        self.scheduler.acquire(self.lock)
-        try:
-            with super().write() as connection:
-                yield connection
-                self.scheduler.point("statement")
-            self.watch.committed()
-        finally:
-            self.scheduler.release(self.lock)
-        self.scheduler.point("committed")
-
-
-def _open(path: Path, scheduler: Scheduler) -> WatchedDatabase:
-    plain = connect(f"sqlite:///{path}")
-    event.listen(plain.engine, "connect", _hurry)
-    database = WatchedDatabase(plain.engine, plain.url)
-    database.scheduler, database.lock = scheduler, Lock()
-
-    def before(*_: Any) -> None:
-        scheduler.point("statement")
-        if scheduler.fails():
-            raise OperationalError("the simulation", None, sqlite3.OperationalError("disk I/O error"))
-
-    event.listen(plain.engine, "before_cursor_execute", before)
-    return database
-
-
-def _hurry(connection: Any, _record: Any) -> None:
-    connection.execute("PRAGMA synchronous=OFF")  # nobody kills this process, only what it plays
 
 
 class House:
@@ -148,17 +98,17 @@ class House:
         self.chance = random.Random(f"house:{plan.seed}")
         self.scheduler = Scheduler(self.chance, START, plan.faults())
         path = folder / f"seed-{plan.seed}.db"
-        shutil.copyfile(prepared.database, path)
-        self.database = _open(path, self.scheduler)
+        self.database = open_copy(prepared.database, path, self.scheduler)
         self.watch = Watch(path, self.scheduler)
         self.database.watch = self.watch
         self.provider = Provider(self.scheduler, self.watch.handed_over)
         self.watch.provider = self.provider
         self.beat = self.chance.choice(BEATS)
+        self.round = self.chance.choice(ROUNDS)
         self.leased_only = (
             self.chance.random() < 0.5
         )  # nobody can tell whether a worker has died before its lease ends
-        self.two_leaders = self.chance.random() < 0.2  # as while a lease passes from one to the other
+        self.two_leaders = self.chance.random() < 0.1  # as while a lease passes from one to the other
         self.dead: set[str] = set()
         self.skew = {name: timedelta(0) for name in "ab"}
         self._tellers: list[Telling] = []
@@ -205,7 +155,7 @@ class House:
     def _settle(self) -> None:
         self.scheduler.faults = Faults(switch=0.0, kill_every=0, delay_every=0, fail_every=0)
         self.skew = {name: timedelta(0) for name in "ab"}
-        self.beat = timedelta(minutes=30)
+        self.beat = 3 * HOUR
         for actor in self.scheduler.actors:
             actor.wakes_at = actor.wakes_at and min(actor.wakes_at, self.end)
         self.scheduler.run(self.end + timedelta(hours=6))
@@ -240,10 +190,10 @@ class House:
                 now = self._present(name)
                 if night_is_due(engine, now):
                     run_nightly(engine, now, tables=False)
-                run_pass(engine, now, sending=False)
+                _, known = work_through(engine, now, sending=False)
                 note_tick(self.database, now)
                 scheduler.signal()
-                following = next_moment(engine, now)
+                following = following_moment(engine, known)
             scheduler.wait(self._beat_after(following), or_signal=False)
 
     def _beat_after(self, moment: datetime | None) -> datetime:
@@ -259,11 +209,10 @@ class House:
         while True:
             with _forgiving(scheduler):
                 while True:
-                    with self.database.read() as connection:
-                        looked = marked(connection, TICK)
-                    if looked is None:
+                    now, looked = self._present(name), self.watch.looked_at()
+                    # A daemon that finds nothing changes nothing, so that it need not be played.
+                    if looked is None or not self.watch.has_mail_by(min(looked, now)):
                         break
-                    now = self._present(name)
                     self.watch.begins_sending(name)
                     if not send_due(engine, now, min(looked, now)).outcomes:
                         break
@@ -271,10 +220,11 @@ class House:
 
     def _people(self) -> None:
         """Tell each fact when its time comes; what was answered is what the watch believes."""
-        for telling in list(self._tellers):
-            self.scheduler.wait(max(telling.at, self.scheduler.now))
-            self._until_done(partial(self._do, telling))
-            self.watch.acknowledged(telling)
+        for tellings in _together(self._tellers, self.round):
+            self.scheduler.wait(max(tellings[-1].at, self.scheduler.now))
+            self._until_done(partial(self._do, tellings))
+            for telling in tellings:
+                self.watch.acknowledged(telling)
 
     def _until_done(self, act: Callable[[], None]) -> None:
         while True:
@@ -285,8 +235,8 @@ class House:
             else:
                 return
 
-    def _do(self, telling: Telling) -> None:
-        now = self.scheduler.now
+    def _do(self, tellings: Sequence[Telling]) -> None:
+        now, telling = self.scheduler.now, tellings[0]
         if telling.kind == "erase":
             with self.database.write() as connection:
                 customer = connection.scalar(
@@ -301,9 +251,8 @@ class House:
             with self.database.write() as connection:
                 rails.resume(connection, telling.row["flow"])
         else:
-            report = ingest_rows(
-                self.database, cast(Kind, telling.kind), [telling.row], settings=self.settings, now=now
-            )
+            rows = [Row(each.number, each.row, cast(Kind, each.kind)) for each in tellings]
+            report = ingest_rows(self.database, "events", rows, settings=self.settings, now=now)
             assert not report.bad_rows, report.bad_rows
 
     def _clocks(self) -> None:
@@ -312,6 +261,19 @@ class House:
             self.scheduler.sleep(timedelta(days=self.chance.uniform(2, 12)))
             for name in self.skew:
                 self.skew[name] = timedelta(minutes=self.chance.choice((0, 0, 0, -7, 3, -55)))
+
+
+def _together(tellings: Sequence[Telling], most: timedelta) -> list[list[Telling]]:
+    """Return tellings in the order of their times, with facts in groups that lie no further apart than `most`."""
+    groups: list[list[Telling]] = []
+    for telling in tellings:
+        last = groups[-1] if groups else []
+        is_fact = telling.kind not in DEEDS and not (last and last[0].kind in DEEDS)
+        if last and is_fact and telling.at - last[0].at <= most:
+            last.append(telling)
+        else:
+            groups.append([telling])
+    return groups
 
 
 @contextmanager

@@ -128,6 +128,11 @@ def find(bug: str, prepared: Prepared, seeds: Sequence[int]) -> Result | None:
     return None
 
 
+def _find(asked: tuple[str, Sequence[int]]) -> Result | None:
+    assert _prepared is not None
+    return find(asked[0], _prepared, asked[1])
+
+
 def main(arguments: Sequence[str]) -> int:
     """Play what the command line asks for; 1 where a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
@@ -150,34 +155,43 @@ def main(arguments: Sequence[str]) -> int:
         prepared = prepare(Path(folder))
         if asked.bugs:
             return _all_bugs(prepared, range(int(first), int(last) + 1))
+        started = time.monotonic()
         if asked.seed is not None:
             results = [play(plan, prepared, asked.bug)]
         else:
             plans = [replace(plan, seed=seed) for seed in range(int(first), int(last or first) + 1)]
             results = play_many(plans, prepared, asked.bug)
-        return _tell(results, prepared, asked.bug)
+        return _tell(results, prepared, asked.bug, time.monotonic() - started)
 
 
-def _tell(results: Sequence[Result], prepared: Prepared, bug: str | None) -> int:
+def _tell(results: Sequence[Result], prepared: Prepared, bug: str | None, passed: float) -> int:
     broken = [result for result in results if result.promise is not None]
     click.echo(
-        f"{len(results)} seeds, {sum(r.mails for r in results)} mails, {sum(r.kills for r in results)} kills, "
+        f"{len(results)} seeds in {passed:.0f} s, {sum(r.mails for r in results)} mails, {sum(r.kills for r in results)} kills, "
         f"{sum(r.points for r in results)} points, {sum(r.seconds for r in results):.0f} s of CPU, {len(broken)} broken"
     )
     for result in broken[:5]:
-        small = shrink(result, prepared, bug)
-        click.echo(
-            f"\n{result.told}\n  again: {command(result.plan, bug)}\n  small: {command(small.plan, bug)}\n         {small.told}"
-        )
+        click.echo("\n" + story(result, prepared, bug))
     return 1 if broken else 0
 
 
+def story(result: Result, prepared: Prepared, bug: str | None = None) -> str:
+    """Return what was broken, the line that plays it again, and the smallest plan that breaks the same."""
+    small = shrink(result, prepared, bug)
+    again, least = command(result.plan, bug), command(small.plan, bug)
+    return f"{result.told}\n  again: {again}\n  small: {least}\n         {small.told}"
+
+
 def _all_bugs(prepared: Prepared, seeds: range) -> int:
+    global _prepared  # noqa: PLW0603 - what forked processes share
+    _prepared = prepared
     missed = 0
-    for bug in sorted(BUGS):
-        found = find(bug, prepared, seeds)
-        missed += found is None
-        click.echo(f"{bug:40} {'MISSED' if found is None else f'seed {found.plan.seed}: {found.told}'}")
+    with ProcessPoolExecutor() as pool:
+        for bug, found in zip(
+            sorted(BUGS), pool.map(_find, [(bug, seeds) for bug in sorted(BUGS)]), strict=True
+        ):
+            missed += found is None
+            click.echo(f"{bug:40} {'MISSED' if found is None else f'seed {found.plan.seed}: {found.told}'}")
     click.echo(f"{len(BUGS) - missed} of {len(BUGS)} found (START {START:%Y-%m-%d})")
     return 1 if missed else 0
 

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from engine.delivery.outcome import Failed, Retry
 from engine.render.mail import Mail
+from engine.store.marks import TICK
 from tests.simulation.outside import Provider
 from tests.simulation.scheduler import Scheduler
 from tests.simulation.shop import CAP, CAP_DAYS, CART_AGAIN, QUIET, START, Telling
@@ -125,6 +126,17 @@ class Watch:
     def begins_sending(self, worker: str) -> None:
         """Note that a worker begins a dispatch: what was paused before it must not go."""
         self.dispatches[worker] = self.step
+
+    def looked_at(self) -> datetime | None:
+        """Return up to when a tick has looked at what is due."""
+        row = self.connection.execute("SELECT at FROM marks WHERE name = ?", (TICK,)).fetchone()
+        return None if row is None else _moment(row["at"])
+
+    def has_mail_by(self, moment: datetime) -> bool:
+        """Return whether a message is due by a moment, or in somebody's hands."""
+        query = """SELECT 1 FROM messages WHERE state IN ('pending', 'claimed', 'handing_over')
+                   AND (state <> 'pending' OR try_at <= ?) LIMIT 1"""
+        return self.connection.execute(query, (_micros(moment),)).fetchone() is not None
 
     def handed_over(self, mail: Mail) -> None:
         """Look at one mail as it reaches the provider: its attempt must be committed."""
@@ -337,6 +349,10 @@ def _is_holdout(flow: str, name: str) -> bool:
     """Return what the documented hash says of a customer in a flow with a holdout of 20 %."""
     digest = hashlib.sha256(f"holdout\x1f{flow}\x1f{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < 0.2
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _moment(microseconds: int | None) -> datetime:
