@@ -84,20 +84,36 @@ class CeleryBroker:
         connection = self._app.connection_for_write()
         return (OSError, KombuError, Refused, *connection.connection_errors, *connection.channel_errors)
 
-    def work(self, worker: HintWorker, threads: int) -> int:
-        """Take hints in so many threads until SIGTERM or SIGINT; return the exit code."""
-        from celery import signals  # noqa: PLC0415
+    def task(self, worker: HintWorker) -> Any:
+        """Return the task that a hint in the queue calls: it lets this worker perform it."""
 
         def perform(told: Mapping[str, object]) -> None:
             worker.perform(told)
+
+        made = self._app.task(name=TASK, ignore_result=True)(perform)
+        self._app.finalize()
+        return made
+
+    def take(self) -> Mapping[str, Any] | None:
+        """Take one message out of the queue without working on it; return the task's keywords, or None: it is empty."""
+        with self._app.pool.acquire(block=True) as connection, connection.channel() as channel:
+            message = channel.basic_get(self.queue, no_ack=True)
+            if message is None:
+                return None
+            _, keywords, _ = message.decode()
+            found: Mapping[str, Any] = keywords
+            return found
+
+    def work(self, worker: HintWorker, threads: int) -> int:
+        """Take hints in so many threads until SIGTERM or SIGINT; return the exit code."""
+        from celery import signals  # noqa: PLC0415
 
         def stop(**_: object) -> None:
             worker.stop()
 
         logging.getLogger("celery").setLevel(logging.ERROR)
         logging.getLogger("kombu").setLevel(logging.ERROR)
-        self._app.task(name=TASK, ignore_result=True)(perform)
-        self._app.finalize()
+        self.task(worker)
         signals.worker_shutting_down.connect(stop, weak=False)
         with worker.living():
             taking = self._app.Worker(

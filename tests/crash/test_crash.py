@@ -21,6 +21,7 @@ from tests.crash.plants import PLANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 102  # for each provider: at least 200 for each database
+SHARED_KILLS = 30
 ZOMBIES = 5
 INGEST_KILLS = 24
 CHANGE_KILLS = 10
@@ -55,6 +56,19 @@ def test_a_late_word_is_refused(database_url: str, provider: str, tmp_path: Path
     )
     assert found["broken"] == []
     assert found["kills"] == ZOMBIES
+
+
+@pytest.mark.parametrize("provider", ["smtp", "sendgrid"])
+def test_workers_beyond_one_machine_are_killed_at_any_step(
+    postgres_url: str, provider: str, tmp_path: Path
+) -> None:
+    """The same where hints go through Redis and Celery's task does the work: also killed at any word to the broker."""
+    found = suite(
+        "sharing", postgres_url, tmp_path / "suite", "--provider", provider, "--kills", str(SHARED_KILLS)
+    )
+    assert found["broken"] == []
+    assert found["kills"] >= SHARED_KILLS
+    assert found["after_an_acceptance"] >= SHARED_KILLS / 3
 
 
 def test_what_was_acknowledged_is_there(database_url: str, tmp_path: Path) -> None:
