@@ -437,7 +437,10 @@ def _lines_value(values: Mapping[str, Any]) -> Decimal | None:
 def _total_now(values: Mapping[str, Any]) -> Decimal | None:
     """Return what a line costs at today's price, where that is known, else at its own."""
     today = values.get("price_now")
-    return _line_total(values if today is None else {**values, "price": today})
+    if today is None:
+        return _line_total(values)
+    price, quantity = to_decimal(today), to_decimal(values.get("quantity", 1))
+    return None if price is None or quantity is None else price * quantity
 
 
 def _value_now(values: Mapping[str, Any]) -> Decimal | None:
