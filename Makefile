@@ -10,7 +10,7 @@ ARGS ?=
 PARALLEL ?= -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types test-pg test-web test-slow test-sim test-crash test-attacks test-editor bench bench-mails bench-recommend docs migration lock pictures mail-check
+.PHONY: help setup demo test check fmt lint types test-pg test-web test-slow test-seeds test-sim test-crash test-attacks test-editor bench bench-mails bench-recommend docs migration lock pictures mail-check
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +36,10 @@ test-pg: $(READY)  ## the tests that need PostgreSQL
 test-slow: $(READY)  ## the tests that take minutes, with their full shares
 	HOMING_TEST_SHARE=full $(PYTEST) -m slow $(ARGS)
 
-test-sim: $(READY)  ## 500 seeds of the whole engine on a virtual month, then every planted bug (half an hour)
-	$(BIN)/python -m tests.simulation --seeds 0-499
+test-seeds: $(READY)  ## 500 seeds of the whole engine on a virtual month, on all processors
+	$(BIN)/python -m tests.simulation --seeds 0-499 $(ARGS)
+
+test-sim: test-seeds  ## the same, then every planted bug (a quarter of an hour)
 	$(BIN)/python -m tests.simulation --bugs --seeds 0-199
 
 test-crash: $(READY)  ## the whole crash suite: 10,000 kills, zombies, full disks, outages (hours; goes on where it was)

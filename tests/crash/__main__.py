@@ -1,8 +1,9 @@
 """The whole crash suite: `make test-crash`, or `python -m tests.crash [--kills 10000] [--folder build/crash] [--databases …]`.
 
 Kills are shared among the databases and providers; each run is written down in the folder, so that an interrupted suite
-goes on where it was. Beside them 100 zombies, 50 full disks, 400 kills while taking facts in and 800 while changing much
-at once, for each database. Prints what was done; ends with 1 where something did not hold.
+goes on where it was. Beside them for each database 100 zombies, 50 full disks, 400 kills while taking facts in and 800
+while changing much at once, and 1,000 of workers that share their work through a broker. Prints what was done; ends with
+1 where something did not hold.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ def main() -> None:
                 for kills in [*range(PART, share, PART), share]:
                     how = ("--provider", provider, "--kills", str(kills), "--log", str(log.resolve()))
                     broken += _run(kind, server, given.folder, "sending", *how)
+                if kind == "postgresql":
+                    broken += _run(
+                        kind, server, given.folder, "sharing", "--provider", provider, "--kills", "500"
+                    )
                 zombies = ("--provider", provider, "--zombies", str(given.zombies))
                 broken += _run(kind, server, given.folder, "sending", *zombies)
             broken += _run(kind, server, given.folder, "taking_in", "--kills", "400")
