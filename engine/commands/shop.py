@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -67,6 +68,9 @@ def register(group: click.Group) -> None:
     @click.option("--markdown", is_flag=True, help="Print the pages of all rules as one Markdown document.")
     def explain(session: Session, code: str | None, markdown: bool) -> None:
         """Show the rule behind a finding; without a code, list all of them."""
+        import_module(
+            "engine.runtime.problems"
+        )  # what doctor, live and apply can tell: their pages come with it
         if code is None:
             _list_rules(session, markdown=markdown)
             return

@@ -232,11 +232,15 @@ def _everybody(test: Test) -> bool:
     )
 
 
+CATALOGUE = frozenset(("product_back_in_stock", "product_price_drop", "product_low_stock"))
+
+
 @flow_rule("C204", "unlikely-event")
 def unlikely_event(look: Look) -> Iterator[Finding]:
-    """The name of an event resembles one that has a meaning, but is another.
+    """The name of an event resembles one that has a meaning, but is another, or it happens to products only.
 
-    Names of events are free, so this may be right. More often it is a slip, and the event never comes.
+    Names of events are free, so this may be right. More often it is a slip, and the event never comes. What happens to the
+    catalogue is no event of a customer's: `trigger: {product: price_drop}` finds those whom it concerns.
 
     Before:
 
@@ -249,6 +253,11 @@ def unlikely_event(look: Look) -> Iterator[Finding]:
     for entry in entries_of(look.table):
         name = getattr(entry.value, "value", None)
         if entry.key not in ("did", "did_not", "event") or not isinstance(name, str) or name in fields.EVENTS:
+            continue
+        if name in CATALOGUE:
+            change = name.removeprefix("product_")
+            yield told(entry.value.span, f'"{name}" happens to a product, not to a customer', effect="this never happens",
+                       help=f"let a trigger say `product: {change}`")  # fmt: skip
             continue
         hint = did_you_mean(name, fields.EVENTS) if _resembles(name) else ""
         if hint:

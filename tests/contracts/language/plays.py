@@ -10,6 +10,7 @@ from engine import settings as settings_module
 from engine.deploy.playbill import verdict_text
 from engine.deploy.scenarios import Verdict, play, zone_of
 from engine.deploy.stage import Theatre
+from engine.diagnostics import Finding
 from engine.flows.load import load_project
 from engine.flows.scenario import load_scenarios
 from engine.flows.validate import validate
@@ -104,9 +105,14 @@ class Plays:
 
     def check_errors(self) -> list[str]:
         """Return the codes of all errors that `homing validate` tells, templates included."""
-        settings = settings_module.load(self.root, {})
-        found = validate(self.root, settings, lint=lint_project)
-        return [finding.code for finding in found if finding.is_error]
+        return [finding.code for finding in self._findings() if finding.is_error]
+
+    def advice(self) -> list[str]:
+        """Return the codes of all warnings and remarks of `homing validate`."""
+        return [finding.code for finding in self._findings() if not finding.is_error]
+
+    def _findings(self) -> list[Finding]:
+        return validate(self.root, settings_module.load(self.root, {}), lint=lint_project)
 
     def holds(self, flow: str, *scenarios: str) -> None:
         """Hold that everything happens as each scenario says."""

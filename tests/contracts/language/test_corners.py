@@ -124,6 +124,16 @@ def test_mistakes_are_errors(shop: Plays, wrong: str) -> None:
     assert shop.errors()
 
 
+@pytest.mark.parametrize(
+    "clause",
+    ["trigger: {event: product_price_drop}", "trigger: {event: a}\nenter_if: [{did: product_low_stock}]"],
+)
+def test_what_happens_to_products_happens_to_nobody(shop: Plays, clause: str) -> None:
+    """An event of the catalogue is no customer's: who writes it is told of the trigger that finds people."""
+    shop.flow(f"{clause}\nexit_when: [{{did: order_placed}}]\nsteps: [{{send: letter}}]\n")
+    assert "C204" in shop.advice()
+
+
 def test_a_file_is_named_as_its_flow(shop: Plays) -> None:
     """A flow under another name than its file's is an error."""
     shop.write("flows/g.yaml", "flow: f\ntopic: reminders\ntrigger: {event: a}\nsteps: [{send: letter}]\n")
