@@ -26,14 +26,15 @@ STYLE = """
 main{max-width:1000px;margin:0 auto;padding:24px 16px 64px}h1{font-size:1.7rem;line-height:1.2;margin:.2em 0 .1em}
 h2{font-size:1.1rem;margin:0 0 .2em}.soft,figcaption{color:var(--soft);font-size:.875rem}p{margin:.2em 0 .8em}
 section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:18px 18px 14px;margin:16px 0}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:12px;margin:18px 0}
+.tiles{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:12px;margin:18px 0}
+@media(min-width:560px){.tiles{grid-template-columns:repeat(3,minmax(0,1fr))}}@media(min-width:960px){.tiles{grid-template-columns:repeat(6,minmax(0,1fr))}}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px}
 .tile b{display:block;font-size:1.55rem;line-height:1.25;font-variant-numeric:tabular-nums}.tile span{color:var(--soft);font-size:.85rem}
 table{border-collapse:collapse;width:100%;font-size:.92rem}th,td{text-align:left;padding:5px 10px 5px 0;border-top:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
 th{color:var(--soft);font-weight:500;border-top:0}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;padding-right:0;padding-left:10px}
 @media(max-width:620px){table.many thead{display:none}table.many tr{display:block;border-top:1px solid var(--line);padding:6px 0}
-table.many td{display:block;border:0;padding:1px 0}table.many td.n{display:flex;justify-content:space-between;gap:12px;white-space:normal}
-table.many td.n::before{content:attr(data-label);color:var(--soft)}}svg{display:block;width:100%}.axis{display:flex;justify-content:space-between;color:var(--soft);font-size:.78rem;margin-top:3px}
+table.many td{display:block;border:0;padding:1px 0}table.many td.n{display:flex;justify-content:space-between;gap:12px;white-space:normal;overflow-wrap:normal}
+table.many td.n::before{content:attr(data-label);color:var(--soft);overflow-wrap:anywhere;text-align:left}}svg{display:block;width:100%}.axis{display:flex;justify-content:space-between;color:var(--soft);font-size:.78rem;margin-top:3px}
 .key{display:flex;flex-wrap:wrap;gap:4px 16px;margin:10px 0 4px;font-size:.88rem;list-style:none;padding:0}.key i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:6px}
 .bar{display:block;height:6px;border-radius:3px;background:var(--c0);margin-top:3px;min-width:2px}details{margin-top:6px}summary{cursor:pointer;color:var(--soft);font-size:.88rem}
 .heat{display:grid;grid-template-columns:2.6em repeat(24,minmax(0,1fr));gap:1px;font-size:.72rem;color:var(--soft)}.heat b{font-weight:400}.heat b{white-space:nowrap}.heat i{display:block;height:18px;border-radius:2px}
@@ -256,8 +257,11 @@ def _hours(found: Document) -> str:
             f'<i style="background:rgb(var(--heat) / {0.06 + 0.94 * number / most:.2f})" title="{day} {hour}:00, {_n(number)} mails"></i>'
             for hour, number in enumerate(row)
         ]
+    listed = [(f"{hour}:00", *(_n(row[hour]) for row in found["hours"])) for hour in range(24)]
+    table = _table(("hour", *WEEKDAYS), listed, range(1, 8))
     return _section(
-        "When mails arrive", f"On the customer's own clock. The darkest hour has {_n(most)}.", f'<div class="heat">{"".join(cells)}</div>'
+        "When mails arrive", f"On the customer's own clock. The strongest colour is {_n(most)} in one hour of one weekday.",
+        f'<div class="heat">{"".join(cells)}</div>', f"<details><summary>Numbers</summary>{table}</details>",
     )  # fmt: skip
 
 
@@ -316,6 +320,10 @@ def _recommendations(found: Document) -> str:
     )
 
 
+def _change(difference: int) -> str:
+    return f"{difference:+,}" if difference else "0"
+
+
 def _comparison(found: Document) -> str:
     if "comparison" not in found:
         return ""
@@ -326,14 +334,14 @@ def _comparison(found: Document) -> str:
         rows.append(
             (
                 f"{escape(each['flow'])} · {escape(each['step'])}", _n(each["this"]), _n(each["against"]),
-                f'<span class="{style}">{difference:+,}</span>',
+                f'<span class="{style}">{_change(difference)}</span>',
             )
         )  # fmt: skip
     other = found["against"]
     reasons = sorted({*found["not_sent"], *other["not_sent"]})
     told = [
         (escape(reason), _n(found["not_sent"].get(reason, 0)), _n(other["not_sent"].get(reason, 0)),
-         f"{found['not_sent'].get(reason, 0) - other['not_sent'].get(reason, 0):+,}")
+         _change(found["not_sent"].get(reason, 0) - other["not_sent"].get(reason, 0)))
         for reason in reasons
     ]  # fmt: skip
     head = (escape(found["played"]), escape(other["played"]), "difference")
