@@ -121,6 +121,7 @@ def _tell(connection: Connection, results: Sequence[tuple[Made, str, Outcome]], 
     for made, _, outcome in results:
         message = made.message
         what, reason = _in_a_word(message, outcome)
+        _log(message, what, reason)
         entries.append(
             journal.entry(
                 at.now, message.flow, message.customer_id, what, reason,
@@ -136,6 +137,14 @@ def _tell(connection: Connection, results: Sequence[tuple[Made, str, Outcome]], 
         return
     journal.write(connection, entries)
     own_facts.record(connection, facts, at.listened)
+
+
+def _log(message: Claimed, what: str, reason: str | None) -> None:
+    """Log what became of a message, by its key: what is lost is a warning, all else is for who asks for more."""
+    level = logging.WARNING if what in ("failed", "unknown") else logging.DEBUG
+    if log.isEnabledFor(level):
+        told = {"message": message.key, "flow": message.flow, "step": message.step}
+        log.log(level, "a message: %s", what, extra={"told": told | ({"reason": reason} if reason else {})})
 
 
 def _in_a_word(message: Claimed, outcome: Outcome) -> tuple[str, str | None]:

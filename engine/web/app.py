@@ -91,7 +91,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _failed(request: Request, error: Exception) -> Response:
     """Answer what nobody expected; what it was stands in the log, without any value that may be a customer's."""
     status = 503 if isinstance(error, DBAPIError | HomingError) else 500
-    told = {"path": shown_path(request.scope), "what": type(error).__name__, "at": _place(error)}
+    told = {"request": request.scope["state"].get("request_id"), "path": shown_path(request.scope)}
+    told |= {"what": type(error).__name__, "at": _place(error)}
     log.error("a request failed", extra={"told": told})
     if _is_machine(request):
         return JSONResponse({"success": False, "error": "it failed here; please try again"}, status)

@@ -206,8 +206,10 @@ def test_under_a_path_of_the_proxy(sqlite_url: str, tmp_path: Path) -> None:
     database.close()
 
 
-def test_readiness_and_health_differ(sqlite_url: str, tmp_path: Path) -> None:
-    """Without its database the program is healthy and not ready; nothing of the error is shown."""
+def test_readiness_and_health_differ(
+    sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without its database the program is healthy and not ready; the log names the request, the page shows nothing of it."""
     settings = settings_at(tmp_path)
     database = connect(sqlite_url)
     with serving(settings, database) as served:
@@ -224,6 +226,12 @@ def test_readiness_and_health_differ(sqlite_url: str, tmp_path: Path) -> None:
         page = served.client.get("/p/x")
         assert page.status_code == 503
         assert "Traceback" not in page.text
+        told = [
+            getattr(record, "told", {})
+            for record in caplog.records
+            if record.getMessage() == "a request failed"
+        ]
+        assert page.headers["x-request-id"] in [each["request"] for each in told]
         assert page.headers["content-security-policy"] == SAFE["content-security-policy"]
 
 

@@ -375,3 +375,4 @@ _READERS: Mapping[str, Callable[[Told, _Body, datetime], None]] = {
     "inventory_levels/disconnect": _left_alone, "inventory_items/create": _left_alone, "inventory_items/update": _left_alone,
     "inventory_items/delete": _left_alone,
 }  # fmt: skip
+TOPICS = frozenset(_READERS)

@@ -39,6 +39,10 @@ from engine.web.intake.inbox import Unread, as_text
 from engine.web.intake.shopify import Told
 from engine.web.site import Site
 
+_KNOWN = {
+    topic: topic for topic in (*shopify.TOPICS, *woocommerce.TOPICS)
+}  # nobody signs the header that tells it
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -113,7 +117,7 @@ async def _take(request: Request, delivery: Delivery) -> Response:
     request.app.state.counts.add(
         "homing_webhook_events_total",
         source=delivery.source,
-        topic=delivery.topic[:60] if new else "repeated",
+        topic=_KNOWN.get(delivery.topic, "other") if new else "repeated",
     )
     if new and delivery.source == "shopify":  # WooCommerce does not say when
         lag = (site.present() - delivery.at).total_seconds()

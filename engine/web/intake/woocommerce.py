@@ -18,6 +18,11 @@ PRODUCT_ID = "woocommerce_product_id"
 _STATES = {
     "processing": "paid", "completed": "shipped", "cancelled": "cancelled", "refunded": "refunded", "on-hold": "placed",
 }  # fmt: skip
+TOPICS = frozenset(
+    f"{kind}.{what}"
+    for kind in ("customer", "order", "product")
+    for what in ("created", "updated", "restored", "deleted")
+)
 _Body = Mapping[str, Any]
 
 
