@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
+from engine.facts.profile import consent_standing
 from engine.store import meta
 from engine.web import tickets
 from engine.web.links.data import DATA
@@ -96,6 +97,39 @@ def test_what_a_form_answers(browser: Browser, public: Serving, axe: str) -> Non
     page.evaluate(axe)
     assert page.evaluate(ASK) == []
     context.close()
+
+
+def reach(page: Page, role: str, name: str | re.Pattern[str]) -> None:
+    """Go to a control by the Tab key alone."""
+    wanted = page.get_by_role(role, name=name)  # type: ignore[arg-type]
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if wanted.evaluate("each => each === document.activeElement"):
+            return
+    raise AssertionError(f"{role} {name} is not reached by keyboard")
+
+
+def test_choosing_and_unsubscribing_by_keyboard(browser: Browser, public: Serving) -> None:  # noqa: F811
+    """A reader without a mouse keeps one topic, asks for a mail a week at most, and then ends all of it."""
+    links = links_of(public.site, 1, base=public.url)
+    page = browser.new_context(viewport={"width": 375, "height": 800}).new_page()
+    page.goto(links.preferences())
+    reach(page, "checkbox", "Offers and news")
+    page.keyboard.press("Space")
+    reach(page, "radio", "As it comes")
+    page.keyboard.press("ArrowDown")
+    reach(page, "button", "Save")
+    page.keyboard.press("Enter")
+    page.get_by_role("status").wait_for()
+    assert not page.get_by_role("checkbox", name="Offers and news").is_checked()
+    assert page.get_by_role("radio", name="At most one mail a week").is_checked()
+    page.goto(links.unsubscribe())
+    reach(page, "button", re.compile("Stop all"))
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="You are unsubscribed").wait_for()
+    page.context.close()
+    with public.site.database.read() as connection:
+        assert set(consent_standing(connection, 1).values()) == {"withdrawn"}
 
 
 @pytest.mark.parametrize(("width", "scheme"), SIZES)
