@@ -1,0 +1,80 @@
+"""The brake at its size: a flow that suddenly targets everybody.
+
+The share in CI is of thousands; `HOMING_TEST_SHARE=full` targets 100,000 customers.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+from engine.runtime import rails
+from engine.runtime.status import status
+from tests.scenarios.world import World
+
+EVERYBODY = 100_000 if os.environ.get("HOMING_TEST_SHARE") == "full" else 2_000
+USUAL = 80  # mails a day
+DAYS = 4
+HELLO = (
+    "flow: hello\ntopic: reminders\ntrigger: {event: said_hello}\nre_entry: always\nsteps: [{send: letter}]\n"
+)
+LATER = (
+    "flow: later\ntopic: reminders\ntrigger: {event: said_hello}\nre_entry: always\n"
+    "steps: [{wait: {until: '09:00', days: [sun]}}, {send: letter}]\n"
+)
+
+
+def live(here: World, text: str, count: int) -> None:
+    """Let so many customers come to a shop in live mode whose mails are taken by the tray."""
+    here.settings = replace(here.settings, delivery=replace(here.settings.delivery, mode="live"))
+    here.flow(text)
+    rows = [
+        {"external_id": f"c{n}", "email": f"c{n}@example.test", "timezone": "UTC", "consent": "all"}
+        for n in range(count)
+    ]
+    here.tell("customers", *rows)
+    here.apply()
+
+
+def say_hello(here: World, numbers: range) -> None:
+    """Let these customers say hello now."""
+    at = here.now.isoformat()
+    here.tell("events", *({"event": "said_hello", "customer": f"c{n}", "at": at} for n in numbers))
+
+
+def shown(here: World) -> dict[str, Any]:
+    """Return what `status` shows of the shop's one flow."""
+    with here.database.read() as connection:
+        (flow,) = status(connection, here.now, sandbox=False)["flows"]
+    return dict(flow)
+
+
+def test_a_flow_that_suddenly_targets_everybody_is_stopped(here: World) -> None:
+    """Of everybody who is targeted by mistake at most max(200, 3 × p95) get a mail; the flow freezes, and `status` says so."""
+    live(here, HELLO, EVERYBODY)
+    for day in range(DAYS):
+        say_hello(here, range(day * USUAL, (day + 1) * USUAL))
+        here.go_on(days=1)
+    before = len(here.sent)
+    assert before == DAYS * USUAL
+    say_hello(here, range(EVERYBODY))
+    here.go_on(hours=2)
+    most = max(rails.FLOOR, 3 * USUAL)
+    assert len(here.sent) - before <= most
+    assert "usual is at most" in shown(here)["frozen"]
+    here.go_on(days=2)
+    assert len(here.sent) - before <= most
+
+
+def test_mails_that_fall_due_together_are_stopped(here: World) -> None:
+    """Who came in little by little and is due all at once is held back alike, before the first of these mails goes."""
+    live(here, LATER, 300)
+    for third in range(3):
+        here.go_on(days=1)
+        say_hello(here, range(third * 100, third * 100 + 100))
+    here.go_on(hours=1)
+    assert len(here.inside) == 300
+    here.go_on(days=7)
+    assert not here.sent
+    assert "usual is at most" in shown(here)["frozen"]
