@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from engine.clock import SystemClock
 from engine.commands.progress import progress
 from engine.commands.session import Session, command, the_customer
 from engine.commands.watching import on_each_save
@@ -87,7 +88,11 @@ def _register_preview(group: click.Group) -> None:
         files = _write(folder, look, target) if folder else []
         sent = (
             send_previews(
-                session.settings, [shot.mail for shot in look.shots if shot.mail], send_to, os.environ
+                session.settings,
+                [shot.mail for shot in look.shots if shot.mail],
+                send_to,
+                os.environ,
+                SystemClock().now(),
             )
             if send_to
             else []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -161,11 +163,14 @@ def test_a_broken_template_is_told_not_thrown(shop: Shop) -> None:
 
 
 def test_a_preview_can_be_sent(shop: Shop) -> None:
-    """In sandbox a preview lands in the local mailbox, for the address that was asked."""
-    sent = shop.json("preview", "birthday:birthday", "--send-to", "me@example.test")["sent"]
-    assert [each["provider"] for each in sent] == ["mailbox"]
-    (mail,) = (shop.folder / "mailbox" / "new").iterdir()
-    assert "To: me@example.test" in mail.read_text()
+    """In sandbox a preview lands in the local mailbox, for the address that was asked; sent again, it is another mail."""
+    for _ in range(2):
+        sent = shop.json("preview", "birthday:birthday", "--send-to", "me@example.test")["sent"]
+        assert [each["provider"] for each in sent] == ["mailbox"]
+    mails = [message_from_bytes(path.read_bytes()) for path in (shop.folder / "mailbox" / "new").iterdir()]
+    assert [mail["To"] for mail in mails] == ["me@example.test", "me@example.test"]
+    assert len({mail["Message-ID"] for mail in mails}) == 2
+    assert all(datetime.now(UTC) - parsedate_to_datetime(mail["Date"]) < timedelta(hours=1) for mail in mails)
     shop.run("preview", "birthday:birthday", "--send-to", "nobody", ends=2)
 
 
