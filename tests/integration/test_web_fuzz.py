@@ -1,22 +1,21 @@
 """Whatever is asked for, by whatever method, with whatever body: nothing is a 5xx, and nothing is written by GET."""
 
+# ruff: noqa: F811 - pytest names fixtures by arguments
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from sqlalchemy import select
 
 from engine.store.tables import raw_inbox
-from tests.integration.test_web_shops import SECRETS, signature
-from tests.integration.web_server import Serving, copied, links_of, small_served
+from tests.integration.test_web_described import key, served  # noqa: F401 - fixtures, as arguments below
+from tests.integration.test_web_shops import signature
+from tests.integration.web_server import Serving, links_of
 
 NAMES = (
     "type", "batch", "userId", "anonymousId", "event", "properties", "traits", "context", "messageId", "timestamp", "sentAt",
@@ -35,20 +34,6 @@ HOOKS = [
     *(("shopify", "X-Shopify", "new", topic) for topic in TOPICS),
     *(("woocommerce", "X-WC-Webhook", "woo", topic) for topic in WOO),
 ]
-
-
-@pytest.fixture(scope="module")
-def served(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """Give one server for all examples."""
-    folder = tmp_path_factory.mktemp("fuzz")
-    with small_served(copied(sqlite_template, folder), folder, SECRETS) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def key(served: Serving) -> str:
-    """Give a write key."""
-    return served.write_key("fuzz")
 
 
 ROAM = settings(
