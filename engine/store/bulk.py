@@ -62,7 +62,7 @@ def reserve(connection: Connection, table: Table, count: int) -> Sequence[int]:
         ((last,),) = driven(connection, f'SELECT max("id") FROM "{table.name}"', ()).fetchall()  # noqa: S608 - our own name
         return range((last or 0) + 1, (last or 0) + 1 + count)
     told = f"SELECT nextval(pg_get_serial_sequence('{table.name}', 'id')) FROM generate_series(1, {count})"  # noqa: S608
-    return list(connection.exec_driver_sql(told).scalars())
+    return [row[0] for row in driven(connection, told, ()).fetchall()]
 
 
 def upsert_rows(
@@ -141,7 +141,7 @@ def together(connection: Connection, *changes: Change) -> list[int]:
         values = tuple(
             _document(connection, change.table, tuple(change.rows[0]), change.rows) for change in told
         )
-        counts = list(connection.exec_driver_sql(statement, values).one())
+        counts = list(driven(connection, statement, values).fetchone())
     of = dict(zip(map(id, told), counts, strict=True))
     return [of.get(id(change), 0) for change in changes]
 

@@ -144,15 +144,16 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def raw(connection: Connection, text: str, values: Any) -> Any:
-    """Run a statement by SQLite's driver, whatever transaction there is; return its cursor."""
+    """Run a statement by the database's driver, whatever transaction there is; return its cursor.
+
+    What the database refuses becomes SQLAlchemy's error, and a connection that was lost leaves the pool, as with its own
+    statements.
+    """
     cursor = connection.connection.cursor()
     try:
         (cursor.executemany if isinstance(values, list) else cursor.execute)(text, values)
     except connection.dialect.loaded_dbapi.Error as error:
-        base = connection.dialect.loaded_dbapi.Error
-        raise DBAPIError.instance(
-            text, values, error, base, hide_parameters=True, dialect=connection.dialect
-        ) from error
+        connection._handle_dbapi_exception(error, text, values, cursor, None)  # noqa: SLF001 - it has no public name
     return cursor
 
 

@@ -86,10 +86,9 @@ class Prepared:
 def driven(connection: Connection, text: str, values: Any) -> Any:
     """Run a statement in the driver's own words inside the connection's transaction; return a cursor of what it found.
 
-    A list of values runs it once with each of them. On PostgreSQL, where the way to the server costs more than SQLAlchemy,
-    and where somebody listens, it goes through SQLAlchemy.
+    A list of values runs it once with each of them. Where somebody listens it goes through SQLAlchemy.
     """
-    if connection.dialect.name != "sqlite" or connection.dispatch.before_cursor_execute:
+    if connection.dispatch.before_cursor_execute:
         return connection.exec_driver_sql(text, values)
     if not connection.in_transaction():
         connection.begin()
