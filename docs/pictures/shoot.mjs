@@ -12,7 +12,7 @@ import { pathToFileURL } from "node:url";
 
 const { browser: executablePath, modules, jobs } = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const puppeteer = createRequire(`${modules}/x.js`)("puppeteer-core");
-const browser = await puppeteer.launch({ executablePath, args: ["--no-sandbox", "--hide-scrollbars", "--force-color-profile=srgb"] });
+const browser = await puppeteer.launch({ executablePath, args: ["--no-sandbox", "--hide-scrollbars", "--force-color-profile=srgb"], protocolTimeout: 1_200_000 });
 const page = await browser.newPage();
 for (const job of jobs) {
   await page.setViewport({ width: job.width, height: job.height ?? 600, deviceScaleFactor: job.scale ?? 1 });

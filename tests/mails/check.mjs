@@ -21,7 +21,7 @@ const WIDTHS = [320, 375, 700];
 const problems = [];
 const features = {};
 
-const browser = await puppeteer.launch({ executablePath, args: ["--no-sandbox"] });
+const browser = await puppeteer.launch({ executablePath, args: ["--no-sandbox"], protocolTimeout: 1_200_000 });
 const page = await browser.newPage();
 for (const { name, file } of mails) {
   const html = readFileSync(file, "utf8");
