@@ -11,6 +11,7 @@ them together (pools of codes, scores over everybody, medians of the shop), one 
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import tempfile
@@ -51,6 +52,7 @@ from engine.store.marks import NIGHT
 from engine.store.scratch import lone
 from engine.store.tables import customers, events, marks
 
+SELDOM = (50_000, 20, 50)  # how often a process of its own looks for cycles: a store is nothing but rows
 APART = 4_000  # customers from which processes of their own are worth their start
 EXACT = 500  # facts or customers up to which the clock stops at every moment
 FINE = 5_000  # up to which it stops every quarter of an hour
@@ -313,6 +315,7 @@ _clocks: Any = None
 def _begin(clocks: Any) -> None:
     global _clocks  # noqa: PLW0603 - set once for each process
     _clocks = clocks
+    gc.set_threshold(*SELDOM)
 
 
 def _tables_alone(task: Task, share: tuple[int, int]) -> tuple[Shelf, ...]:

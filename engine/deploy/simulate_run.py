@@ -185,7 +185,7 @@ def _hand_over(engine: Engine, work: Work, moment: datetime, memory: Memory | No
         )  # fmt: skip
         claimed += tally.claimed
         handed += tally.outcomes.get("accepted", 0)
-        if not tally.claimed:
+        if tally.claimed < engine.worker.most:  # less than a whole claim was all there was
             break
     return claimed, handed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,20 @@ from engine.deploy import simulate_copy
 from engine.deploy.apply import apply
 from engine.deploy.simulate import Stretch, Task, driven, quiet_engine, simulate
 from engine.deploy.simulate_copy import Slice
+from engine.deploy.simulate_feed import BEGINNING, Asked, tell_past
+from engine.deploy.simulate_known import add_up
 from engine.deploy.simulate_page import page
 from engine.deploy.simulate_report import document
 from engine.deploy.stage import Tray
+from engine.facts.ingest import arrive, ingest_rows
 from engine.runtime.passes import Engine
 from engine.runtime.ticking import drive
+from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database, connect
 from engine.store.migrate import upgrade
-from engine.store.scratch import scratch
-from engine.store.tables import customers, messages
+from engine.store.scratch import lone, scratch
+from engine.store.tables import customers, messages, metadata, order_lines
 from tests.integration.small_shop import END, NOW, START, checksum, make_project, play_of, tell
 
 REPLAY = Stretch(START, END, replay=True)
@@ -207,3 +211,76 @@ def test_a_copy_is_the_same_whichever_way_it_is_made(
         assert len(found) >= 4
         assert {tuple(row) for row in found} <= {("pending", None), ("unknown", None), ("accepted", None)}
     assert copies[0] == copies[2] != copies[1] == copies[3]
+
+
+COMPARED = {
+    "customers": (
+        "email", "first_name", "locale", "country", "zone", "tags", "properties", "orders", "spent", "first_order_at",
+        "last_order_at", "average_gap_days", "usual_gap_days", "last_activity_at",
+    ),
+    "consent_state": ("topic", "granted_at", "soft_granted_at", "pending_at", "withdrawn_at"),
+    "orders": (
+        "order_id", "placed_at", "status", "total", "refunded", "currency", "shipped_at", "delivered_at", "cancelled_at",
+        "refunded_at", "returned_at",
+    ),
+    "carts": ("cart_id", "value", "url"),
+    "events": ("name", "occurred_at", "order_id", "cart_id", "sku", "value"),
+}  # fmt: skip
+
+
+def held_at(source: Database, folder: Path, settings: Settings, start: datetime) -> dict[str, list[str]]:
+    """Return what a replay that begins at `start` has in its store once all until START has arrived, by table."""
+    store = lone(folder, f"{start:%Y}.db")
+    with store.write() as connection:
+        meta.set_virtual_now(connection, BEGINNING)
+    _, known = tell_past(source, store, Slice(), start, START, Asked())
+    arrive(store, until=START, settings=settings)
+    add_up(store, known, settings.shop.currency, START)
+    found = {}
+    with store.read() as connection:
+        for name, columns in COMPARED.items():
+            table = metadata.tables[name]
+            own = table.c.id if name == "customers" else table.c.customer_id
+            wanted = [table.c[column] for column in columns]
+            query = select(customers.c.external_id, *wanted).select_from(
+                customers if name == "customers" else table.join(customers, customers.c.id == own)
+            )
+            # That somebody came is told a moment before their first deed, which is no moment of the record.
+            rows = [tuple(row) for row in connection.execute(query)]
+            found[name] = sorted(str(row) for row in rows if "customer_created" not in row)
+        lines = select(
+            order_lines.c.order_id, order_lines.c.line_no, order_lines.c.sku, order_lines.c.quantity
+        )
+        found["order_lines"] = sorted(str(tuple(row)) for row in connection.execute(lines))
+        found["written"] = [str(len(known))]
+    store.close()
+    return found
+
+
+def test_what_is_written_as_known_is_what_the_facts_add_up_to(tmp_path: Path, database: Database) -> None:
+    """A replay's store holds the same at its start whether the past was written as it stands or told fact by fact."""
+    settings = make_project(tmp_path)
+    tell(database, settings, NOW)
+    before, after = ((START + timedelta(days=days)).isoformat() for days in (-2, 2))
+    early = {"customer": "c1", "placed_at": (START - timedelta(days=3)).isoformat(), "total": 20, "lines": []}
+    for kind, rows in (
+        ("orders", [{**early, "order_id": f"later-{place}"} for place in range(4)]),
+        ("orders", [{"order_id": "later-0", "status": "refunded", "status_at": before, "refunds": [{"amount": 5}]}]),
+        ("orders", [{"order_id": "later-1", "status": "cancelled", "status_at": before}]),
+        ("orders", [{"order_id": "later-2", "status": "shipped", "status_at": after}]),
+        ("orders", [{"order_id": "later-3", "status": "cancelled", "status_at": after}]),
+        ("consents", [{"customer": "c2", "topic": "offers", "state": "withdrawn", "at": before}]),
+        ("consents", [{"customer": "c3", "topic": "offers", "state": "withdrawn", "at": after}]),
+        ("customers", [{"external_id": "c4", "updated_at": after, "first_name": "Later"}]),
+        ("events", [{"event": "points_earned", "customer": "c5", "points": 5, "balance": 5, "at": before}]),
+        ("events", [{"event": "product_viewed", "customer": "c6", "sku": "T1", "at": at} for at in (before, after)]),
+        ("carts", [{"cart_id": "k", "customer": "c7", "updated_at": at, "value": 9, "lines": []} for at in (before, after)]),
+    ):  # fmt: skip
+        report = ingest_rows(database, kind, rows, settings=settings, now=NOW)  # type: ignore[arg-type]
+        assert not report.quarantined
+    written, told = (held_at(database, tmp_path, settings, start) for start in (START, BEGINNING))
+    assert int(written.pop("written")[0]) > 30
+    assert told.pop("written") == ["0"]
+    for name in written:
+        assert written[name] == told[name], name
+    assert len(written["orders"]) > 10
