@@ -2,7 +2,7 @@
 
 A word and its values come in, the finished mail goes out. The rows of tables are kept apart, so that carts of any length
 share one layout. A word that comes for the first time is made from pieces and only noted; the second time its layout is
-kept. Memory is bounded: two generations, of so many literals each.
+made, held against the same mail from pieces, and kept. Memory is bounded: two generations, of so many literals each.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class Laying:
         self._old: dict[str, _Known] = {}
         self._size = 0
         self._held: dict[int, Piece] = {}
-        self._noted: set[int] = set()
+        self._noted: set[int] = set()  # words that came once
+        self._refused: set[int] = set()  # words that cannot be filled as a whole
 
     def finish(self, written: Written, given: Sequence[str]) -> tuple[Finished, bool]:
         """Return the mail, and whether it was filled as a whole. Raises Unfit, and RenderError where it cannot be made."""
@@ -90,8 +91,32 @@ class Laying:
         document = written.codes.document(word)
         written.admit(document)
         made = self._pieces.finish(document, values, numbered=False)
-        self._learn(written, word, document, values)
+        key = hash(written.mark + word)
+        if key not in self._refused and not self._is_learned(
+            written, word, document, values, made, plain=plain
+        ):
+            _note(self._refused, key)
         return made, False
+
+    def _is_learned(
+        self,
+        written: Written,
+        word: str,
+        document: str,
+        values: Sequence[str],
+        made: Finished,
+        *,
+        plain: bool,
+    ) -> bool:
+        """Learn a word; return whether it can be filled as a whole, and comes out as it was made from pieces."""
+        known, own = self._learn(written, word, document, values)
+        if known is None:
+            return True  # the next time
+        found = self._filled(written, word, values, plain=plain) if known.of(own) is not None else None
+        if found is None or (found.html, found.text) == (made.html, made.text):
+            return found is not None
+        known.learn(own, None)
+        return False
 
     def _filled(self, written: Written, word: str, values: Sequence[str], *, plain: bool) -> Finished | None:
         frame, rows = _apart(word)
@@ -133,15 +158,15 @@ class Laying:
                 self._held[id(piece)] = piece
                 self._size += piece.size
 
-    def _learn(self, written: Written, word: str, document: str, values: Sequence[str]) -> None:
-        """Keep what is needed to fill this word as a whole, when it comes again."""
+    def _learn(
+        self, written: Written, word: str, document: str, values: Sequence[str]
+    ) -> tuple[_Known | None, Sequence[str]]:
+        """Keep what is needed to fill this word as a whole, when it comes again; return it, and the frame's values."""
         frame, rows = _apart(word)
-        mark = hash((written.mark, frame, *rows))
+        mark = hash(written.mark + frame)
         if mark not in self._noted:
-            if len(self._noted) >= _MOST_NOTED:
-                self._noted.clear()
-            self._noted.add(mark)
-            return
+            _note(self._noted, mark)
+            return None, ()
         outer, leaves = taken_apart(document)
         sources = [written.codes.document(row) for row in rows]
         apart = sources == [source for kind, source in leaves if kind == ROW]
@@ -154,10 +179,9 @@ class Laying:
                 break
             filled.append(its.row(mine))
         if apart:
-            self._mail(written.mark + frame, outer, leaves, own, filled)
-            return
+            return self._mail(written.mark + frame, outer, leaves, own, filled), own
         self._keep(written.mark + frame, _Known(rows=False))
-        self._mail(written.mark + word + ROW_OPEN, outer, leaves, values, None)
+        return self._mail(written.mark + word + ROW_OPEN, outer, leaves, values, None), values
 
     def _row(self, key: str, source: str, values: Sequence[str]) -> Layout | None:
         kept = self._pieces.kept(ROW, source)
@@ -175,7 +199,7 @@ class Laying:
         leaves: Sequence[tuple[str, str]],
         values: Sequence[str],
         rows: Sequence[Filled] | None,
-    ) -> None:
+    ) -> _Known:
         whole = self._pieces.kept("", outer)
         known = self._find(key) or _Known()
         own: list[int] = []
@@ -200,6 +224,7 @@ class Laying:
         known.fixed = tuple(fixed + [own[each] for each in whole.fixed])
         known.learn(values, mail_layout(frame, parts, values, rows or []))
         self._keep(key, known)
+        return known
 
     def _part(
         self, known: _Known, kept: Kept, source: str, numbers: Sequence[int], values: Sequence[str]
@@ -209,6 +234,12 @@ class Laying:
         return Part(
             piece, tuple([n for n, place in zip(numbers, kept.places, strict=True) if place != "fixed"])
         )
+
+
+def _note(noted: set[int], mark: int) -> None:
+    if len(noted) >= _MOST_NOTED:
+        noted.clear()
+    noted.add(mark)
 
 
 def _apart(word: str) -> tuple[str, list[str]]:
