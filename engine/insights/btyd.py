@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, inf, lgamma, log, log1p
+from math import exp, inf, lgamma, log, log1p, nan
 from typing import NamedTuple
 
 from engine.insights.minimise import Point, minimise
@@ -27,6 +27,7 @@ MONTHS = 12
 WEEKS_A_MONTH = 4.345
 DISCOUNT = 0.01  # a month
 _FARTHEST = 12.0  # bounds the logarithms of parameters
+_HUGE = 1e200  # far enough from the largest float for one more term
 _FAR_APART = 35.0  # beyond it log(1 + e^d) is d
 
 
@@ -69,14 +70,19 @@ class BgNbd:
         """Return the purchases to expect of a customer in the next `weeks`."""
         return self._purchases(weeks, x, age) * self.alive(x, t_x, age)
 
-    def discounted(self, x: int, age: float) -> float:
-        """Return the purchases of 12 months to expect of a customer who has not left, discounted by 1 % a month."""
+    def discounted(self, x: int, age: float) -> float | None:
+        """Return the purchases of 12 months to expect of a customer who has not left, discounted by 1 % a month.
+
+        None where the parameters are so extreme that the series gives no number which can be: less than nothing, or
+        more than somebody buys who stays for ever.
+        """
         so_far, total = 0.0, 0.0
         for month in range(1, MONTHS + 1):
             until = self._purchases(month * WEEKS_A_MONTH, x, age)
             total += (until - so_far) / (1.0 + DISCOUNT) ** month
             so_far = until
-        return total
+        most = MONTHS * WEEKS_A_MONTH * (self.r + x) / (self.alpha + age)
+        return max(total, 0.0) if -1e-6 * most <= total <= most * (1.0 + 1e-6) else None
 
     def _odds_gone(self, x: int, t_x: float, age: float) -> float:
         if x == 0:
@@ -85,12 +91,20 @@ class BgNbd:
         return exp(min(power, 700.0))
 
     def _purchases(self, weeks: float, x: int, age: float) -> float:
-        """Return equation (10) of the paper without its denominator, after Euler's transformation, for large x."""
+        """Return equation (10) of the paper without its denominator.
+
+        Two series give the same; Euler's transformation stays small for many purchases, the plain one where nearly
+        everybody leaves with the same chance (large a and b). Either way only the product stays between 0 and 1.
+        """
         a = self.a if abs(self.a - 1.0) > 1e-6 else 1.0 + 1e-6
         z = weeks / (self.alpha + age + weeks)
         c = a + self.b + x - 1.0
         c = c if abs(c) > 1e-9 else 1e-9
-        staying = exp((a - 1.0) * log1p(-z)) * hyp2f1(c - self.r - x, a - 1.0, c, z)
+        if a - 1.0 < self.r + x:
+            power, (series, scale) = a - 1.0, hyp2f1(c - self.r - x, a - 1.0, c, z)
+        else:
+            power, (series, scale) = self.r + x, hyp2f1(self.r + x, self.b + x, c, z)
+        staying = series * exp(min(power * log1p(-z) + scale, 700.0))
         return c / (a - 1.0) * (1.0 - staying)
 
 
@@ -121,19 +135,24 @@ class Unknown:
     reason: str
 
 
-def hyp2f1(a: float, b: float, c: float, z: float) -> float:
-    """Return Gauss's hypergeometric function by its series; 0 ≤ z < 1, c no integer below 1.
+def hyp2f1(a: float, b: float, c: float, z: float) -> tuple[float, float]:
+    """Return Gauss's hypergeometric function by its series, as a number and the logarithm of what it is a multiple of.
 
-    >>> round(hyp2f1(1, 1, 2, 0.5), 12) == round(2 * log(2), 12)
+    0 ≤ z < 1, c no integer below 1. Large parameters give values beyond the largest float. NaN where the series takes
+    too long.
+
+    >>> round(hyp2f1(1, 1, 2, 0.5)[0], 12) == round(2 * log(2), 12)
     True
     """
-    term, total = 1.0, 1.0
+    term, total, scale = 1.0, 1.0, 0.0
     for n in range(100_000):
         term *= (a + n) * (b + n) / ((c + n) * (n + 1)) * z
         total += term
         if abs(term) <= 1e-13 * abs(total):
-            break
-    return total
+            return total, scale
+        if abs(term) > _HUGE:
+            term, total, scale = term / _HUGE, total / _HUGE, scale + log(_HUGE)
+    return nan, scale
 
 
 def fit_bg_nbd(histories: Iterable[History]) -> BgNbd | Unknown:

@@ -103,14 +103,13 @@ def _predictions(found: Histories, models: _Models) -> Iterator[tuple[float | No
         yield from ((None, None) for _ in found.customer_ids)
         return
     # The costly part does not depend on when the last purchase was, so that few different ones are left.
-    to_come: Callable[[int, int], float] = lru_cache(maxsize=200_000)(
+    to_come: Callable[[int, int], float | None] = lru_cache(maxsize=200_000)(
         lambda x, age_days: purchases.discounted(x, age_days / WEEK_DAYS)
     )
     columns = zip(found.repeats, found.active_days, found.age_days, found.repeat_mean, strict=True)
     for x, active_days, age_days, mean in columns:
         alive = purchases.alive(x, active_days / WEEK_DAYS, age_days / WEEK_DAYS)
-        value = None
-        if spend is not None:
-            worth = to_come(x, age_days) * alive * spend.expected(x, max(mean, 0.0))
-            value = Decimal(str(round(worth, 2)))
+        value, coming = None, to_come(x, age_days)
+        if spend is not None and coming is not None:
+            value = Decimal(str(round(coming * alive * spend.expected(x, max(mean, 0.0)), 2)))
         yield (round(1.0 - alive, 4) if x else None), value

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import random
-from math import lgamma, log
+from math import exp, lgamma, log
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.insights import btyd
 from engine.insights.btyd import (
@@ -78,7 +80,9 @@ def test_twelve_months_of_the_first_customer_are_worth_36() -> None:
     purchases, spend = fit_bg_nbd(cdnow_histories()), fit_gamma_gamma(cdnow_spends())
     assert isinstance(purchases, BgNbd)
     assert isinstance(spend, GammaGamma)
-    value = purchases.discounted(2, 38.86) * purchases.alive(2, 30.43, 38.86) * spend.expected(2, 22.35)
+    to_come = purchases.discounted(2, 38.86)
+    assert to_come is not None
+    value = to_come * purchases.alive(2, 30.43, 38.86) * spend.expected(2, 22.35)
     assert round(value, 3) == 36.278
 
 
@@ -183,10 +187,46 @@ def test_the_expectation_is_smooth_where_the_formula_is_singular(a: float) -> No
 def test_the_hypergeometric_series_has_its_known_values() -> None:
     """F(1, 1; 2; z) = −ln(1 − z) / z; F(a, b; b; z) = (1 − z)^−a; near z = 1 it nears Gauss's sum."""
     for z in (0.0001, 0.3, 0.9, 0.99):
-        assert hyp2f1(1, 1, 2, z) == pytest.approx(-log(1 - z) / z)
-        assert hyp2f1(0.7, 3, 3, z) == pytest.approx((1 - z) ** -0.7)
+        assert hyp2f1(1, 1, 2, z)[0] == pytest.approx(-log(1 - z) / z)
+        assert hyp2f1(0.7, 3, 3, z)[0] == pytest.approx((1 - z) ** -0.7)
     gauss = lgamma(5) + lgamma(5 - 0.5 - 0.25) - lgamma(5 - 0.5) - lgamma(5 - 0.25)
-    assert log(hyp2f1(0.5, 0.25, 5, 0.999999)) == pytest.approx(gauss, abs=1e-5)
+    assert log(hyp2f1(0.5, 0.25, 5, 0.999999)[0]) == pytest.approx(gauss, abs=1e-5)
+    beyond, scale = hyp2f1(4000, 3, 3, 0.5)
+    assert log(beyond) + scale == pytest.approx(4000 * log(2))
+
+
+def test_customers_who_all_leave_alike_are_predicted_like_in_smaller_numbers() -> None:
+    """Large a and b say that everybody leaves with one chance: ten times as large says the same, and it is a number."""
+    for x, age in ((0, 3.0), (4, 59.4), (40, 80.0), (1500, 300.0)):
+        large, larger = (
+            BgNbd(3.31, 32.4, n * 33.93, n * 1625.87, 0.0).discounted(x, age) for n in (300, 3000)
+        )
+        assert larger == pytest.approx(large, rel=0.02)
+
+
+@given(
+    st.tuples(*(st.floats(-11.9, 11.9) for _ in range(4))),
+    st.integers(0, 3_000),
+    st.floats(0, 600),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_is_predicted_can_be(at: tuple[float, ...], x: int, age: float) -> None:
+    """Whatever the fit may come to: no number, or one between nothing and what somebody buys who stays for ever."""
+    r, alpha, a, b = (exp(value) for value in at)
+    found = BgNbd(r, alpha, a, b, 0.0).discounted(x, age)
+    assert found is None or 0 <= found <= 52.2 * (r + x) / (alpha + age)
+
+
+@given(
+    st.tuples(st.floats(-2, 3), st.floats(0, 5), st.floats(-1, 11.9), st.floats(0, 11.9)),
+    st.integers(0, 300),
+    st.floats(0, 600),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_shops_come_to_is_predicted(at: tuple[float, ...], x: int, age: float) -> None:
+    """For parameters that fits of real shops have, also where all leave alike, there is a number."""
+    r, alpha, a, b = (exp(value) for value in at)
+    assert BgNbd(r, alpha, a, b, 0.0).discounted(x, age) is not None
 
 
 def test_a_frequent_customers_own_mean_counts_for_more() -> None:
