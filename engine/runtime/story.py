@@ -43,7 +43,7 @@ _REASONS: Mapping[str, str] = {
     "superseded": "a newer mail of the same flow fell due",
     "template_error": "the template failed; see `homing quarantine list`",
     "nothing_to_recommend": "there was nothing to recommend",
-    "no_offer": "no offer code was left",
+    "no_offer": "the offer had no code for the customer: it was used, is over, or none was left",
     "outranked": "another mail came first and took the cap's room",
     "paused": "the flow was paused",
     "frozen": "the flow was frozen",
