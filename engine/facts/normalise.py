@@ -194,7 +194,14 @@ def _check_text(read: _Read, row: Mapping[str, Any]) -> None:
     if "\\u0000" in words or _UNCLEAN.search(words):
         for name, value in row.items():
             if _UNCLEAN.search(f"{name}{value}") or "\\x00" in repr(value) or "\\ud" in repr(value):
-                raise _Refused(_UNCLEAN.sub("?", str(name)), "holds characters that are no text")
+                raise _Refused(_UNCLEAN.sub("?", str(name)), _no_text(f"{name}{value}"))
+
+
+def _no_text(words: str) -> str:
+    """Say what is wrong with a cell; bytes that were no UTF-8 were kept as U+DC80 to U+DCFF when the file was read."""
+    if re.search("[\udc80-\udcff]", words):
+        return "holds characters that are no text: the file is not UTF-8; save the file as UTF-8"
+    return "holds characters that are no text"
 
 
 def _fact(

@@ -71,6 +71,69 @@ def count(served: Serving, table: object = customers) -> int:
         return connection.scalar(select(func.count()).select_from(table)) or 0  # type: ignore[arg-type]
 
 
+LATIN = "email,first_name\nl1@example.test,Jürgen\nl2@example.test,Zoë\n"
+KANA = "email,first_name\nk1@example.test,東京のはなこ\nk2@example.test,さくら\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "shown", "packed"),
+    [
+        (LATIN, "cp1252", "l1@example.test,Jürgen", False),
+        (LATIN, "cp1252", "l1@example.test,Jürgen", True),
+        (KANA, "cp932", "k1@example.test,東京のはなこ", False),
+    ],
+)
+def test_a_file_that_is_not_utf8_is_read_as_what_somebody_says_it_is(
+    house: Serving, content: str, encoding: str, shown: str, packed: bool
+) -> None:
+    """The page names the likeliest encoding first, shows a line in it, takes nothing in before, and reads it so when asked."""
+    body = content.encode(encoding)
+    sent, name = (gzip.compress(body), "people.csv.gz") if packed else (body, "customers.csv")
+    answer = upload(house, sent, name)
+    assert answer.status_code == 303
+    place = answer.headers["location"]
+    page = house.client.get(place)
+    assert page.status_code == 200
+    assert "not UTF-8" in page.text
+    assert "save it as UTF-8" in page.text
+    first = page.text.index('name="encoding" value="')
+    assert page.text[first:].startswith(f'name="encoding" value="{encoding}"')
+    assert shown in page.text
+    assert act(house, place, "take").status_code == 400
+    assert act(house, place, "look", encoding=encoding).status_code == 303
+    assert act(house, place, "take", kind="customers").status_code == 303
+    assert "Set aside" in ended(house, place)
+    with house.site.database.read() as connection:
+        names = set(connection.scalars(select(customers.c.first_name)))
+    assert {line.partition(",")[2] for line in content.splitlines()[1:]} <= names
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xe9mail,J\xfcrgen\n1,\xff\n", b"email,a\nx@example.test,\x81\x81\xff\n"]
+)
+def test_a_file_of_any_bytes_can_be_looked_at_and_let_go(house: Serving, content: bytes) -> None:
+    """Pages of files are shown whatever bytes a file holds, and it is let go on its page or in the list."""
+    for listed in (False, True):
+        place = upload(house, content).headers["location"]
+        assert house.client.get(place).status_code == 200
+        listing = house.client.get("/house/files")
+        assert listing.status_code == 200
+        assert f'action="{place}"' in listing.text
+        mark = mark_in(listing if listed else house.client.get(place))
+        dropped = house.client.post(place, data={"mark": mark, "do": "drop"})
+        assert dropped.status_code == 303
+        assert house.client.get(place).status_code == 404
+
+
+def test_a_file_is_not_read_as_what_it_is_not(house: Serving) -> None:
+    """An encoding that is unknown, or that does not fit to the end, leaves the file as it is and says so."""
+    place = upload(house, LATIN.encode("cp1252")).headers["location"]
+    for encoding in ("cp932", "rot13"):
+        answer = act(house, place, "look", encoding=encoding)
+        assert answer.status_code == 400
+    assert "not UTF-8" in house.client.get(place).text
+
+
 def test_a_file_is_seen_mapped_and_then_taken_in(house: Serving) -> None:
     """Nothing is taken in by uploading; columns that are nearly ours are found, others can be named; then facts are there."""
     place = upload(house, PEOPLE).headers["location"]

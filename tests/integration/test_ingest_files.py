@@ -265,3 +265,13 @@ def test_a_large_file_is_read_by_another_process_to_the_same_end(
     assert apart.bad_rows == here.bad_rows
     assert apart.warnings == here.warnings != ()
     assert shares[-1] == 1.0
+
+
+def test_a_row_that_is_not_utf8_says_how_to_save_the_file(
+    sqlite_database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """A row whose bytes are not UTF-8 is set aside with what to do about it."""
+    (tmp_path / "customers.csv").write_bytes(b"external_id,first_name\nc1,J\xfcrgen\n")
+    report = ingest_file(sqlite_database, tmp_path / "customers.csv", settings=settings, now=NOW)
+    assert [row.column for row in report.bad_rows] == ["first_name"]
+    assert "save the file as UTF-8" in report.bad_rows[0].reason

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -23,6 +24,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from engine.errors import HomingError, UsageError
+from engine.facts.encodings import Guess, foreign, is_utf, rewrite
 from engine.facts.fact import KINDS, BadRow, Row
 from engine.facts.fields import FIELDS, Reading
 from engine.facts.normalise import normalise
@@ -86,6 +88,7 @@ class Look:
     tried: int = 0
     bad: Sequence[BadRow] = ()
     problem: str = ""
+    guesses: Sequence[Guess] = ()
 
 
 def guessed(path: Path, upload: Upload) -> Upload:
@@ -93,6 +96,7 @@ def guessed(path: Path, upload: Upload) -> Upload:
     rows = _raw_rows(path)
     columns = _columns_of(rows)
     how = _foreign(columns) or detect_format(path)
+    upload = replace(upload, foreign=how != "parquet" and not _is_utf(path))
     try:
         kind = (
             open_source(path, format=how).kind
@@ -104,8 +108,19 @@ def guessed(path: Path, upload: Upload) -> Upload:
     return replace(upload, format=how, kind=kind, mapping=_near(columns, kind) if how == "csv" else {})
 
 
+def _is_utf(path: Path) -> bool:
+    try:
+        return is_utf(path)
+    except (HomingError, OSError, EOFError, zlib.error):
+        return True  # what is broken is told where its rows are read
+
+
 def look_at(path: Path, upload: Upload, settings: Settings, upload_now: Any) -> Look:
     """Return what would be read of a file's first rows; nothing is written."""
+    if upload.foreign:
+        guesses = foreign(path)
+        problem = f"the file is not UTF-8 but, by its looks, {guesses[0].name}"
+        return Look(problem=problem, guesses=[guess for guess in guesses if guess.encoding])
     rows = _raw_rows(path)
     columns = [
         Column(name, upload.mapping.get(name, ""), _samples(rows, name))
@@ -245,6 +260,8 @@ def _act(request: Request, form: FormData) -> Response:
         return RedirectResponse(house_path(request, "files"), 303)
     if upload.state != "looked" or do not in ("look", "take"):
         return RedirectResponse(house_path(request, f"files/{upload.name}"), 303)
+    if form.get("encoding"):
+        return _read_as(request, upload, str(form["encoding"]))
     upload = _told_anew(upload, uploads, form)
     uploads.keep(upload)
     if do == "take":
@@ -253,6 +270,18 @@ def _act(request: Request, form: FormData) -> Response:
             return _one(request, look.problem, 400)
         uploads.keep(replace(upload, state="confirmed"))
         request.app.state.taking.look()
+    return RedirectResponse(house_path(request, f"files/{upload.name}"), 303)
+
+
+def _read_as(request: Request, upload: Upload, encoding: str) -> Response:
+    """Make a file UTF-8 that was said to be something else, and look at it anew."""
+    uploads = _uploads(request)
+    if upload.foreign:
+        try:
+            rewrite(uploads.path(upload), encoding)
+        except UsageError as error:
+            return _one(request, str(error), 400)
+        uploads.keep(guessed(uploads.path(upload), upload))
     return RedirectResponse(house_path(request, f"files/{upload.name}"), 303)
 
 

@@ -59,6 +59,7 @@ class Upload:
     rows: int = 0
     report: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    foreign: bool = False  # not UTF-8: how it is to be read was not said yet
 
 
 class Uploads:
@@ -109,7 +110,7 @@ class Uploads:
         place = self._folder / upload.name / "upload.json"
         part = place.with_suffix(".part")
         with part.open("w", encoding="utf-8") as stream:
-            json.dump(asdict(upload), stream, ensure_ascii=False)
+            json.dump(asdict(upload), stream)
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(place)
