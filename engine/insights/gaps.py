@@ -12,13 +12,14 @@ from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 from operator import itemgetter
 from statistics import median
-from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from engine.recommend.sales import counts
-from engine.store.dialect import among
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import customers, events, orders
+from engine.store.types import Instant
 
 ORDER_PLACED = "order_placed"
 USUAL_FROM = 3  # facts from which a customer's own gap is called usual
@@ -56,20 +57,27 @@ def _sample(connection: Connection) -> Sequence[int]:
 def _gaps(
     connection: Connection, event: str, customer_ids: Iterable[int], now: datetime
 ) -> Iterator[tuple[int, list[float]]]:
-    statement = _moments(event, now)
-    owner = statement.selected_columns[0]
-    rows = connection.execute(statement.where(among(connection, owner, list(customer_ids))))
+    ids = list(customer_ids)
+    if event == ORDER_PLACED:
+        rows = _PURCHASES.rows(connection, ids=ids, now=now)
+    else:
+        rows = _FACTS.rows(connection, ids=ids, now=now, event=event)
     for customer_id, group in groupby(rows, key=itemgetter(0)):
         gaps = [(later - earlier) / _DAY for (_, earlier), (_, later) in pairwise(group)]
         if gaps:
             yield customer_id, gaps
 
 
-def _moments(event: str, now: datetime) -> Select[Any]:
-    if event == ORDER_PLACED:
-        columns = select(orders.c.customer_id, orders.c.placed_at)
-        return columns.where(counts(now)).order_by(orders.c.customer_id, orders.c.placed_at)
-    columns = select(events.c.customer_id, events.c.occurred_at)
-    return columns.where(events.c.name == event, events.c.occurred_at <= now).order_by(
-        events.c.customer_id, events.c.occurred_at
+_NOW = bindparam("now", type_=Instant())
+_PURCHASES = Prepared(
+    select(orders.c.customer_id, orders.c.placed_at)
+    .where(counts(_NOW), within(orders.c.customer_id, "ids"))
+    .order_by(orders.c.customer_id, orders.c.placed_at)
+)
+_FACTS = Prepared(
+    select(events.c.customer_id, events.c.occurred_at)
+    .where(
+        within(events.c.customer_id, "ids"), events.c.name == bindparam("event"), events.c.occurred_at <= _NOW
     )
+    .order_by(events.c.customer_id, events.c.occurred_at)
+)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from engine.audience.meaning import trigger_id
 from engine.audience.sql import truths
@@ -18,7 +18,8 @@ from engine.flows.conditions import All, Any_, Clause, Condition, Did, Of
 from engine.flows.model import WaitUntil
 from engine.journeys.happenings import with_value
 from engine.journeys.walker import Walker
-from engine.store.dialect import among
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import events
 
 Heard = Mapping[int, Sequence[Row[Any]]]
@@ -63,21 +64,28 @@ def note_answer(walker: Walker, step: WaitUntil, facts: Sequence[Row[Any]], limi
     walker.answer(step.answer, _told(in_time[-1]))
 
 
+_DONE = Prepared(
+    select(events)
+    .where(
+        within(events.c.customer_id, "ids"),
+        events.c.name == bindparam("name"),
+        events.c.occurred_at > bindparam("since"),
+        events.c.arrived_at <= bindparam("now"),
+    )
+    .order_by(events.c.occurred_at, events.c.id)
+)
+
+
 def _matching(
     connection: Connection, walkers: Sequence[Walker], did: Did, now: datetime, shop_zone: str
 ) -> dict[int, Sequence[Row[Any]]]:
-    since = min(walker.since_at for walker in walkers)
-    query = (
-        select(events)
-        .where(
-            among(connection, events.c.customer_id, sorted({walker.customer_id for walker in walkers})),
-            events.c.name == did.event,
-            events.c.occurred_at > since,
-            events.c.arrived_at <= now,
-        )
-        .order_by(events.c.occurred_at, events.c.id)
+    rows = _DONE.rows(
+        connection,
+        ids=sorted({walker.customer_id for walker in walkers}),
+        name=did.event,
+        since=min(walker.since_at for walker in walkers),
+        now=now,
     )
-    rows = connection.execute(query).all()
     if did.where and rows:
         ask = Ask(Clause(Of("trigger", did.where), "where"))
         subjects = [
