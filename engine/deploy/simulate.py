@@ -53,7 +53,7 @@ from engine.store.scratch import lone
 from engine.store.tables import customers, events, marks
 
 SELDOM = (50_000, 20, 50)  # how often a process of its own looks for cycles: a store is nothing but rows
-APART = 4_000  # customers from which processes of their own are worth their start
+APART = 2_000  # customers from which processes of their own are worth their start
 EXACT = 500  # facts or customers up to which the clock stops at every moment
 FINE = 5_000  # up to which it stops every quarter of an hour
 COARSE = 50_000  # up to which it stops every hour; beyond, every two
