@@ -22,7 +22,7 @@ from engine.errors import UsageError
 from engine.store.database import Database
 from engine.store.tables import write_keys
 
-SCOPES = ("write",)
+SCOPES = ("write", "consent")  # facts; that customers agreed to mails
 PREFIX = "hk_"
 KNOWN_SECONDS = 2.0
 

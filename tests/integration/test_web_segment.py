@@ -19,10 +19,12 @@ from starlette.responses import JSONResponse
 
 from engine.deploy.apply import apply
 from engine.facts.finding import find_customer
+from engine.flows.fields import ENGINE_EVENTS
 from engine.store.database import Database, connect
 from engine.store.tables import (
     cart_lines,
     carts,
+    consents,
     customer_ids,
     customers,
     fact_inbox,
@@ -34,6 +36,7 @@ from engine.store.tables import (
 )
 from engine.web import limits
 from engine.web.app import create_app
+from engine.web.intake.retrying import retry
 from engine.web.site import open_site
 from tests.integration.npm_packages import modules
 from tests.integration.web_server import NOW, Serving, serving, settings_at
@@ -328,6 +331,76 @@ def test_what_cannot_be_understood_is_kept(small: Serving) -> None:
     )
     assert len(rows) == 3
     assert len(small.events("a")) == 1
+
+
+def test_a_wrong_trait_leaves_the_rest(small: Serving) -> None:
+    """What an identify says wrongly of a customer is left out and named in the raw inbox; all else is taken."""
+    key = small.write_key()
+    traits = {
+        "email": "u9@example.test", "birthday": "31/02/1990", "firstName": "Bo", "tea": "Sencha", "cups": 10**30,
+    }  # fmt: skip
+    batch(small, key, {"type": "identify", "userId": "u9", "messageId": "half", "traits": traits})
+    with small.site.database.read() as connection:
+        found = connection.execute(select(customers).where(customers.c.external_id == "u9")).one()
+        reasons = list(connection.scalars(select(raw_inbox.c.reason)))
+    assert (found.email, found.first_name, found.birthday) == ("u9@example.test", "Bo", None)
+    assert found.properties == {"tea": "Sencha"}
+    assert len(reasons) == 1
+    assert "birthday is" in reasons[0]
+    assert "properties.cups is" in reasons[0]
+    assert reasons[0].endswith("the rest was taken")
+
+
+def consents_of(served: Serving, customer: str) -> list[tuple[str, str, str, str]]:
+    """Return topic, state, source and wording of each consent that was recorded of a customer."""
+    with served.site.database.read() as connection:
+        known = find_customer(connection, customer)
+        rows = connection.execute(
+            select(consents).where(consents.c.customer_id == known).order_by(consents.c.id)
+        )
+        return [(row.topic, row.state, row.source, row.wording) for row in rows]
+
+
+@pytest.mark.parametrize("name", ["consent_granted", "Consent Granted", "ConsentGranted"])
+def test_a_key_of_a_page_grants_no_consent(small: Serving, name: str) -> None:
+    """A key that may only write says that nobody agreed, neither at once nor as a visitor, nor by a retry; withdrawing it may."""
+    page, about = small.write_key(), {"properties": {"topic": "all", "source": "", "wording": ""}}
+    traits = {"email": "victim@example.test", "consent": ["all"]}
+    batch(small, page, {"type": "identify", "userId": "victim", "messageId": "i", "traits": traits})
+    batch(small, page, track(name, "victim", 1, **about), track(name, None, 2, anonymousId="v", **about))
+    batch(small, page, {"type": "identify", "userId": "victim", "anonymousId": "v", "messageId": "i2"})
+    with small.site.database.read() as connection:
+        reasons = list(connection.scalars(select(raw_inbox.c.reason)))
+    assert len(reasons) == 2
+    assert all("scope `consent`" in reason for reason in reasons)
+    assert retry(small.site.database, small.site.settings, NOW) == (2, 2)
+    assert consents_of(small, "victim") == []
+    assert small.events("consent_granted") == []
+    batch(small, page, track("Consent Withdrawn", "victim", 3, properties={"topic": "all"}))
+    assert consents_of(small, "victim") == [("all", "withdrawn", "write key shop", None)]
+
+
+def test_a_key_of_the_scope_consent_grants(small: Serving) -> None:
+    """A key of a shop's own server grants, for a visitor too; where and with which words is recorded, else by which key."""
+    key = small.write_key("backend", scopes=("write", "consent"))
+    told = {"topic": "all", "source": "checkout", "wording": "Yes, write to me."}
+    batch(small, key, {"type": "identify", "userId": "u1", "messageId": "i"})
+    batch(small, key, track("Consent Granted", "u1", 1, properties=told))
+    batch(small, key, track("Consent Granted", None, 2, anonymousId="v", properties={"topic": "all"}))
+    batch(small, key, {"type": "identify", "userId": "u2", "anonymousId": "v", "messageId": "i2"})
+    assert consents_of(small, "u1") == [("all", "granted", "checkout", "Yes, write to me.")]
+    assert consents_of(small, "u2") == [("all", "granted", "write key backend", None)]
+
+
+@pytest.mark.parametrize("name", sorted(ENGINE_EVENTS))
+def test_nobody_tells_what_homing_tells_itself(small: Serving, name: str) -> None:
+    """What Homing does itself is no fact when it comes from outside; it is kept with its reason."""
+    batch(small, small.write_key("backend", scopes=("write", "consent")), track(name), track("seen"))
+    with small.site.database.read() as connection:
+        reasons = list(connection.scalars(select(raw_inbox.c.reason)))
+    assert [name in reason and "Homing itself" in reason for reason in reasons] == [True]
+    assert small.events(name) == []
+    assert len(small.events("seen")) == 1
 
 
 def test_a_virtual_shop_takes_facts_too(sqlite_url: str, tmp_path: Path) -> None:

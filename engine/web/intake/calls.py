@@ -38,6 +38,7 @@ class Call:
     """One call: `content` is what the client sent with its corrected `timestamp`; `person` is empty for a visitor.
 
     `person` is the user id, else the email among the traits; `visitor` the anonymous id, `previous` what alias renames.
+    `key` is the name of the write key, `may_grant` whether it may say that a customer agreed to mails.
     """
 
     type: str
@@ -47,6 +48,8 @@ class Call:
     message_id: str
     content: Mapping[str, Any]
     previous: str = ""
+    key: str = ""
+    may_grant: bool = False
 
 
 def unpacked(body: bytes, encoding: str, most: int = LARGEST_BATCH) -> bytes:

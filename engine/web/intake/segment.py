@@ -11,6 +11,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -73,6 +74,7 @@ async def _taken(request: Request) -> int:
         raise Refused(400, "a call has at most 32 KB")
     received = await _now(request)
     calls, unusable = calls_of(kind, told, received)
+    calls = [replace(call, key=key.name, may_grant="consent" in key.scopes) for call in calls]
     size = max(len(calls) + len(unusable), 1)
     limits: Limits = request.app.state.limits
     if limits.calls.wait(key.name, size):

@@ -23,7 +23,10 @@ from engine.store.tables import customer_ids, customers
 from engine.web.intake import baskets, inbox, learning
 from engine.web.intake.calls import Call
 from engine.web.intake.inbox import Unread, as_text
+from engine.web.intake.trust import refusal, with_source
 from engine.web.intake.visitors import known_calls
+
+_WHO = ("external_id", "updated_at")
 
 
 def take_calls(
@@ -41,15 +44,57 @@ def take_calls(
             _rename(connection, part[0], aside)
         facts: list[Fact] = []
         for origin, kind, row in _rows(connection, part):
-            read = normalise(kind, row, reading)
-            if isinstance(read, BadRow):
-                aside.append(_unusable(origin, row, f"{read.column} {read.reason}".strip()))
-            else:
-                facts += read
+            facts += _read(origin, kind, row, reading, aside)
         if facts:
             take(connection, facts, settings=settings, now=now, virtual=False)
     inbox.keep(connection, aside, now)
     return aside
+
+
+def _read(
+    origin: Call | None, kind: Kind, row: dict[str, Any], reading: Reading, aside: list[Unread]
+) -> list[Fact]:
+    """Read a row; what an identify says wrongly of a customer is left out, and kept aside with its reason."""
+    told = row if origin is None else with_source(origin, kind, row)
+    wrong: list[str] = []
+    read = normalise(kind, told, reading)
+    while isinstance(read, BadRow):
+        part = _part_of(told, read.column) if kind == "customers" else None
+        if part is None:
+            wrong.append(f"{read.column} {read.reason}".strip())
+            aside.append(_unusable(origin, row, "; ".join(wrong)))
+            return []
+        told, names = _without(told, part, reading)
+        wrong += [f"{name} {read.reason}" for name in names]
+        read = normalise(kind, told, reading)
+    refused = "" if origin is None else refusal(origin, read)
+    if refused:
+        aside.append(_unusable(origin, row, refused))
+        return []
+    if wrong:
+        aside.append(_unusable(origin, row, "; ".join(wrong) + "; the rest was taken"))
+    return read
+
+
+def _part_of(row: dict[str, Any], column: str) -> str | None:
+    """Return which part of a customer's row is wrong; None where it is who it is about, or nothing that can be left out."""
+    part = column if column in row else column.partition(".")[0]
+    return part if part in row and part not in _WHO else None
+
+
+def _without(row: dict[str, Any], part: str, reading: Reading) -> tuple[dict[str, Any], list[str]]:
+    """Return a customer's row without its wrong part, and what that is called; of properties only the wrong ones go."""
+    rest = {name: value for name, value in row.items() if name != part}
+    properties = row[part] if part == "properties" else None
+    if not isinstance(properties, dict):
+        return rest, [part]
+    good = {
+        name: value
+        for name, value in properties.items()
+        if not isinstance(normalise("customers", {"external_id": "x", part: {name: value}}, reading), BadRow)
+    }
+    wrong = [f"{part}.{name}"[:60] for name in properties if name not in good]
+    return (rest | {part: good}, wrong) if wrong else (rest, [part])
 
 
 def _parts(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:

@@ -23,6 +23,7 @@ from engine.web.intake.calls import Call
 
 KEPT = timedelta(days=30)
 MOST_HELD = 1_000  # calls of one visitor that are told again
+_TOLD_BY = "homing"  # beside a held call: its key, and whether that may grant; no client can say it
 
 
 def known_calls(connection: Connection, calls: Sequence[Call], now: datetime) -> list[Call]:
@@ -74,7 +75,7 @@ def _hold(connection: Connection, calls: Sequence[Call], now: datetime) -> None:
             "visitor": call.visitor,
             "key": call.message_id or _hash(call),
             "at": now,
-            "payload": dict(call.content),
+            "payload": {**call.content, _TOLD_BY: [call.key, call.may_grant]},
         }
         for call in calls
     ]
@@ -104,8 +105,11 @@ def _claimed(connection: Connection, links: dict[str, str]) -> list[Call]:
 
 def _call(row: Any, customer: str) -> Call:
     content = {**row.payload, "userId": customer}
+    key, may_grant = content.pop(_TOLD_BY, ["", False])
     at = datetime.fromisoformat(content["timestamp"])
-    return Call(content["type"], at, customer, row.visitor, content.get("messageId", ""), content)
+    return Call(
+        content["type"], at, customer, row.visitor, content.get("messageId", ""), content, "", key, may_grant
+    )
 
 
 def forget_old(connection: Connection, now: datetime) -> None:
