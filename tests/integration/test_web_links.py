@@ -225,6 +225,41 @@ def test_preferences_record_what_changed(shop: Serving) -> None:
     assert not row["properties"]
 
 
+@pytest.mark.parametrize(
+    ("locale", "selected", "words"),
+    [
+        (None, "", "–"), ("en-GB", "en", "English"), ("de", "de", "Deutsch"), ("de-AT", "de-AT", "Deutsch (Österreich)"),
+        ("fr-CA", "fr", "français"), ("zh-CN", "zh-CN", "中文 (简体, 中国)"), ("ja", "ja", "日本語"),
+    ],
+)  # fmt: skip
+def test_saving_preferences_unchanged_changes_nothing(
+    small: Serving, locale: str | None, selected: str, words: str
+) -> None:
+    """The customer's own language stands chosen, whichever it is; a form sent as it is shown leaves the customer as they were."""
+    (small.site.settings.root / "templates" / "fr").mkdir(parents=True)
+    with small.site.database.write() as connection:
+        connection.execute(update(customers).values(locale=locale))
+    url, before = path_of(links_of(small.site, 1).preferences()), rows(small)
+    page = small.client.get(url, headers={"accept-language": "en"}).text
+    assert f'<option value="{selected}" selected>{words}</option>' in page
+    assert '<option value="fr"' in page
+    asked = {
+        "do": "save",
+        "language": selected,
+        "frequency": "",
+        "month": "",
+        "day": "",
+        "topic": ["reminders", "offers"],
+    }
+    known = [topic for topic in small.site.settings.topics if f'value="{topic}" checked' in page]
+    assert small.client.post(url, data=asked | {"topic": known}).status_code == 200
+    assert rows(small) == before
+    assert small.client.post(url, data=asked | {"topic": known, "language": "fr"}).status_code == 200
+    with small.site.database.read() as connection:
+        told = connection.scalar(select(customers.c.locale))
+    assert told == (locale if selected == "fr" else "fr")
+
+
 def test_no_such_day(small: Serving) -> None:
     """The 31st of June is told, and nothing changes."""
     before = rows(small)

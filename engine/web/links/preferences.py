@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from babel.core import Locale, UnknownLocaleError
 from babel.dates import format_date, get_month_names
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
@@ -24,7 +25,7 @@ from engine.calendar import local
 from engine.facts.fact import iso
 from engine.facts.profile import consent_standing
 from engine.facts.rights import record_consent
-from engine.render.locales import babel_locale, locale_chain
+from engine.render.locales import babel_locale, is_locale_folder, locale_chain
 from engine.web.links.data import ask_for_data
 from engine.web.links.gone import gone
 from engine.web.links.reading import Reader, read
@@ -88,7 +89,7 @@ def _record(site: Site, reader: Reader, standing: Mapping[str, str], form: FormD
             )
             return
         _record_topics(connection, site, customer_id, standing, set(form.getlist("topic")), now, language)
-        about = _about(reader, form, now)
+        about = _about(site, reader, form, now)
         if about:
             row = {"updated_at": iso(now), **_name(reader), **about}
             tell(connection, site.settings, now, ("customers", row))
@@ -112,12 +113,13 @@ def _record_topics(
             withdraw(connection, customer_id, topic, now=now, source=SOURCE, wording=title)
 
 
-def _about(reader: Reader, form: FormData, now: datetime) -> dict[str, Any]:
+def _about(site: Site, reader: Reader, form: FormData, now: datetime) -> dict[str, Any]:
     """Return what changed about the customer, in canonical names."""
     known, properties = reader.customer, reader.customer["properties"] or {}
     told: dict[str, Any] = {}
     language = str(form.get("language") or "")
-    if language in NAMES and language not in (known["locale"] or "", _shown_language(known["locale"])):
+    choices, chosen = _languages(site, known["locale"])
+    if language and language in choices and language != chosen:
         told["locale"] = language
     month, day = str(form.get("month") or ""), str(form.get("day") or "")
     if "month" in form and _month_day(known["birthday"]) != (month, day):
@@ -168,6 +170,9 @@ def _page(
     t = words_for(request, reader.locale)
     month, day = _month_day(known["birthday"])
     until = _paused_until(known, site.now())
+    choices, chosen = _languages(site, known["locale"])
+    if not chosen:
+        choices = {"": t["not_told"], **choices}
     zone = known["zone"] or site.settings.shop.timezone
     values = {
         "topics": [
@@ -177,16 +182,30 @@ def _page(
         "frequencies": [(value, t[f"frequency_{value or 'any'}"]) for value in FREQUENCIES],
         "frequency": (known["properties"] or {}).get("mail_frequency") or "",
         "paused": format_date(local(until, zone), "long", babel_locale(language)) if until else "",
-        "languages": list(NAMES.items()),
-        "language": _shown_language(known["locale"]) or language,
+        "languages": list(choices.items()), "language": chosen,
         "months": list(get_month_names("wide", "stand-alone", babel_locale(language)).items()),
         "month": int(month or 0), "day": int(day or 0), "saved": saved, "problem": problem,
     }  # fmt: skip
     return page(request, "preferences", values, locale=reader.locale, status=status)
 
 
-def _shown_language(locale: str | None) -> str:
-    return next((name for name in locale_chain(locale) if name in NAMES), "")
+def _languages(site: Site, locale: str | None) -> tuple[dict[str, str], str]:
+    """Return the languages to choose from by their own names, the customer's always one of them, and which it is."""
+    choices = dict(NAMES)
+    for folder in sorted((site.settings.root / "templates").glob("*/")):
+        if is_locale_folder(folder.name):
+            choices.setdefault(folder.name, _own_name(folder.name))
+    chosen = next((name for name in locale_chain(locale) if name in choices), locale or "")
+    if chosen:
+        choices.setdefault(chosen, _own_name(chosen))
+    return choices, chosen
+
+
+def _own_name(language: str) -> str:
+    try:
+        return Locale.parse(language, sep="-").get_display_name() or language
+    except (ValueError, UnknownLocaleError):
+        return language
 
 
 def _month_day(birthday: str | None) -> tuple[str, str]:
