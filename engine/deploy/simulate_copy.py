@@ -16,6 +16,7 @@ from zlib import crc32
 
 from sqlalchemy import Connection, MetaData, Select, Table, case, insert, null, or_, select, true
 
+from engine.recommend.supply import SUPPLY
 from engine.store import meta
 from engine.store.bulk import insert_rows
 from engine.store.database import Database
@@ -63,7 +64,7 @@ _OWN = (
     offer_codes, customer_scores,
 )  # fmt: skip
 # What of the installation's own facts holds in a copy: not its clock, not where it went live.
-_KEPT = (meta.SECRET, "sources_stamp", "paused_all", "recommend")
+_KEPT = (meta.SECRET, "sources_stamp", "paused_all", "recommend", SUPPLY)
 Copied = tuple[Table, Select[Any]]
 
 

@@ -24,6 +24,8 @@ from engine.deploy.simulate_page import page
 from engine.deploy.simulate_report import document
 from engine.deploy.stage import Tray
 from engine.facts.ingest import arrive, ingest_rows
+from engine.recommend.rebuild import rebuild
+from engine.recommend.supply import SUPPLY
 from engine.runtime.passes import Engine
 from engine.runtime.ticking import drive
 from engine.settings import Settings
@@ -284,3 +286,17 @@ def test_what_is_written_as_known_is_what_the_facts_add_up_to(tmp_path: Path, da
     for name in written:
         assert written[name] == told[name], name
     assert len(written["orders"]) > 10
+
+
+def test_a_forecast_knows_what_was_learned_by_night(tmp_path: Path, database: Database) -> None:
+    """How long things last, which replenishment goes by, is taken along into a forecast."""
+    settings = make_project(tmp_path)
+    tell(database, settings, NOW)
+    rebuild(database, NOW)
+    store = scratch(tmp_path)
+    simulate_copy.copy_state(database, store, Slice(), sandbox=True)
+    with database.read() as connection, store.read() as copied:
+        learned = meta.get(connection, SUPPLY)
+        assert learned is not None
+        assert meta.get(copied, SUPPLY) == learned
+    store.close()
