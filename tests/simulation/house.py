@@ -50,6 +50,13 @@ BEATS = (0.5 * HOUR, 4 * HOUR, *(9 * HOUR,) * 2, *(14 * HOUR,) * 4, *(20 * HOUR,
 ROUNDS = (timedelta(0), 6 * HOUR, 12 * HOUR, 24 * HOUR)  # at which a shop tells what it gathered
 
 
+LAGS = (
+    timedelta(0),
+    3 * HOUR,
+    8 * HOUR,
+)  # between a tick and the sending, where a provider takes few mails an hour
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What one run is made of: all of it can be said on a command line."""
@@ -105,6 +112,7 @@ class House:
         self.watch.provider = self.provider
         self.beat = self.chance.choice(BEATS)
         self.round = self.chance.choice(ROUNDS)
+        self.lag = self.chance.choice(LAGS)
         self.leased_only = (
             self.chance.random() < 0.5
         )  # nobody can tell whether a worker has died before its lease ends
@@ -155,7 +163,7 @@ class House:
     def _settle(self) -> None:
         self.scheduler.faults = Faults(switch=0.0, kill_every=0, delay_every=0, fail_every=0)
         self.skew = {name: timedelta(0) for name in "ab"}
-        self.beat = 3 * HOUR
+        self.beat, self.lag = HOUR, timedelta(0)  # short of what counts as waiting for nothing
         for actor in self.scheduler.actors:
             actor.wakes_at = actor.wakes_at and min(actor.wakes_at, self.end)
         self.scheduler.run(self.end + timedelta(hours=6))
@@ -217,6 +225,8 @@ class House:
                     if not send_due(engine, now, min(looked, now)).outcomes:
                         break
             scheduler.wait(scheduler.now + timedelta(hours=8), or_signal=True)
+            if self.lag:
+                scheduler.sleep(self.lag * self.chance.random())
 
     def _people(self) -> None:
         """Tell each fact when its time comes; what was answered is what the watch believes."""

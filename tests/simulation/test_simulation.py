@@ -6,9 +6,11 @@ The shares in `make test` are small; CI plays 500 seeds beside it (`make test-se
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
+from tests.crash.plants import PLANTS
 from tests.simulation.house import Plan, Prepared, prepare
 from tests.simulation.planted import BUGS
 from tests.simulation.seeds import find, play, shrink, story
@@ -44,6 +46,14 @@ def test_a_planted_bug_is_found(bug: str, prepared: Prepared) -> None:
     """The simulation notices when a promise is broken on purpose."""
     assert bug in BUGS
     assert find(bug, prepared, range(30)) is not None
+
+
+def test_every_planted_bug_stands_beside_its_promise() -> None:
+    """The page of guarantees tells each switch with the promise that it breaks, and no other."""
+    page = (Path(__file__).resolve().parents[2] / "GUARANTEES.md").read_text(encoding="utf-8")
+    table = page.partition("## Bugs planted on purpose")[2].partition("\n## ")[0]
+    told = [name for row in table.splitlines() if row.startswith("| ") for name in row.split("`")[1::2]]
+    assert sorted(told) == sorted((*BUGS, *PLANTS))
 
 
 def test_what_is_found_is_made_small(prepared: Prepared) -> None:
