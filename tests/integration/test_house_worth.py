@@ -124,8 +124,7 @@ def test_counting_a_flow_reads_its_own_part_of_an_index(sqlite_database: Databas
         engine = connection.engine
         listen = lambda _c, _u, statement, parameters, _x, _m: asked.append((statement, parameters))  # noqa: E731
         event.listen(engine, "before_cursor_execute", listen)
-        pages.counted(connection, "hello")
-        pages.lost(connection, "hello")
+        pages.counted(connection, "hello", pages.lost(connection, "hello"))
         event.remove(engine, "before_cursor_execute", listen)
         of_journal = [each for each in asked if "FROM journal" in each[0]]
         assert len(of_journal) == 2

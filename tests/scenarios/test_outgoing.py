@@ -459,7 +459,9 @@ def test_gathered_products_stand_in_one_mail(here: World) -> None:
 
 def test_gathered_facts_stand_in_one_mail(here: World) -> None:
     """What a trigger gathered is `facts` to the template, in the order in which it came."""
-    here.flow("flow: wishes\ntopic: offers\ntrigger: {event: wishlist_added, gather: 1d}\nsteps: [{send: wished}]\n")
+    here.flow(
+        "flow: wishes\ntopic: offers\ntrigger: {event: wishlist_added, gather: 1d}\nsteps: [{send: wished}]\n"
+    )
     told = "{% for fact in facts %}[{{ fact.sku }}]{% endfor %}"
     text = f"<mj-section><mj-column><mj-text>{told}</mj-text></mj-column></mj-section>"
     here.write("templates/wished.mjml", f"---\nsubject: Yours\n---\n<mjml><mj-body>{text}</mj-body></mjml>\n")

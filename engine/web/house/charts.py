@@ -128,6 +128,6 @@ def grid_chart(counts: Mapping[tuple[int, int], int]) -> Markup:
     )
     parts += [_text(x, y, words, "muted", anchor) for x, y, words, anchor in ends]
     label = f"{sum(counts.values()):,} customers by when and how often they bought"
-    return Markup('<svg class="chart square" viewBox="0 0 520 252" role="img" aria-label="{}">{}</svg>').format(
-        label, Markup("").join(parts)
-    )
+    return Markup(
+        '<svg class="chart square" viewBox="0 0 520 252" role="img" aria-label="{}">{}</svg>'
+    ).format(label, Markup("").join(parts))

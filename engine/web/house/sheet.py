@@ -54,7 +54,11 @@ def sheet(request: Request, name: str, values: Mapping[str, Any], *, status: int
     # The one script of the house: pages of mails follow the files with `serve --dev`.
     policy = f"{POLICY}; {FOLLOWING}" if known["follows"] else POLICY
     # A file may be called, or hold, what is no text: its page says so and is shown for all that.
-    return HTMLResponse(body.encode("utf-8", "replace"), status, {"content-security-policy": policy, "referrer-policy": "same-origin"})
+    return HTMLResponse(
+        body.encode("utf-8", "replace"),
+        status,
+        {"content-security-policy": policy, "referrer-policy": "same-origin"},
+    )
 
 
 def _here(request: Request) -> str:

@@ -237,10 +237,11 @@ def test_a_lines_own_price_wins() -> None:
 
 
 def test_an_offer_is_held_until_it_expires() -> None:
-    """Held is issued and not expired; used is used, whatever else; somebody without it holds nothing."""
-    code = {"offer": "ten", "issued_at": NOW, "expires_at": NOW + TICK, "used_at": None}
+    """Held is issued, not expired and not in a mail to come; used is used, whatever else; somebody without it holds nothing."""
+    code = {"offer": "ten", "issued_at": NOW, "expires_at": NOW + TICK, "used_at": None, "message_id": 7}
     facts = CustomerFacts(offers=[code])
     assert is_so(OfferIs("ten", held=True, used=False), facts)
+    assert is_so(OfferIs("ten", held=False), CustomerFacts(offers=[code], on_the_way=frozenset({7})))
     assert is_so(OfferIs("ten", held=False), CustomerFacts(offers=[{**code, "expires_at": NOW}]))
     assert is_so(
         OfferIs("ten", used=True), CustomerFacts(offers=[{**code, "expires_at": NOW, "used_at": NOW}])
