@@ -292,7 +292,13 @@ def test_data_goes_to_the_address_only(small: Serving) -> None:
 
 def test_signing_up_takes_two_steps(small: Serving) -> None:
     """A sign-up is pending with the words that were shown, and granted by the button behind the mailed link only."""
-    form = {"email": "New@Example.test", "topic": "offers", "consent": "1", "first_name": "Noa"}
+    form = {
+        "email": "New@Example.test",
+        "topic": "offers",
+        "consent": "1",
+        "first_name": "Noa",
+        "shown": "ja",
+    }
     assert small.client.post("/signup", data=form | {"consent": ""}).status_code == 400
     assert small.client.post("/signup", data=form | {"email": "nobody"}).status_code == 400
     assert small.client.post("/signup", data=form | {"website": "spam"}).status_code == 200
@@ -303,15 +309,51 @@ def test_signing_up_takes_two_steps(small: Serving) -> None:
         assert new is not None
         assert consent_standing(connection, new) == {"offers": "pending"}
         wording = connection.scalar(select(consents.c.wording).where(consents.c.customer_id == new))
+    shown = small.client.get("/signup", headers={"accept-language": "ja"}).text
     assert "同意します" in (wording or "")
+    assert (wording or "-") in shown
+    assert 'name="shown" value="ja"' in shown
     (text,) = letters(small)
     link = next(urlsplit(word).path for word in text.split() if "/c/" in word)
-    assert small.client.get(link).status_code == 200
+    asked = small.client.get(link, headers={"accept-language": "en"})
+    assert asked.status_code == 200
     with small.site.database.read() as connection:
         assert consent_standing(connection, new) == {"offers": "pending"}
-    assert small.client.post(link).status_code == 200
+    told = small.client.post(link, headers={"accept-language": "en"})
+    assert told.status_code == 200
+    assert {page.headers["content-language"] for page in (asked, told)} == {"ja"}
     with small.site.database.read() as connection:
         assert consent_standing(connection, new) == {"offers": "granted"}
+        last = select(consents.c.wording).where(consents.c.customer_id == new).order_by(consents.c.id.desc())
+        assert (connection.scalar(last.limit(1)) or "-") in asked.text
+
+
+@pytest.mark.parametrize("topics", [[], [""], ["all"], ["nonsense"], ["offers", "nonsense"]])
+def test_a_sign_up_is_for_what_was_chosen_only(small: Serving, topics: list[str]) -> None:
+    """No topic is none, not all; one that does not exist is refused; the page has nothing ticked, and keeps what was typed."""
+    page = small.client.get("/signup?topic=offers").text
+    assert "checked" not in page
+    assert 'value="reminders"' not in page
+    before = rows(small)
+    form = {"email": "new@example.test", "consent": "1", "topic": topics}
+    answer = small.client.post("/signup", data=form)
+    assert answer.status_code == 400
+    assert 'value="new@example.test"' in answer.text
+    assert ("checked" in answer.text) == ("offers" in topics)
+    assert rows(small) == before
+
+
+@pytest.mark.parametrize("told", ["Yes, write to me about offers.", "long " * 1_000, ""])
+def test_the_words_of_a_shops_own_form_are_recorded(small: Serving, told: str) -> None:
+    """A form on another page tells its words; they are kept, bounded, as that form's; nothing is made up where it tells none."""
+    form = {"email": "new@example.test", "consent": "1", "topic": "offers", "wording": told}
+    assert small.client.post("/signup", data=form).status_code == 200
+    with small.site.database.read() as connection:
+        row = connection.execute(
+            select(consents).where(consents.c.customer_id == find_customer(connection, "new@example.test"))
+        ).one()
+    assert row.source == "sign-up form of another page, in its own words"
+    assert row.wording == (told[:1_000].strip() or "the form did not tell its words")
 
 
 def test_who_was_erased_comes_back_by_their_own_word_only(shop: Serving) -> None:
@@ -491,4 +533,5 @@ def test_topics_are_called_in_the_readers_language(
     with small.site.database.read() as connection:
         assert title in connection.scalars(select(consents.c.wording)).all()
     assert title in small.client.post(path_of(links.unsubscribe()), data={"stop": "topic"}).text
-    assert signed_up in small.client.get("/signup", headers={"accept-language": locale}).text
+    form = small.client.get("/signup", headers={"accept-language": locale}).text
+    assert all(f"<span>{each}</span>" in form for each in signed_up.split("、"))

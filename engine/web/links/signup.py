@@ -1,7 +1,7 @@
 """`/signup` and `/c/TICKET`: a sign-up form with double opt-in.
 
-A shop posts the form from its own page, or links to ours. POST records a pending consent with the words that were shown
-and mails a link; pressing the button behind it grants. Who was already granted or is suppressed sees the same page and gets
+A shop posts the form from its own page, which tells its words in a field `wording`, or links to ours. POST records a
+pending consent with the words that were shown and mails a link; nothing is ticked beforehand, and no topic means none; pressing the button behind it grants. Who was already granted or is suppressed sees the same page and gets
 no mail: nobody can find out by this form who is a customer. Somebody who was erased comes back by their own word alone:
 the link, and the address typed behind it.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -37,6 +38,9 @@ from engine.web.words import WORDS
 CONFIRM, AGAIN = "confirm", "again"  # AGAIN: of an address that was erased
 VALID = timedelta(days=14)
 FORM = "sign-up form"
+FOREIGN_FORM = "sign-up form of another page, in its own words"
+NOT_TOLD = "the form did not tell its words"
+LONGEST_WORDING = 1_000
 CONFIRMED = "sign-up form, confirmed by mail"
 
 
@@ -53,20 +57,24 @@ def routes() -> list[Route]:
 def _form(request: Request, told: Mapping[str, Any], problem: str = "", status: int = 200) -> Response:
     site: Site = request.app.state.site
     language = language_of(request, None)
-    chosen = [key for key in told.get("topics", ()) if key in site.settings.topics] or list(
-        site.settings.topics
-    )
+    offered = [key for key in site.settings.topics if key in told.get("offered", ())] or site.settings.topics
     values = {
-        "topics": [(key, topic_title(site, key, language)) for key in site.settings.topics], "chosen": chosen, "email": told.get("email", ""),
-        "first_name": told.get("first_name", ""), "problem": problem, "consent": consent_words(site, language, chosen),
+        "topics": [(key, topic_title(site, key, language)) for key in offered], "chosen": told.get("topics", ()),
+        "email": told.get("email", ""), "first_name": told.get("first_name", ""), "problem": problem,
+        "consent": consent_words(site, language),
     }  # fmt: skip
     return page(request, "signup", values, status=status)
 
 
-def consent_words(site: Site, language: str, topics: Sequence[str]) -> str:
-    """Return the sentence that a customer agrees to."""
-    words, titles = WORDS[language]["signup_consent"], _titles(site, topics, language)
-    return words.format(shop=site.settings.shop.name, topics=titles)
+def consent_words(site: Site, language: str) -> str:
+    """Return the sentence beside the box that a customer ticks on our own page."""
+    return WORDS[language]["signup_consent"].format(shop=site.settings.shop.name)
+
+
+def confirm_words(site: Site, language: str, topics: Sequence[str]) -> str:
+    """Return the sentence above the button that confirms a sign-up."""
+    titles = _titles(site, topics, language)
+    return WORDS[language]["confirm_lead"].format(shop=site.settings.shop.name, topics=titles)
 
 
 def _titles(site: Site, topics: Sequence[str], language: str) -> str:
@@ -74,20 +82,22 @@ def _titles(site: Site, topics: Sequence[str], language: str) -> str:
 
 
 async def _show(request: Request) -> Response:
-    return _form(request, {"topics": request.query_params.getlist("topic")})
+    return _form(request, {"offered": request.query_params.getlist("topic")})
 
 
 async def _take(request: Request) -> Response:
     site: Site = request.app.state.site
     form = await request.form(max_files=0, max_fields=50)
     t = words_for(request, None)
-    topics = [key for key in site.settings.topics if key in form.getlist("topic")] or list(
-        site.settings.topics
-    )
+    asked = [topic for topic in map(str, form.getlist("topic")) if topic]
     told = {
-        "email": str(form.get("email") or "")[:254], "topics": topics,
-        "first_name": " ".join(str(form.get("first_name") or "").split())[:100],
+        "email": str(form.get("email") or "")[:254], "topics": [key for key in site.settings.topics if key in asked],
+        "first_name": " ".join(str(form.get("first_name") or "").split())[:100], **_words_of(site, form),
     }  # fmt: skip
+    if set(asked) - set(site.settings.topics):
+        return _form(request, told, t["signup_unknown"], 400)
+    if not asked:
+        return _form(request, told, t["signup_choose"], 400)
     address = normal_email(told["email"]) if "@" in str(told["email"]) else None
     if address is None:
         return _form(request, told, t["signup_bad_email"], 400)
@@ -105,6 +115,15 @@ async def _take(request: Request) -> Response:
         await run_in_threadpool(_sign_up, site, address, told, language, limits)
     heading = {"heading": t["signup_sent_title"], "words": t["signup_sent"], "link": ""}
     return page(request, "told", heading)
+
+
+def _words_of(site: Site, form: FormData) -> dict[str, str]:
+    """Return which words stood beside the button, and on what form: our page's own, or those that the form tells."""
+    shown = str(form.get("shown") or "")
+    if shown in WORDS:
+        return {"wording": consent_words(site, shown), "source": FORM}
+    told = " ".join(str(form.get("wording") or "").replace("\x00", " ").split())[:LONGEST_WORDING].rstrip()
+    return {"wording": told or NOT_TOLD, "source": FOREIGN_FORM}
 
 
 def _sign_up(site: Site, address: str, told: Mapping[str, Any], language: str, limits: Limits) -> None:
@@ -141,7 +160,6 @@ def _pending(
 ) -> int | None:
     """Record what was asked for; return the customer, or None where everything is granted already."""
     now, known = site.now(), find_customer(connection, address)
-    wording = consent_words(site, language, told["topics"])
     if known is None:
         row = {"email": address, "locale": language, "updated_at": iso(now)}
         row |= {"first_name": told["first_name"]} if told["first_name"] else {}
@@ -152,41 +170,53 @@ def _pending(
     standing = consent_standing(connection, known)
     asked = [topic for topic in told["topics"] if standing.get(topic, standing.get("all")) != "granted"]
     for topic in asked:
-        record_consent(connection, known, topic, "pending", now=now, source=FORM, wording=wording)
+        record_consent(
+            connection, known, topic, "pending", now=now, source=told["source"], wording=told["wording"]
+        )
     return known if asked else None
 
 
-async def _read(request: Request) -> tuple[tickets.Ticket | None, Response | None]:
+async def _read(request: Request) -> tuple[tickets.Ticket | None, str | None, Response | None]:
+    """Return the ticket, the language of who holds it where that is known, and a page that refuses it."""
     site: Site = request.app.state.site
 
-    def look() -> tickets.Ticket | None:
+    def look() -> tuple[tickets.Ticket | None, str | None]:
         with site.database.read() as connection:
             known, token = meta.link_secrets(connection), request.path_params["token"]
-            return tickets.read(known, token, CONFIRM) or tickets.read(known, token, AGAIN)
+            ticket = tickets.read(known, token, CONFIRM)
+            if ticket is None:
+                return tickets.read(known, token, AGAIN), None
+            locale = select(customers.c.locale).where(customers.c.id == ticket.customer_id)
+            return ticket, connection.scalar(locale)
 
-    ticket = await run_in_threadpool(look)
+    ticket, locale = await run_in_threadpool(look)
     if ticket is None:
-        return None, gone(request)
-    return ticket, gone(request, "late_title", "late", 410) if tickets.is_late(ticket, site.now()) else None
+        return None, None, gone(request)
+    return (
+        ticket,
+        locale,
+        gone(request, "late_title", "late", 410) if tickets.is_late(ticket, site.now()) else None,
+    )
 
 
 async def _ask(request: Request) -> Response:
-    ticket, refusal = await _read(request)
+    ticket, locale, refusal = await _read(request)
     if ticket is None or refusal is not None:
         return refusal or gone(request)
-    return _question(request, ticket)
+    return _question(request, ticket, locale)
 
 
-def _question(request: Request, ticket: tickets.Ticket, problem: str = "", status: int = 200) -> Response:
+def _question(
+    request: Request, ticket: tickets.Ticket, locale: str | None, problem: str = "", status: int = 200
+) -> Response:
     """Return the page with the button; who was erased also says the address, of which only a hash is kept."""
     site: Site = request.app.state.site
-    t, language = words_for(request, None), language_of(request, None)
-    names = {"shop": site.settings.shop.name, "topics": _titles(site, topics_of(ticket), language)}
+    t, language = words_for(request, locale), language_of(request, locale)
     values = {
-        "heading": t["confirm_title"], "words": t["confirm_lead"].format(**names), "button": t["confirm_button"],
+        "heading": t["confirm_title"], "words": confirm_words(site, language, topics_of(ticket)), "button": t["confirm_button"],
         "field": t["email"] if ticket.purpose == AGAIN else "", "problem": problem,
     }  # fmt: skip
-    return page(request, "ask", values, status=status)
+    return page(request, "ask", values, locale=locale, status=status)
 
 
 def topics_of(ticket: tickets.Ticket) -> tuple[str, ...]:
@@ -199,18 +229,19 @@ def _hash_of(connection: Connection, address: str) -> str:
 
 
 async def _confirm(request: Request) -> Response:
-    ticket, refusal = await _read(request)
+    ticket, locale, refusal = await _read(request)
     if ticket is None or refusal is not None:
         return refusal or gone(request)
-    t, site, language = words_for(request, None), request.app.state.site, language_of(request, None)
+    t, site, language = words_for(request, locale), request.app.state.site, language_of(request, locale)
     if ticket.purpose == AGAIN:
         form = await request.form(max_files=0, max_fields=10)
         address = normal_email(str(form.get("email") or "")[:254])
         if address is None or not await run_in_threadpool(_begin_again, site, ticket, address, language):
-            return _question(request, ticket, t["signup_bad_email"], 400)
+            return _question(request, ticket, locale, t["signup_bad_email"], 400)
     elif not await run_in_threadpool(_grant, site, ticket, language):
         return gone(request)
-    return page(request, "told", {"heading": t["confirmed_title"], "words": t["confirmed"], "link": ""})
+    told = {"heading": t["confirmed_title"], "words": t["confirmed"], "link": ""}
+    return page(request, "told", told, locale=locale)
 
 
 def _grant(site: Site, ticket: tickets.Ticket, language: str) -> bool:
@@ -219,7 +250,7 @@ def _grant(site: Site, ticket: tickets.Ticket, language: str) -> bool:
         if not _is_there(connection, ticket.customer_id):
             return False
         standing = consent_standing(connection, ticket.customer_id)
-        wording = consent_words(site, language, ticket.words)
+        wording = confirm_words(site, language, ticket.words)
         for topic in ticket.words:
             if standing.get(topic) != "granted" and _asked_since(connection, ticket, topic):
                 record_consent(
@@ -249,7 +280,7 @@ def _begin_again(site: Site, ticket: tickets.Ticket, address: str, language: str
         standing = consent_standing(connection, found)
         for topic in topics_of(ticket):
             if standing.get(topic) is None:  # pressed twice, or withdrawn since then
-                wording = consent_words(site, language, topics_of(ticket))
+                wording = confirm_words(site, language, topics_of(ticket))
                 record_consent(
                     connection, found, topic, "granted", now=now, source=CONFIRMED, wording=wording
                 )
