@@ -22,7 +22,7 @@ Tell = Callable[[str, float], None]
 def progress(session: Session, title: str, *, steadily: bool = True) -> Iterator[Tell]:
     """Give a function that shows what is being done and the share done (0 to 1).
 
-    Without `steadily` it is drawn only when told something, by no thread of its own.
+    Without `steadily` it is drawn only when told something, by no thread of its own: work that forks needs that.
     """
     if session.as_json or session.verbosity < 0 or not sys.stderr.isatty():
         yield lambda _what, _share: None

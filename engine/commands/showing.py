@@ -308,7 +308,7 @@ def _register_demo(group: click.Group) -> None:
         start = _start(session)
         if again:
             clear(folder)
-        with progress(session, "demo") as tell:
+        with progress(session, "demo", steadily=False) as tell:
             found = run_demo(folder, start, days=days, customers=customers, progress=tell)
         if session.as_json:
             session.document(_as_data(found))

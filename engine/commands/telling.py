@@ -185,7 +185,7 @@ def _read_all(
     now = session.now(writing=True)
     total, told = IngestReport(), []
     for path in files:
-        with progress(session, path.name) as tell:
+        with progress(session, path.name, steadily=False) as tell:
             report = ingest_file(
                 session.database, path, settings=session.settings, now=now, kind=kind, format=form, mapping=mapping,
                 backfill=backfill, progress=lambda rows, share, tell=tell: tell(f"{rows:,} rows", share),  # type: ignore[misc]
