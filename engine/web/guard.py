@@ -23,9 +23,9 @@ LARGEST = {
     "/v1/": 1024 * 1024, "/webhooks/": 5 * 1024 * 1024, "/house/files": 201 * 1024 * 1024,
 }  # where more may come  # fmt: skip
 BODY_SECONDS = 20.0
-# Up to how many times the limit a body is read and thrown away: who still writes when we close would see a broken
-# connection instead of the answer, and send it all again.
-READ_AWAY = 8
+# Up to how many times the limit, and how many bytes at least, a body is read and thrown away: who still writes when we
+# close would see a broken connection instead of the answer, and send it all again.
+READ_AWAY, READ_AWAY_LEAST = 8, 16 * 1024 * 1024
 SLOW = {"/house/files": 900.0}  # seconds; its body is read for visitors only
 SAFE = {
     "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self' https: data:; form-action 'self'; "
@@ -86,7 +86,7 @@ class _Limited:
     """Receives a body no longer and no larger than allowed; once it is whole, waits for as long as it likes."""
 
     def __init__(self, receive: Receive, largest: int, seconds: float, scope: Scope) -> None:
-        self.receive, self.left, self.most = receive, largest, largest * READ_AWAY
+        self.receive, self.left, self.most = receive, largest, max(largest * READ_AWAY, READ_AWAY_LEAST)
         self.until = machine_seconds() + seconds
         self.whole = False
         headers = dict(scope["headers"])

@@ -325,3 +325,17 @@ def test_a_customer_who_does_not_exist_is_a_page(small: Serving) -> None:
     """A number of nobody is answered 404, without a traceback."""
     log_in(small)
     assert small.client.get("/house/customers/99").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"{place}/{number}" for place in ("customers", "messages") for number in ("9" * 18, "9" * 20, "9" * 200)),
+        "messages/" + "9" * 20 + "/frame", "customers/" + "9" * 20 + "/why/hello", "customers/1/why/nope",
+        "customers/1/why/hello%00", "customers/-1", "flows/nope", "mails/nope", "files/nope", "reports/nope",
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_not_found(small: Serving, path: str) -> None:
+    """A number that no database counts to, or a flow that was never applied, is answered 404: nothing failed."""
+    log_in(small)
+    assert small.client.get(f"/house/{path}").status_code == 404

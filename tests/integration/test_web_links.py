@@ -432,14 +432,17 @@ def test_large_and_slow_bodies_are_refused(small: Serving) -> None:
     assert small.client.get("/readyz").status_code == 200
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_who_sends_too_much_still_hears_so(small: Serving, told: bool) -> None:
+@pytest.mark.parametrize(
+    ("told", "path", "pieces"), [(True, "/v1/batch", 40), (False, "/v1/batch", 40), (True, "/signup", 80)]
+)
+def test_who_sends_too_much_still_hears_so(small: Serving, told: bool, path: str, pieces: int) -> None:
     """A client that writes several megabytes before it reads finds the answer, not a broken connection."""
     url, piece = urlsplit(small.url), b"x" * 65_536
-    length = f"Content-Length: {40 * len(piece)}" if told else "Transfer-Encoding: chunked"
+    kind = "Content-Type: application/x-www-form-urlencoded"
+    length = f"Content-Length: {pieces * len(piece)}" if told else "Transfer-Encoding: chunked"
     with socket.create_connection((url.hostname, url.port or 80), timeout=20) as client:
-        client.sendall(f"POST /v1/batch HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
-        for _ in range(40):
+        client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n{kind}\r\n{length}\r\n\r\n".encode())
+        for _ in range(pieces):
             client.sendall(piece if told else b"%x\r\n%b\r\n" % (len(piece), piece))
         client.sendall(b"" if told else b"0\r\n\r\n")
         assert client.recv(1_000).startswith(b"HTTP/1.1 413")

@@ -351,7 +351,7 @@ def test_a_wrong_trait_leaves_the_rest(small: Serving) -> None:
     assert reasons[0].endswith("the rest was taken")
 
 
-def consents_of(served: Serving, customer: str) -> list[tuple[str, str, str, str]]:
+def consents_of(served: Serving, customer: str) -> list[tuple[str, str, str, str | None]]:
     """Return topic, state, source and wording of each consent that was recorded of a customer."""
     with served.site.database.read() as connection:
         known = find_customer(connection, customer)

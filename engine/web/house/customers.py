@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from engine.errors import UsageError
 from engine.facts.finding import find_customer
 from engine.facts.profile import consent_standing
 from engine.journeys.round import Round
@@ -55,8 +56,8 @@ def routes() -> list[Route]:
     return [
         Route("/house/customers", looking(_newest), methods=["GET"]),
         Route("/house/customers", acting(_search), methods=["POST"]),
-        Route("/house/customers/{customer:int}", looking(_customer), methods=["GET"]),
-        Route("/house/customers/{customer:int}/why/{flow}", looking(_why), methods=["GET"]),
+        Route("/house/customers/{customer:row}", looking(_customer), methods=["GET"]),
+        Route("/house/customers/{customer:row}/why/{flow}", looking(_why), methods=["GET"]),
     ]
 
 
@@ -256,7 +257,10 @@ def _why(request: Request) -> Response:
     with site.database.read() as connection:
         row = _row(connection, number)
         at = round_of(connection, site)
-        found = why(connection, number, flow, at)[0]
+        try:
+            found = why(connection, number, flow, at)[0]
+        except UsageError:  # a flow that was never applied
+            raise HTTPException(404) from None
     decisions = [_told(decision, zone) for decision in found["decisions"]]
     values = {
         "row": row, "who": name_of(row), "flow": flow, "decisions": decisions, "now_asked": found.get("now"),

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -38,6 +39,15 @@ VISIT_HOURS = 12
 View = Callable[[Request], Response]
 Act = Callable[[Request, FormData], Response]
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class _RowConvertor(IntegerConvertor):
+    """The number of a row in a path; what no database could count to is no row, and no page."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_url_convertor("row", _RowConvertor())  # `{customer:row}`, in the routes of the house
 
 
 def routes() -> list[Route]:

@@ -62,8 +62,8 @@ def routes() -> list[Route]:
         Route("/house/dev/version", looking(_version), methods=["GET"]),
         Route("/house/mails/{template}", looking(_template), methods=["GET"]),
         Route("/house/mails/{template}/frame", looking(_frame), methods=["GET"]),
-        Route("/house/messages/{message:int}", looking(_message), methods=["GET"]),
-        Route("/house/messages/{message:int}/frame", looking(_message_frame), methods=["GET"]),
+        Route("/house/messages/{message:row}", looking(_message), methods=["GET"]),
+        Route("/house/messages/{message:row}/frame", looking(_message_frame), methods=["GET"]),
     ]
 
 
