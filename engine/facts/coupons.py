@@ -1,4 +1,4 @@
-"""Coupons: an order that carries a code uses it, and the holder's `offer_used` is raised.
+"""Coupons: an order that carries a code, or several, uses each, and the holder's `offer_used` is raised.
 
 Comes in: the ids of orders that were told in a chunk. Goes out: events, one for each code that is used for the first
 time. A code that many customers were shown is used by its own holder's order only; one that was made for a single
@@ -7,6 +7,7 @@ customer is used by whoever brings it. Cancelling an order gives no code back.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,13 +20,16 @@ from engine.facts.raised import Raised
 from engine.store.dialect import among
 from engine.store.tables import messages, offer_codes, orders
 
+MOST_CODES = 50  # of one order
+_BETWEEN = re.compile(r"[,;|\r\n\t]")
+
 
 def use_codes(connection: Connection, told: Mapping[str, tuple[int, bool, datetime]]) -> list[Raised]:
     """Mark the codes that these orders carry as used.
 
     `told` maps order ids to the fact's place, whether it is backfilled, and when it was received.
     """
-    carrying = _orders(connection, sorted(told))
+    carrying = [(order, codes_of(order.coupon)) for order in _orders(connection, sorted(told))]
     if not carrying:
         return []
     held: dict[str, list[Row[Any]]] = defaultdict(list)
@@ -36,7 +40,7 @@ def use_codes(connection: Connection, told: Mapping[str, tuple[int, bool, dateti
             among(
                 connection,
                 offer_codes.c.code,
-                sorted({s for row in carrying for s in _spellings(row.coupon)}),
+                sorted({s for _, codes in carrying for code in codes for s in _spellings(code)}),
             )
         )
         .where(offer_codes.c.customer_id.is_not(None))
@@ -45,10 +49,11 @@ def use_codes(connection: Connection, told: Mapping[str, tuple[int, bool, dateti
     for code in connection.execute(query):
         held[_same(code.code)].append(code)
     used: dict[int, tuple[Row[Any], Row[Any]]] = {}
-    for order in carrying:
-        carried = _code_of(order, held[_same(order.coupon)])
-        if carried is not None:
-            used.setdefault(carried.id, (carried, order))
+    for order, codes in carrying:
+        for each in dict.fromkeys(map(_same, codes)):
+            carried = _code_of(order, held[each])
+            if carried is not None:
+                used.setdefault(carried.id, (carried, order))
     _mark(connection, used)
     return [_event(code, order, *told[order.order_id]) for code, order in used.values()]
 
@@ -59,6 +64,16 @@ def _orders(connection: Connection, ids: Sequence[str]) -> Sequence[Row[Any]]:
         among(connection, table.order_id, ids), table.coupon.is_not(None), table.cancelled_at.is_(None)
     )
     return list(connection.execute(query.order_by(table.placed_at, table.order_id)))
+
+
+def codes_of(coupon: str) -> tuple[str, ...]:
+    """Return the codes that an order's `coupon` names, at most `MOST_CODES`; the whole of it first, since a code may hold a comma.
+
+    >>> codes_of("TEA"), codes_of("B-1, CODE2;CODE3")
+    (('TEA',), ('B-1, CODE2;CODE3', 'B-1', 'CODE2', 'CODE3'))
+    """
+    parts = [part.strip() for part in _BETWEEN.split(coupon)]
+    return tuple(dict.fromkeys([coupon.strip(), *(part for part in parts if part)]))[: MOST_CODES + 1]
 
 
 def _spellings(coupon: str) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def text(limit: int = LONGEST_TEXT) -> Reader:
     return read
 
 
-identity = text(LONGEST_ID)
+identity, _words = text(LONGEST_ID), text()
 
 
 def number(value: Any, _reading: Reading | None = None) -> Decimal:
@@ -347,6 +347,15 @@ def names(value: Any, _reading: Reading) -> list[str]:
     return [part for part in kept if part]
 
 
+def codes(value: Any, reading: Reading) -> str | None:
+    """Read the codes of an order: one, several as comma text as they stand, or a list."""
+    if isinstance(value, list | tuple):
+        told = [_words(part, reading) for part in value]
+        value = ", ".join(dict.fromkeys(each for each in told if each))
+    words: str | None = _words(value, reading)
+    return words
+
+
 def from_cell(value: Any) -> Any:
     """Return what a cell holds: JSON where it looks like a list or a mapping, else the text itself."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
@@ -508,7 +517,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "currency": Field(currency),
         "total": _MONEY,
         "discount": _MONEY,
-        "coupon": _ID,
+        "coupon": Field(codes),
         "lines": _LINES,
         "shipments": Field(documents),
         "refunds": Field(documents),

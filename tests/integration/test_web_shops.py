@@ -119,7 +119,7 @@ def order(**more: Any) -> dict[str, Any]:
     return {
         "id": 820982911946154508, "name": "#1001", "email": "bob@biller.test", "customer": person(), "currency": "EUR",
         "created_at": "2026-02-01T10:00:00Z", "updated_at": "2026-02-01T10:00:00Z", "total_price": "24.50", "cart_token": "cart1",
-        "total_discounts": "2.00", "discount_codes": [{"code": "TEA10"}], "financial_status": "paid", "fulfillment_status": None,
+        "total_discounts": "2.00", "discount_codes": [{"code": "TEA10"}, {"code": "SPRING"}], "financial_status": "paid", "fulfillment_status": None,
         "line_items": [{"sku": "SEN-100", "quantity": 2, "price": "12.25"}, {"sku": None, "variant_id": 7, "quantity": 1, "price": "0"}],
         **more,
     }  # fmt: skip
@@ -234,7 +234,7 @@ def test_an_order_from_its_cart_to_its_refund(shop: Serving) -> None:
     assert (row["order_id"], str(row["total"]), row["coupon"], row["status"]) == (
         "820982911946154508",
         "24.50",
-        "TEA10",
+        "TEA10, SPRING",
         "paid",
     )
     parcel = {"id": 5, "order_id": order()["id"], "status": "success", "created_at": "2026-02-03T00:00:00Z", "tracking_company": "UPS", "tracking_url": "https://t.test", "line_items": lines}  # fmt: skip
@@ -381,7 +381,7 @@ def test_woocommerce_customers_orders_products(shop: Serving) -> None:
         "id": 727, "number": "727", "status": "pending", "currency": "EUR", "customer_id": 0, "billing": billing, "total": "29.35",
         "discount_total": "0.00", "date_created_gmt": "2026-02-01T10:00:00", "date_modified_gmt": "2026-02-01T10:00:00",
         "line_items": [{"name": "Sencha", "product_id": 93, "variation_id": 0, "quantity": 2, "sku": "", "price": 14.675}],
-        "coupon_lines": [{"code": "tea"}], "refunds": [],
+        "coupon_lines": [{"code": "tea"}, {"code": "spring"}], "refunds": [],
     }  # fmt: skip
     assert woo(shop, "order.created", told) == 200
     assert count(shop, orders) == 0
@@ -393,7 +393,7 @@ def test_woocommerce_customers_orders_products(shop: Serving) -> None:
     assert woo(shop, "order.updated", paid, delivery="same") == 200
     assert woo(shop, "order.updated", told | {"status": "cancelled"}, delivery="same") == 200
     row = one(shop, orders)
-    assert (row["status"], str(row["total"]), row["coupon"]) == ("paid", "29.35", "tea")
+    assert (row["status"], str(row["total"]), row["coupon"]) == ("paid", "29.35", "tea, spring")
     done = paid | {"status": "completed", "date_completed_gmt": "2026-02-03T00:00:00", "date_modified_gmt": "2026-02-03T00:00:00", "refunds": [{"id": 1, "total": "-5.00"}]}  # fmt: skip
     assert woo(shop, "order.updated", done) == 200
     row = one(shop, orders)

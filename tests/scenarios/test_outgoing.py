@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import pytest
+
 from engine.runtime.passes import run_pass, send_due
 from engine.store.tables import enrollments, events, messages, offer_codes
 from tests.scenarios.world import LETTER, START, World
@@ -254,6 +256,34 @@ def test_an_order_that_carries_the_code_uses_it(anywhere: World) -> None:
     ]
     assert [row.used_order_id for row in here.rows(offer_codes) if row.code == code] == ["o1"]
     assert here.steps() == ["letter", "other"]
+
+
+@pytest.mark.parametrize("form", ["X-1, {0}, {1}", "{0};{1}", "list"])
+def test_each_code_of_an_order_is_used(here: World, form: str) -> None:
+    """An order with several codes uses every one of them, once, whichever stands first."""
+    offers(here)
+    here.flow(simple("own", offer="own"))
+    here.flow(simple("spring", offer="spring"))
+    here.customer()
+    here.apply()
+    here.event("checkout_started")
+    here.go_on(hours=1)
+    held = sorted(row.code for row in here.rows(offer_codes) if row.issued_at)
+    assert len(held) == 2
+    coupon: object = ["X-1", *held] if form == "list" else form.format(*held)
+    order = {
+        "order_id": "o1",
+        "customer": "ann",
+        "placed_at": here.now.isoformat(),
+        "total": 30,
+        "coupon": coupon,
+    }
+    for _ in range(2):
+        here.tell("orders", order)
+    here.go_on(hours=1)
+    assert [row.used_order_id for row in here.rows(offer_codes) if row.issued_at] == ["o1", "o1"]
+    used = [row.properties["code"] for row in here.rows(events) if row.name == "offer_used"]
+    assert sorted(used) == held
 
 
 def test_a_shared_code_is_used_by_its_own_holder_only(here: World) -> None:

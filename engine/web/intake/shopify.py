@@ -159,12 +159,12 @@ def _order(told: Told, body: _Body, triggered: datetime) -> None:
     updated = body.get("updated_at") or placed
     customer = _buyer(told, body, updated)
     order_id = number(body["id"])
-    codes = body.get("discount_codes") or []
+    codes = [each.get("code") for each in body.get("discount_codes") or ()]
     fulfilled = [_shipment(each) for each in body.get("fulfillments") or ()]
     row = {
         "order_id": order_id, "customer": customer, "placed_at": placed, "status": _status(body), "status_at": updated,
         "currency": body.get("currency"), "total": body.get("total_price"), "discount": body.get("total_discounts"),
-        "coupon": codes[0].get("code") if codes else None, "lines": [_line(line) for line in body.get("line_items") or ()],
+        "coupon": [code for code in codes if code] or None, "lines": [_line(line) for line in body.get("line_items") or ()],
         "shipments": fulfilled or None, "refunds": [_refund(each) for each in body.get("refunds") or ()] or None,
         "properties": _filled({NAME: body.get("name"), NUMBER: order_id, "order_status_url": body.get("order_status_url")}),
     }  # fmt: skip

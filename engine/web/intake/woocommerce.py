@@ -75,11 +75,11 @@ def _order(told: Told, body: _Body, triggered: datetime) -> None:
     status = _STATES.get(str(body["status"]))
     if status is None:
         return
-    coupons = body.get("coupon_lines") or []
+    coupons = [each.get("code") for each in body.get("coupon_lines") or ()]
     row = {
         "order_id": str(body["id"]), "customer": customer or None, "placed_at": created, "status": status, "status_at": updated,
         "currency": body.get("currency"), "total": body.get("total"), "discount": body.get("discount_total"),
-        "coupon": coupons[0].get("code") if coupons else None, "lines": [_line(line) for line in body.get("line_items") or ()],
+        "coupon": [code for code in coupons if code] or None, "lines": [_line(line) for line in body.get("line_items") or ()],
         "refunds": [_refund(each) for each in body.get("refunds") or ()] or None,
         "properties": _filled({"name": body.get("number")}),
     }  # fmt: skip
