@@ -1,12 +1,14 @@
 """`/a/TOKEN` and `/s/TOKEN`: an answer, and "not yet". GET shows a page with a button, POST records the event.
 
-A link scanner that opens every link answers nothing. The same link pressed twice is one event, whose newest content
-counts. A score or a number of stars may still be changed on the page; so may a word be added.
+The page shows the question and the answer that was pressed before anything is recorded: a link scanner that opens every
+link answers nothing. The same link pressed twice is one event, whose newest content counts. A score
+or a number of stars may still be changed on the page; so may a word be added.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html.parser import HTMLParser
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +19,7 @@ from starlette.routing import Route
 
 from engine.errors import UsageError
 from engine.facts.fact import iso
+from engine.web.links.browser import mail_of
 from engine.web.links.gone import gone
 from engine.web.links.reading import Reader, read
 from engine.web.paper import page, words_for
@@ -55,8 +58,61 @@ async def _ask(request: Request) -> Response:
     if reader is None:
         return gone(request)
     facts = reader.token.facts
-    values = {"score": _whole(facts.get("score"), 0, 10), "rating": _whole(facts.get("rating"), 1, 5)}
+    asked, chosen = await run_in_threadpool(
+        _question, request.app.state.site, reader, request.path_params["token"]
+    )
+    values = {
+        "question": asked, "chosen": chosen,
+        "score": _whole(facts.get("score"), 0, 10), "rating": _whole(facts.get("rating"), 1, 5),
+    }  # fmt: skip
     return page(request, "answer", values, locale=reader.locale)
+
+
+def _question(site: Site, reader: Reader, token: str) -> tuple[str, str]:
+    """Return what was asked and which answer was pressed, in the words of the mail; else in those of the link's facts."""
+    facts = reader.token.facts
+    with site.database.read() as connection:
+        mail = mail_of(connection, site, reader)
+    asked = facts.get("question") or reader.message.get("subject") or (mail.subject if mail else "")
+    chosen = link_text(mail.html, f"/a/{token}") if mail else ""
+    plain = next((facts[name] for name in ("choice", "answer", "score", "rating") if name in facts), "")
+    return str(asked or facts.get("survey") or reader.token.event), chosen or str(plain).replace("_", " ")
+
+
+def link_text(html: str, path: str) -> str:
+    """Return the words of the link that ends with a path; empty where there is none.
+
+    >>> link_text('<p><a href="https://shop.test/a/x"><b>Yes</b>, very</a></p>', "/a/x")
+    'Yes, very'
+    """
+    finder = _LinkText(path)
+    finder.feed(html)
+    finder.close()
+    return " ".join("".join(finder.words).split())
+
+
+class _LinkText(HTMLParser):
+    """Gathers the words of the first link to a path; a picture counts as what stands for it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path, self._inside, self._found = path, False, False
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = dict(attrs)
+        if tag == "a" and not self._found:
+            self._inside = self._found = (told.get("href") or "").endswith(self._path)
+        elif tag == "img" and self._inside:
+            self.words.append(told.get("alt") or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "a":
+            self._inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.words.append(data)
 
 
 async def _answer(request: Request) -> Response:

@@ -6,6 +6,7 @@ facts and templates of today. It is shown with no script and in a sandbox of its
 
 from __future__ import annotations
 
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -19,7 +20,7 @@ from engine.render.mail import Mail
 from engine.runtime.applied import STAMP, applied_sources
 from engine.store import meta
 from engine.web.links.gone import gone
-from engine.web.links.reading import read
+from engine.web.links.reading import Reader, read
 from engine.web.site import Site
 
 POLICY = (
@@ -46,15 +47,18 @@ def sent_mail(site: Site, token: str) -> Mail | None:
     """Return the mail that a link was sent in, or None where it cannot be made any more."""
     with site.database.read() as connection:
         reader = read(connection, token, "v")
-        if reader is None or not reader.known or not reader.message:
-            return None
-        message = reader.message
-        if message["channel"] != "email" or message["content"] is None:
-            return None
-        applied = applied_sources(connection, meta.get(connection, STAMP))
-        at = Round(message["counted_at"] or message["due_at"], site.settings, offers=applied.offers)
-        (held,) = read_messages(connection, [message["id"]])
-        try:
-            return make_again(connection, held, at, applied.library, reader.secret, message["locale"]).mail
-        except HomingError:  # what it was made of is not here any more
-            return None
+        return None if reader is None or not reader.known else mail_of(connection, site, reader)
+
+
+def mail_of(connection: Connection, site: Site, reader: Reader) -> Mail | None:
+    """Return the mail that a reader's link was sent in, or None where it cannot be made any more."""
+    message = reader.message
+    if not message or message["channel"] != "email" or message["content"] is None:
+        return None
+    applied = applied_sources(connection, meta.get(connection, STAMP))
+    at = Round(message["counted_at"] or message["due_at"], site.settings, offers=applied.offers)
+    (held,) = read_messages(connection, [message["id"]])
+    try:
+        return make_again(connection, held, at, applied.library, reader.secret, message["locale"]).mail
+    except HomingError:  # what it was made of is not here any more
+        return None
