@@ -1,7 +1,9 @@
-"""Sealing: bytes become text for a URL that nobody else can write, and that can be read in one way only.
+"""Sealing: bytes become text for a URL that nobody else can write or read, and that can be read in one way only.
 
 Comes in: bytes, a secret, a context that keeps one use of the secret from another. Promises: any change of any letter makes
-the text unreadable, the last one included, whose bits to spare another letter could fill.
+the text unreadable, the last one included, whose bits to spare another letter could fill; without the secret nothing is
+told of the payload but its length. The seal of the payload is what hides it (a synthetic IV, as in RFC 5297): the same
+bytes give the same text, which links need, and no other text tells that two begin alike.
 """
 
 from __future__ import annotations
@@ -12,13 +14,18 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _hashlib import HASHXOF
 
 MAC_BYTES = 16
 
 
 def seal(secret: bytes, context: bytes, payload: bytes) -> str:
-    """Return the payload and its seal as URL-safe letters."""
-    return _written(payload + _mac(secret, context, payload))
+    """Return the payload, hidden, and its seal as URL-safe letters."""
+    mac = _mac(secret, context, payload)
+    return _written(mac + _hidden(secret, context, mac, payload))
 
 
 def unseal(secrets: Sequence[bytes], context: bytes, text: str) -> bytes | None:
@@ -29,10 +36,29 @@ def unseal(secrets: Sequence[bytes], context: bytes, text: str) -> bytes | None:
         return None
     if _written(raw) != text:
         return None
-    payload, mac = raw[:-MAC_BYTES], raw[-MAC_BYTES:]
-    # All of them: no hint which one fits.
-    fits = [hmac.compare_digest(_mac(secret, context, payload), mac) for secret in secrets]
-    return payload if any(fits) else None
+    mac, hidden = raw[:MAC_BYTES], raw[MAC_BYTES:]
+    found: bytes | None = None
+    for secret in secrets:  # all of them: no hint which one fits
+        payload = _hidden(secret, context, mac, hidden)
+        if hmac.compare_digest(_mac(secret, context, payload), mac):
+            found = payload
+    return found
+
+
+def _hidden(secret: bytes, context: bytes, mac: bytes, payload: bytes) -> bytes:
+    """Return the payload under a stream of SHAKE-256 that secret, context and seal begin; done twice, it is bare again."""
+    stream = _stream(secret, context).copy()
+    stream.update(mac)
+    long = len(payload)
+    under = int.from_bytes(payload, "big") ^ int.from_bytes(stream.digest(long), "big")
+    return under.to_bytes(long, "big")
+
+
+@lru_cache(maxsize=32)
+def _stream(secret: bytes, context: bytes) -> HASHXOF:
+    """Return the stream of a secret in a context before any seal; the secret is not the key of the seal itself."""
+    key = hmac.digest(secret, b"hide\0" + context, "sha256")
+    return hashlib.shake_256(key)
 
 
 def _written(raw: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -113,9 +114,23 @@ def test_the_secret_is_not_shown() -> None:
 
 
 @given(secret=st.binary(max_size=130), payload=st.binary(max_size=300))
-def test_a_seal_is_an_hmac(secret: bytes, payload: bytes) -> None:
-    """What is sealed ends in the first 16 bytes of HMAC-SHA256 over its context and itself."""
+def test_a_seal_is_an_hmac_that_hides_what_it_seals(secret: bytes, payload: bytes) -> None:
+    """The first 16 bytes of HMAC-SHA256 over context and payload, then the payload under SHAKE-256 of key and seal."""
     text = seal(secret, b"a use\x00", payload)
     mac = hmac.digest(secret, b"a use\x00" + payload, "sha256")[:16]
-    assert base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) == payload + mac
+    key = hmac.digest(secret, b"hide\x00a use\x00", "sha256")
+    stream = hashlib.shake_256(key + mac).digest(len(payload))
+    hidden = bytes(one ^ other for one, other in zip(payload, stream, strict=True))
+    assert base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) == mac + hidden
     assert unseal([secret], b"a use\x00", text) == payload
+
+
+def test_a_link_tells_nothing_to_who_reads_it() -> None:
+    """Neither a customer's nor a mail's number can be read off a link, nor that two links are of one customer."""
+    tokens = [
+        seal(SECRET, b"u\x00", b'["unsubscribe",7,4711,"offers"]'),
+        seal(SECRET, b"u\x00", b'["unsubscribe",8,4711,"offers"]'),
+    ]
+    raw = [base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)) for token in tokens]
+    assert all(b"4711" not in each and b"offers" not in each for each in raw)
+    assert sum(one == other for one, other in zip(*raw, strict=True)) < 8
