@@ -203,7 +203,7 @@ def preview_sample(
     who = who or Role("sample", "A sample customer", _persona(locale))
     contexts = [(slot, who.dressed(_sample(studio, slot, who.persona))) for slot in slots(studio, target)]
     return [
-        _noted(_shot(studio, slot, context, context.now, locale, judged=judged), context)
+        _noted(studio, _shot(studio, slot, context, context.now, locale, judged=judged), context)
         for slot, context in contexts
     ]
 
@@ -221,7 +221,7 @@ def _sample(studio: Studio, slot: Slot, persona: Persona) -> RenderContext:
         send.sender or flow.sender if flow is not None and send is not None else None
     )
     blocks = {
-        block.name
+        block.name: block
         for path in studio.library.paths(slot.template)
         for block in studio.library.parse(path).recommend
     }
@@ -230,7 +230,10 @@ def _sample(studio: Studio, slot: Slot, persona: Persona) -> RenderContext:
         sender={"email": sender.email, "name": sender.name, "reply_to": sender.reply_to}, without=without,
         pictures=studio.pictures,
     )  # fmt: skip
-    context = replace(context, links=SampleLinks(settings.link_base))
+    # As many as would be chosen: never more than the block shows, and none where that is too few for it.
+    picks = {name: chosen[: blocks[name].count] for name, chosen in context.picks.items()}
+    enough = {name: some if len(some) >= blocks[name].at_least else () for name, some in picks.items()}
+    context = replace(context, links=SampleLinks(settings.link_base), picks=enough)
     if send is not None and send.offer is not None:
         told = _sample_offer(studio, send.offer, context.now)
         given = offer_fields(told, studio.offers, _NOTHING) or {}
@@ -286,7 +289,6 @@ def preview_customer(
     for slot, message in zip(wanted, claimed, strict=True):
         blocks = _blocks(studio, slot, str(spoken))
         picks = {name: material.picks.get((message.id, name), ()) for name in blocks}
-        empty = [name for name, otherwise in blocks.items() if otherwise == "skip" and not picks[name]]
         links = SignedLinks(
             studio.settings.link_base, _no_secret(), message.key, customer_id, message.topic or ""
         )
@@ -294,11 +296,7 @@ def preview_customer(
             message, person, material, picks, links, at, slot.flow.summary if slot.flow else ""
         )
         shot = _shot(studio, slot, context, now, locale or str(spoken), metadata_of(message, person))
-        shots.append(
-            replace(shot, note="there is nothing to recommend now, so this mail would not go out")
-            if empty
-            else _noted(shot, context)
-        )
+        shots.append(_noted(studio, shot, context))
     return shots
 
 
@@ -407,9 +405,12 @@ def _shot(
     )
 
 
-def _noted(shot: Shot, context: RenderContext) -> Shot:
-    """Return the shot with what its flow does about an empty cart, where the customer's is."""
+def _noted(studio: Studio, shot: Shot, context: RenderContext) -> Shot:
+    """Return the shot with why it would not go out: nothing to recommend, or an empty cart that its flow asks about."""
     flow = shot.slot.flow
+    blocks = _blocks(studio, shot.slot, str(context.customer.get("locale") or "en"))
+    if any(otherwise == "skip" and not context.picks.get(name) for name, otherwise in blocks.items()):
+        return replace(shot, note="there is nothing to recommend, so this mail would not go out")
     if flow is None or context.cart is None or context.cart.get("lines"):
         return shot
     entering = [part for clause in flow.only_if for part in walk(clause.condition)]

@@ -252,6 +252,19 @@ def _script(document: str, name: str) -> str:
     return document.split(f'id="{name}">', 1)[1].split("</script>", 1)[0]
 
 
+def test_a_sample_has_as_many_picks_as_would_be_chosen() -> None:
+    """Too few for a block, and it is left out, or the mail would not go and says so; two are enough for both."""
+    studio = open_studio(settings.load(ROOT))
+    one, two = role("one-pick"), role("two-picks")
+    (without,) = preview_sample(studio, "care-tips", None, one, judged=False)
+    (shown,) = preview_sample(studio, "care-tips", None, two, judged=False)
+    assert without.size < shown.size
+    (held,) = preview_sample(studio, "win-back-new", None, one, judged=False)
+    (sent,) = preview_sample(studio, "win-back-new", None, two, judged=False)
+    assert held.note == "there is nothing to recommend, so this mail would not go out"
+    assert not sent.note
+
+
 def test_an_empty_cart_says_what_the_flow_does(project: Path) -> None:
     """For an empty cart the preview tells that the mail would not go, or, where nothing holds it back, how it would be."""
     asked = "cart-recovery:cart-reminder"
