@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from engine.calendar import at_wall
 from engine.deploy.apply import FlowChange, Planned, compare, raw_segments, with_excluded
 from engine.deploy.plan_audience import Audience, audience, everybody
 from engine.deploy.plan_moving import can_move
@@ -27,7 +28,7 @@ from engine.errors import FindingsError
 from engine.flows.conditions import clause_text
 from engine.flows.fingerprint import Change
 from engine.flows.load import Project, used_segments
-from engine.flows.model import Flow
+from engine.flows.model import Flow, ScheduleTrigger
 from engine.journeys.program import Program, compile_program
 from engine.journeys.round import Round
 from engine.journeys.versions import live_flows, programs
@@ -41,6 +42,7 @@ DAY_SAMPLE = 20_000  # … through the first day, on which the brake judges
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
 FINE, COARSE = timedelta(hours=1), timedelta(hours=3)
 MOST_DIFFERENCES = 12
+_ZONES_APART = timedelta(hours=26)  # between the first and the last customer whose clock shows a time
 Progress = Callable[[str, float], None]
 
 
@@ -70,7 +72,7 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class FlowPlan:
-    """One flow in a plan."""
+    """One flow in a plan; `over` is the last time on its calendar, on the shop's clock, where all of them have passed."""
 
     change: FlowChange
     kind: str
@@ -82,6 +84,7 @@ class FlowPlan:
     entries: Range
     inside: tuple[Inside, ...]
     brake: str | None = None
+    over: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +227,22 @@ def _flows(
         one = FlowPlan(
             change, flow.kind, flow.summary, _differences(connection, change, planned.project, flow),
             audience(connection, flow, people, at) if staying else None,
-            day, month, entries, _inside(connection, change, flow),
+            day, month, entries, _inside(connection, change, flow), over=_over(flow, at) if staying else None,
         )  # fmt: skip
         found.append(replace(one, brake=_brake(connection, one, now, allowance)))
     return tuple(found)
+
+
+def _over(flow: Flow, at: Round) -> datetime | None:
+    """Return the last of the times at which a flow lets customers in, where there are no others and all have passed."""
+    times = [
+        trigger.once for trigger in flow.triggers if isinstance(trigger, ScheduleTrigger) and trigger.once
+    ]
+    if not times or len(times) < len(flow.triggers):
+        return None
+    last = max(times)
+    begun = at_wall(last.date(), last.time(), at.shop_zone)
+    return last if begun + _ZONES_APART < at.now else None
 
 
 # ── the brake ────────────────────────────────────────────────────────────────────────────────────────────────────────

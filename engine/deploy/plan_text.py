@@ -6,6 +6,7 @@ Comes in: a `Plan`. Goes out: text or a document. Promises the same numbers in e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 from engine.calendar import local
@@ -91,10 +92,17 @@ def _flow(flow: FlowPlan, paint: Paint) -> Iterator[str]:
             yield f"        left out         {count:,}: {reason_in_words(reason)}"
         for clause in flow.audience.open[:SHOWN]:
             yield f"        open until then  {clause}"
+        if flow.over is not None:
+            yield "      " + paint(f"too late           {too_late(flow.over)}", "!")
         yield f"      enter in 24 hours  {number(flow.entries)}"
         yield f"      mails in 24 hours  {number(flow.day)}"
         yield f"      mails in 30 days   {number(flow.month)}"
     yield from inside_lines(flow)
+
+
+def too_late(over: datetime) -> str:
+    """Return what a schedule comes to whose last time has passed."""
+    return f"its schedule was for {over:%Y-%m-%d %H:%M}, which has passed: nobody will enter"
 
 
 def _mails(flow: FlowPlan) -> str:
@@ -183,6 +191,8 @@ def _details(flow: FlowPlan) -> list[str]:
             f"    left out: {count:,} {reason_in_words(reason)}"
             for reason, count in flow.audience.excluded.items()
         ]
+    if flow.over is not None:
+        told.append(f"    too late: {too_late(flow.over)}")
     told += list(inside_lines(flow, "    "))
     if not told:
         return []
@@ -211,7 +221,7 @@ def _flow_data(flow: FlowPlan) -> dict[str, Any]:
         "inside": [
             {"version": e.version, "step": e.step, "customers": e.customers, "moves": e.moves} for e in flow.inside
         ],
-        "brake": flow.brake,
+        "brake": flow.brake, "over": flow.over,
     }  # fmt: skip
 
 

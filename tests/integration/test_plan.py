@@ -61,6 +61,23 @@ def test_a_plan_says_who_could_enter_and_what_keeps_the_others_out(
     assert checksum(database) == before
 
 
+def test_a_day_that_has_passed_is_told(tmp_path: Path, sqlite_database: Database) -> None:
+    """A flow whose only time is gone lets nobody in, and its plan says so; one with another time to come does not."""
+    settings = make_project(tmp_path)
+    tell(sqlite_database, settings, NOW)
+    gone, coming = (f"{NOW + timedelta(days=days):%Y-%m-%d} 10:00" for days in (-3, 3))
+    for name, times in (("past", [gone]), ("both", [gone, coming])):
+        triggers = "".join(f"  - schedule: {time}\n" for time in times)
+        text = f"flow: {name}\ntopic: offers\ntrigger:\n{triggers}steps:\n  - send: note\n"
+        (settings.root / "flows" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    found, by_name = planned(sqlite_database, settings)
+    assert by_name["past"].over is not None
+    assert by_name["both"].over is None
+    line = f"its schedule was for {gone}, which has passed: nobody will enter"
+    assert as_text(found, "Europe/Berlin", colour=False).count(line) == 1
+    assert as_markdown(found, "Europe/Berlin").count(line) == 1
+
+
 def test_a_plan_tells_kinds_of_change_and_where_they_lie(tmp_path: Path, sqlite_database: Database) -> None:
     """Behaviour, content, text, removed and unchanged are told apart, with the place of each difference."""
     settings = make_project(tmp_path)
