@@ -223,7 +223,9 @@ def test_ending_leaves_nothing_behind(project: Path) -> None:
 
 def test_watching_follows_the_files_until_it_is_ended(project: Path) -> None:
     """`homing preview --watch` says where the page is, follows a save, and ends quietly with Ctrl-C."""
-    command = [sys.executable, "-c", "from cli import main; main()", "preview", "cart-reminder", "--watch"]
+    # Where the tests run in the background of a shell, what they start would ignore Ctrl-C.
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from cli import main; main()"
+    command = [sys.executable, "-c", heeding, "preview", "cart-reminder", "--watch"]
     with (
         subprocess.Popen(
             [*command, "--project", str(project)],

@@ -180,7 +180,7 @@ def test_only_the_proxy_is_believed(sqlite_url: str, tmp_path: Path, trusted: bo
         found = [
             served.client.post(
                 "/signup",
-                data={"email": f"p{number}@example.test", "consent": "1", "website": "x"},
+                data={"email": f"p{number}@example.test", "consent": "1", "topic": "offers", "website": "x"},
                 headers={"x-forwarded-for": f"203.0.113.{number}"},
             )
             for number in range(6)
