@@ -67,7 +67,7 @@ class SharedShop(Shop):
 
     def finish(self) -> None:
         """Go on until nothing is open."""
-        for hours in (0, 1, 2, 4, 8):
+        for hours in (0, 1, 2, 4, 8, 16, 32):  # a refusal for now may be met several times between kills
             self._free_slices()
             self.run(NOW + timedelta(hours=hours))
             if not self.states().keys() & set(OPEN):
