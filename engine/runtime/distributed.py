@@ -139,7 +139,7 @@ class Beater(Daemon):
             seen = self._see(connection, now)
         marked = self._come_so_far(seen, now)
         with self._database.read() as connection:
-            hints = list(self._hints(connection, seen, marked, engine.settings.delivery.mode))
+            hints = list(due_hints(connection, seen.work, marked, engine.settings.delivery.mode))
             lanes = _lanes(connection)
         if night_is_due(engine, now):
             hints.append(Hint(NIGHT, engine.settings.delivery.mode))
@@ -171,40 +171,6 @@ class Beater(Daemon):
             note_tick(self._database, goal.moment)
             return goal.moment
         return seen.marked
-
-    # ── hints ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _hints(
-        self, connection: Connection, seen: Seen, marked: datetime | None, mode: str
-    ) -> Iterable[Hint]:
-        """Return what there is to do, the pressing first."""
-        work, now = seen.work, seen.work.at.now
-        slices = self._slices(connection)
-        if marked is not None:
-            due = [UNSETTLED, messages.c.state == "pending", messages.c.try_at <= min(marked, now)]
-            if work.closed:
-                due.append(messages.c.flow.not_in(sorted(work.closed)))
-            query = select(messages.c.customer_id).where(*due).order_by(messages.c.try_at, messages.c.id)
-            # Somebody must look after what dead workers held, also where nothing else is due.
-            always = [0] if work.agenda.leased else []
-            yield from _sliced(DISPATCH, mode, slices, connection.scalars(query.limit(SAMPLE)), always)
-        if _to_take_in(work.agenda, now) or seen.slots or work.arming:
-            yield Hint(TAKE_IN, mode)
-        steps = [INSIDE, enrollments.c.next_at <= now]
-        if work.closed:
-            steps.append(enrollments.c.flow.not_in(sorted(work.closed)))
-        query = select(enrollments.c.customer_id).where(*steps)
-        query = query.order_by(enrollments.c.next_at, enrollments.c.id).limit(SAMPLE)
-        yield from _sliced(ADVANCE, mode, slices, connection.scalars(query))
-
-    def _slices(self, connection: Connection) -> list[KeyRange]:
-        """Return ranges of customers, a few for each living worker, so that none waits for the slowest slice."""
-        ends = connection.execute(select(func.min(customers.c.id), func.max(customers.c.id))).one()
-        wanted = PARTS_EACH * living_daemons(connection, machine_now())
-        parts = FEWEST_PARTS
-        while parts < min(wanted, MOST_PARTS):
-            parts *= 2
-        return cut(ends[0] or 0, ends[1] or 0, parts)
 
     def _send_hints(self, hints: Iterable[Hint], lanes: Mapping[str, tuple[int, datetime]]) -> None:
         """Send those of which none waits or is worked on; none where the queue is long already."""
@@ -242,6 +208,38 @@ def need_shared_database(settings: Settings, database: Database) -> None:
             f"mode is live, but here mails would stay in the sandbox: {reason}. All machines of one installation give "
             "themselves the same HOMING_INSTALLATION (any name) and the same database URL before `homing live`"
         )
+
+
+def due_hints(connection: Connection, work: Work, marked: datetime | None, mode: str) -> Iterable[Hint]:
+    """Return what there is to do, the pressing first; mails only up to `marked`, when everything had been taken in."""
+    now = work.at.now
+    slices = _slices(connection)
+    if marked is not None:
+        due = [UNSETTLED, messages.c.state == "pending", messages.c.try_at <= min(marked, now)]
+        if work.closed:
+            due.append(messages.c.flow.not_in(sorted(work.closed)))
+        query = select(messages.c.customer_id).where(*due).order_by(messages.c.try_at, messages.c.id)
+        # Somebody must look after what dead workers held, also where nothing else is due.
+        always = [0] if work.agenda.leased else []
+        yield from _sliced(DISPATCH, mode, slices, connection.scalars(query.limit(SAMPLE)), always)
+    if _to_take_in(work.agenda, now) or schedules_due(connection, work) or work.arming:
+        yield Hint(TAKE_IN, mode)
+    steps = [INSIDE, enrollments.c.next_at <= now]
+    if work.closed:
+        steps.append(enrollments.c.flow.not_in(sorted(work.closed)))
+    query = select(enrollments.c.customer_id).where(*steps)
+    query = query.order_by(enrollments.c.next_at, enrollments.c.id).limit(SAMPLE)
+    yield from _sliced(ADVANCE, mode, slices, connection.scalars(query))
+
+
+def _slices(connection: Connection) -> list[KeyRange]:
+    """Return ranges of customers, a few for each living worker, so that none waits for the slowest slice."""
+    ends = connection.execute(select(func.min(customers.c.id), func.max(customers.c.id))).one()
+    wanted = PARTS_EACH * living_daemons(connection, machine_now())
+    parts = FEWEST_PARTS
+    while parts < min(wanted, MOST_PARTS):
+        parts *= 2
+    return cut(ends[0] or 0, ends[1] or 0, parts)
 
 
 def _to_take_in(agenda: Agenda, now: datetime) -> bool:

@@ -8,7 +8,7 @@ one that is lost is said again, so that nothing ever depends on the broker's mem
 from __future__ import annotations
 
 import hashlib
-import logging
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,8 +42,14 @@ class CeleryBroker:
                 "a distributed installation needs Celery: pip install 'homing[distributed]'"
             ) from error
         self.queue = queue
-        self._app = Celery("homing", broker=url, set_as_current=False)
-        self._app.conf.update(_configuration(queue, redis=scheme in ("redis", "rediss")))
+
+        def make() -> Any:
+            app = Celery("homing", broker=url, set_as_current=False)
+            app.conf.update(_configuration(queue, redis=scheme in ("redis", "rediss")))
+            return app
+
+        self._make = make
+        self._app = make()
 
     def send(self, hint: Hint, expires: float) -> None:
         """Put a hint in the queue, void after so many seconds."""
@@ -69,13 +75,21 @@ class CeleryBroker:
         return count
 
     def _asked(self, ask: Callable[[], Any]) -> Any:
+        """Ask the broker; after a failure go on with new connections."""
+        from kombu import pools  # noqa: PLC0415
+
         failures = self._failures()
         try:
             return ask()
-        except failures as error:
-            raise OutsideError(
-                "the broker does not answer; is [broker] url right, and does it run?"
-            ) from error
+        except Exception as error:
+            # Kombu pools producers whose channel died with the broker, and fails in them for ever after.
+            pools.reset()  # type: ignore[no-untyped-call]
+            self._app = self._make()
+            if isinstance(error, failures):
+                raise OutsideError(
+                    "the broker does not answer; is [broker] url right, and does it run?"
+                ) from error
+            raise
 
     def _failures(self) -> tuple[type[Exception], ...]:
         from kombu.exceptions import KombuError  # noqa: PLC0415
@@ -107,12 +121,13 @@ class CeleryBroker:
     def work(self, worker: HintWorker, threads: int) -> int:
         """Take hints in so many threads until SIGTERM or SIGINT; return the exit code."""
         from celery import signals  # noqa: PLC0415
+        from celery.platforms import SecurityWarning  # noqa: PLC0415
 
         def stop(**_: object) -> None:
             worker.stop()
 
-        logging.getLogger("celery").setLevel(logging.ERROR)
-        logging.getLogger("kombu").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", category=SecurityWarning)  # of root and pickle; hints are JSON
+        signals.setup_logging.connect(_leave_logging_alone, weak=False)
         self.task(worker)
         signals.worker_shutting_down.connect(stop, weak=False)
         with worker.living():
@@ -130,6 +145,10 @@ def open_broker(url: str, database: Database) -> CeleryBroker:
     with database.write() as connection:
         secret = meta.secret(connection)
     return CeleryBroker(url, f"homing-{hashlib.sha256(b'queue' + secret).hexdigest()[:12]}")
+
+
+def _leave_logging_alone(**_: object) -> None:
+    """Keep Celery from setting up logs of its own: a receiver of this signal is all that it asks for."""
 
 
 def _configuration(queue: str, *, redis: bool) -> dict[str, Any]:

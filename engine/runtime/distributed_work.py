@@ -2,7 +2,8 @@
 
 Comes in: settings, the shared database, hints from anywhere. Goes out: facts taken in, steps, mails, the night's work,
 all by the functions that the daemon of one machine calls. Promises: a hint that comes twice, or for a slice that somebody
-is at, does nothing; a worker may die anywhere: its slices are free again after `LEASE`, what it claimed after its claims'.
+is at, does nothing; a worker may die anywhere: its slices are free again after `LEASE`, what it claimed after its claims';
+a worker that hears nothing looks for itself, so that a broker that is away costs speed only.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ from engine.clock import machine_now, machine_seconds
 from engine.errors import UsageError
 from engine.journeys.advance import BATCH
 from engine.runtime.daemon import STOP_SECONDS, Beat
-from engine.runtime.distributed import ADVANCE, DISPATCH, NIGHT, TAKE_IN, Hint, need_shared_database
+from engine.runtime.distributed import (
+    ADVANCE,
+    DISPATCH,
+    NIGHT,
+    TAKE_IN,
+    Hint,
+    due_hints,
+    need_shared_database,
+)
 from engine.runtime.installation import on_virtual_clock
 from engine.runtime.keeping import KeptEngine
 from engine.runtime.leader import DAEMON, LEASE, RENEW_SECONDS
@@ -43,6 +52,7 @@ log = logging.getLogger("homing.worker")
 HINT_SECONDS = (
     20.0  # then it stops, so that other kinds of work get their turn; what is left is hinted at again
 )
+QUIET_SECONDS = 15.0  # without a hint, after which a worker looks for itself
 
 
 class HintWorker:
@@ -66,6 +76,7 @@ class HintWorker:
         self._lock = Lock()
         self._held: dict[str, int] = {}
         self._beats = {kind: Beat(kind, self._stop) for kind in (TAKE_IN, ADVANCE, DISPATCH, NIGHT)}
+        self._heard = machine_seconds()
 
     # ── living ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -73,8 +84,8 @@ class HintWorker:
     def living(self) -> Iterator[None]:
         """Say that we live and hold on to our slices, for the length of a block; then give back what is left."""
         self.say_we_live()
-        heart = Thread(target=self._heart, daemon=True)
-        heart.start()
+        for work in (self._heart, self._look_around):
+            Thread(target=work, daemon=True).start()
         told = {"worker": self.name, "mode": self._engine.latest.settings.delivery.mode}
         log.info("started", extra={"told": told})
         try:
@@ -118,6 +129,23 @@ class HintWorker:
         logging.shutdown()
         os._exit(0)
 
+    def _look_around(self) -> None:
+        """Look for work where no hint has come for a while: at rest there is none, or the broker is away."""
+        beat = Beat("look around", self._stop)
+        while not self._stop.wait(1.0):
+            if machine_seconds() - self._heard >= QUIET_SECONDS:
+                beat(self.work_unasked)
+                self._heard = machine_seconds()
+
+    def work_unasked(self) -> None:
+        """Work on everything that is due now, as if the leader had hinted at it."""
+        engine = self._engine.current()
+        with self._database.read() as connection:
+            work = look(connection, engine.settings, self._clock())
+            hints = list(due_hints(connection, work, marked(connection, TICK), engine.settings.delivery.mode))
+        for hint in hints:
+            self.perform(hint.written())
+
     def _give_back(self) -> None:
         with suppress(DBAPIError), self._database.write() as connection:
             self._engine.give_back(connection)
@@ -128,6 +156,7 @@ class HintWorker:
 
     def perform(self, told: Mapping[str, object]) -> None:
         """Work on what a hint points at; whatever fails is a log line, and is hinted at again."""
+        self._heard = machine_seconds()
         try:
             hint = Hint.read(told)
         except ValueError as error:

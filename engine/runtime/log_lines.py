@@ -51,6 +51,11 @@ def start_logging(stream: TextIO, *, as_json: bool, verbosity: int) -> None:
     # It tells of each beat that found the last one at work, which is as it should be.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("celery", "kombu"):  # what they say of a broker that is away is one line each, as ours are
+        theirs = logging.getLogger(name)
+        theirs.handlers[:] = [handler]
+        theirs.propagate = False
+        theirs.setLevel(logging.ERROR)
 
 
 def _safe(value: Any) -> Any:

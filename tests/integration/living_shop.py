@@ -183,12 +183,15 @@ def prepare(root: Path, url: str, signed_up: int = 0) -> LivingShop:
     return shop
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> float:
-    """Wait until the condition holds and return the seconds that it took; fail where it does not in time."""
+def wait_for(condition: Callable[[], bool], seconds: float, what: str | Callable[[], str]) -> float:
+    """Wait until the condition holds and return the seconds that it took; fail where it does not in time.
+
+    `what` is what was waited for; a function is asked at the end, so that it can tell what the programs said meanwhile.
+    """
     started = time.monotonic()
     while not condition():
         if time.monotonic() - started > seconds:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
+            raise AssertionError(f"not within {seconds:g} s: {what() if callable(what) else what}")
         time.sleep(0.02)
     return time.monotonic() - started
 

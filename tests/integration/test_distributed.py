@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from engine import settings as settings_module
+from engine.errors import OutsideError
 from engine.runtime.distributed import DISPATCH, TAKE_IN, Hint
 from engine.runtime.distributed_broker import open_broker
 from engine.store.tables import leases
@@ -79,7 +80,7 @@ def test_workers_are_killed_and_the_broker_forgets(
     shop.sign_up(MAILS, 50)  # facts that come while the broker has forgotten everything
     _let_leases_end(shop, doomed.pid)
     everything = MAILS + 50
-    wait_for(lambda: _settled(shop) >= everything, SECONDS, f"everything: {shop.log('leader')[-1500:]}")
+    wait_for(lambda: _settled(shop) >= everything, SECONDS, lambda: _how_it_stands(shop))
 
     states = shop.states()
     assert set(states) <= {"accepted", "unknown"}, states
@@ -95,6 +96,49 @@ def test_workers_are_killed_and_the_broker_forgets(
     said = shop.log("leader") + shop.log("other") + shop.log("doomed")
     assert "Traceback" not in said
     assert "@example.test" not in said
+
+
+def test_without_a_broker_workers_look_for_themselves(
+    postgres_url: str,
+    tmp_path: Path,
+    redis: Redis,
+    server: RunningServer,
+    running: list[subprocess.Popen[bytes]],
+) -> None:
+    """A broker that goes away and stays away costs speed only: who signs up afterwards gets the mail, once."""
+    root = tmp_path / "shop"
+    make_project(root, smtp_port=server.port)
+    shop = prepare(root, postgres_url, GROUP)
+    shop.environ = {"HOMING_BROKER_URL": redis.url}
+    running += [shop.start("run", "--distributed", log="leader"), shop.start("worker", log="other")]
+    wait_for(lambda: _settled(shop) >= GROUP, SECONDS, lambda: _how_it_stands(shop))
+    redis.stop()
+    shop.sign_up(GROUP, GROUP)
+    wait_for(lambda: _settled(shop) >= 2 * GROUP, SECONDS, lambda: _how_it_stands(shop))
+    assert shop.states() == {"accepted": 2 * GROUP}
+    assert set(in_ledger(server.ledger).values()) == {1}
+    for process in running:
+        code, _ = terminate(process)
+        assert code == 0, _how_it_stands(shop)
+    said = shop.log("leader") + shop.log("other")
+    assert "the broker does not answer" in said
+    assert "a bug of ours" not in said
+    assert "Traceback" not in said
+
+
+def test_a_broker_that_comes_back_is_spoken_to_again(postgres_url: str, redis: Redis) -> None:
+    """Whatever failed in the connections while the broker was away, the next hint after its return arrives."""
+    with LivingShop(Path(), postgres_url).database() as database:
+        broker = open_broker(redis.url, database)
+        for _ in range(3):
+            broker.send(Hint(TAKE_IN, "sandbox"), 10)
+            assert broker.waiting() == 1
+            redis.stop()
+            for ask in (broker.waiting, lambda: broker.send(Hint(TAKE_IN, "sandbox"), 10), broker.waiting):
+                with pytest.raises(OutsideError, match="does not answer"):
+                    ask()
+            redis.start()
+            assert broker.waiting() == 0
 
 
 def _signs(shop: LivingShop) -> int:
@@ -113,6 +157,14 @@ def _let_leases_end(shop: LivingShop, pid: int) -> None:
 def _settled(shop: LivingShop) -> int:
     states = shop.states()
     return states["accepted"] + states["unknown"]
+
+
+def _how_it_stands(shop: LivingShop) -> str:
+    """Tell the states of the messages, who holds what, and what the programs said last."""
+    with shop.database() as database, database.read() as connection:
+        held = [tuple(row) for row in connection.execute(select(leases))]
+    said = [f"{name}: {shop.log(name)[-2000:]}" for name in ("leader", "doomed", "other")]
+    return "\n".join([str(dict(shop.states())), *map(str, held), *said])
 
 
 def _hint_twice(shop: LivingShop, redis: Redis) -> None:
