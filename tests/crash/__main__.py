@@ -73,13 +73,17 @@ def _run(kind: str, server: Postgres, folder: Path, program: str, *arguments: st
     try:
         done = subprocess.run(
             [sys.executable, "-m", f"tests.crash.{program}", "--url", url, "--folder", str(work), *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True,
+            capture_output=True, text=True, check=False,
         )  # fmt: skip
     finally:
         if name:
             server.drop_database(name)
-    found = json.loads(done.stdout.splitlines()[-1])
     what = " ".join(each for each in arguments if not each.endswith(".jsonl"))
+    if done.returncode:
+        sys.stdout.write(f"{kind} {program} {what}: did not run to its end\n{done.stderr[-2000:]}\n")
+        sys.stdout.flush()
+        return 1
+    found = json.loads(done.stdout.splitlines()[-1])
     told = f"{kind} {program} {what}: {found['runs']} runs, {found['kills']} kills, {len(found['broken'])} broken"
     sys.stdout.write("\n  ".join([told, *found["broken"]]) + "\n")
     sys.stdout.flush()
