@@ -1,11 +1,12 @@
 """A flow's steps drawn as SVG: top to bottom, arms side by side, with how many went there and who stands where.
 
-Comes in: a flow and its counts by step. Goes out: markup; every text is escaped and cut to its box, whole in its title. An
-arm takes as many columns as its own arms need; arms join again below. Nothing overlaps, whatever the flow.
+Comes in: a flow and its counts by step. Goes out: markup; every text is escaped, a head stands on two lines where it must,
+and what does not fit then is cut to its box and whole in its title. An arm takes as many columns as its own arms need; arms join again below. Nothing overlaps, whatever the flow.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -23,9 +24,11 @@ from engine.web.house.step_words import (
 )
 
 WIDE, HIGH, GAP, MARGIN = 232, 58, 30, 12
+LINE, SMALL_LINE = 18, 15
 COLUMN = WIDE + 28
 ARM_ROOM = 26
 _LETTERS, _LETTER = 30, 8.3  # the most of a line, and how wide one of a head is
+_SMALL, _BESIDE = 33, 20  # letters of small print in a box, and beside the line to an arm
 
 
 @dataclass(slots=True)
@@ -62,45 +65,69 @@ class _Sheet:
             ).format(kind, x, y, size, anchor, more, shown)
         )
 
-    def box(self, x: float, y: float, head: str, foot: str, kind: str, here: int = 0) -> None:
-        """Draw a step, its middle at x and its top at y."""
+    def lines(self, x: float, y: float, lines: Sequence[str], whole: str, kind: str, size: int) -> None:
+        """Write lines below each other; where they are not the whole of a text, it is their title."""
+        title = whole if lines and lines[-1].endswith("…") else ""
+        step = LINE if size > 13 else SMALL_LINE
+        for number, line in enumerate(lines):
+            self.words(x, y + step * number, line, kind, size, most=len(line), title=title)
+
+    def box(self, x: float, y: float, head: str, foot: str, kind: str, here: int = 0) -> float:
+        """Draw a step, its middle at x and its top at y; return where it ends."""
         left, on = x - WIDE / 2, " on" if kind == "entry" else ""
-        self.parts.append(
-            Markup('<rect class="box {}" x="{:.0f}" y="{:.0f}" width="{}" height="{}" rx="7"/>').format(
-                kind, left, y, WIDE, HIGH
-            )
-        )
         told = f"{here:,}" if here else ""
         wide = 16 + 8 * len(told)
-        room = WIDE - 14 - (wide + 12 if here else 8)
-        self.words(left + 14, y + (24 if foot else 34), head, f"strong{on}", 14, most=int(room / _LETTER))
-        self.words(left + 14, y + 44, foot, on.strip() or "muted", 12, most=33)
-        if here:
-            self.parts.append(
-                Markup(
-                    '<g><title>{} stand here</title><rect class="badge" x="{:.0f}" y="{:.0f}" width="{}" height="20" rx="10"/>'
-                ).format(told, left + WIDE - wide - 8, y + 8, wide)
+        beside = int((wide + 4) / _LETTER) if here else 0  # letters that the badge takes of the first line
+        heads, feet = _lines(head, int((WIDE - 22) / _LETTER), 2, beside), _lines(foot, _SMALL, 2)
+        high = HIGH + LINE * (len(heads) - 1) + SMALL_LINE * max(0, len(feet) - 1)
+        self.parts.append(
+            Markup('<rect class="box {}" x="{:.0f}" y="{:.0f}" width="{}" height="{}" rx="7"/>').format(
+                kind, left, y, WIDE, high
             )
-            self.words(left + WIDE - wide / 2 - 8, y + 22, told, "badge-text", 12, "middle")
-            self.parts.append(Markup("</g>"))
+        )
+        top = y + (24 if foot else 34)
+        self.lines(left + 14, top, heads, head, f"strong{on}", 14)
+        self.lines(left + 14, top + LINE * len(heads) + 2, feet, foot, on.strip() or "muted", 12)
+        if here:
+            self._badge(left + WIDE - wide - 8, y + 8, wide, told)
+        return y + high
+
+    def _badge(self, x: float, y: float, wide: float, told: str) -> None:
+        """Draw how many stand at a step."""
+        self.parts.append(
+            Markup(
+                '<g><title>{} stand here</title><rect class="badge" x="{:.0f}" y="{:.0f}" width="{}" height="20" rx="10"/>'
+            ).format(told, x, y, wide)
+        )
+        self.words(x + wide / 2, y + 14, told, "badge-text", 12, "middle")
+        self.parts.append(Markup("</g>"))
 
 
 def diagram(flow: Flow, counts: Mapping[str, Counts], entered: int, ended: int) -> Markup:
     """Return the drawing; `entered` and `ended` stand at the top and at the bottom."""
     columns = _columns(flow.steps)
     sheet, middle = _Sheet(), columns * COLUMN / 2 + MARGIN
-    sheet.box(middle, MARGIN, trigger_words(flow), f"{entered:,} entered", "entry")
-    bottom, open_ = _draw(sheet, flow.steps, counts, middle, MARGIN + HIGH)
+    top = sheet.box(middle, MARGIN, trigger_words(flow), f"{entered:,} entered", "entry")
+    bottom, open_ = _draw(sheet, flow.steps, counts, middle, top)
     if open_:
         sheet.line(middle, bottom, middle, bottom + GAP)
-        bottom += GAP
-        sheet.box(middle, bottom, "The end", f"{ended:,} came so far", "quiet")
-        bottom += HIGH
+        bottom = sheet.box(middle, bottom + GAP, "The end", f"{ended:,} came so far", "quiet")
     wide, high = columns * COLUMN + 2 * MARGIN, bottom + MARGIN
     label = f"The steps of {flow.name}"
     return Markup(
         '<svg width="{0:.0f}" height="{1:.0f}" viewBox="0 0 {0:.0f} {1:.0f}" role="img" aria-label="{2}">{3}</svg>'
     ).format(wide, high, label, Markup("").join(sheet.parts))
+
+
+def _lines(words: str, wide: int, most: int, less: int = 0) -> list[str]:
+    """Return a text as at most so many lines of so many letters, the first shorter by `less`."""
+    words = " ".join(words.split())
+    first = next(iter(textwrap.wrap(words, wide - less, break_on_hyphens=False, break_long_words=False)), "")
+    first = first[: wide - less]
+    rest = textwrap.wrap(
+        words[len(first) :], wide, max_lines=most - 1, placeholder="…", break_on_hyphens=False
+    )
+    return [first, *rest] if first else []
 
 
 def _columns(steps: Sequence[Step]) -> int:
@@ -118,9 +145,7 @@ def _draw(
     for step in steps:
         known = counts.get(step.id, Counts())
         sheet.line(x, y, x, y + GAP)
-        y += GAP
-        sheet.box(x, y, *step_words(step), step_kind(step), known.here)
-        y += HIGH
+        y = sheet.box(x, y + GAP, *step_words(step), step_kind(step), known.here)
         note = step_note(step, known)
         if note:
             sheet.words(x + 10, y + 18, note, "muted", 12, most=26, title="; ".join(known.why))
@@ -139,12 +164,14 @@ def _draw_arms(
     arms = arms_of(step)
     widths = [_columns(arm.steps) * COLUMN for arm in arms]
     left, ends, goes_on = x - sum(widths) / 2, [], False
-    for arm, wide in zip(arms, widths, strict=True):
+    told = [_lines(arm_words(arm), _BESIDE * _columns(arm.steps), 4) for arm in arms]
+    room = ARM_ROOM - 8 + SMALL_LINE * (max(map(len, told)) - 1)
+    for arm, wide, lines in zip(arms, widths, told, strict=True):
         middle = left + wide / 2
         sheet.line(x, y, middle, y + GAP, arrow=False)
-        sheet.words(middle + 8, y + GAP + 14, arm_words(arm), "muted", 12, most=30)
-        end, open_ = _draw(sheet, arm.steps, counts, middle, y + GAP + ARM_ROOM - 8)
-        sheet.line(middle, y + GAP, middle, y + GAP + ARM_ROOM - 8, arrow=False)
+        sheet.lines(middle + 8, y + GAP + 14, lines, arm_words(arm), "muted", 12)
+        end, open_ = _draw(sheet, arm.steps, counts, middle, y + GAP + room)
+        sheet.line(middle, y + GAP, middle, y + GAP + room, arrow=False)
         ends.append((middle, end, open_))
         goes_on = goes_on or open_
         left += wide
