@@ -23,6 +23,7 @@ from engine.flows.conditions import FieldTest
 from engine.flows.model import Offer
 from engine.flows.read_conditions import field_tests_of
 from engine.flows.recommend_rules import rules_of
+from engine.full_names import full_name
 from engine.journeys.references import names_of, resolved
 from engine.journeys.round import Round
 from engine.journeys.versions import programs
@@ -365,7 +366,7 @@ def _mail(
             library, message.template or "", context, locale=locale, subject=message.content.get("subject")
         )
         sender = at.settings.sender_named(message.content.get("sender"))
-        name = " ".join(part for part in (person.get("first_name"), person.get("last_name")) if part)
+        name = full_name(person.get("first_name"), person.get("last_name"))
         envelope = Envelope(
             key=message.key,
             to=Address(person["email"], name),

@@ -45,6 +45,7 @@ from engine.flows.model import (
     WaitField,
     WaitFor,
 )
+from engine.full_names import full_name
 from engine.journeys.round import Round
 from engine.render.compose import Envelope, compose
 from engine.render.context import RenderContext
@@ -454,7 +455,7 @@ def _envelope(
         slot.send.sender or flow.sender if flow is not None and slot.send is not None else None
     )
     fields = _flow_fields(studio, slot)
-    name = " ".join(str(person[key]) for key in ("first_name", "last_name") if person.get(key))
+    name = full_name(person.get("first_name"), person.get("last_name"))
     own = {
         "flow": fields["name"],
         "version": "preview",

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from engine.flows import fields
+from engine.full_names import full_name
 from engine.render.brand import palette
 from engine.render.errors import RenderError
 from engine.render.locales import to_decimal, to_moment
@@ -409,8 +410,8 @@ def _plain(text: str) -> str:
 
 
 def _full_name(values: Mapping[str, Any]) -> str | None:
-    names = [str(values[key]) for key in ("first_name", "last_name") if values.get(key)]
-    return _plain(" ".join(names)) or None
+    first, last = (str(values.get(key) or "") for key in ("first_name", "last_name"))
+    return _plain(full_name(first, last)) or None
 
 
 def _language(values: Mapping[str, Any]) -> str | None:

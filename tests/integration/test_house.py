@@ -253,6 +253,17 @@ def test_a_customer_is_found(small: Serving, asked: str) -> None:
     assert answer.headers.get("location") == "/house/customers/1"
 
 
+@pytest.mark.parametrize("asked", ["佐藤", "佐藤結衣", "佐藤 結衣", "結衣 佐藤"])
+def test_a_name_in_han_is_found_and_shown_family_first(small: Serving, asked: str) -> None:
+    """However a name in Han is typed it is found, and the page says it as its readers write it."""
+    person = {"external_id": "yui", "first_name": "結衣", "last_name": "佐藤"}
+    ingest_rows(small.site.database, "customers", [person], settings=small.site.settings, now=NOW)
+    log_in(small)
+    mark = mark_in(small.client.get("/house/customers"))
+    found = small.client.post("/house/customers", data={"mark": mark, "q": asked}, follow_redirects=True)
+    assert "佐藤結衣" in found.text
+
+
 def test_pages_stand_on_both_databases(database: Database, tmp_path: Path) -> None:
     """Every page answers, a search finds, and a button works, on SQLite and on PostgreSQL."""
     settings = make_project(tmp_path)

@@ -26,7 +26,7 @@ LAYERS = (
     ("engine.facts", "engine.audience", "engine.policy", "engine.render", "engine.recommend"),
     ("engine.flows",),
     ("engine.store",),
-    ("engine.bundled", "engine.calendar", "engine.clock", "engine.diagnostics", "engine.errors", "engine.processes", "engine.project", "engine.settings", "engine.toml_places"),
+    ("engine.bundled", "engine.calendar", "engine.clock", "engine.diagnostics", "engine.errors", "engine.full_names", "engine.processes", "engine.project", "engine.settings", "engine.toml_places"),
 )  # fmt: skip
 GROUND = LAYERS[-1]
 CLOCK_CALLS = {

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from engine.errors import UsageError
 from engine.facts.finding import find_customer
 from engine.facts.profile import consent_standing
+from engine.full_names import full_name
 from engine.journeys.round import Round
 from engine.runtime.applied import STAMP, applied_sources
 from engine.runtime.story import next_words, reason_words, sentence
@@ -69,7 +70,7 @@ def _newest(request: Request) -> Response:
     with site.database.read() as connection:
         query = select(customers).where(customers.c.erased_at.is_(None))
         found = connection.execute(query.order_by(customers.c.id.desc()).limit(MOST_FOUND)).all()
-    return sheet(request, "customers", {"asked": "", "found": found, "most": MOST_FOUND})
+    return sheet(request, "customers", {"asked": "", "found": _named(found), "most": MOST_FOUND})
 
 
 def _search(request: Request, form: FormData) -> Response:
@@ -80,7 +81,11 @@ def _search(request: Request, form: FormData) -> Response:
         found = search(connection, asked) if exact is None and asked else []
     if exact is not None or len(found) == 1:
         return RedirectResponse(house_path(request, f"customers/{exact or found[0].id}"), 303)
-    return sheet(request, "customers", {"asked": asked, "found": found, "most": MOST_FOUND})
+    return sheet(request, "customers", {"asked": asked, "found": _named(found), "most": MOST_FOUND})
+
+
+def _named(found: Sequence[Row[Any]]) -> list[tuple[Row[Any], str]]:
+    return [(row, name_of(row)) for row in found]
 
 
 def search(connection: Connection, asked: str) -> Sequence[Row[Any]]:
@@ -91,12 +96,14 @@ def search(connection: Connection, asked: str) -> Sequence[Row[Any]]:
     names = [
         func.lower(own.first_name).startswith(low, autoescape=True),
         func.lower(own.last_name).startswith(low, autoescape=True),
+        (own.last_name + own.first_name).startswith(asked, autoescape=True),  # as names in Han are written
     ]
     if last:
-        names.append(
-            func.lower(own.first_name).startswith(first, autoescape=True)
-            & func.lower(own.last_name).startswith(last, autoescape=True)
-        )
+        names += [
+            func.lower(one).startswith(first, autoescape=True)
+            & func.lower(other).startswith(last, autoescape=True)
+            for one, other in ((own.first_name, own.last_name), (own.last_name, own.first_name))
+        ]
     query = select(customers).where(own.erased_at.is_(None)).order_by(own.id)
     found = connection.execute(query.where(or_(*starts)).limit(MOST_FOUND)).all()
     if len(found) < MOST_FOUND:
@@ -140,8 +147,7 @@ def _row(connection: Connection, number: int) -> Row[Any]:
 
 def name_of(row: Row[Any]) -> str:
     """Return what a customer is called on a page."""
-    name = " ".join(part for part in (row.first_name, row.last_name) if part)
-    return name or row.email or row.external_id or f"customer {row.id}"
+    return full_name(row.first_name, row.last_name) or row.email or row.external_id or f"customer {row.id}"
 
 
 def planned(connection: Connection, number: int) -> list[dict[str, Any]]:
