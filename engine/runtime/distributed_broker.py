@@ -121,12 +121,14 @@ class CeleryBroker:
     def work(self, worker: HintWorker, threads: int) -> int:
         """Take hints in so many threads until SIGTERM or SIGINT; return the exit code."""
         from celery import signals  # noqa: PLC0415
-        from celery.platforms import SecurityWarning  # noqa: PLC0415
+        from celery.exceptions import CPendingDeprecationWarning, SecurityWarning  # noqa: PLC0415
 
         def stop(**_: object) -> None:
             worker.stop()
 
-        warnings.filterwarnings("ignore", category=SecurityWarning)  # of root and pickle; hints are JSON
+        # Of root and pickle, and of calls that are acknowledged late; hints are JSON, acknowledged as they are taken.
+        for needless in (SecurityWarning, CPendingDeprecationWarning):
+            warnings.filterwarnings("ignore", category=needless)
         signals.setup_logging.connect(_leave_logging_alone, weak=False)
         self.task(worker)
         signals.worker_shutting_down.connect(stop, weak=False)
