@@ -8,6 +8,7 @@ one that is lost is said again, so that nothing ever depends on the broker's mem
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -121,14 +122,14 @@ class CeleryBroker:
     def work(self, worker: HintWorker, threads: int) -> int:
         """Take hints in so many threads until SIGTERM or SIGINT; return the exit code."""
         from celery import signals  # noqa: PLC0415
-        from celery.exceptions import CPendingDeprecationWarning, SecurityWarning  # noqa: PLC0415
+        from celery.exceptions import SecurityWarning  # noqa: PLC0415
 
         def stop(**_: object) -> None:
             worker.stop()
 
-        # Of root and pickle, and of calls that are acknowledged late; hints are JSON, acknowledged as they are taken.
-        for needless in (SecurityWarning, CPendingDeprecationWarning):
-            warnings.filterwarnings("ignore", category=needless)
+        # Of root and pickle, and of tasks that are acknowledged late: hints are JSON, acknowledged as they are taken.
+        warnings.filterwarnings("ignore", category=SecurityWarning)
+        logging.getLogger("py.warnings").setLevel(logging.ERROR)
         signals.setup_logging.connect(_leave_logging_alone, weak=False)
         self.task(worker)
         signals.worker_shutting_down.connect(stop, weak=False)
