@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 
 from sqlalchemy import Connection, select
 
-from engine.facts.days import column_of, value_of
+from engine.facts.days import DAY_COLUMNS, column_of, value_of
 from engine.flows.model import Flow, Send, WaitField
 from engine.journeys.dates import dig
 from engine.journeys.decide import Person
@@ -32,7 +33,6 @@ _PEOPLE = Prepared(
         customers.c.quarantined_at,
     ).where(within(customers.c.id, "ids"))
 )
-_CUSTOMERS = Prepared(select(customers).where(within(customers.c.id, "ids")))
 
 
 def read_people(
@@ -117,6 +117,16 @@ def _sent_templates(
     return {customer_id: frozenset(names) for customer_id, names in found.items()}
 
 
+@lru_cache(maxsize=64)
+def _fields_of(names: tuple[str, ...]) -> Prepared:
+    """Return the statement for what these fields of customers are read from."""
+    told = [column for name in names if (column := column_of(name)) is not None]
+    days = [customers.c[DAY_COLUMNS[column.key]] for column in told if column.key in DAY_COLUMNS]
+    properties = [customers.c.properties] if any(column_of(name) is None for name in names) else []
+    columns = dict.fromkeys((customers.c.id, customers.c.zone, *told, *days, *properties))
+    return Prepared(select(*columns).where(within(customers.c.id, "ids")))
+
+
 def _moments(
     connection: Connection, ids: Sequence[int], flows: Sequence[Flow], at: Round
 ) -> dict[int, Mapping[str, Moment]]:
@@ -125,17 +135,17 @@ def _moments(
     if not paths:
         return {}
     found: dict[int, dict[str, Moment]] = defaultdict(dict)
-    for row in _CUSTOMERS.dicts(connection, ids=ids):
-        zone = row["zone"] or at.shop_zone
-        for path in paths:
-            plain = path.removeprefix("customer.")
-            column = column_of(plain)
+    plain = {path: path.removeprefix("customer.") for path in sorted(paths)}
+    for row in _fields_of(tuple(plain.values())).dicts(connection, ids=ids):
+        zone, own = row["zone"] or at.shop_zone, found[row["id"]]
+        for path, name in plain.items():
+            column = column_of(name)
             value = (
                 value_of(column.key, row)
                 if column is not None
-                else dig(row["properties"], plain.removeprefix("properties.").split("."))
+                else dig(row["properties"], name.removeprefix("properties.").split("."))
             )
-            found[row["id"]][path] = yearly(value, zone) if plain == "birthday" else as_moment(value, zone)
+            own[path] = yearly(value, zone) if name == "birthday" else as_moment(value, zone)
     for path in paths:
         parts = path.split(".")
         if len(parts) == 3 and parts[0] == "offer" and parts[2] == "expires_at":

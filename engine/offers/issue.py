@@ -16,15 +16,22 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, func, select, update
-from sqlalchemy import insert as plain_insert
 
 from engine.calendar import add
 from engine.flows.model import Offer
-from engine.store.dialect import among
+from engine.store.bulk import insert_rows
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import offer_codes
 
 OFFERS_LOCK = 0x0FFE  # first key of our advisory locks on PostgreSQL, the second is the customer's
 ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # nothing that reads like something else
+
+_GIVEN = Prepared(
+    select(*(offer_codes.c[name] for name in ("offer", "customer_id", "code", "expires_at", "used_at")))
+    .where(within(offer_codes.c.customer_id, "ids"), offer_codes.c.issued_at.is_not(None))
+    .order_by(offer_codes.c.issued_at, offer_codes.c.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +70,13 @@ def issue(
             connection, wanted, now
         )  # as it stands now that nobody else gives these customers anything
     result: list[Issued] = []
+    made: list[Mapping[str, Any]] = []  # codes of no pool, written down together
     for want in wanted:
-        issued = _one(connection, want, want.offer, offers, held, now, secret, frozenset())
+        issued = _one(connection, want, want.offer, offers, held, now, secret, frozenset(), made)
         if issued.fresh and issued.offer is not None:
             held[issued.offer, want.customer_id] = _Code(issued.code, issued.expires_at)
         result.append(issued)
+    insert_rows(connection, offer_codes, made)
     return result
 
 
@@ -112,19 +121,8 @@ def _may_be_given(name: str, offers: Mapping[str, Offer], once: set[str], want: 
 
 def _held(connection: Connection, wanted: Sequence[Wanted], now: datetime) -> _Held:
     ids = sorted({want.customer_id for want in wanted})
-    query = (
-        select(
-            offer_codes.c.offer,
-            offer_codes.c.customer_id,
-            offer_codes.c.code,
-            offer_codes.c.expires_at,
-            offer_codes.c.used_at,
-        )
-        .where(among(connection, offer_codes.c.customer_id, ids), offer_codes.c.issued_at.is_not(None))
-        .order_by(offer_codes.c.issued_at, offer_codes.c.id)
-    )
     found: _Held = {}
-    for row in connection.execute(query):
+    for row in _GIVEN.rows(connection, ids=ids):
         over = row.used_at is not None or (row.expires_at is not None and row.expires_at <= now)
         known = found.get((row.offer, row.customer_id))
         if known is None or known.over or not over:
@@ -141,6 +139,7 @@ def _one(
     now: datetime,
     secret: bytes,
     tried: frozenset[str],
+    made: list[Mapping[str, Any]],
 ) -> Issued:
     offer = offers.get(name)
     if offer is None or name in tried:
@@ -149,14 +148,14 @@ def _one(
     if offer.once_per == "customer" and known is not None:
         return Issued(None, reason="no_offer") if known.over else Issued(name, known.code, known.expires_at)
     expires_at = add(now, offer.valid_for, want.zone) if offer.valid_for is not None else None
-    code = _take(connection, offer, want, now, expires_at, secret)
+    code = _take(connection, offer, want, now, expires_at, secret, made)
     if code is not None:
         return Issued(name, code or None, expires_at, fresh=True)
     if offer.when_empty == "wait":
         return Issued(name, wait=True, reason="no_offer")
     if offer.when_empty == "without":
         return Issued(None)
-    return _one(connection, want, offer.when_empty, offers, held, now, secret, tried | {name})
+    return _one(connection, want, offer.when_empty, offers, held, now, secret, tried | {name}, made)
 
 
 def _take(
@@ -166,8 +165,12 @@ def _take(
     now: datetime,
     expires_at: datetime | None,
     secret: bytes,
+    made: list[Mapping[str, Any]],
 ) -> str | None:
-    """Write the issue down and return the code ("" for an offer without one), or None where the pool is empty."""
+    """Return the code ("" for an offer without one), or None where the pool is empty.
+
+    That of a pool is written down; every other one is added to `made`.
+    """
     values: dict[str, Any] = {
         "customer_id": want.customer_id,
         "message_id": want.message_id,
@@ -194,7 +197,7 @@ def _take(
     code = offer.code or ""
     if offer.pattern is not None:
         code = pattern_code(offer.pattern, secret, want.message_id)
-    connection.execute(plain_insert(offer_codes).values(offer=offer.name, code=code, **values))
+    made.append({"offer": offer.name, "code": code, **values})
     return code
 
 

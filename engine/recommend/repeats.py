@@ -1,6 +1,6 @@
 """What is bought again: how long a piece lasts, how often its buyers come back for it, and how far quantity counts.
 
-Comes in: the orders known at a moment that name a customer. Goes out: a `Repeats`. Promises to hold one product's
+Comes in: the orders known at a moment that name a customer. Goes out: a `Repeats`. Promises to hold one product's repeated
 purchases at a time, and to read them twice. `engine.recommend.supply` turns it into a customer's own run-out date,
 `engine.recommend.serve` into an order of what to buy again.
 
@@ -24,7 +24,7 @@ from operator import itemgetter
 from statistics import fmean, median
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, func, select
 
 from engine.recommend.sales import counts, gaps, paces, stream
 from engine.store.tables import order_lines, orders, products
@@ -49,13 +49,14 @@ _Purchases = list[tuple[datetime, float]]
 def repeats(connection: Connection, now: datetime) -> Repeats:
     """Return what the repeats of all products teach; products that nobody bought twice are left out."""
     exponent = fitted_exponent(own for _, owns in _by_product(connection, now) for own in owns)
+    buyers = _buyers(connection, now)
     days: dict[str, float] = {}
     often: dict[str, float] = {}
     for sku, owns in _by_product(connection, now):
         found = [paces(own, exponent) for own in owns]
         again = sum(map(len, found))
         if again:
-            often[sku] = (again + len(found) + BUYERS_AT_FIRST) / (len(found) + BUYERS_AT_FIRST)
+            often[sku] = (again + buyers[sku] + BUYERS_AT_FIRST) / (buyers[sku] + BUYERS_AT_FIRST)
         if again >= REPEATS_FROM:
             days[sku] = median(median(own) for own in found if own)
     return Repeats(days, often, exponent)
@@ -76,17 +77,33 @@ def fitted_exponent(histories: Iterable[Sequence[tuple[datetime, float]]]) -> fl
     return min(1.0, max(0.0, above / below))
 
 
+def _buyers(connection: Connection, now: datetime) -> dict[str, int]:
+    """Return how many customers bought each product, once or more."""
+    query = _sold(now, order_lines.c.sku, func.count(orders.c.customer_id.distinct()))
+    return {sku: count for sku, count in connection.execute(query.group_by(order_lines.c.sku))}
+
+
 def _by_product(connection: Connection, now: datetime) -> Iterator[tuple[str, list[_Purchases]]]:
-    """Yield each product with the purchases of each of its customers."""
-    statement = (
-        select(order_lines.c.sku, orders.c.customer_id, orders.c.placed_at, order_lines.c.quantity)
-        .join_from(order_lines, orders, orders.c.order_id == order_lines.c.order_id)
-        .join(products, products.c.sku == order_lines.c.sku)
-        .where(counts(now), orders.c.customer_id.is_not(None))
-        .order_by(order_lines.c.sku, orders.c.customer_id, orders.c.placed_at)
-    )
+    """Yield each product with the purchases of each of its customers who has more than one line of it."""
+    by = (order_lines.c.sku, orders.c.customer_id)
+    lines = func.count().over(partition_by=by).label("lines")
+    sold = _sold(now, *by, orders.c.placed_at, order_lines.c.quantity, lines).subquery()
+    wanted = (sold.c.sku, sold.c.customer_id, sold.c.placed_at, sold.c.quantity)
+    statement = select(*wanted).where(sold.c.lines > 1)
+    statement = statement.order_by(sold.c.sku, sold.c.customer_id, sold.c.placed_at)
     for sku, rows in groupby(stream(connection, statement), key=itemgetter(0)):
         yield sku, [_purchases(own) for _, own in groupby(rows, key=itemgetter(1))]
+
+
+def _sold(now: datetime, *columns: Any) -> Select[Any]:
+    """Return the query for these columns of what customers with a name bought of products that are known."""
+    return (
+        select(*columns)
+        .select_from(order_lines)
+        .join(orders, orders.c.order_id == order_lines.c.order_id)
+        .join(products, products.c.sku == order_lines.c.sku)
+        .where(counts(now), orders.c.customer_id.is_not(None))
+    )
 
 
 def _purchases(rows: Iterable[Any]) -> _Purchases:

@@ -22,8 +22,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from heapq import nsmallest
-from typing import Any
+from heapq import heapify, heappop, nsmallest
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, func, or_, select
 
@@ -82,6 +82,14 @@ class Pick:
     product: Mapping[str, Any]
 
 
+class Offered(NamedTuple):
+    """A product that a mail may show, with what its variants share and the category that limits count by."""
+
+    product: Mapping[str, Any]
+    article: str
+    category: str | None
+
+
 @dataclass(slots=True)
 class Memory:
     """What was read of the tables, for whoever asks again and again and says when they change: `forget`.
@@ -91,13 +99,14 @@ class Memory:
 
     unread: dict[str, Sequence[Any]] = field(default_factory=dict)
     shown: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    offered: dict[str, Offered | None] = field(default_factory=dict)
     affinities: dict[tuple[str, str], list[tuple[str, float]]] = field(default_factory=dict)
     ranks: dict[tuple[str, str], list[Ranked]] = field(default_factory=dict)
     newest: list[Ranked] | None = None
 
     def forget(self) -> None:
         """Forget everything: the catalogue or the tables have changed."""
-        for held in (self.unread, self.shown, self.affinities, self.ranks):
+        for held in (self.unread, self.shown, self.offered, self.affinities, self.ranks):
             held.clear()
         self.newest = None
 
@@ -126,9 +135,9 @@ def recommend(
     shelf = _Shelf(connection, requests, now, rules, memory)
     in_mail: defaultdict[int | None, set[str]] = defaultdict(set)
     found = []
-    for request in requests:
+    for place, request in enumerate(requests):
         others = in_mail[request.mail] if request.mail is not None else set[str]()
-        picks = shelf.fill(request, others)
+        picks = shelf.fill(place, others)
         others.update(article(pick.product) for pick in picks)
         found.append(picks)
     return found
@@ -142,9 +151,13 @@ class _Asked:
     shopper: Shopper
     categories: tuple[str, ...]
     narrowed: tuple[str, ...]  # categories that the request's `where` leaves
+    _seeds: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
     def seeds(self, strategy: str) -> Mapping[str, float]:
-        return seeds_of(strategy, self.request, self.shopper)
+        found = self._seeds.get(strategy)
+        if found is None:
+            found = self._seeds[strategy] = seeds_of(strategy, self.request, self.shopper)
+        return found
 
 
 def seeds_of(strategy: str, request: Request, shopper: Shopper) -> Mapping[str, float]:
@@ -180,13 +193,14 @@ class _Shelf:
         )
         self._products = _Catalogue(connection, memory)
         self._products.fetch(mentioned)
-        self._asked = {request: self._ask(request, own[request.customer_id]) for request in requests}
+        self._asked = [self._ask(request, own[request.customer_id]) for request in requests]
+        self._new: set[str] = set()  # products of what is read here for the first time
         self._affinities = self._read_affinities(connection)
         self._ranks = self._read_ranks(connection)
         self._newest: Iterable[Ranked] = (
             self._read_newest(connection) if any("newest" in request.chain for request in requests) else []
         )
-        self._products.fetch(self._unread())
+        self._products.fetch(self._new)
         self._always = self._read_always(connection)
         self._newest = self._boosted(self._newest)
         if rules.boost:
@@ -195,6 +209,7 @@ class _Shelf:
     def _read_newest(self, connection: Connection) -> Sequence[Ranked]:
         if self._memory.newest is None:
             self._memory.newest = _newest(connection, self._now)
+            self._new.update(item.sku for item in self._memory.newest)
         return self._memory.newest
 
     def _read_always(self, connection: Connection) -> list[str]:
@@ -254,6 +269,7 @@ class _Shelf:
                 connection, strategies=sorted(named), skus=sorted(skus)
             ):
                 found[strategy, sku].append((other, score))
+                self._new.add(other)
             known.update((pair, found[pair]) for pair in missing)
         return {pair: known[pair] for pair in wanted}
 
@@ -267,24 +283,20 @@ class _Shelf:
             found: defaultdict[tuple[str, str], list[Ranked]] = defaultdict(list)
             for strategy, scope, sku, score in _RANKS.unread(connection, strategies=whole, scopes=narrow):
                 found[strategy, scope].append(Ranked(sku, score))
+                self._new.add(sku)
             known.update((key, found[key]) for key in missing)
         return {key: known[key] for key in scopes}
 
     def _uses(self, strategies: Iterable[str]) -> Iterator[tuple[str, _Asked]]:
         known = set(strategies)
-        return (
-            (name, asked) for request, asked in self._asked.items() for name in request.chain if name in known
-        )
-
-    def _unread(self) -> set[str]:
-        found = {other for others in self._affinities.values() for other, _ in others}
-        found.update(item.sku for ranked in (*self._ranks.values(), self._newest) for item in ranked)
-        return {sku for sku in found if sku not in self._products}
+        return ((name, asked) for asked in self._asked for name in asked.request.chain if name in known)
 
     # ── filling one block ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def fill(self, request: Request, others: set[str]) -> list[Pick]:
-        asked = self._asked[request]
+    def fill(self, place: int, others: set[str]) -> list[Pick]:
+        """Return the picks of the request at that place."""
+        asked = self._asked[place]
+        request = asked.request
         block = _Block(request.count, self._limit(request), set(others))
         context = self._articles(request.sku_context)
         barred = context | self._articles(asked.shopper.bought)
@@ -307,14 +319,17 @@ class _Shelf:
     ) -> None:
         """Put what may be shown into the block, best first, until it is full (or `most` of them found a slot)."""
         wanted = block.count if most is None else min(block.count, len(block.picks) + most)
-        for item in ranked:
-            if len(block.picks) >= wanted:
+        picks, own, offered = block.picks, strategy in _OWN, self._products.offered
+        tested = bool(request.where or self._rules.never)
+        for sku, score in ranked:
+            if len(picks) >= wanted:
                 return
-            product = self._products.get(item.sku)
-            if product is None or not sellable(product) or article(product) in barred:
+            found = offered(sku)
+            if found is None or found.article in barred:
                 continue
-            if passes(product, request.where, self._now) and not self._forbidden(product):
-                block.take(Pick(item.sku, strategy, item.score, product), own=strategy in _OWN)
+            if tested and not self._allowed(found.product, request):
+                continue
+            block.take(found, strategy, score, own=own)
 
     def _limit(self, request: Request) -> int:
         """Return the most of one category; a block that names its categories asked for them."""
@@ -323,8 +338,9 @@ class _Shelf:
         named = request.category is not None or bool(_narrowed(request.where))
         return request.count if named or not self._rules.per_category else self._rules.per_category
 
-    def _forbidden(self, product: Mapping[str, Any]) -> bool:
-        return passes_any(product, self._rules.never, self._now)
+    def _allowed(self, product: Mapping[str, Any], request: Request) -> bool:
+        wanted = passes(product, request.where, self._now)
+        return wanted and not passes_any(product, self._rules.never, self._now)
 
     def _pinned(self, asked: _Asked) -> list[Ranked]:
         """Return what a rule wants in every block: what the chain would show first, first; then by sku."""
@@ -360,11 +376,21 @@ class _Shelf:
                 factor = weight * share
                 for other, score in self._affinities.get((table, sku), ()):
                     scores[other] = known(other, 0.0) + factor * score
-        best = sorted([(-score, sku) for sku, score in scores.items()])
-        return (Ranked(sku, -negative) for negative, sku in best)  # few of many are looked at
+        best = [(-score, sku) for sku, score in scores.items()]
+        heapify(best)
+        while best:  # few of many are looked at
+            negative, sku = heappop(best)
+            yield Ranked(sku, -negative)
 
     def _articles(self, skus: Iterable[str]) -> set[str]:
-        return {article(self._products[sku]) if sku in self._products else f"sku {sku}" for sku in skus}
+        return {self._article(sku) for sku in skus}
+
+    def _article(self, sku: str) -> str:
+        found = self._products.offered(sku)
+        if found is not None:
+            return found.article
+        product = self._products.get(sku)
+        return article(product) if product is not None else f"sku {sku}"
 
 
 class _Block:
@@ -373,32 +399,31 @@ class _Block:
     def __init__(self, count: int, limit: int, taken: set[str]) -> None:
         self.count, self._limit, self._taken = count, limit, taken
         self.picks: list[Pick] = []
-        self._passed_over: list[Pick] = []
+        self._passed_over: list[tuple[Offered, str, float]] = []
         self._held: Counter[str] = Counter()
 
-    def take(self, pick: Pick, *, own: bool) -> None:
-        if article(pick.product) in self._taken:
+    def take(self, found: Offered, strategy: str, score: float, *, own: bool) -> None:
+        if found.article in self._taken:
             return
-        shelf = category(pick.product)
+        shelf = found.category
         if shelf is not None and not own and self._held[shelf] >= self._limit:
             if len(self._passed_over) < self.count * 4:
-                self._passed_over.append(pick)
+                self._passed_over.append((found, strategy, score))
             return
-        self._put(pick)
+        self._put(found, strategy, score)
 
     def filled(self) -> list[Pick]:
         """Return the slots; a category beyond its limit is better than an empty slot."""
-        for pick in self._passed_over:
-            if len(self.picks) < self.count and article(pick.product) not in self._taken:
-                self._put(pick)
+        for found, strategy, score in self._passed_over:
+            if len(self.picks) < self.count and found.article not in self._taken:
+                self._put(found, strategy, score)
         return self.picks
 
-    def _put(self, pick: Pick) -> None:
-        self._taken.add(article(pick.product))
-        shelf = category(pick.product)
-        if shelf is not None:
-            self._held[shelf] += 1
-        self.picks.append(pick)
+    def _put(self, found: Offered, strategy: str, score: float) -> None:
+        self._taken.add(found.article)
+        if found.category is not None:
+            self._held[found.category] += 1
+        self.picks.append(Pick(found.product["sku"], strategy, score, found.product))
 
 
 def _narrowed(where: Sequence[FieldTest]) -> tuple[str, ...]:
@@ -471,7 +496,7 @@ class _Catalogue:
 
     def __init__(self, connection: Connection, memory: Memory) -> None:
         self._connection = connection
-        self._unread, self._shown = memory.unread, memory.shown
+        self._unread, self._shown, self._offered = memory.unread, memory.shown, memory.offered
 
     def fetch(self, skus: Iterable[str]) -> None:
         """Read more products, in one statement."""
@@ -483,6 +508,7 @@ class _Catalogue:
     def add(self, known: Iterable[Mapping[str, Any]]) -> None:
         """Take products that were read elsewhere."""
         self._shown.update((product["sku"], product) for product in known)
+        self._offered.clear()
 
     def get(self, sku: str) -> Mapping[str, Any] | None:
         """Return a product, or None."""
@@ -491,6 +517,19 @@ class _Catalogue:
             row = _PRODUCTS.read(self._connection.dialect, self._unread[sku])
             found = self._shown[sku] = shown(arrived(row._asdict()))
         return found
+
+    def offered(self, sku: str) -> Offered | None:
+        """Return a product that a mail may show, or None."""
+        try:
+            return self._offered[sku]
+        except KeyError:
+            product = self.get(sku)
+            if product is None:
+                return None  # it may be read later
+            may = sellable(product)
+            found = Offered(product, article(product), category(product)) if may else None
+            self._offered[sku] = found
+            return found
 
     def __getitem__(self, sku: str) -> Mapping[str, Any]:
         found = self.get(sku)
