@@ -6,10 +6,12 @@ SQLAlchemy, and statements that are prepared once go straight to the driver.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,93 +33,133 @@ class WatchedDatabase(Database):
 
     def __init__(self, engine: Engine, url: str) -> None:
         super().__init__(engine, url)
-        self._idle: dict[bool, list[Connection]] = {False: [], True: []}  # by whether they write
-
-    @contextmanager
-    def _lent(self, *, writing: bool) -> Iterator[Connection]:
-        """Give a connection inside a transaction; it stays open for the next one."""
-        idle = self._idle[writing]
-        connection = idle.pop() if idle else self.engine.connect().execution_options(homing_write=writing)
-        try:
-            with connection.begin():
-                yield connection
-        finally:
-            idle.append(connection)
+        # Whoever reads or writes takes the one that was used last: what it knows of the file is still true.
+        self._idle: list[Connection] = []
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection for reading; others may write meanwhile."""
         self.scheduler.point("read")
-        with self._lent(writing=False) as connection:
-            yield connection
+        connection = self._taken(writing=False)
+        try:
+            with connection.begin():
+                yield connection
+        finally:
+            self._idle.append(connection)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Give a connection for writing, one actor at a time; what was committed is looked at before anything else happens."""
-        self.scheduler.point("write")
-        self.scheduler.acquire(self.lock)
+        scheduler = self.scheduler
+        scheduler.point("write")
+        scheduler.acquire(self.lock)
         try:
-            with self._lent(writing=True) as connection:
-                yield connection
-                self.scheduler.point("statement")
+            connection = self._taken(writing=True)
+            try:
+                with connection.begin():
+                    yield connection
+                    scheduler.point("statement")
+            finally:
+                self._idle.append(connection)
             self.watch.committed()
         finally:
-            self.scheduler.release(self.lock)
-        self.scheduler.point("committed")
+            scheduler.release(self.lock)
+        scheduler.point("committed")
 
-    def close(self) -> None:
-        """Close every connection."""
-        for connection in (*self._idle[False], *self._idle[True]):
-            connection.close()
-        super().close()
+    def _taken(self, *, writing: bool) -> Connection:
+        """Return a connection that stands open; it goes back to the others afterwards."""
+        connection = self._idle.pop() if self._idle else self.engine.connect()
+        if connection.get_execution_options().get("homing_write") is not writing:
+            connection.execution_options(homing_write=writing)
+        return connection
+
+    def outside(self) -> sqlite3.Cursor:
+        """Return a cursor on what is committed, which passes no point: rows by name."""
+        if not self._idle:
+            self._idle.append(self.engine.connect())
+        driver: Any = self._idle[-1].connection.dbapi_connection
+        cursor = sqlite3.Connection.cursor(driver)
+        cursor.row_factory = sqlite3.Row
+        return cursor
 
 
-def open_copy(kept: Path, path: Path, scheduler: Scheduler) -> WatchedDatabase:
-    """Copy a database to a path, and open the copy under the scheduler."""
-    shutil.copyfile(kept, path)
-    plain = connect(f"sqlite:///{path}")
+class Cursor(sqlite3.Cursor):
+    """A cursor that passes a point before each statement, at which the database may also fail."""
 
-    class Cursor(sqlite3.Cursor):
-        """A cursor that passes a point before each statement, at which the database may also fail."""
+    connection: Driver
 
-        connection: Driver
+    def execute(self, statement: str, values: Any = ()) -> Cursor:
+        """Run a statement after whoever comes between."""
+        if self.connection.database.scheduler.statement():
+            raise sqlite3.OperationalError("disk I/O error")
+        super().execute(statement, values)
+        return self
 
-        def execute(self, statement: str, values: Any = ()) -> Cursor:
-            if self.connection.is_open:
-                _point(scheduler)
-            super().execute(statement, values)
-            return self
+    def executemany(self, statement: str, values: Any) -> Cursor:
+        """Run a statement with each of these values after whoever comes between."""
+        if self.connection.database.scheduler.statement():
+            raise sqlite3.OperationalError("disk I/O error")
+        super().executemany(statement, values)
+        return self
 
-        def executemany(self, statement: str, values: Any) -> Cursor:
-            if self.connection.is_open:
-                _point(scheduler)
-            super().executemany(statement, values)
-            return self
 
-    class Driver(sqlite3.Connection):
-        """A connection of the driver whose cursors are those above; nobody comes between while it is set up."""
+class Driver(sqlite3.Connection):
+    """A connection of the driver that knows whose it is."""
 
-        is_open = False
+    database: WatchedDatabase
 
-        def cursor(self, _factory: Any = None) -> sqlite3.Cursor:  # type: ignore[override]
-            return super().cursor(Cursor)
 
-    def opening(_dialect: Any, _record: Any, _arguments: Any, named: dict[str, Any]) -> None:
-        named.update(factory=Driver, cached_statements=STATEMENTS)
+_open: dict[
+    tuple[int, Path], tuple[WatchedDatabase, sqlite3.Connection]
+] = {}  # by process and what is copied
 
-    event.listen(plain.engine, "do_connect", opening)
-    event.listen(plain.engine, "connect", _hurry)
-    database = WatchedDatabase(plain.engine, plain.url)
+
+def open_copy(kept: Path, scheduler: Scheduler) -> WatchedDatabase:
+    """Return a database that holds what the kept one holds, under the scheduler.
+
+    A process plays all its copies in one file, whose rows are put back: so connections stay open, and what the driver
+    and SQLAlchemy have prepared is there for the next. Whoever had the one before must be through with it.
+    """
+    known = (os.getpid(), kept)
+    if known not in _open:
+        _open[known] = _first_copy(kept)
+    database, restorer = _open[known]
     database.scheduler, database.lock = scheduler, Lock()
+    _restore(restorer)
     return database
 
 
-def _point(scheduler: Scheduler) -> None:
-    scheduler.point("statement")
-    if scheduler.fails():
-        raise sqlite3.OperationalError("disk I/O error")
+def _first_copy(kept: Path) -> tuple[WatchedDatabase, sqlite3.Connection]:
+    path = kept.with_name(f"copy-{os.getpid()}.db")
+    shutil.copyfile(kept, path)
+    plain = connect(f"sqlite:///{path}")
+    database = WatchedDatabase(plain.engine, plain.url)
+
+    def opening(_dialect: Any, _record: Any, _place: Any, named: dict[str, Any]) -> None:
+        named.update(factory=Driver, cached_statements=STATEMENTS)
+
+    def opened(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA synchronous=OFF")  # nobody kills this process, only what it plays
+        connection.database = database
+        connection.cursor = partial(sqlite3.Connection.cursor, connection, Cursor)
+
+    event.listen(plain.engine, "do_connect", opening)
+    event.listen(plain.engine, "connect", opened)
+    restorer = sqlite3.connect(path, isolation_level=None)
+    restorer.execute("PRAGMA synchronous=OFF")
+    restorer.execute("ATTACH ? AS kept", (str(kept),))
+    return database, restorer
 
 
-def _hurry(connection: Any, _record: Any) -> None:
-    connection.execute("PRAGMA synchronous=OFF")  # nobody kills this process, only what it plays
-    connection.is_open = True
+def _restore(restorer: sqlite3.Connection) -> None:
+    """Put every row back to what is kept, numbers that were given away included."""
+    tables = restorer.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_stat%'"
+    )
+    names = [name for (name,) in tables.fetchall()]
+    restorer.execute("BEGIN IMMEDIATE")
+    for name in names:
+        restorer.execute(f'DELETE FROM main."{name}"')
+    for name in names:
+        restorer.execute(f'INSERT INTO main."{name}" SELECT * FROM kept."{name}"')
+    restorer.execute("COMMIT")

@@ -38,7 +38,7 @@ from engine.store.migrate import upgrade
 from engine.store.tables import customers
 from tests.simulation.database import open_copy
 from tests.simulation.outside import Provider
-from tests.simulation.scheduler import Faults, Scheduler
+from tests.simulation.scheduler import KINDS, Faults, Scheduler
 from tests.simulation.shop import START, Telling, customers_of, month, pauses, write_project
 from tests.simulation.watch import Watch
 
@@ -68,8 +68,7 @@ class Plan:
 
     def faults(self) -> Faults:
         """Return how often what goes wrong; what is left out is 0."""
-        return Faults(**{f"{name}_every": 0.0 for name in ("kill", "delay", "fail") if name in self.without},
-                      **({"switch": 0.0} if "switch" in self.without else {}))  # fmt: skip
+        return Faults(**{f"{name}_every": 0.0 for name in KINDS if name in self.without})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +99,12 @@ def prepare(root: Path) -> Prepared:
 class House:
     """One run of a plan."""
 
-    def __init__(self, plan: Plan, prepared: Prepared, folder: Path) -> None:
+    def __init__(self, plan: Plan, prepared: Prepared) -> None:
         self.plan, self.settings = plan, prepared.settings
         self.chance = random.Random(f"house:{plan.seed}")
         self.scheduler = Scheduler(self.chance, START, plan.faults())
-        path = folder / f"seed-{plan.seed}.db"
-        self.database = open_copy(prepared.database, path, self.scheduler)
-        self.watch = Watch(path, self.scheduler)
+        self.database = open_copy(prepared.database, self.scheduler)
+        self.watch = Watch(self.database.outside, self.scheduler)
         self.database.watch = self.watch
         self.provider = Provider(self.scheduler, self.watch.handed_over)
         self.watch.provider = self.provider
@@ -154,14 +152,11 @@ class House:
         self.watch.at_the_end()
 
     def close(self) -> None:
-        """Let go of the database."""
+        """End everybody where they stand; the database is the next one's."""
         self.scheduler.stop()
-        self.watch.close()
-        self.database.close()
-        Path(self.database.engine.url.database or "").unlink(missing_ok=True)
 
     def _settle(self) -> None:
-        self.scheduler.faults = Faults(switch=0.0, kill_every=0, delay_every=0, fail_every=0)
+        self.scheduler.calm()
         self.skew = {name: timedelta(0) for name in "ab"}
         self.beat, self.lag = HOUR, timedelta(0)  # short of what counts as waiting for nothing
         for actor in self.scheduler.actors:
@@ -232,9 +227,14 @@ class House:
         """Tell each fact when its time comes; what was answered is what the watch believes."""
         for tellings in _together(self._tellers, self.round):
             self.scheduler.wait(max(tellings[-1].at, self.scheduler.now))
-            self._until_done(partial(self._do, tellings))
+            # A stop holds from its answer on; what may go on again may do so before the answer is heard.
+            heard_first = tellings[0].kind == "resume"
+            if not heard_first:
+                self._until_done(partial(self._do, tellings))
             for telling in tellings:
                 self.watch.acknowledged(telling)
+            if heard_first:
+                self._until_done(partial(self._do, tellings))
 
     def _until_done(self, act: Callable[[], None]) -> None:
         while True:

@@ -26,6 +26,7 @@ from engine.outbox import ledger
 from engine.policy import consent, gate
 from engine.policy.gate import Allow, Defer, Drop, Question, Verdict
 from engine.runtime import passes
+from engine.runtime.switch import Switch
 from engine.store.tables import attempts, events, fact_inbox, flows, messages
 
 Planting = AbstractContextManager[object]
@@ -367,12 +368,21 @@ def exits_forgotten() -> Planting:
 def opt_out_only_for_new_entries() -> Planting:
     """Consent is asked on entering only."""
 
-    def lenient(flow: Any, exits: Any, person: Any, truth: Any) -> str | None:
-        return decide.leave_reason(flow, exits, replace(person, granted=frozenset({flow.topic})), truth)
+    def lenient(flow: Any, exits: Any, person: Any, truth: Any) -> Any:
+        return leave_reason(flow, exits, _willing(person), truth)
 
+    def deciding(program: Any, standing: Any, person: Any, *rest: Any) -> Any:
+        return real(program, standing, _willing(person), *rest)
+
+    leave_reason, real = _real(decide, "leave_reason"), _real(decide, "decide")
     return _several(
-        _instead(react, "leave_reason", lenient), _judging(lambda question: replace(question, consented=True))
-    )
+        _instead(react, "leave_reason", lenient), _instead(advance, "decide", deciding),
+        _judging(lambda question: replace(question, consented=True)),
+    )  # fmt: skip
+
+
+def _willing(person: Any) -> Any:
+    return replace(person, granted=frozenset({"reminders", "offers"}))
 
 
 @_bug
@@ -462,12 +472,14 @@ def enrollments_never_wake() -> Planting:
 
 @_bug
 def pause_ignored() -> Planting:
-    """What is paused is claimed all the same."""
+    """What is paused is claimed all the same, and no worker looks again before it hands over."""
     real = _real(passes, "_dispatch")
-    return _instead(
-        passes,
-        "_dispatch",
-        lambda engine, work, _closed, due_by, *keys: real(engine, work, (), due_by, *keys),
+
+    def dispatching(engine: Any, work: Any, _closed: Any, due_by: datetime, *keys: Any) -> Any:
+        return real(engine, work, (), due_by, *keys)
+
+    return _several(
+        _instead(passes, "_dispatch", dispatching), _instead(Switch, "may_go_on", lambda *_: True)
     )
 
 

@@ -7,6 +7,7 @@ statement, commit and call; there the scheduler may let another one go on, hold 
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,11 +22,14 @@ class Killed(BaseException):
     """This actor's process was killed: nothing that it does from here on counts."""
 
 
+KINDS = ("switch", "kill", "delay", "fail")
+
+
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """How often what goes wrong: points between two kills and two delays, and the share of points that change turns."""
+    """How often what goes wrong: points between two kills, two delays and so on; 0 for what never does."""
 
-    switch: float = 0.15
+    switch_every: float = 6.5
     kill_every: float = 4_000
     delay_every: float = 2_500
     fail_every: float = 6_000
@@ -63,7 +67,10 @@ class Scheduler:
     current: Actor | None = None
     points: int = 0
     kills: int = 0
-    _next: dict[str, float] = field(default_factory=dict)
+    _next: dict[str, float] = field(
+        default_factory=dict
+    )  # by what goes wrong: the point from which on it does
+    _soonest: float = 0.0
     _hub: Any = None
 
     def spawn(self, name: str, work: Callable[[], None], *, mortal: bool = True) -> Actor:
@@ -76,21 +83,33 @@ class Scheduler:
 
     def point(self, kind: str) -> None:
         """Pass a place where another actor may come between, or this one may be held up or killed."""
-        actor = self.current
-        if actor is None:
+        if self.current is None:
             return
         self.points += 1
+        if self.points >= self._soonest:
+            self._meet(kind)
+
+    def statement(self) -> bool:
+        """Pass the point before a statement; return whether the database fails at it."""
+        if self.current is None:
+            return False
+        self.points += 1
+        if self.points < self._soonest:
+            return False
+        self._meet("statement")
+        return self.current.mortal and self._strikes("fail")
+
+    def _meet(self, kind: str) -> None:
+        """Let happen what is to happen here, if it can."""
+        actor = self.current
+        assert actor is not None
         if actor.mortal and self._strikes("kill"):
             self.kills += 1
             raise Killed
         if kind != "statement" and self._strikes("delay"):
             self.sleep(timedelta(seconds=self.chance.choice((5, 31, 70, 200, 4_000))))
-        elif self.chance.random() < self.faults.switch:
+        elif self._strikes("switch"):
             self._hub.switch()
-
-    def fails(self) -> bool:
-        """Return whether the database fails at this statement."""
-        return self.current is not None and self.current.mortal and self._strikes("fail")
 
     def sleep(self, stretch: timedelta) -> None:
         """Let the current actor stand still for a while."""
@@ -142,6 +161,12 @@ class Scheduler:
                 return
             self.now = following
 
+    def calm(self) -> None:
+        """Let nothing go wrong from here on."""
+        self.faults = Faults(*(0.0 for _ in KINDS))
+        self._next.clear()
+        self._soonest = 0.0
+
     def stop(self) -> None:
         """End every actor where it stands."""
         for actor in self.actors:
@@ -174,12 +199,15 @@ class Scheduler:
             )
 
     def _strikes(self, what: str) -> bool:
-        every = getattr(self.faults, f"{what}_every")
-        if not every:
-            return False
+        """Return whether the point has come from which on this goes wrong; then the next one is drawn."""
         if what not in self._next:
-            self._next[what] = self.points + self.chance.expovariate(1 / every)
+            self._draw(what)
         if self.points < self._next[what]:
             return False
-        del self._next[what]
+        self._draw(what)
         return True
+
+    def _draw(self, what: str) -> None:
+        every = getattr(self.faults, f"{what}_every")
+        self._next[what] = self.points + self.chance.expovariate(1 / every) if every else math.inf
+        self._soonest = min(self._next.values()) if len(self._next) == len(KINDS) else 0.0

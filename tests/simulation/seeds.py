@@ -40,8 +40,8 @@ class Result:
 def play(plan: Plan, prepared: Prepared, bug: str | None = None) -> Result:
     """Play one plan, with a bug planted if one is named."""
     started = time.process_time()
-    with tempfile.TemporaryDirectory(dir=_fast_folder()) as folder, planted(bug):
-        house = House(plan, prepared, Path(folder))
+    with planted(bug):
+        house = House(plan, prepared)
         broken: Violation | None = None
         try:
             house.run()
@@ -97,7 +97,8 @@ def command(plan: Plan, bug: str | None = None) -> str:
     return line + (f" --bug {bug}" if bug else "")
 
 
-def _fast_folder() -> str | None:
+def fast_folder() -> str | None:
+    """Return where files are kept in memory, or None for where temporary files are."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
@@ -151,7 +152,7 @@ def main(arguments: Sequence[str]) -> int:
         frozenset(filter(None, asked.without.split(","))),
     )  # fmt: skip
     first, _, last = asked.seeds.partition("-")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
         prepared = prepare(Path(folder))
         if asked.bugs:
             bugs = sorted(each for each in BUGS if asked.bug in (None, each))

@@ -232,6 +232,7 @@ def _story(chance: random.Random, name: str, days: int) -> list[Telling]:
         "consent": consent, "consent_at": (START - 30 * day).isoformat(), "birthday": birthday,
     }  # fmt: skip
     story.append(Telling(START, 0, name, "customers", {k: v for k, v in row.items() if v is not None}))
+    mailed: list[datetime] = []  # about when a mail goes out for what they did
     for number in range(chance.randint(0, 3)):
         at = moment()
         cart = {
@@ -242,6 +243,7 @@ def _story(chance: random.Random, name: str, days: int) -> list[Telling]:
         }
         for _ in range(chance.randint(1, 2)):
             tell(at, "carts", **cart, updated_at=at.isoformat())
+            mailed.append(at + timedelta(hours=4))
             at += timedelta(minutes=chance.randint(1, 400))
         if chance.random() < 0.4:
             _order(
@@ -253,9 +255,12 @@ def _story(chance: random.Random, name: str, days: int) -> list[Telling]:
         at = moment()
         identity = f"{name}-view{at.timestamp():.0f}"
         tell(at, "events", id=identity, event="product_viewed", customer=name, at=at.isoformat(), sku="tea")
+        mailed.append(at + timedelta(hours=6))
     if chance.random() < 0.35:
         topic = chance.choice(("all", "reminders", "offers"))
         at = moment()
+        if mailed and chance.random() < 0.5:  # a mail is what people think of stopping at
+            at = chance.choice(mailed) + timedelta(minutes=chance.randint(0, 600))
         tell(at, "consents", customer=name, topic=topic, state="withdrawn", at=at.isoformat(), source="test")
         if chance.random() < 0.3:
             at += timedelta(minutes=chance.randint(-3_000, 6_000))
@@ -286,12 +291,15 @@ def _order(tell: Any, chance: random.Random, name: str, order: str, at: datetime
 
 
 def pauses(seed: int, days: int) -> list[Telling]:
-    """Return the hours of this month in which somebody pauses a flow, or everything."""
+    """Return the hours of this month in which somebody pauses a flow, or everything: often as mails are going out."""
     chance = random.Random(f"{seed}:pauses")
     told = []
-    for number in range(chance.choice((0, 0, 1, 2))):
-        flow = chance.choice((None, *FLOWS))
+    for number in range(chance.choice((0, 1, 1, 2))):
+        flow = chance.choice((None, None, "news", *FLOWS))
         at = START + timedelta(minutes=chance.randint(0, days * 24 * 60))
+        if flow in (None, "news") and chance.random() < 0.7:
+            week = chance.randint(0, days // 7)  # Mondays, from nine o'clock in the shop on
+            at = START + timedelta(weeks=week, hours=2, minutes=chance.randint(0, 600))
         ends = at + timedelta(minutes=chance.randint(5, 2_000))
         told += [
             Telling(at, number, "", "pause", {"flow": flow}),

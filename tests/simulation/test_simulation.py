@@ -6,6 +6,8 @@ The shares in `make test` are small; CI plays 500 seeds beside it (`make test-se
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from tests.crash.plants import PLANTS
 from tests.simulation.house import Plan, Prepared, prepare
 from tests.simulation.planted import BUGS
-from tests.simulation.seeds import find, play, shrink, story
+from tests.simulation.seeds import fast_folder, find, play, shrink, story
 
 SEEDS = int(os.environ.get("HOMING_SIMULATION_SEEDS", "30"))
 PART = 10  # seeds in one test
@@ -21,9 +23,10 @@ SAMPLE = ("gate-not-asked-again", "lost-hand-over-is-sent-again", "cap-ignored",
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def prepared() -> Iterator[Prepared]:
     """Give the shop of the simulation with its flows applied."""
-    return prepare(tmp_path_factory.mktemp("simulation"))
+    with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
+        yield prepare(Path(folder))
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, PART))

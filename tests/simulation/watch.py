@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -77,10 +76,9 @@ class Watch:
 
     provider: Provider
 
-    def __init__(self, path: Path, scheduler: Scheduler) -> None:
+    def __init__(self, outside: Callable[[], sqlite3.Cursor], scheduler: Scheduler) -> None:
         self.scheduler = scheduler
-        self.connection = sqlite3.connect(path, isolation_level=None)
-        self.connection.row_factory = sqlite3.Row
+        self._outside = outside
         self.people: dict[str, Believed] = defaultdict(Believed)
         self.begun: dict[str, list[Begun]] = defaultdict(list)
         self.paused: dict[str | None, int] = {}
@@ -88,10 +86,6 @@ class Watch:
         self.step = 0
         self._attempt = 0
         self._names: dict[int, str] = {}
-
-    def close(self) -> None:
-        """Let go of the database."""
-        self.connection.close()
 
     # ── what it is told ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -117,9 +111,9 @@ class Watch:
             case "pause":
                 self.paused[row["flow"]] = self.step
             case "resume":
-                self.paused.pop(row["flow"], None)
                 if row["flow"] is None:
-                    self.paused.pop(None, None)
+                    self.paused.clear()
+                self.paused.pop(row["flow"], None)
             case _:
                 pass
 
@@ -129,21 +123,25 @@ class Watch:
 
     def looked_at(self) -> datetime | None:
         """Return up to when a tick has looked at what is due."""
-        row = self.connection.execute("SELECT at FROM marks WHERE name = ?", (TICK,)).fetchone()
+        row = self._outside().execute("SELECT at FROM marks WHERE name = ?", (TICK,)).fetchone()
         return None if row is None else _moment(row["at"])
 
     def has_mail_by(self, moment: datetime) -> bool:
         """Return whether a message is due by a moment, or in somebody's hands."""
         query = """SELECT 1 FROM messages WHERE state IN ('pending', 'claimed', 'handing_over')
                    AND (state <> 'pending' OR try_at <= ?) LIMIT 1"""
-        return self.connection.execute(query, (_micros(moment),)).fetchone() is not None
+        return self._outside().execute(query, (_micros(moment),)).fetchone() is not None
 
     def handed_over(self, mail: Mail) -> None:
         """Look at one mail as it reaches the provider: its attempt must be committed."""
-        row = self.connection.execute(
-            "SELECT m.state, c.external_id FROM messages m JOIN customers c ON c.id = m.customer_id WHERE m.key = ?",
-            (mail.key,),
-        ).fetchone()
+        row = (
+            self._outside()
+            .execute(
+                "SELECT m.state, c.external_id FROM messages m JOIN customers c ON c.id = m.customer_id WHERE m.key = ?",
+                (mail.key,),
+            )
+            .fetchone()
+        )
         if row is None:
             raise Violation("a mail that the ledger does not know", mail.to.email, self.scheduler.now)
         if row["state"] in ("pending", "claimed"):
@@ -160,7 +158,7 @@ class Watch:
                    e.state, e.since_at, e.entered_at, e.occurrence, c.external_id
             FROM attempts a JOIN messages m ON m.id = a.message_id JOIN enrollments e ON e.id = m.enrollment_id
             JOIN customers c ON c.id = m.customer_id WHERE a.id > ? ORDER BY a.id"""
-        for row in self.connection.execute(query, (self._attempt,)).fetchall():
+        for row in self._outside().execute(query, (self._attempt,)).fetchall():
             self._attempt = row["id"]
             self._look_at(row)
         self._note_bounces()
@@ -170,7 +168,7 @@ class Watch:
         for key in list(self.provider.no_such_address):
             query = """SELECT c.external_id FROM messages m JOIN customers c ON c.id = m.customer_id
                        WHERE m.key = ? AND m.state = 'failed'"""
-            row = self.connection.execute(query, (key,)).fetchone()
+            row = self._outside().execute(query, (key,)).fetchone()
             if row is not None:
                 self.provider.no_such_address.remove(key)
                 self.people[row["external_id"]].bounced = True
@@ -243,7 +241,7 @@ class Watch:
     def _accounts(self) -> None:
         """What the provider took and what the ledger says must agree."""
         now = self.scheduler.now
-        rows = self.connection.execute(
+        rows = self._outside().execute(
             "SELECT m.*, c.external_id FROM messages m JOIN customers c ON c.id = m.customer_id"
         )
         for row in rows.fetchall():
@@ -264,9 +262,11 @@ class Watch:
                 raise Violation("a message that waits for nothing", name, now, row["key"])
 
     def _stopped(self, flow: str) -> bool:
-        row = self.connection.execute(
-            "SELECT paused_at, frozen_at FROM flows WHERE flow = ?", (flow,)
-        ).fetchone()
+        row = (
+            self._outside()
+            .execute("SELECT paused_at, frozen_at FROM flows WHERE flow = ?", (flow,))
+            .fetchone()
+        )
         everything = None in self.paused
         return everything or row["paused_at"] is not None or row["frozen_at"] is not None
 
@@ -275,7 +275,7 @@ class Watch:
         now = self.scheduler.now
         query = """SELECT e.*, c.external_id FROM enrollments e JOIN customers c ON c.id = e.customer_id
                    WHERE e.state IN ('active', 'waiting')"""
-        for row in self.connection.execute(query).fetchall():
+        for row in self._outside().execute(query).fetchall():
             late = row["next_at"] is not None and _moment(row["next_at"]) < now - 3 * HOUR
             if (row["next_at"] is None or late) and not self._stopped(row["flow"]):
                 raise Violation(
@@ -283,13 +283,13 @@ class Watch:
                 )
         query = "SELECT flow, state, count(*) n FROM enrollments GROUP BY flow, state"
         states = Counter[str]()
-        for row in self.connection.execute(query):
+        for row in self._outside().execute(query):
             if row["state"] not in ("active", "waiting", "completed", "exited", "held_out", "failed"):
                 raise Violation(f"an unknown state {row['state']}", "?", now, row["flow"])
             states[row["flow"]] += row["n"]
         query = """SELECT flow, count(DISTINCT enrollment_id) n FROM journal
                    WHERE decision IN ('entered', 'held_out') GROUP BY flow"""
-        for row in self.connection.execute(query):
+        for row in self._outside().execute(query):
             if states[row["flow"]] != row["n"]:
                 told = f"{row['flow']}: {row['n']} entered, {states[row['flow']]} are somewhere"
                 raise Violation("entered is not the sum of the states", "?", now, told)
@@ -302,7 +302,7 @@ class Watch:
                       AND j.decision IN ('sent', 'dropped', 'failed', 'unknown', 'settled')) told
                    FROM messages m JOIN customers c ON c.id = m.customer_id
                    WHERE m.state IN ('accepted', 'dropped', 'failed', 'delivered', 'bounced')"""
-        for row in self.connection.execute(query).fetchall():
+        for row in self._outside().execute(query).fetchall():
             if not row["told"]:
                 raise Violation(
                     f"{row['state']}, and the journal does not tell why",
@@ -322,7 +322,7 @@ class Watch:
         receipts: Counter[str] = Counter()
         query = """SELECT e.*, c.external_id FROM enrollments e JOIN customers c ON c.id = e.customer_id
                    ORDER BY e.entered_at"""
-        for row in self.connection.execute(query).fetchall():
+        for row in self._outside().execute(query).fetchall():
             name = row["external_id"]
             if name is None:
                 continue
