@@ -148,7 +148,24 @@ def at_wall(day: date, clock: time, zone_name: str) -> datetime:
     """
     if clock.tzinfo is not None or clock.fold:
         clock = clock.replace(tzinfo=None, fold=0)
+    steady = _steady_offset(day, zone_name)
+    if steady is not None:
+        return datetime.combine(day, clock, UTC) - steady
     return _at_wall_of(datetime.combine(day, clock, clocks_of(zone_name)))
+
+
+@lru_cache(maxsize=8192)
+def _steady_offset(day: date, zone_name: str) -> timedelta | None:
+    """Return how far the zone's clock is from UTC on a day; None where that changes on the day or just beside it.
+
+    Most moments fall on the few days about now: a batch asks for them thousands of times.
+    """
+    if not 1 < day.toordinal() < date.max.toordinal():
+        return None
+    noon = datetime.combine(day, time(12), clocks_of(zone_name))
+    beside = [noon + timedelta(hours=hours) for hours in range(-18, 19, 3)]
+    offsets = {moment.replace(fold=fold).utcoffset() for moment in beside for fold in (0, 1)}
+    return offsets.pop() if len(offsets) == 1 else None
 
 
 def _at_wall_of(local: datetime) -> datetime:
@@ -199,7 +216,9 @@ def _add(moment: datetime, duration: Duration, zone_name: str) -> datetime:
         if duration.months:
             days += (add_months(here.date(), duration.months) - here.date()).days
         if days:
-            moment = _at_wall_of(here + timedelta(days))
+            there = here + timedelta(days)
+            steady = _steady_offset(there.date(), zone_name)
+            moment = _at_wall_of(there) if steady is None else there.replace(tzinfo=UTC) - steady
     return moment + timedelta(0, duration.seconds) if duration.seconds else moment
 
 

@@ -6,7 +6,7 @@ Entering, advancing, the gate and `why` all turn their rows into subjects and ha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -38,9 +38,13 @@ class Ask:
 
     clause: Clause
     after_entry: bool = False
+    _hash: int = field(init=False, repr=False, compare=False)  # looked up thousands of times in a pass
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.clause.text, self.after_entry)))
 
     def __hash__(self) -> int:
-        return hash((self.clause.text, self.after_entry))
+        return self._hash
 
 
 def told(asks: Sequence[Ask], rows: Iterable[tuple[bool, ...]]) -> Iterator[Mapping[Ask, bool]]:

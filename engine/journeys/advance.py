@@ -84,14 +84,16 @@ def begin(connection: Connection, newcomers: Sequence[Newcomer], at: Round, *, s
             reserve(connection, enrollments, len(newcomers)), newcomers, strict=True
         )
     ]
+    about = {name: {"flow": name} for name in {walker.flow for walker in walkers}}
     facts = [
-        own_facts.fact(f"flow_entered:{w.id}", w.customer_id, "flow_entered", at.now, {"flow": w.flow})
+        own_facts.fact(f"flow_entered:{w.id}", w.customer_id, "flow_entered", at.now, about[w.flow])
         for w in walkers
     ]
     own_facts.record(connection, facts, at.listened)
     rows = {walker.id: newcomer.row for walker, newcomer in zip(walkers, newcomers, strict=True)}
     unwritten = Unwritten(connection, at, walkers, rows)
-    unwritten.hold(Effects([_entry(walker, at) for walker in walkers]))
+    versions = {version: {"version": version} for version in {walker.version for walker in walkers}}
+    unwritten.hold(Effects([_entry(walker, at, versions[walker.version]) for walker in walkers]))
     if steps:
         found = {newcomer.program.version: newcomer.program for newcomer in newcomers}
         moving = [walker for walker in walkers if walker.state == "active"][:BATCH]
@@ -115,18 +117,22 @@ def _look_again(
 
 def _begun(identity: int, newcomer: Newcomer) -> Walker:
     row = newcomer.row
-    walker = Walker(identity, *(row.get(name, 0) for name in COLUMNS[1:]))
+    walker = Walker(
+        identity, row["flow"], row["version"], row["customer_id"], row["state"], row["position"], row["anchor_at"],
+        row["entered_at"], row["since_at"], row["next_at"], 0, row["context"], row["event_id"], row["order_id"],
+        row["cart_id"], row["sku"],
+    )  # fmt: skip
     walker.known_subject, walker.known_person = newcomer.subject, newcomer.person
     # Entering asked what would end it at once; only the entry itself has happened since.
     walker.stays = "flow_entered" not in newcomer.program.names
     return walker
 
 
-def _entry(walker: Walker, at: Round) -> journal.Entry:
+def _entry(walker: Walker, at: Round, detail: dict[str, Any]) -> journal.Entry:
     held = walker.state == "held_out"
     return journal.entry(
         at.now, walker.flow, walker.customer_id, "held_out" if held else "entered", "holdout" if held else None,
-        enrollment_id=walker.id, detail={"version": walker.version, "entered_at": walker.entered_at.isoformat()},
+        enrollment_id=walker.id, detail=detail,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from engine.audience.sql import truths
 from engine.audience.subjects import Ask, Subject
 from engine.flows.conditions import All, Any_, Clause, Condition, Did, Of
 from engine.flows.model import WaitUntil
-from engine.journeys.happenings import with_value
+from engine.journeys.candidates import with_value
 from engine.journeys.walker import Walker
 from engine.store.dialect import within
 from engine.store.prepared import Prepared

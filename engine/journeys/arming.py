@@ -24,7 +24,7 @@ from engine.flows.model import (
     Trigger,
 )
 from engine.insights.gaps import shop_median_gap_days, usual_gaps
-from engine.journeys.candidates import ArrivedEvent
+from engine.journeys.candidates import ArrivedEvent, Told
 from engine.journeys.dates import arm_dates
 from engine.journeys.happenings import event_rows, read_events
 from engine.journeys.timers import Row, chunks, row_of, set_timers
@@ -229,7 +229,7 @@ def _bought_before(connection: Connection, cancelled: Sequence[ArrivedEvent]) ->
         for line in _lines(event):
             newest[event.customer_id, str(line["sku"])] = (event, line)
     found = [newest[key] for key in sorted(skus) if key in newest]
-    return [event._replace(properties={**event.properties, "lines": [line]}) for event, line in found]
+    return [event._replace(told=Told({**event.properties, "lines": [line]})) for event, line in found]
 
 
 def _replenish_row(

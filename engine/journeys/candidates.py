@@ -4,12 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from engine.calendar import add, local
 from engine.flows.model import ReEntry
+from engine.store.database import from_json
+from engine.store.types import money
 
 # Tuples, not dataclasses: a pass makes thousands of them.
+
+
+class Told:
+    """What a fact told, as the database gave it; read when somebody asks, for most facts concern no flow's words."""
+
+    __slots__ = ("_document", "_units", "_whole")
+
+    def __init__(self, document: str | Mapping[str, Any] | None, value_units: int | None = None) -> None:
+        self._document = document
+        self._units = value_units  # ten-thousandths
+        self._whole: Mapping[str, Any] | None = None
+
+    @property
+    def whole(self) -> Mapping[str, Any]:
+        """The fact's fields, with what it is worth as `value`."""
+        if self._whole is None:
+            document = self._document
+            told = from_json(document) if isinstance(document, str) else document
+            self._whole = with_value(told or {}, None if self._units is None else money(self._units))
+        return self._whole
+
+
+def with_value(properties: Mapping[str, Any], value: Decimal | None) -> Mapping[str, Any]:
+    """Return what a fact told with its value: of an order that is the total, of a cart what its lines are worth."""
+    return properties if value is None or "value" in properties else {**properties, "value": value}
 
 
 class ArrivedEvent(NamedTuple):
@@ -20,19 +48,25 @@ class ArrivedEvent(NamedTuple):
     name: str
     occurred_at: datetime
     zone: str
-    properties: Mapping[str, Any]
+    told: Told
     order_id: str | None = None
     cart_id: str | None = None
     sku: str | None = None
     backfill: bool = False
 
     @property
+    def properties(self) -> Mapping[str, Any]:
+        """What the fact told."""
+        return self.told.whole
+
+    @property
     def group_key(self) -> str:
         """What a newer fact must share to replace this one: cart, else order, else product, else the customer alone."""
-        for prefix, value in (("cart", self.cart_id), ("order", self.order_id), ("sku", self.sku)):
-            if value is not None:
-                return f"{prefix}:{value}"
-        return ""
+        if self.cart_id is not None:
+            return f"cart:{self.cart_id}"
+        if self.order_id is not None:
+            return f"order:{self.order_id}"
+        return f"sku:{self.sku}" if self.sku is not None else ""
 
 
 class Candidate(NamedTuple):
@@ -128,7 +162,7 @@ def refused_by_re_entry(
     if rule.never and history:
         return "re_entry: never"
     if rule.per is not None:
-        key = candidate.scope_key(rule.per, zone)
+        key = candidate.scope_key(rule.per, zone) if history else None
         if key is not None and any(entry.scope_key == key for entry in history):
             return f"re_entry: once per {rule.per}"
     elif any(entry.holds_at(candidate.entered_at) for entry in history):

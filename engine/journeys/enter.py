@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, select
 
@@ -42,8 +42,10 @@ class Admission:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Newcomer:
+_LET_IN, _HELD_OUT = Admission("active"), Admission("held_out", "holdout")
+
+
+class Newcomer(NamedTuple):
     """Somebody who was let in: the enrollment as it is to be written, and what was looked up on the way."""
 
     row: Mapping[str, Any]
@@ -149,8 +151,8 @@ def admit(
         if not truth[ask]:
             return Admission(None, f"condition_false: {ask.clause.text}")
     if held_out(flow, person.identity, at.settings.policy.global_holdout):
-        return Admission("held_out", "holdout")
-    return Admission("active")
+        return _HELD_OUT
+    return _LET_IN
 
 
 def entry_clauses(flow: Flow, trigger_no: int, at: Round) -> tuple[Clause, ...]:

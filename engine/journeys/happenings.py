@@ -5,17 +5,19 @@ Comes in: which events, as conditions on a query. Goes out: `ArrivedEvent` value
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, select
+from sqlalchemy import BigInteger, Connection, Select, Text, bindparam, select, type_coerce
 
-from engine.journeys.candidates import ArrivedEvent
+from engine.journeys.candidates import ArrivedEvent, Told
 from engine.store.dialect import within
 from engine.store.prepared import Prepared
 from engine.store.tables import customers, events
+
+# As the database gives it: a text on SQLite, a document on PostgreSQL, whose driver reads it at once.
+UNREAD = type_coerce(events.c.properties, Text())
 
 
 def event_rows() -> Select[Any]:
@@ -26,8 +28,8 @@ def event_rows() -> Select[Any]:
         events.c.name,
         events.c.occurred_at,
         customers.c.zone,
-        events.c.properties,
-        events.c.value,
+        UNREAD,
+        type_coerce(events.c.value, BigInteger()),
         events.c.order_id,
         events.c.cart_id,
         events.c.sku,
@@ -37,7 +39,7 @@ def event_rows() -> Select[Any]:
 
 def read_events(connection: Connection, query: Select[Any], shop_zone: str) -> list[ArrivedEvent]:
     """Run an `event_rows` query."""
-    return [_event(row, shop_zone) for row in connection.execute(query).all()]
+    return [_event(row, shop_zone) for row in connection.execute(query)]
 
 
 def events_of(connection: Connection, ids: Sequence[int], shop_zone: str) -> list[ArrivedEvent]:
@@ -54,14 +56,11 @@ def events_since(
 
 
 def _event(row: Any, shop_zone: str) -> ArrivedEvent:
-    which, customer_id, name, at, zone, properties, value, *rest = row
-    told = with_value(properties or {}, value)
-    return ArrivedEvent(which, customer_id, name, at, zone or shop_zone, told, *rest)
-
-
-def with_value(properties: Mapping[str, Any], value: Decimal | None) -> Mapping[str, Any]:
-    """Return what a fact told with its value: of an order that is the total, of a cart what its lines are worth."""
-    return properties if value is None or "value" in properties else {**properties, "value": value}
+    which, customer_id, name, at, zone, document, units, order_id, cart_id, sku, backfill = row
+    told = Told(document, units)
+    return ArrivedEvent(
+        which, customer_id, name, at, zone or shop_zone, told, order_id, cart_id, sku, backfill
+    )
 
 
 _BY_ID = Prepared(event_rows().where(within(events.c.id, "ids")).order_by(events.c.occurred_at, events.c.id))

@@ -49,7 +49,8 @@ def post_messages(connection: Connection, posts: Sequence[Posting], at: Round) -
     if not posts:
         return
     supersede(connection, {post.enrollment_id: post.due_at for post in posts}, at.now)
-    ids = make(connection, [_row(post, at) for post in posts])
+    contents = {id(post.step): _content(post) for post in posts}  # those of one step share theirs
+    ids = make(connection, [_row(post, contents[id(post.step)], at) for post in posts])
     for post in posts:
         post.entry["message_id"] = ids[post.key]
     with_offer = [post for post in posts if isinstance(post.step, Send) and post.step.offer]
@@ -57,15 +58,17 @@ def post_messages(connection: Connection, posts: Sequence[Posting], at: Round) -
         _give_offers(connection, with_offer, ids, at)
 
 
-def _row(post: Posting, at: Round) -> dict[str, Any]:
+def _content(post: Posting) -> dict[str, Any]:
+    """Return what the sender needs beyond the enrollment."""
     step = post.step
-    content: dict[str, Any]
     if isinstance(step, Send):
-        content = {"subject": step.subject, "sender": step.sender or post.flow.sender}
-        topic = step.topic or post.flow.topic
-    else:
-        content = {"to": step.to, "body": dict(step.body)}
-        topic = post.flow.topic
+        return {"subject": step.subject, "sender": step.sender or post.flow.sender}
+    return {"to": step.to, "body": dict(step.body)}
+
+
+def _row(post: Posting, content: Mapping[str, Any], at: Round) -> dict[str, Any]:
+    step = post.step
+    own_topic = step.topic if isinstance(step, Send) else None
     return {
         "key": post.key,
         "enrollment_id": post.enrollment_id,
@@ -76,7 +79,7 @@ def _row(post: Posting, at: Round) -> dict[str, Any]:
         "template": post.template,
         "customer_id": post.customer_id,
         "kind": post.flow.kind,
-        "topic": topic,
+        "topic": own_topic or post.flow.topic,
         "priority": post.flow.priority,
         "state": "pending",
         "created_at": at.now,
@@ -92,7 +95,7 @@ def _give_offers(connection: Connection, posts: Sequence[Posting], ids: Mapping[
     carrying = [
         Carrying(
             Wanted(post.step.offer, post.customer_id, ids[post.key], post.zone),
-            _row(post, at)["content"],
+            _content(post),
             post.expires_at,
         )
         for post in posts

@@ -37,7 +37,7 @@ def fact(
         "name": name,
         "occurred_at": moment,
         "arrived_at": moment,
-        "properties": dict(properties),
+        "properties": properties,
     }
 
 

@@ -245,8 +245,26 @@ def _bound(
     """Return the rows' values as the database takes them, column by column: most columns need nothing done."""
     places = [[row[name] for row in rows] for name in columns]
     for place, process in _processors(dialect.name, dialect, table, columns):
-        places[place] = [None if value is None else process(value) for value in places[place]]
+        if process is to_json:
+            places[place] = _documents(places[place])
+        else:
+            places[place] = [None if value is None else process(value) for value in places[place]]
     return list(zip(*places, strict=True))
+
+
+def _documents(values: Sequence[Any]) -> list[str | None]:
+    """Return documents as they are stored; one that several rows share is written down once."""
+    known: dict[int, str] = {}
+    told: list[str | None] = []
+    for value in values:
+        if value is None:
+            told.append(None)
+            continue
+        text = known.get(id(value))
+        if text is None:
+            text = known[id(value)] = to_json(value)
+        told.append(text)
+    return told
 
 
 @lru_cache(maxsize=256)

@@ -18,6 +18,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MONEY_SCALE = 10_000
 _MICROSECOND = timedelta(microseconds=1)
+_CENT = Decimal("0.01")
 
 
 def to_micros(moment: datetime) -> int:
@@ -34,6 +35,17 @@ def money_units(amount: Decimal | int | float | str) -> int:
     """Return an amount as ten-thousandths, half-even rounded; raise `decimal.InvalidOperation` for what is no number."""
     value = amount if isinstance(amount, Decimal) else Decimal(str(amount))
     return int((value * MONEY_SCALE).to_integral_value(ROUND_HALF_EVEN))
+
+
+def money(units: int) -> Decimal:
+    """Return the amount of so many ten-thousandths, without trailing zeros beyond two places.
+
+    >>> money(125_000), money(12_345)
+    (Decimal('12.50'), Decimal('1.2345'))
+    """
+    amount = Decimal(units) / MONEY_SCALE
+    cents = amount.quantize(_CENT)
+    return cents if cents == amount else amount
 
 
 class Instant(TypeDecorator[datetime]):
@@ -92,11 +104,7 @@ class Money(TypeDecorator[Decimal]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         """Return the Decimal, without trailing zeros beyond two places."""
-        if value is None:
-            return None
-        amount = Decimal(value) / MONEY_SCALE
-        cents = amount.quantize(Decimal("0.01"))
-        return cents if cents == amount else amount
+        return None if value is None else money(value)
 
 
 # SQLite gives 64-bit row ids only to INTEGER PRIMARY KEY.

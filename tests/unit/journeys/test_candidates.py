@@ -16,6 +16,7 @@ from engine.journeys.candidates import (
     ArrivedEvent,
     Candidate,
     PastEntry,
+    Told,
     candidate_of,
     refused_by_re_entry,
 )
@@ -106,9 +107,9 @@ def test_entries_keep_their_distance(days: list[int], after: int) -> None:
 
 def test_what_a_newer_fact_must_share() -> None:
     """The cart, else the order, else the product, else the customer alone."""
-    event = ArrivedEvent(1, 1, "x", NOW, "UTC", {})
+    event = ArrivedEvent(1, 1, "x", NOW, "UTC", Told({}))
     assert event.group_key == ""
-    assert ArrivedEvent(1, 1, "x", NOW, "UTC", {}, sku="T1").group_key == "sku:T1"
-    assert ArrivedEvent(1, 1, "x", NOW, "UTC", {}, order_id="o", sku="T1").group_key == "order:o"
-    assert ArrivedEvent(1, 1, "x", NOW, "UTC", {}, order_id="o", cart_id="c").group_key == "cart:c"
+    assert ArrivedEvent(1, 1, "x", NOW, "UTC", Told({}), sku="T1").group_key == "sku:T1"
+    assert ArrivedEvent(1, 1, "x", NOW, "UTC", Told({}), order_id="o", sku="T1").group_key == "order:o"
+    assert ArrivedEvent(1, 1, "x", NOW, "UTC", Told({}), order_id="o", cart_id="c").group_key == "cart:c"
     assert candidate_of(event, 2).trigger_no == 2
