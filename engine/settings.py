@@ -15,6 +15,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import available_timezones
 
 from engine.calendar import Duration, QuietHours, is_zone
 from engine.diagnostics import Finding, Span, did_you_mean, has_errors
@@ -205,6 +206,12 @@ def setting_place(root: Path, *path: str) -> Span:
 
 
 def _broken_toml(error: Exception) -> Finding:
+    if isinstance(error, UnicodeDecodeError):
+        before = error.object[: error.start].decode("utf-8-sig", "replace")
+        span = Span(FILE, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        return Finding(
+            "S101", "error", "this byte is no UTF-8 text", span, help="save the file as UTF-8 text"
+        )
     where = re.search(r"line (\d+), column (\d+)", str(error))
     span = Span(FILE, int(where[1]), int(where[2])) if where else Span(FILE, 1, 1)
     message = re.sub(r"\s*\(at .*\)", "", str(error))
@@ -233,6 +240,11 @@ _RATE = re.compile(r"\s*[1-9]\d{0,8}\s*(?:/|per)\s*(?:[1-9]\d{0,5})?\s*[smhd]\s*
 _DOMAIN = re.compile(r"[^@\s.]+(?:\.[^@\s.]+)+")
 _ALLOWED = re.compile(r"[^@\s]*@[^@\s]+")
 _LISTS = {"allow", "caps", "exclude", "soft_opt_in", "trusted_proxies"}
+
+
+_WRITTEN = {
+    "quiet_hours": '"21:00-08:00"', "max_lateness": '"24h"', "global_holdout": '"10%"', "rate": '"20/s"', "per_category": "2",
+}  # fmt: skip
 
 
 class _Reader:
@@ -298,7 +310,9 @@ class _Reader:
         try:
             return read(self.table(section)[key])
         except (ValueError, ArithmeticError, TypeError, AttributeError) as error:
-            self.add("S103", str(error), section, key, help="`homing explain S103` shows how it is written")
+            shown = _WRITTEN.get(key)
+            way_out = f"write {key} = {shown}" if shown else "`homing explain S103` shows how it is written"
+            self.add("S103", str(error), section, key, help=way_out)
             return default
 
     def settings(self, root: Path) -> Settings:
@@ -396,7 +410,7 @@ class _Reader:
                 f'"{values["timezone"]}" is not an IANA time zone',
                 "shop",
                 "timezone",
-                help="for example Europe/Berlin",
+                help=did_you_mean(values["timezone"], available_timezones()) or "for example Europe/Berlin",
             )
             values["timezone"] = "UTC"
         extra = {key: value for key, value in self.table("shop").items() if key not in known}

@@ -242,7 +242,7 @@ def _guarded(session: Session, call: Callable[[], int | None]) -> int:
         if session.as_json:
             session.document(as_data(error.findings))
         else:
-            click.echo(printable(render_text(error.findings, colour=False)), err=True)
+            click.echo(printable(render_text(error.findings, root=_folder(session), colour=False)), err=True)
         return error.exit_code
     except HomingError as error:
         if session.as_json:
@@ -273,6 +273,14 @@ def _guarded(session: Session, call: Callable[[], int | None]) -> int:
         return 3
     finally:
         session.close()
+
+
+def _folder(session: Session) -> Path | None:
+    """Return the project's folder for the lines that findings show, where there is one."""
+    try:
+        return session.root
+    except HomingError:
+        return None
 
 
 def printable(text: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.diagnostics import Finding, Span
-from engine.flows.reading import better_value, truth_word
+from engine.flows.reading import CURLY, better_value, truth_word
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -104,10 +104,17 @@ def _suggested(finding: Finding, lines: Sequence[str]) -> Iterable[Edit]:
 def _better(finding: Finding, lines: Sequence[str]) -> Iterable[Edit]:
     """Write a duration, time of day or share as Homing writes it."""
     match = re.fullmatch(r"write (\S+)", finding.help)
-    old = _written(finding.span, lines).strip("'\"")
-    if match is None or (better_value(old) != match[1] and match[1] != f"{old}%"):
+    old = _written(finding.span, lines).strip("'\"" + CURLY)
+    if match is None or (better_value(old) != match[1] and match[1] not in (old, f"{old}%")):
         return ()
     return (Edit(finding.span.line, finding.span.column, finding.span.length, match[1]),)
+
+
+def _retyped(finding: Finding, lines: Sequence[str]) -> Iterable[Edit]:
+    """Write the same value in the type that its field has: with quotes, or without."""
+    old, new = _written(finding.span, lines), finding.help.removeprefix("write ")
+    same = new.strip('"') == old.strip("'\"") or new == truth_word(old.strip("'\""))
+    return (Edit(finding.span.line, finding.span.column, finding.span.length, new),) if same else ()
 
 
 def _truth(finding: Finding, lines: Sequence[str]) -> Iterable[Edit]:
@@ -194,6 +201,7 @@ FIXERS: Mapping[str, Fixer] = {
     "C101": _suggested,
     "C102": _as_property,
     "C103": _suggested,
+    "C202": _retyped,
     "C204": _suggested,
     "C205": _suggested,
     "F101": _suggested,

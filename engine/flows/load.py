@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from engine.diagnostics import Finding, has_errors
+from engine.diagnostics import Finding, Span, has_errors
 from engine.flows import problems
 from engine.flows.conditions import Clause
 from engine.flows.model import (
@@ -83,6 +83,7 @@ def load_project(root: Path, settings: Settings) -> Project:
     names.check_segments(segments_node)
     names.check_offers(offers_node, offers)
     sources = _sources(root, names)
+    findings += unread_flows(root)
     good = {source.flow.name: source for source in sources if source.flow is not None}
     flows = {name: source.flow for name, source in good.items() if source.flow is not None}
     raw = {name: normalise(source.node, flows[name], segments_node) for name, source in good.items()}
@@ -133,6 +134,24 @@ def _sources(root: Path, names: Names) -> list[Source]:
         if node is not None:
             sources.append(Source(file, node, _flow_of(path, node, names)))
     return sources
+
+
+def unread_flows(root: Path) -> list[Finding]:
+    """Return a finding for each file under `flows/` that looks like a flow and is not read as one."""
+    found = []
+    for path in sorted((root / FOLDER).rglob("*")):
+        inner, is_long = path.parent != root / FOLDER, path.suffix == ".yaml"
+        if path.suffix not in (".yaml", ".yml") or (is_long and not inner) or not path.is_file():
+            continue
+        why = (
+            "flows stand in flows/ itself, not in a folder of it"
+            if inner
+            else "the name of a flow's file ends in .yaml"
+        )
+        span, way_out = Span(path.relative_to(root).as_posix()), f"rename it to {FOLDER}/{path.stem}.yaml"
+        effect = "what stands in it is not live, and nobody gets its mails"
+        found.append(problems.not_read(span, f"Homing does not read this file: {why}", way_out, effect))
+    return found
 
 
 def _flow_of(path: Path, node: Node, names: Names) -> Flow | None:

@@ -41,7 +41,10 @@ def parse_flow(node: Node, findings: list[Finding], *, stored: bool = False) -> 
     """Read one flow; None where it has errors. A `stored` definition carries its `segments`."""
     reader = Reader(findings, stored=stored)
     before = len(findings)
-    table = reader.table(node, "a flow", (*FLOW_KEYS, "segments") if stored else FLOW_KEYS)
+    keys = (*FLOW_KEYS, "segments") if stored else FLOW_KEYS
+    table = reader.table(
+        node, "a flow", keys, way_out="write `flow: NAME`, and under it `trigger:` and `steps:`"
+    )
     flow = None if table is None else _flow(reader, table)
     return None if has_errors(findings[before:]) else flow
 
@@ -94,17 +97,17 @@ def flow_from_definition(data: Mapping[str, Any]) -> Flow:
 
 
 def _flow(reader: Reader, table: Table) -> Flow:
-    for key in ("flow", "trigger", "steps"):
-        if key not in table:
-            reader.add(problems.missing_key(table.span, key, "a flow"))
+    reader.needs(table, "a flow", ("flow", "trigger", "steps"), FLOW_KEYS)
 
     def get(key: str, read: Any) -> Any:
         return optional(table, key, read, default_of(Flow, key))
 
     kind = get("kind", lambda n, k: reader.one_of(n, k, ("marketing", "transactional")))
-    if kind == "marketing" and "topic" not in table:
+    if kind == "marketing":
         way_out = "name one of [topics] in homing.toml, or say `kind: transactional`"
-        reader.add(problems.missing_key(table.key_span("flow"), "topic", "a marketing flow", way_out=way_out))
+        reader.needs(
+            table, "a marketing flow", ("topic",), FLOW_KEYS, table.key_span("flow"), way_out=way_out
+        )
     trigger, listed = table.get("trigger"), table.get("steps")
     policy, lateness = _policy(reader, table)
     return Flow(

@@ -6,12 +6,14 @@ Comes in: where it stands and what was found. Goes out: a `Finding`. The docstri
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from engine.diagnostics import Finding, Span, did_you_mean
 from engine.flows.manual import page
 
 _SHOWN = 60
+_NEEDED = ("flow", "topic", "trigger", "event", "send", "steps")
 
 
 def quoted(value: object) -> str:
@@ -167,11 +169,31 @@ def named_otherwise(span: Span, name: str, file: str) -> Finding:
     )
 
 
+@page("F007", "file-not-read", "warning")
+def not_read(span: Span, message: str, way_out: str, effect: str) -> Finding:
+    """A file that looks like a flow or scenario and is never read.
+
+    Flows are the files `flows/NAME.yaml`, not those of folders within, and not those that end in `.yml`; scenarios are
+    the `.yaml` files under `tests/`. A file that is kept for later stands outside of `flows/`.
+
+    Before:
+
+        flow: welcome        # in flows/welcome.yml
+
+    After:
+
+        flow: welcome        # in flows/welcome.yaml
+    """
+    return Finding("F007", "warning", message, span, effect=effect, help=way_out)
+
+
 # ── shape ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @page("F101", "unknown-key")
-def unknown_key(span: Span, key: str, where: str, known: Sequence[str], *, way_out: str = "") -> Finding:
+def unknown_key(
+    span: Span, key: str, where: str, known: Sequence[str], *, taken: Sequence[str] = (), way_out: str = ""
+) -> Finding:
     """A key that has no meaning in its place.
 
     Homing refuses keys that it does not know, since a misspelt `exit_when` would otherwise let mails go out that nobody
@@ -185,7 +207,11 @@ def unknown_key(span: Span, key: str, where: str, known: Sequence[str], *, way_o
 
         trigger: {event: cart_updated, quiet_for: 4h}
     """
-    hint = did_you_mean(key, known)
+    hint = did_you_mean(key, (name for name in known if name not in taken))
+    if key == "<<":
+        way_out = "merging tables (<<) is no YAML 1.2; write the keys out"
+    elif not hint and not way_out and did_you_mean(key, known):
+        way_out = f"remove it: {did_you_mean(key, known)[13:-1]} stands here already"
     return Finding(
         "F101", "error", f'"{key}" is no key of {where}', span, fixable=bool(hint) and not way_out,
         help=way_out or hint or f"known here: {', '.join(known)}",
@@ -227,7 +253,8 @@ def wrong_shape(span: Span, key: str, wanted: str, found: str, *, way_out: str =
 
         exit_when: [{did: order_placed}]
     """
-    way_out = way_out or f"write {wanted}, or leave `{key}` out"
+    optional = f", or leave `{key}` out" if found == "nothing" and key not in _NEEDED else ""
+    way_out = way_out or f"write {wanted}{optional}"
     return Finding("F103", "error", f"{key} is {wanted}, not {found}", span, help=way_out)
 
 
@@ -287,13 +314,20 @@ def bad_name(span: Span, key: str, value: object) -> Finding:
 
         flow: cart-recovery
     """
-    return Finding(
-        "F106",
-        "error",
-        f"{key} {quoted(value)} is no name",
-        span,
-        help="use letters, digits and dashes (- and _)",
-    )
+    plain = plain_name(str(value))
+    way_out = f"write {plain}" if plain else "use letters, digits and dashes (- and _)"
+    return Finding("F106", "error", f"{key} {quoted(value)} is no name", span, help=way_out)
+
+
+def plain_name(text: str) -> str:
+    """Return the name that somebody may have meant, or an empty string.
+
+    >>> plain_name("Cart recovery!"), plain_name("templates/cart-reminder.mjml"), plain_name("!!")
+    ('cart-recovery', 'cart-reminder', '')
+    """
+    last = text.strip().rpartition("/")[2].removesuffix(".mjml").removesuffix(".yaml")
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-_")[:100]
+    return plain if last != text.strip() else plain.lower()
 
 
 @page("F107", "does-not-go-with")
@@ -331,7 +365,10 @@ def which_one(span: Span, where: str, found: Sequence[str], known: Sequence[str]
         - wait: 2d
     """
     message = f"{where} is both {' and '.join(found)}" if found else f"{where} does not say what it is"
-    return Finding("F108", "error", message, span, help=f"say one of: {', '.join(known)}")
+    way_out = f"say one of: {', '.join(known)}"
+    if found and where == "this step":
+        way_out = f"make it {len(found)} steps: put `- ` before `{found[-1]}:`"
+    return Finding("F108", "error", message, span, help=way_out)
 
 
 @page("F109", "same-step-twice")
@@ -381,7 +418,7 @@ def cannot_grant(span: Span, value: object) -> Finding:
 
 
 @page("F111", "order-of-arms")
-def order_of_arms(span: Span, message: str) -> Finding:
+def order_of_arms(span: Span, message: str, *, way_out: str = "") -> Finding:
     """The arms of a branch stand in an order that leaves some of them out.
 
     A branch takes the first arm whose `when` holds. `otherwise` is for everybody else, so it stands last, once.
@@ -400,7 +437,9 @@ def order_of_arms(span: Span, message: str) -> Finding:
               steps: [{send: b}]
             - otherwise: [{send: a}]
     """
-    return Finding("F111", "error", message, span, help="put one `otherwise` last, or leave it out")
+    return Finding(
+        "F111", "error", message, span, help=way_out or "put one `otherwise` last, or leave it out"
+    )
 
 
 # ── names that must exist ────────────────────────────────────────────────────────────────────────────────────────────
@@ -564,6 +603,9 @@ def unknown_condition(span: Span, key: str, known: Sequence[str], *, way_out: st
         only_if: [{customer: {country: JP}}]
     """
     hint = did_you_mean(key, known)
+    way_out = way_out or (
+        "merging tables (<<) is no YAML 1.2; write the condition out" if key == "<<" else ""
+    )
     return Finding("C101", "error", f'"{key}" is no condition', span, help=way_out or hint or f"known: {', '.join(known)}",
                    fixable=bool(hint) and not way_out)  # fmt: skip
 

@@ -118,7 +118,9 @@ class _Steps:
                     problems.does_not_go_with(entry.key_span, entry.key, f"it does not belong to `{kind}`")
                 )
             else:
-                self.reader.add(problems.unknown_key(entry.key_span, entry.key, f"`{kind}`", KEYS[kind]))
+                self.reader.add(
+                    problems.unknown_key(entry.key_span, entry.key, f"`{kind}`", KEYS[kind], taken=table.keys)
+                )
 
     def _identity(self, table: Table, kind: str, path: str) -> str:
         node = table.get("id")
@@ -318,7 +320,13 @@ class _Steps:
             arms.append(arm)
             ended = ended or (arm is not None and arm.when is None)
         if self.reader.is_clean(before) and all(arm is None or arm.when is None for arm in arms):
-            self.reader.add(problems.order_of_arms(items.span, "this branch has no arm with `when`"))
+            self.reader.add(
+                problems.order_of_arms(
+                    items.span,
+                    "this branch has no arm with `when`",
+                    way_out="write `- when: [{cart: {value: {gte: 80}}}]` with `steps:`",
+                )
+            )
         return Branch(identity, tuple(arm for arm in arms if arm is not None), span=table.span)
 
     def _arm(self, node: Node, path: str) -> Arm | None:
@@ -368,11 +376,21 @@ class _Steps:
         good = tuple(arm for arm in found if arm is not None)
         if len(several) < 2:
             self.reader.add(
-                problems.unreadable(several.span, "arms", "an experiment compares at least two arms")
+                problems.unreadable(
+                    several.span,
+                    "arms",
+                    "an experiment compares at least two arms",
+                    way_out="add another arm, such as `nothing: {weight: 50, steps: []}`",
+                )
             )
         elif len(good) == len(several) and not sum(arm.weight for arm in good):
             self.reader.add(
-                problems.unreadable(several.span, "arms", "no arm has a weight, so nobody could enter one")
+                problems.unreadable(
+                    several.span,
+                    "arms",
+                    "no arm has a weight, so nobody could enter one",
+                    way_out="give one a `weight` above 0",
+                )
             )
         return Experiment(identity, good, span=table.span)
 

@@ -91,7 +91,11 @@ def _trigger(reader: Reader, node: Node) -> Trigger | None:
                 )
             )
         else:
-            reader.add(problems.unknown_key(entry.key_span, entry.key, f"a trigger by `{kind}`", KEYS[kind]))
+            reader.add(
+                problems.unknown_key(
+                    entry.key_span, entry.key, f"a trigger by `{kind}`", KEYS[kind], taken=table.keys
+                )
+            )
     trigger = _READ[kind](reader, table)
     return trigger if reader.is_clean(before) else None
 
@@ -215,7 +219,12 @@ def _after(reader: Reader, table: Table) -> tuple[Duration | None, Decimal | Non
             factor = Decimal(match[1]).normalize()
             if factor <= 0:
                 reader.add(
-                    problems.unreadable(node.span, "after", "a multiple of the usual gap is more than 0")
+                    problems.unreadable(
+                        node.span,
+                        "after",
+                        "a multiple of the usual gap is more than 0",
+                        way_out="write a multiple such as 1.5x",
+                    )
                 )
             return None, Decimal(format(factor, "f"))
     return reader.duration(node, "after (a duration, or a multiple such as 1.5x)"), None

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from engine.calendar import Duration, parse_clock
-from engine.diagnostics import Finding, has_errors
+from engine.diagnostics import Finding, Span, has_errors
 from engine.flows import problems
 from engine.flows.nodes import Items, Node, Scalar, Table
 from engine.settings import percent
@@ -83,6 +85,27 @@ class Reader:
         """Return whether no error was added since there were `before` findings."""
         return not has_errors(self.findings[before:])
 
+    def needs(
+        self,
+        table: Table,
+        where: str,
+        keys: Sequence[str],
+        known: Sequence[str],
+        span: Span | None = None,
+        *,
+        way_out: str = "",
+    ) -> None:
+        """Tell every key that must be there and is missing; one that is only misspelt is told as that."""
+        meant = {
+            word
+            for entry in table
+            if entry.key not in known
+            for word in get_close_matches(entry.key, known, 1)
+        }
+        for key in keys:
+            if key not in table and key not in meant:
+                self.add(problems.missing_key(span or table.span, key, where, way_out=way_out))
+
     def table(
         self, node: Node, key: str, known: Sequence[str] | None = None, *, way_out: str = ""
     ) -> Table | None:
@@ -98,7 +121,7 @@ class Reader:
         """Tell every key that is not known."""
         for entry in table:
             if entry.key not in known:
-                self.add(problems.unknown_key(entry.key_span, entry.key, where, known))
+                self.add(problems.unknown_key(entry.key_span, entry.key, where, known, taken=table.keys))
 
     def items(self, node: Node, key: str, *, way_out: str = "") -> Items | None:
         """Read a list."""
@@ -111,7 +134,9 @@ class Reader:
         """Read text that is not empty; numbers are taken as they are written."""
         if isinstance(node, Scalar) and not isinstance(node.value, bool | None) and str(node.value).strip():
             return str(node.value)
-        self.add(problems.wrong_shape(node.span, key, "text", describe(node)))
+        only = node.items[0] if isinstance(node, Items) and len(node.items) == 1 else None
+        way_out = f"write {only.value}, without brackets" if isinstance(only, Scalar) else ""
+        self.add(problems.wrong_shape(node.span, key, "text", describe(node), way_out=way_out))
         return None
 
     def name(self, node: Node, key: str) -> str | None:
@@ -137,8 +162,13 @@ class Reader:
         value = node.value if isinstance(node, Scalar) and not isinstance(node.value, bool) else None
         if isinstance(value, int) and low <= value <= high:
             return value
+        text = str(value if value is not None else getattr(node, "value", ""))
+        meant = text if re.fullmatch(r"-?\d{1,9}", text) and low <= int(text) <= high else ""
         sentence = f"{describe(node)} is not a whole number from {low} to {high}"
-        self.add(problems.unreadable(node.span, key, sentence))
+        way_out = f"write {meant}" if meant else f"write a number such as {min(max(50, low), high)}"
+        if meant:
+            sentence += ": quotes make it text"
+        self.add(problems.unreadable(node.span, key, sentence, way_out=way_out, fixable=bool(meant)))
         return None
 
     def one_of(self, node: Node, key: str, known: Sequence[str]) -> str | None:
@@ -194,6 +224,7 @@ class Reader:
             return None
 
 
+CURLY = "“”„‟«»‘’‚‛"
 _TRUTH = {
     "yes": "true",
     "on": "true",
@@ -217,10 +248,16 @@ def better_value(text: str) -> str | None:
     >>> better_value("3 days"), better_value("9am"), better_value("9.30")
     ('3d', '"09:00"', '"09:30"')
     """
+    text = text.strip(CURLY)
     return short_duration(text) or _clock_text(text)
 
 
 def _better(parse: Any, text: str) -> str | None:
+    if text.strip(CURLY) != text:
+        text = text.strip(CURLY)
+        with suppress(ValueError, OverflowError, ArithmeticError):
+            parse(text)
+            return _clock_text(text) if parse is parse_clock else text
     if parse is percent:
         return f"{text}%" if re.fullmatch(r"\d{1,2}(\.\d+)?", text) and Decimal(text) >= 1 else None
     if parse is parse_clock:

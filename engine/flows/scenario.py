@@ -7,11 +7,12 @@ customer's own clock; the first line of a timeline says when it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, cast
+from zoneinfo import available_timezones
 
 from engine.calendar import Duration, QuietHours, is_zone
 from engine.diagnostics import Finding, Span, did_you_mean
@@ -22,6 +23,7 @@ from engine.flows.model import Definitions, Experiment, Flow, Send, Webhook
 from engine.flows.nodes import Entry, Items, Node, Scalar, Table, exact
 from engine.flows.read_triggers import optional
 from engine.flows.reading import Reader, describe
+from engine.flows.scenario_words import odd_words
 from engine.flows.yaml_source import read_file
 from engine.settings import FILE as SETTINGS
 from engine.settings import Cap, percent
@@ -214,9 +216,7 @@ def parse_scenario(node: Node, findings: list[Finding]) -> Scenario | None:
     table = reader.table(node, "a scenario", KEYS)
     if table is None:
         return None
-    for key in ("scenario", "flow", "timeline", "expect"):
-        if key not in table:
-            reader.add(problems.missing_key(table.span, key, "a scenario"))
+    reader.needs(table, "a scenario", ("scenario", "flow", "timeline", "expect"), KEYS)
     named = table.get("flow")
     made = Scenario(
         name=optional(table, "scenario", reader.text, ""),
@@ -260,7 +260,7 @@ def scenario_files(root: Path) -> list[Path]:
     return [path for path in found if not any(path.is_relative_to(folder) for folder in inner)]
 
 
-def _nodes(root: Path, path: Path, findings: list[Finding]) -> Iterator[Node]:
+def _nodes(root: Path, path: Path, findings: list[Finding]) -> Iterator[Table]:
     """Yield the scenarios of a file: one, or a list of them; files of another kind hold none."""
     own: list[Finding] = []
     name = (
@@ -277,10 +277,27 @@ def _nodes(root: Path, path: Path, findings: list[Finding]) -> Iterator[Node]:
         findings += own
 
 
-def check_folder(root: Path, definitions: Definitions) -> list[Finding]:
-    """Return what is wrong with the scenarios of a project, held against its flows."""
-    findings: list[Finding] = []
-    for scenario in load_scenarios(root, findings):
+def _unread(root: Path) -> Iterator[Finding]:
+    """Yield a finding for each file of scenarios whose name ends in .yml."""
+    for path in sorted((root / FOLDER).rglob("*.yml")):
+        name = path.relative_to(root).as_posix()
+        if not any(True for _ in _nodes(root, path, [])):
+            continue
+        way_out = f"rename it to {name.removesuffix('.yml')}.yaml"
+        message = "Homing does not read this file: the name of a scenario's file ends in .yaml"
+        yield problems.not_read(Span(name), message, way_out, "its scenarios are never played")
+
+
+def check_folder(root: Path, definitions: Definitions, topics: Collection[str]) -> list[Finding]:
+    """Return what is wrong with the scenarios of a project, held against its flows and topics."""
+    findings: list[Finding] = list(_unread(root))
+    read: list[Scenario] = []
+    for path in scenario_files(root):
+        for node in _nodes(root, path, findings):
+            scenario = parse_scenario(node, findings)
+            read += [] if scenario is None else [scenario]
+            findings += odd_words(node, topics)
+    for scenario in read:
         flow = definitions.flows.get(scenario.flow)
         if flow is None and (root / "flows" / f"{scenario.flow}.yaml").exists():
             continue  # its own errors come first
@@ -372,7 +389,8 @@ def _customer(reader: Reader, node: Node) -> dict[str, Any] | None:
                 zone.span,
                 "timezone",
                 f"{describe(zone)} is no IANA time zone",
-                way_out="for example Asia/Tokyo",
+                way_out=did_you_mean(str(getattr(zone, "value", "")), available_timezones())
+                or "for example Asia/Tokyo",
             )
         )
     consent = table.get("consent")

@@ -33,7 +33,7 @@ def validate(
         *settings.findings,
         *project.findings,
         *rules.run(project),
-        *scenario.check_folder(root, project.definitions),
+        *scenario.check_folder(root, project.definitions, settings.topics),
     ]
     if lint is not None:
         findings += lint(root, settings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,11 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
 _NOT_A_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _HIDDEN_BREAK = re.compile("[\x85\u2028\u2029]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_ODD = {"\uff1a": ("a full-width colon stands here", "write `: `, a plain colon and a space")}
+_ODD |= dict.fromkeys(
+    "\xa0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b\u202f\u205f\u3000\ufeff",
+    ("a space of another kind stands here, which YAML takes for a letter", "write an ordinary space"),
+)
 _WORDS: dict[str, Value] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -61,7 +66,7 @@ def read_yaml(content: str | bytes, name: str, findings: list[Finding]) -> Node 
     except _Stop as stop:
         findings.append(stop.finding)
     except yaml.YAMLError as error:
-        findings.append(_syntax(error, name, builder.lines))
+        findings.append(_syntax(error, name, builder.lines, builder.last))
     return None
 
 
@@ -122,9 +127,11 @@ class _Builder:
         self.total = 0
         self.root: Node | None = None
         self.documents = 0
+        self.last: Any = None  # the event that was read last
 
     def document(self, events: Iterator[Any]) -> Node | None:
         for event in events:
+            self.last = event
             self._take(event)
         if self.root is None or (isinstance(self.root, Scalar) and self.root.value is None):
             raise _Stop(problems.empty_file(Span(self.name, 1, 1)))
@@ -142,16 +149,16 @@ class _Builder:
         elif isinstance(event, yaml.DocumentStartEvent):
             self.documents += 1
             if self.documents > 1:
-                raise _Stop(
-                    problems.syntax(self._at(event), "a file holds one document; `---` begins a second one")
-                )
+                said = "a file holds one document; `---` begins a second one"
+                way_out = "remove the line, or put what follows into a file of its own"
+                raise _Stop(problems.syntax(self._at(event), said, way_out=way_out))
 
     def _scalar(self, event: Any) -> None:
         span = self._span(event)
         self._no_tag(event, span)
         self._count(span, 1)
         if self._wants_key():
-            self._key(event.value, span)
+            self._key(event.value, span, is_plain=bool(event.implicit[0]))
             return
         is_plain = bool(event.implicit[0])
         value = self._value(event.value, span) if is_plain else event.value
@@ -160,7 +167,9 @@ class _Builder:
             if control:
                 raise _Stop(
                     problems.syntax(
-                        span, f"a control character (U+{ord(control[0]):04X}) stands in this text"
+                        span,
+                        f"a control character (U+{ord(control[0]):04X}) stands in this text",
+                        way_out="remove it",
                     )
                 )
         self._add(Scalar(value, span, not is_plain), event.anchor, 1, 1)
@@ -175,7 +184,8 @@ class _Builder:
         if _FLOAT.fullmatch(text):
             return self._decimal(text, span)
         if _NOT_A_NUMBER.fullmatch(text):
-            raise _Stop(problems.syntax(span, f'"{text}" is no number to count with; in quotes it is text'))
+            said = f'"{text}" is no number to count with'
+            raise _Stop(problems.syntax(span, said, way_out="write a number, or text in quotes"))
         return text
 
     def _decimal(self, text: str, span: Span) -> Value:
@@ -188,18 +198,22 @@ class _Builder:
                 return neat_number(number)
         except InvalidOperation:
             pass
-        problem = problems.syntax(
-            span, f"a number has at most {MAX_DIGITS} digits; as text it stands in quotes"
+        said, way_out = (
+            f"a number has at most {MAX_DIGITS} digits",
+            "put it in quotes where it is text, such as an id",
         )
-        self.findings.append(problem)
+        self.findings.append(problems.syntax(span, said, way_out=way_out))
         return text
 
-    def _key(self, text: str, span: Span) -> None:
+    def _key(self, text: str, span: Span, *, is_plain: bool) -> None:
         top = self.stack[-1]
         if text in top.seen:
             self.findings.append(problems.duplicate_key(span, text, top.seen[text]))
         if _CONTROL.search(text):
-            raise _Stop(problems.syntax(span, "a control character stands in this key"))
+            raise _Stop(problems.syntax(span, "a control character stands in this key", way_out="remove it"))
+        odd = _odd_sign(self.name, self.lines[span.line - 1], span.line, span.column - 1, span.length)
+        if odd is not None and is_plain:
+            raise _Stop(odd)
         top.key = (text, span)
 
     def _open(self, event: Any) -> None:
@@ -307,34 +321,92 @@ _SENTENCES: tuple[tuple[str, str, str], ...] = (
     ("mapping values are not allowed", "a colon stands where no key can be",
      "put text that holds `: ` in quotes, and check the indentation of this line"),
     ("cannot start any token", "a value cannot begin with this character",
-     "put the text in quotes; indent with spaces, not tabs"),
+     "put the text in quotes"),
     ("did not find expected key", "this line does not fit the lines above it",
      "indent it exactly like its neighbours, or close the quote or bracket above"),
     ("did not find expected '-'", "a list goes on with `- ` here", "indent it exactly like the items above"),
-    ("could not find expected ':'", "a key without a colon", "write `key: value`"),
-    ("did not find expected ',' or '}'", "a { is not closed before this place", "close it with } or put a comma between entries"),
-    ("did not find expected ',' or ']'", "a [ is not closed before this place", "close it with ] or put a comma between items"),
-    ("unexpected end of stream", "a quote or bracket is not closed", "close it"),
+    ("could not find expected ':'", "a key without a colon", "write `key: value`, with a space behind the colon"),
+    ("did not find expected ',' or '}'", "this { is not closed", "close it with } or put a comma between entries"),
+    ("did not find expected ',' or ']'", "this [ is not closed", "close it with ] or put a comma between items"),
+    ("unexpected end of stream", "this quote is not closed", "close it"),
+    ("unexpected document indicator", "this quote is not closed", "close it"),
     ("unknown escape", "a backslash in double quotes begins an escape", "write it twice, or use single quotes"),
     ("special characters are not allowed", "this file holds a character that text may not hold", "remove it"),
     ("control characters are not allowed", "this file holds a character that text may not hold", "remove it"),
 )  # fmt: skip
+_GLUED = re.compile(r"[ -]*[\w.-]+:[^\s:/]")
+_OPENED = ("did not find expected ','", "unexpected end of stream", "unexpected document indicator")
 
 
-def _syntax(error: yaml.YAMLError, name: str, lines: list[str]) -> Finding:
-    mark = getattr(error, "problem_mark", None)
+def _syntax(error: yaml.YAMLError, name: str, lines: list[str], last: Any = None) -> Finding:
+    """Return what a reader's error means; what was opened and not closed is told where it was opened."""
     said = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
-    line, column = (mark.line, mark.column) if mark else _place(error, lines)
-    if line >= len(lines) or (
-        line == len(lines) - 1 and not lines[line]
-    ):  # the end of the file: show its last line
+    mark, opened = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    span = _within(name, lines, *((mark.line, mark.column) if mark else _place(error, lines)))
+    if opened is not None and "could not find expected ':'" in said:
+        return _no_colon(name, lines, opened.line, opened.column)
+    if "mapping values are not allowed" in said and span.line > 1 and _GLUED.match(lines[span.line - 2]):
+        return _no_colon(
+            name, lines, span.line - 2, len(lines[span.line - 2]) - len(lines[span.line - 2].lstrip(" -"))
+        )
+    if lines[span.line - 1][span.column - 1 :].startswith("\t"):
+        return problems.syntax(
+            span, "a tab stands here", way_out="indent with spaces, as the lines around it"
+        )
+    if mark is not None and _is_long_quote(last) and mark.line == last.end_mark.line:
+        begun = Span(name, last.start_mark.line + 1, last.start_mark.column + 1)
+        message = f"the quote that begins here ends on line {mark.line + 1} only"
+        finding = problems.syntax(begun, message, way_out="close it where the text ends")
+        return replace(finding, second=span, second_label="what follows fits nothing")
+    for words, message, way_out in _SENTENCES:
+        if words not in said:
+            continue
+        if opened is not None and words.startswith(_OPENED):
+            begun = Span(name, opened.line + 1, opened.column + 1)
+            finding = problems.syntax(begun, message, way_out=way_out)
+            return replace(finding, second=span, second_label="still open here") if span != begun else finding
+        return problems.syntax(span, message, way_out=way_out)
+    return problems.syntax(span, f"this is no YAML: {said}")
+
+
+def _within(name: str, lines: list[str], line: int, column: int) -> Span:
+    """Return a place that can be shown: the end of the last line that holds something where the file ends."""
+    if line >= len(lines) or (line == len(lines) - 1 and not lines[line]):
         line = max(next((n for n in range(len(lines) - 1, -1, -1) if lines[n].strip()), 0), 0)
         column = len(lines[line].rstrip())
-    span = Span(name, line + 1, column + 1)
-    for words, message, way_out in _SENTENCES:
-        if words in said:
-            return problems.syntax(span, message, way_out=way_out)
-    return problems.syntax(span, f"this is no YAML: {said}")
+    return Span(name, line + 1, column + 1)
+
+
+def _is_long_quote(event: Any) -> bool:
+    """Return whether an event is quoted text of several lines: mostly one whose closing quote was forgotten."""
+    if getattr(event, "style", None) not in ("'", '"'):
+        return False
+    return bool(event.end_mark.line > event.start_mark.line)
+
+
+def _no_colon(name: str, lines: list[str], line: int, column: int) -> Finding:
+    """Return the finding for a key without a colon: at the key, or at the sign that only looks like one."""
+    text = lines[line] if line < len(lines) else ""
+    odd = _odd_sign(name, text, line + 1, column, len(text))
+    if odd is not None:
+        return odd
+    glued = re.match(r"[\w.-]+:(?=\S)", text[column:])
+    if glued:
+        span = Span(name, line + 1, column + 1, len(glued[0]))
+        return problems.syntax(span, "no space stands behind this colon", way_out=f"write `{glued[0]} …`")
+    span = Span(name, line + 1, column + 1, max(len(text.rstrip()) - column, 1))
+    return problems.syntax(
+        span, "a key without a colon", way_out="write `key: value`, with a space behind the colon"
+    )
+
+
+def _odd_sign(name: str, text: str, line: int, start: int, length: int) -> Finding | None:
+    """Return the finding for a sign that looks like a space or colon and is another, where one stands in a line."""
+    for column, sign in enumerate(text[start : start + length], start + 1):
+        if sign in _ODD:
+            message, way_out = _ODD[sign]
+            return problems.syntax(Span(name, line, column), message, way_out=way_out)
+    return None
 
 
 def _place(error: yaml.YAMLError, lines: list[str]) -> tuple[int, int]:

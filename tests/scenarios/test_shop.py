@@ -59,4 +59,5 @@ def test_scenarios_reach_everything(root: Path) -> None:
 @pytest.mark.parametrize("root", [SHOP, STARTER], ids=["test shop", "starter flows"])
 def test_scenarios_name_what_there_is(root: Path) -> None:
     """No scenario names a flow, step or arm that does not exist."""
-    assert check_folder(root, theatre(root).project.definitions) == []
+    project = theatre(root).project
+    assert check_folder(root, project.definitions, project.settings.topics) == []

@@ -11,6 +11,7 @@ from engine.flows.manual import Page
 from engine.flows.rules import (
     arms,
     asking,
+    contradicting,
     installation,
     kinds,
     moments,
@@ -27,6 +28,7 @@ __all__ = [
     "all_rules",
     "arms",
     "asking",
+    "contradicting",
     "explain",
     "installation",
     "kinds",

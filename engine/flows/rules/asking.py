@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from engine.flows.conditions import All, Any_, Clause, Condition, Did, FieldTest
 from engine.flows.load import Project, used_segments, values_under
 from engine.flows.model import EventTrigger, LapsedTrigger, ProductTrigger, ReplenishTrigger, WaitUntil
 from engine.flows.nodes import Table
+from engine.flows.reading import truth_word
 from engine.flows.rules.registry import Look, entries_of, flow_rule, place_of, project_rule, tables_of, told
 
 _EPOCH_YEARS = (1969, 1970)
@@ -164,9 +166,38 @@ def type_does_not_fit(look: Look) -> Iterator[Finding]:
         for test in asked.test.tests if kind is not None else ():
             why = misfit(kind or "any", test)
             if why:
-                yield told(place_of(asked.written, asked.test.path), f"{asked.test.path} {why}", help="compare it with what it holds",
-                           effect="a value of another type counts as missing, so the test does not do what it says")  # fmt: skip
+                yield _misfit_found(asked, test, kind or "any", why)
                 break
+
+
+def _misfit_found(asked: Asked, test: Test, kind: fields.FieldType, why: str) -> Finding:
+    node = next((entry.value for entry in entries_of(asked.written) if entry.key == asked.test.path), None)
+    inner = node.get(test.op) if isinstance(node, Table) else None
+    span = (inner or node or asked.written).span
+    meant = _retyped(kind, test.operand)
+    return told(
+        span, f"{asked.test.path} {why}", fixable=bool(meant), help=f"write {meant}" if meant else _WAY_OUT.get(kind, "compare it with what it holds"),
+        effect="a value of another type counts as missing, so the test does not do what it says",
+    )  # fmt: skip
+
+
+_WAY_OUT = {
+    "number": "write a number, such as 80",
+    "flag": "write true or false",
+    "moment": "compare it by before, after, within, older_than or in_next",
+    "date": "write a date in quotes, or compare it by before, after, within or in_next",
+}
+
+
+def _retyped(kind: fields.FieldType, operand: object) -> str:
+    """Return how a value is written in the type of the field, or an empty string where nobody can tell."""
+    if kind == "number" and isinstance(operand, str) and re.fullmatch(r"-?\d{1,9}(\.\d{1,4})?", operand):
+        return operand
+    if kind in ("text", "date") and isinstance(operand, int | Decimal) and not isinstance(operand, bool):
+        return f'"{operand}"'
+    if kind == "flag" and isinstance(operand, str):
+        return truth_word(operand) or ""
+    return ""
 
 
 def misfit(kind: fields.FieldType, test: Test) -> str:
@@ -261,13 +292,18 @@ def unlikely_event(look: Look) -> Iterator[Finding]:
             continue
         hint = did_you_mean(name, fields.EVENTS) if _resembles(name) else ""
         if hint:
-            yield told(entry.value.span, f'"{name}" is no event that Homing knows', help=hint, fixable=True,
+            yield told(entry.value.span, f'"{name}" is no event that Homing knows', help=hint, fixable=_is_slip(name),
                        effect="if nobody tells such events, this never happens")  # fmt: skip
 
 
 def _resembles(name: str) -> bool:
     """Return whether a name is a slip of the pen away from a known event."""
     return bool(get_close_matches(name, fields.EVENTS, n=1, cutoff=0.84))
+
+
+def _is_slip(name: str) -> bool:
+    """Return whether a name is one letter away from a known event: what else is close may be an event of one's own."""
+    return name.replace("_", "").isalpha() and bool(get_close_matches(name, fields.EVENTS, n=1, cutoff=0.94))
 
 
 @flow_rule("C205", "country-code")

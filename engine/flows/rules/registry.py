@@ -120,11 +120,37 @@ def run(project: Project) -> list[Finding]:
         if isinstance(source.node, Table)
         and (flow := project.definitions.flows.get(_name(source))) is not None
     ]
+    segments, unread = list(_segment_looks(project)), list(_unread_looks(project))
     found: list[Finding] = []
     for rule in registered():
-        for subject in looks if rule.scope == "flow" else (project,):
+        subjects: list[Any] = list(looks) if rule.scope == "flow" else [project]
+        subjects += segments if rule.code in OF_CONDITIONS else []
+        subjects += unread if rule.code in OF_WORDS else []
+        for subject in subjects:
             found += [_stamped(finding, rule) for finding in rule.check(subject)]
     return found
+
+
+OF_CONDITIONS = ("C201", "C202", "C203", "C204", "C205", "C206", "C208", "C210", "C214")
+"""Rules that look at conditions alone: segments are held to them too."""
+OF_WORDS = ("C204", "C210")
+"""Rules that look at words as they are written: a flow that cannot be read yet is held to them too."""
+
+
+def _segment_looks(project: Project) -> Iterator[Look]:
+    """Yield a look at each segment: its conditions as if they were those of entering a flow."""
+    for entry in project.segments_node or ():
+        clauses = project.definitions.segments.get(entry.key, ())
+        table = Table((entry,), entry.key_span)
+        flow = Flow(entry.key, (), (), enter_if=tuple(clauses), span=entry.key_span)
+        yield Look(project, Source(entry.key_span.file, table), flow, table)
+
+
+def _unread_looks(project: Project) -> Iterator[Look]:
+    """Yield a look at each file whose flow has errors, with nothing known but what is written."""
+    for source in project.sources:
+        if source.flow is None and isinstance(source.node, Table):
+            yield Look(project, source, Flow("", (), ()), source.node)
 
 
 def _name(source: Source) -> str:

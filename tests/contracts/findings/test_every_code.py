@@ -133,6 +133,7 @@ WRONG: dict[str, tuple[str, str, str, str]] = {
     "F501": ("tests/one.yaml", "flow: one", "flow: ones", "ones"),
     "F502": ("tests/one.yaml", "does_not_send: a", "does_not_send: aa", "aa"),
     "F503": ("tests/one.yaml", "lot: nothing", "lot: none", "none"),
+    "F504": ("tests/one.yaml", "consent: [reminders]", "consent: [remindrs]", "remindrs"),
     "T102": (A, "at_least: 2}\n---\n", "at_least: 2}\n", ""),
     "T103": (A, 'subject: "Hello {{ customer.first_name }}"\n', "", ""),
     "T104": (A, "at_least: 2", "at_least: 5", ""),
@@ -176,6 +177,7 @@ APART = {
     "C213": "tests/integration/test_unseen.py",
     "T412": "tests/integration/test_unseen.py",
     "T101": "tests/unit/render/test_template.py",
+    "F007": "tests/contracts/findings/test_every_code.py",
     "F208": "tests/unit/flows/test_rules.py",
     "C211": "tests/unit/flows/test_rules.py",
 }
@@ -235,6 +237,64 @@ def test_a_file_of_another_encoding_is_told(tmp_path: Path) -> None:
     assert "T107" in {
         each.code for each in found(tmp_path, {A: TEMPLATE.replace("Hello", "Wäs").encode("latin-1")})
     }
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [("flows/two.yml", FLOW), ("flows/later/two.yaml", FLOW), ("tests/two.yml", SCENARIO)],
+)
+def test_a_file_that_is_never_read_is_told(tmp_path: Path, file: str, text: str) -> None:
+    """A flow or scenario that Homing passes over, for its ending or its folder, is no silence."""
+    told = found(tmp_path, {file: text})
+    assert [(each.code, each.span.file, each.severity) for each in told] == [("F007", file, "warning")]
+    assert ".yaml" in told[0].help
+
+
+STRANGE = [
+    ("event: order_placed", "event: order_placd", "order_placd"),
+    ("order_id: o1", "order_ids: o1", "order_ids"),
+    ("timezone: UTC", "timezones: UTC", "timezones"),
+    ("order_id: o1", "order_id: o1, lines: [{sku: a, quantiti: 1}]", "quantiti"),
+    ("expect:", "products: [{sku: a, titel: b}]\nexpect:", "titel"),
+    ("event: order_placed", "event: consent_withdrawn, topic: remindrs", "remindrs"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "word"), STRANGE)
+def test_odd_words_of_a_scenario_are_told(tmp_path: Path, right: str, wrong: str, word: str) -> None:
+    """A scenario that passes because its event, field or topic is misspelt is not passed over."""
+    told = found(tmp_path, {"tests/one.yaml": SCENARIO.replace(right, wrong)})
+    assert [(each.code, each.severity) for each in told] == [("F504", "warning")]
+    assert written(tmp_path, told[0]) == word
+    assert "did you mean" in told[0].help
+
+
+def test_segments_are_held_to_the_rules_of_conditions(tmp_path: Path) -> None:
+    """What can never hold, compares with another type or misspells an event is told in segments.yaml too."""
+    segments = (
+        "vip:\n  - customer: {orders: {gte: two}}\n  - customer: {country: Germany}\n  - did: order_placd\n"
+    )
+    segments += (
+        "  - customer: {spent: {gte: 5, lt: 3}}\n  - customer: {tier: gold}\n  - customer: {tier: silver}\n"
+    )
+    told = found(tmp_path, {"flows/segments.yaml": segments + BASE["flows/segments.yaml"].partition("\n")[2]})
+    here = [(each.code, each.span.line) for each in told if each.span.file == "flows/segments.yaml"]
+    assert {("C202", 2), ("C205", 3), ("C204", 4), ("C201", 5), ("C214", 7)} <= set(here), here
+
+
+def test_a_flow_that_cannot_be_read_is_held_to_what_is_written(tmp_path: Path) -> None:
+    """A misspelt event is told beside the errors that keep the flow from being read, not after them."""
+    text = FLOW.replace("did: order_placed\n", "did: order_placd\n").replace("wait: 2d", "wait: tomorrow")
+    assert [each.code for each in found(tmp_path, {ONE: text})] == ["C204", "F105"]
+
+
+def test_a_misspelt_key_is_told_once(tmp_path: Path) -> None:
+    """Who misspelt a key that must be there is not told as well that it is missing; nor to write one that is there."""
+    told = found(tmp_path, {ONE: FLOW.replace("topic:", "Topic:")})
+    assert [(each.code, each.help) for each in told] == [("F101", 'did you mean "topic"?')]
+    (twice,) = found(tmp_path, {ONE: FLOW + "steps2: []\n"})
+    assert not twice.fixable
+    assert twice.help == 'remove it: "steps" stands here already'
 
 
 def test_recommendations_in_transactional_mail_are_told(tmp_path: Path) -> None:

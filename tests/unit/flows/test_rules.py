@@ -84,6 +84,10 @@ FLOWS: dict[str, tuple[str, tuple[int, int], str]] = {
         flow("only_if: [{answer: {score: 9}}]", "[{wait: {until: {did: x}, up_to: 1d, as: answer}}, send: a]"),
     ),
     "C210": (flow("enter_if: [{did: x, within: 0d}]"), (7, 29), flow("enter_if: [{did: x, within: 1d}]")),
+    "C214": (
+        flow("enter_if: [{customer: {country: DE}}]\nonly_if: [{customer: {country: FR}}]"), (8, 32),
+        flow("enter_if: [{customer: {country: [DE, FR]}}]\nonly_if: [{customer: {country: FR}}]"),
+    ),
     "P201": (flow(steps='[wait: {until: "07:00"}, send: a]'), (5, 9), flow(steps='[wait: {until: "08:00"}, send: a]')),
     "P202": (flow(steps="[send: a, wait: 4h, send: b]"), (5, 28), flow(steps="[send: a, wait: 20h, send: b]")),
     "P203": (flow("max_lateness: 6h"), (7, 15), flow("max_lateness: 11h")),
@@ -211,6 +215,44 @@ def test_a_flow_with_another_exit_need_not_end_with_a_purchase(folder: Folder, t
     assert found(folder, "F204") == []
     folder.write({"flows/one.yaml": flow("exit_when: []", trigger=trigger)})
     assert len(found(folder, "F204")) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("{did: x}", "{did_not: x}"),
+        ("{segment: vip}", "{not_segment: vip}"),
+        ("{customer: {orders: {gte: 5}}}", "{customer: {orders: {lt: 3}}}"),
+        ("{customer: {tier: [gold, silver]}}", "{customer: {tier: bronze}}"),
+        ("{trigger: {value: {gte: 100}}}", "{trigger: {value: {lt: 50}}}"),
+        ("{all: [{customer: {country: DE}}]}", "{customer: {country: FR}}"),
+    ],
+)
+def test_conditions_that_exclude_each_other_are_told(folder: Folder, first: str, second: str) -> None:
+    """Two conditions of one list that never hold together are told at the second, with the first beside it."""
+    folder.write({"flows/segments.yaml": "vip: [{customer: {orders: 1}}]"})
+    folder.write({"flows/one.yaml": flow(f"only_if: [{first}, {second}]")})
+    (finding,) = found(folder, "C214")
+    assert finding.second is not None
+    assert finding.second.column < finding.span.column
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        "[{customer: {orders: {gte: 3}}}, {customer: {orders: {gte: 5}}}]",
+        "[{customer: {tags: {contains: a}}}, {customer: {tags: {contains: b}}}]",
+        "[{trigger: {sizes: a}}, {trigger: {sizes: b}}]",
+        "[{customer: {properties.x: a}}, {customer: {properties.x: b}}]",
+        "[{customer: {country: [DE, FR]}}, {customer: {country: FR}}]",
+        "[{any: [{customer: {country: DE}}, {customer: {country: FR}}]}, {customer: {country: FR}}]",
+        "[{did: x, within: 30d}, {did_not: x, within: 3d}]",
+    ],
+)
+def test_conditions_that_can_hold_together_are_not_told(folder: Folder, conditions: str) -> None:
+    """What narrows, may hold several values, or stands in `any` excludes nothing."""
+    folder.write({"flows/one.yaml": flow(f"only_if: {conditions}")})
+    assert found(folder, "C214") == []
 
 
 def test_caps_of_the_flow_itself_count(folder: Folder) -> None:

@@ -129,7 +129,7 @@ def test_scenarios_are_held_against_flows(folder: Folder) -> None:
             "tests/several.yaml": "- {scenario: y, flow: one, timeline: [{at: 2026-01-01, event: x}], expect: [nothing_more]}\n",
         }
     )
-    findings = check_folder(folder.root, folder.load().definitions)
+    findings = check_folder(folder.root, folder.load().definitions, folder.settings.topics)
     assert [(finding.span.file, finding.code) for finding in findings] == [
         ("tests/flows/wrong.yaml", "F502"), ("tests/flows/wrong.yaml", "F503"), ("tests/lost.yaml", "F501"),
     ]  # fmt: skip

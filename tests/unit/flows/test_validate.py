@@ -222,6 +222,10 @@ MENDED = [
     (EXIT + "enter_if: [{customer: {country: 'uk'}}]\nsteps: [send: a]\n", EXIT + "enter_if: [{customer: {country: 'GB'}}]\nsteps: [send: a]\n"),
     (EXIT + "enter_if: [{customer: {email: {exists: yes}}}]\nsteps: [send: a]\n", EXIT + "enter_if: [{customer: {email: {exists: true}}}]\nsteps: [send: a]\n"),
     (EXIT + "enter_if: [{did: order_place}]\nsteps: [send: a]\n", EXIT + "enter_if: [{did: order_placed}]\nsteps: [send: a]\n"),
+    (EXIT + "enter_if: [{customer: {orders: {gte: '3'}}}]\nsteps: [send: a]\n", EXIT + "enter_if: [{customer: {orders: {gte: 3}}}]\nsteps: [send: a]\n"),
+    (EXIT + "enter_if: [{customer: {tier: 3}}]\nsteps: [send: a]\n", EXIT + "enter_if: [{customer: {tier: \"3\"}}]\nsteps: [send: a]\n"),
+    (EXIT + "priority: '80'  # high\nsteps: [send: a]\n", EXIT + "priority: 80  # high\nsteps: [send: a]\n"),
+    (EXIT + "max_lateness: “6h”\nsteps: [send: a]\n", EXIT + "max_lateness: 6h\nsteps: [send: a]\n"),
     (EXIT + "kind: Marketing\nsteps: [send: a]\n", EXIT + "kind: marketing\nsteps: [send: a]\n"),
     (EXIT + "holdout: 10\ngoal: {did: x}\nsteps: [send: a]\n", EXIT + "holdout: 10%\ngoal: {did: x}\nsteps: [send: a]\n"),
 ]  # fmt: skip

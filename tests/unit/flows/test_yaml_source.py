@@ -92,8 +92,8 @@ def test_duplicate_keys_are_told_and_the_rest_is_read() -> None:
     [
         ("a: b: c", 1, 5),
         ("a: 1\n\tb: 2", 2, 1),
-        ("a: [1, 2\nb: 3", 2, 2),
-        ("a: 'x\n\n", 1, 6),
+        ("a: [1, 2\nb: 3", 1, 4),
+        ("a: 'x\n\n", 1, 4),
         ("a: !!python/object:os.system x", 1, 4),
         ("a: {{ name }}", 1, 5),
         ("a: *nobody", 1, 4),
@@ -111,6 +111,29 @@ def test_syntax_errors_say_where(text: str, line: int, column: int) -> None:
     problems = found(text)
     assert [(p.code, p.span.line, p.span.column) for p in problems] == [("F001", line, column)]
     assert "invalid" not in problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "said"),
+    [
+        ('a: "x\nb: 1\nc: 2\n', 1, 4, "this quote is not closed"),
+        ('a: "x\nb: "y"\nc: 1\n', 1, 4, "the quote that begins here ends on line 2 only"),
+        ("a: 1\nb: {c: 1\nd: 2\n", 2, 4, "this { is not closed"),
+        ("a: {b: [1}\n", 1, 8, "this [ is not closed"),
+        ("a: 1\ntopic:offers\nb: 2\n", 2, 1, "no space stands behind this colon"),
+        ("topic:offers\nb: 2\n", 1, 1, "no space stands behind this colon"),
+        ('a: 1\nb "x"\nc: 2\n', 2, 1, "a key without a colon"),
+        ("a: 1\nb\uff1a2\nc: 3\n", 2, 2, "a full-width colon stands here"),
+        ("a: 1\nb:\xa0x\nc: 3\n", 2, 3, "a space of another kind stands here, which YAML takes for a letter"),
+        ("a:\n\u3000b: 1\n", 2, 1, "a space of another kind stands here, which YAML takes for a letter"),
+        ("a:\n  b: 1\n\tc: 1\n", 3, 1, "a tab stands here"),
+    ],
+)
+def test_what_was_begun_wrongly_is_told_where_it_begins(text: str, line: int, column: int, said: str) -> None:
+    """What nothing closes, and signs that only look right, are told in their place, not where the reader gave up."""
+    (finding,) = found(text)
+    assert (finding.span.line, finding.span.column, finding.message) == (line, column, said)
+    assert finding.help
 
 
 @pytest.mark.parametrize("text", [b"", b"# only a comment\n", b"---\n", b"null"])
