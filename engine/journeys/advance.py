@@ -10,20 +10,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Integer, Row, bindparam, select
 
-from engine.audience.sql import truths
+from engine.audience.sql import EVERYTHING, truths
 from engine.audience.subjects import Ask, told
 from engine.calendar import add
 from engine.flows.model import Set, WaitField, WaitUntil
 from engine.journeys import journal
 from engine.journeys.answers import heard_facts, held_since, note_answer
 from engine.journeys.candidates import candidate_of_row
-from engine.journeys.decide import Heard, Rules, decide
+from engine.journeys.decide import Heard, Person, Post, Rules, decide
 from engine.journeys.effects import Effects, take
 from engine.journeys.enter import Newcomer, look_again
 from engine.journeys.people import read_people
@@ -44,6 +45,7 @@ from engine.store.tables import INSIDE, enrollments
 BATCH = 1_000
 Facts = Mapping[int, Sequence[Row[Any]]]
 Programs = Mapping[str, Program]
+Chosen = dict[int, set[str]]  # the templates of steps with several that were taken in this pass, by customer
 
 
 def advance(
@@ -189,6 +191,7 @@ def _walk(
 ) -> None:
     """Let them decide, all at once, until nobody's next decision is due; without `setting` a `set` step waits."""
     rules = {version: at.rules(program.flow) for version, program in found.items()}
+    chosen: Chosen = defaultdict(set)
     moving = [w for w in walkers if setting or not _sets(w, found)]
     while moving:
         effects = Effects()
@@ -196,7 +199,7 @@ def _walk(
         truth = _truths(connection, found, moving, at)
         heard = _heard(connection, found, moving, truth, at)
         for walker, own in zip(moving, truth, strict=True):
-            _decide(walker, found[walker.version], own, heard, rules[walker.version], at, effects)
+            _decide(walker, found[walker.version], own, heard, rules[walker.version], at, effects, chosen)
         if unwritten.hold(effects):
             for walker in walkers:
                 walker.stays = False
@@ -213,14 +216,24 @@ def _decide(
     rules: Rules,
     at: Round,
     effects: Effects,
+    chosen: Chosen,
 ) -> None:
     step = _awaiting(walker, program) if walker.id in heard else None
     since = held_since(step, heard[walker.id]) if step is not None else None
-    decision = decide(program, walker.standing(since), walker.person, truth, rules, at.now)
+    person = _with_chosen(walker, chosen) if program.chooses else walker.person
+    decision = decide(program, walker.standing(since), person, truth, rules, at.now)
+    if program.chooses and isinstance(decision, Post) and decision.template is not None:
+        chosen[walker.customer_id].add(decision.template)
     before = walker.anchor_at
     take(walker, program, decision, truth, at, effects)
     if step is not None and isinstance(decision, Heard) and decision.held:
         note_answer(walker, step, heard[walker.id], add(before, step.up_to, walker.person.zone))
+
+
+def _with_chosen(walker: Walker, chosen: Chosen) -> Person:
+    """Return the walker's person, who also had what other enrollments of the customer have just chosen."""
+    had = chosen.get(walker.customer_id)
+    return replace(walker.person, sent_templates=walker.person.sent_templates | had) if had else walker.person
 
 
 def _waiting_for_fields(moving: Sequence[Walker], found: Programs) -> Iterator[tuple[Walker, str]]:
@@ -252,6 +265,7 @@ def _truths(
             asks[len(known) :],
             [moving[index].subject for index in indexes],
             now=at.now,
+            told=EVERYTHING,
             segments=program.flow.segments,
             shop_zone=at.shop_zone,
         )

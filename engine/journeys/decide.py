@@ -253,6 +253,13 @@ def _message(
     return Post(template, expires_at, node.next)
 
 
+def keeps_quiet(flow: Flow, rules: Rules, person: Person, now: datetime) -> bool:
+    """Return whether a message of this flow would wait for the end of the customer's quiet hours."""
+    if flow.kind != "marketing" or rules.quiet_hours is None:
+        return False
+    return rules.quiet_hours.ends(now, person.zone) is not None
+
+
 def first_false(flow: Flow, step: Send | Webhook, trigger_no: int, rules: Rules, truth: Truth) -> str | None:
     """Return the words of the first clause that forbids this message, or None."""
     for clause in (*rules.exclude, *flow.only_if, *segment_clause(flow, trigger_no), *step.only_if):

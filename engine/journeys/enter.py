@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, select
 
-from engine.audience.sql import truths
+from engine.audience.sql import EVERYTHING, truths
 from engine.audience.subjects import Ask, Subject, told
 from engine.flows.conditions import Clause, FieldTest, Of, Scope
 from engine.flows.model import EventTrigger, Flow, LapsedTrigger, ProductTrigger, ReplenishTrigger
 from engine.journeys import journal
 from engine.journeys.candidates import ALREADY, Candidate, PastEntry, refused_by_re_entry
-from engine.journeys.decide import Person, held_out, leave_reason
+from engine.journeys.decide import Person, held_out, keeps_quiet, leave_reason
 from engine.journeys.gathering import again
 from engine.journeys.known import Known
 from engine.journeys.program import Program, segment_clause
@@ -69,7 +69,8 @@ def enter(
     truth = _truths(connection, live.flow, subjects, [door.asks for door in doors], at)
     admitted, refusals = [], []
     early: list[Candidate] = []
-    exclude = at.rules(live.flow).exclude
+    rules = at.rules(live.flow)
+    passing = live.program.at_once and not rules.exclude
     alone = (
         live.flow.re_entry.per is None and not live.flow.re_entry.never
     )  # one at a time, but more than once
@@ -85,7 +86,8 @@ def enter(
         if admission.state is not None:
             scope = candidate.scope_key(live.flow.re_entry.per, person.zone)
             inside = admission.state in LIVE
-            through = candidate.entered_at if inside and live.program.at_once and not exclude else None
+            quick = inside and passing and not keeps_quiet(live.flow, rules, person, at.now)
+            through = candidate.entered_at if quick else None
             stays = inside and through is None
             past.append(
                 PastEntry(candidate.occurrence, scope, candidate.entered_at, stays, through, begins=stays)
@@ -221,7 +223,9 @@ def _truths(
         own = asks[indexes[0]]
         if own:
             asked = [subjects[index] for index in indexes]
-            found = truths(connection, own, asked, now=at.now, segments=flow.segments, shop_zone=at.shop_zone)
+            found = truths(
+                connection, own, asked, now=at.now, told=EVERYTHING, segments=flow.segments, shop_zone=at.shop_zone
+            )  # fmt: skip
             for index, held in zip(indexes, told(own, found), strict=True):
                 result[index] = held
     return result

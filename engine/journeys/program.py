@@ -7,9 +7,11 @@ whole batch in one statement.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 
 from engine.audience.subjects import Ask
 from engine.flows.conditions import Clause, Did, InSegment, OfferIs, walk
@@ -50,6 +52,7 @@ class Program:
     asked: Mapping[str | None, tuple[Ask, ...]]
     names: frozenset[str]  # of every event that triggers and conditions name
     at_once: bool = False  # nothing keeps anybody inside, and nothing asks what an entry just before has done
+    chooses: bool = False  # a step sends the first of several templates that the customer has not had
 
     def asks(self, position: str | None) -> tuple[Ask, ...]:
         """Return every clause that deciding at this node may need: exits first, then the step's own."""
@@ -98,7 +101,8 @@ def compile_program(flow: Flow, version: str) -> Program:
     asked: dict[str | None, tuple[Ask, ...]] = {None: exits}
     asked |= {position: exits + _step_asks(flow, node.step) for position, node in nodes.items()}
     names = frozenset(names_in(flow))
-    return Program(flow, version, start, nodes, asked, names, _is_through_at_once(flow, names))
+    chooses = any(isinstance(node.step, Send) and len(node.step.templates) > 1 for node in nodes.values())
+    return Program(flow, version, start, nodes, asked, names, _is_through_at_once(flow, names), chooses)
 
 
 def _is_through_at_once(flow: Flow, names: frozenset[str]) -> bool:
@@ -106,11 +110,28 @@ def _is_through_at_once(flow: Flow, names: frozenset[str]) -> bool:
     of_segments = [clause for clauses in flow.segments.values() for clause in clauses]
     asked = [part for clause in (*flow_clauses(flow), *of_segments) for part in walk(clause.condition)]
     quick = all(isinstance(step, Branch | Experiment | Exit) or _is_plain(step) for step in flow.all_steps())
-    return quick and names.isdisjoint(OWN_FACTS) and not any(isinstance(part, OfferIs) for part in asked)
+    if not quick or not _chooses_in_turn(flow):
+        return False
+    return names.isdisjoint(OWN_FACTS) and not any(isinstance(part, OfferIs) for part in asked)
 
 
 def _is_plain(step: Step) -> bool:
-    return isinstance(step, Send) and len(step.templates) == 1 and step.offer is None
+    return isinstance(step, Webhook) or (isinstance(step, Send) and step.offer is None)
+
+
+def _chooses_in_turn(flow: Flow) -> bool:
+    """Return whether a customer's entries reach each choice among templates in their order, whatever comes after it.
+
+    Entries of one batch take their steps side by side: so nothing before a choice may part them, and no other step may
+    send one of its templates.
+    """
+    sends = [step for step in flow.all_steps() if isinstance(step, Send)]
+    choices = [step for step in sends if len(step.templates) > 1]
+    if not choices:
+        return True
+    before = list(takewhile(lambda step: isinstance(step, Send | Webhook), flow.steps))
+    used = Counter(name for step in sends for name in set(step.templates))
+    return all(step in before and all(used[name] == 1 for name in step.templates) for step in choices)
 
 
 def names_in(flow: Flow) -> set[str]:
