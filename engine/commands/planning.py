@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def _register_apply(group: click.Group) -> None:
         settings, database = session.settings, session.database
         now = session.now(writing=True)
         settle(open_engine(settings, database), now)
-        if not yes and session.colour and not session.as_json:
+        if not yes and sys.stdin.isatty() and sys.stdout.isatty() and not session.as_json:
             what = f"version {digest}" if digest else f"the flows of {settings.root}"
             click.confirm(f"Apply {what}?", abort=True)
         if digest is not None:
@@ -150,7 +151,10 @@ def _tell_applied(session: Session, done: Planned, now: datetime) -> None:
     for each in done.moved:
         fate = "moved" if each.moved else "stay on their version, as the new one has no such step"
         session.say(f"  {each.flow}: {each.enrollments:,} before {each.step or 'the end'} {fate}")
-    session.say("applied; `homing tick` or `homing run` sends what is due")
+    if all(change.change == "unchanged" for change in done.changes) and not done.moved:
+        session.say("nothing to apply: what lies in the folder is live")
+    else:
+        session.say("applied; `homing tick` or `homing run` sends what is due")
 
 
 def _lint(root: Path, settings: Settings) -> list[Finding]:

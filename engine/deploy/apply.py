@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from engine.deploy.content import Content
 from engine.deploy.plan_moving import Moved, change_to, earlier_version, move_inside
 from engine.diagnostics import Finding, has_errors
 from engine.errors import FindingsError
@@ -195,14 +196,10 @@ def changes_of(connection: Connection, project: Project, templates: Mapping[str,
             )
         )
     }
-    stored = {
-        row.path.removeprefix(TEMPLATES): row.content
-        for row in connection.execute(select(sources.c.path, sources.c.content))
-        if row.path.startswith(TEMPLATES)
-    }
+    lying, stored = Content.of_folder(project, templates), applied_content(connection)
     result = []
     for name, flow in sorted(project.definitions.flows.items()):
-        new = _fingerprint(with_excluded(flow, project), templates)
+        new = _fingerprint(with_excluded(flow, project), lying)
         row = known.get(name)
         old = (
             _fingerprint(flow_from_definition(row.definition), stored)
@@ -218,14 +215,16 @@ def changes_of(connection: Connection, project: Project, templates: Mapping[str,
     return result
 
 
-def _fingerprint(flow: Flow, templates: Mapping[str, str]) -> Fingerprint:
-    everything = "\x00".join(f"{path}\x01{text}" for path, text in sorted(templates.items()) if "/" in path)
+def applied_content(connection: Connection) -> Content:
+    """Return what the mails of live flows are made of."""
+    return Content.of_applied(
+        {row.path: row.content for row in connection.execute(select(sources.c.path, sources.c.content))}
+    )
 
-    def text_of(name: str) -> str | None:
-        own = [text for path, text in sorted(templates.items()) if path.rpartition("/")[2] == f"{name}.mjml"]
-        return "\x00".join([*own, everything]) if own else None
 
-    return fingerprint(flow, text_of)
+def _fingerprint(flow: Flow, content: Content) -> Fingerprint:
+    text = content.text(flow)
+    return fingerprint(flow, lambda _: text)
 
 
 def with_excluded(flow: Flow, project: Project) -> Flow:

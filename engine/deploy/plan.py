@@ -18,7 +18,8 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from engine.calendar import at_wall
-from engine.deploy.apply import FlowChange, Planned, compare, raw_segments, with_excluded
+from engine.deploy.apply import FlowChange, Planned, applied_content, compare, raw_segments, with_excluded
+from engine.deploy.content import Content, differing
 from engine.deploy.plan_audience import Audience, audience, everybody
 from engine.deploy.plan_moving import can_move
 from engine.deploy.simulate import Play, Stretch, simulate
@@ -27,7 +28,7 @@ from engine.diagnostics import has_errors
 from engine.errors import FindingsError
 from engine.flows.conditions import clause_text
 from engine.flows.fingerprint import Change
-from engine.flows.load import Project, used_segments
+from engine.flows.load import used_segments
 from engine.flows.model import Flow, ScheduleTrigger
 from engine.journeys.program import Program, compile_program
 from engine.journeys.round import Round
@@ -225,7 +226,7 @@ def _flows(
             for forecast, what in ((first, "mails"), (whole, "month"), (first, "entries"))
         )
         one = FlowPlan(
-            change, flow.kind, flow.summary, _differences(connection, change, planned.project, flow),
+            change, flow.kind, flow.summary, _differences(connection, change, planned, flow),
             audience(connection, flow, people, at) if staying else None,
             day, month, entries, _inside(connection, change, flow), over=_over(flow, at) if staying else None,
         )  # fmt: skip
@@ -292,18 +293,31 @@ def _programs(connection: Connection, hashes: set[str]) -> Mapping[str, Program]
 # ── differences ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _differences(connection: Connection, change: FlowChange, project: Project, flow: Flow) -> tuple[str, ...]:
+def _differences(connection: Connection, change: FlowChange, planned: Planned, flow: Flow) -> tuple[str, ...]:
     """Return where a changed flow differs from the applied one, as `where: before → after`."""
     if change.change not in ("behaviour", "content", "text") or change.before is None:
         return ()
     stored = select(flow_versions.c.definition).where(flow_versions.c.hash == change.before)
     before = dict(connection.scalar(stored) or {})
+    project = planned.project
     after = dict(project.definitions.raw.get(change.flow, {}))
     known = before.pop("segments", {}), raw_segments(project, flow) | after.pop("segments", {})
     told = [*_compared("", before, after), *_segments(*known, change, connection, flow)]
-    if not told and change.change == "content":
-        told = ["the content of its mails"]
+    told += _contents(connection, change, planned, flow)
     return tuple(told)
+
+
+def _contents(connection: Connection, change: FlowChange, planned: Planned, flow: Flow) -> Iterator[str]:
+    """Yield the templates that differ, and where an offer of the flow gives something else."""
+    assert change.before is not None
+    old = programs(connection, [change.before])[change.before].flow
+    before, after = applied_content(connection), Content.of_folder(planned.project, planned.templates)
+    for line in differing(before, after, flow, old):
+        name = line.removeprefix("~ offers.")
+        if name == line:
+            yield line
+        else:
+            yield from _compared(f"offers.{name}", before.offers[name], after.offers[name])
 
 
 def _segments(

@@ -121,9 +121,14 @@ def inside_lines(flow: FlowPlan, indent: str = "      ") -> Iterator[str]:
     if not older:
         yield f"{indent}inside now         {total:,}"
         return
-    yield f"{indent}inside now         {total:,}; {sum(e.customers for e in older):,} stay on the version that they entered"
+    staying = sum(each.customers for each in older)
+    stay = (
+        "stays on the version that was entered" if staying == 1 else "stay on the version that they entered"
+    )
+    yield f"{indent}inside now         {total:,}; {staying:,} {stay}"
     for each in older:
         fate = "--migrate moves them" if each.moves else "cannot be moved: no such step"
+        fate = fate.replace("them", "it") if each.customers == 1 else fate
         yield f"{indent}  {each.version:<16} {each.customers:,} before {each.step or 'the end'} ({fate})"
 
 

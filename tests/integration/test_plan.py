@@ -110,6 +110,40 @@ def test_a_plan_tells_kinds_of_change_and_where_they_lie(tmp_path: Path, sqlite_
     assert (entry["who"], {change["change"] for change in entry["changes"]}) == ("ann", {"new"})
 
 
+def test_a_plan_names_the_mails_and_offers_that_say_or_give_something_else(
+    tmp_path: Path, sqlite_database: Database
+) -> None:
+    """A mail in any language, a layout, words or an offer's terms are content of the flows that use them, and no others'."""
+    settings = make_project(tmp_path)
+    rewrite(settings, "lapse", "{send: note, id: please}", "{send: other, id: please, offer: ten}")
+    offers = tmp_path / "flows" / "offers.yaml"
+    offers.write_text(
+        "ten: {percent: 10, code: TEN, valid_for: 7d, when_empty: five}\nfive: {percent: 5, code: FIVE, valid_for: 7d}\n"
+    )
+    note = (tmp_path / "templates" / "note.mjml").read_text()
+    for path in ("other.mjml", "ja/other.mjml", "layouts/page.mjml"):
+        (tmp_path / "templates" / path).parent.mkdir(exist_ok=True)
+        (tmp_path / "templates" / path).write_text(note)
+    apply(sqlite_database, settings, now=NOW, who="ann")
+
+    def differences() -> dict[str, tuple[str, ...]]:
+        found = planned(sqlite_database, settings)[1]
+        assert {flow.change.change for flow in found.values()} <= {"content", "unchanged"}
+        return {name: flow.differences for name, flow in found.items() if flow.differences}
+
+    offers.write_text(
+        offers.read_text().replace("percent: 10", "percent: 50").replace("percent: 5,", "percent: 6,")
+    )
+    assert differences() == {"lapse": ("~ offers.five.percent: 5 → 6", "~ offers.ten.percent: 10 → 50")}
+    apply(sqlite_database, settings, now=NOW, who="ann")
+    assert differences() == {}
+    (tmp_path / "templates/ja/other.mjml").write_text(note + "<!-- x -->")
+    assert differences() == {"lapse": ("~ templates/ja/other.mjml",)}
+    apply(sqlite_database, settings, now=NOW, who="ann")
+    (tmp_path / "templates/layouts/page.mjml").write_text(note + "<!-- x -->")
+    assert differences() == dict.fromkeys(("cart", "thanks", "lapse"), ("~ templates/layouts/page.mjml",))
+
+
 def inside(database: Database, flow: str) -> dict[str, int]:
     """Return how many are inside each version of a flow."""
     with database.read() as connection:
