@@ -30,6 +30,7 @@ from engine.errors import FindingsError, HomingError, OutsideError, UsageError
 from engine.facts.finding import find_customer, likely_customer
 from engine.flows.report import as_data, render_text
 from engine.runtime.installation import effective_settings, place_clock
+from engine.runtime.log_lines import tell_warnings
 from engine.settings import Settings
 from engine.store.database import Database, connect, outside, to_json
 from engine.store.migrate import ensure_current
@@ -94,7 +95,7 @@ class Session:
 
     def patiently(self, start: Callable[[], T]) -> T:
         """Start what is to run on and on, trying again for `PATIENCE` seconds where the database does not answer yet."""
-        until = machine_seconds() + PATIENCE
+        until, said = machine_seconds() + PATIENCE, ""
         while True:
             try:
                 return start()
@@ -103,7 +104,9 @@ class Session:
                 lasting = error is told and not isinstance(error.__cause__, OperationalError)
                 if lasting or machine_seconds() > until:
                     raise
-                log.warning("%s; trying again", told)
+                if str(told) != said:
+                    log.warning("%s; trying again for %.0f seconds", told, until - machine_seconds())
+                said = str(told)
                 sleep(1.0)
 
     def moment(self, text: str | None) -> datetime | None:
@@ -187,11 +190,7 @@ def command(
             verbose: int, **arguments: Any,
         ) -> None:  # fmt: skip
             session = Session(project, database_url, now_text, as_json, verbose - quiet)
-            logging.basicConfig(
-                level=logging.WARNING - 10 * max(session.verbosity, 0),
-                stream=sys.stderr,
-                format="%(levelname)s %(message)s",
-            )
+            tell_warnings(sys.stderr, verbosity=session.verbosity)
 
             def call() -> int | None:
                 _check_readable((database_url, now_text, *arguments.values()))
@@ -266,9 +265,10 @@ def _guarded(session: Session, call: Callable[[], int | None]) -> int:
         raise
     except Exception as error:  # the last line of defence: no traceback for users
         logging.getLogger("homing").debug("bug", exc_info=True)
-        click.echo(
-            printable(f"error[B001]: this is a bug of ours: {type(error).__name__}: {error}"), err=True
-        )
+        told = f"this is a bug of ours: {type(error).__name__}: {error}"
+        if session.as_json:
+            session.document({"error": told})
+        click.echo(printable(f"error[B001]: {told}"), err=True)
         click.echo("  please report it with the command that you ran; -vv shows where it happened", err=True)
         return 3
     finally:

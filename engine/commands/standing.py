@@ -58,6 +58,11 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     click.echo(f"{found['customers']:,} customers · messages: {counted(found['messages'])}")
     queue = found["queue"]
     click.echo(f"queue: {queue['due']} due, {queue['later']} later, {queue['unread_facts']} unread facts")
+    if (last := found["provider"]["last"]) is not None and last["outcome"] != "accepted":
+        click.echo(
+            f"provider {found['provider']['name']}: of the newest hand-overs {counted(found['provider']['newest'])}"
+        )
+        click.echo(f"    the last of them: {last['outcome']}, {last['reason']}")
     for flow in found["flows"]:
         state = f" · FROZEN: {flow['frozen']}" if flow["frozen"] else " · PAUSED" if flow["paused"] else ""
         state += f" · WAITS: {flow['held']}" if flow["held"] else ""

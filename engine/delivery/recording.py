@@ -19,7 +19,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from engine.clock import machine_seconds, sleep
 from engine.delivery.claim import LEASE, Claimed
 from engine.delivery.mailroom import Made
-from engine.delivery.outcome import Accepted, Failed, Outcome, Unknown
+from engine.delivery.outcome import Accepted, Failed, Outcome, Retry, Unknown
 from engine.journeys import journal
 from engine.journeys.round import Round
 from engine.outbox import own_facts
@@ -33,6 +33,7 @@ from engine.store.tables import journal as journal_table
 log = logging.getLogger("homing.dispatch")
 MOST_TRIES = 12
 RECORD_SPARE = 10.0  # seconds before the end of a lease when recording is given up
+SELDOM = 60.0  # seconds for which nothing more is said of messages that are put off
 
 
 class Hands(Protocol):
@@ -46,6 +47,23 @@ class Hands(Protocol):
     def stopping(self) -> bool:
         """Return whether the program is to end."""
         ...
+
+
+class _Seldom:
+    """Says yes once, and then not for so many seconds: a refused key puts off every message, ten at a time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until = float("-inf")
+
+    def now(self) -> bool:
+        if machine_seconds() < self._until:
+            return False
+        self._until = machine_seconds() + self._seconds
+        return True
+
+
+_may_tell = _Seldom(SELDOM)
 
 
 def record_surely(
@@ -118,6 +136,7 @@ def _not_taken_over(
 def _tell(connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round) -> None:
     """Write the journal and the engine's own facts of what was recorded."""
     entries, facts = [], []
+    _tell_put_off([outcome for _, _, outcome in results])
     for made, _, outcome in results:
         message = made.message
         what, reason = _in_a_word(message, outcome)
@@ -137,6 +156,13 @@ def _tell(connection: Connection, results: Sequence[tuple[Made, str, Outcome]], 
         return
     journal.write(connection, entries)
     own_facts.record(connection, facts, at.listened)
+
+
+def _tell_put_off(outcomes: Sequence[Outcome]) -> None:
+    """Say why a whole group has to be tried again: whoever runs this learns of a refused key from the log."""
+    reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, Retry)]
+    if reasons and len(reasons) == len(outcomes) and _may_tell.now():
+        log.warning("messages are put off", extra={"told": {"count": len(reasons), "reason": reasons[0]}})
 
 
 def _log(message: Claimed, what: str, reason: str | None) -> None:

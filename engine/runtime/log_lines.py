@@ -19,9 +19,10 @@ LOGGER = "homing"
 class LogLine(logging.Formatter):
     """Writes a record as one line."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, timed: bool = True) -> None:
         super().__init__()
         self._as_json = as_json
+        self._timed = timed
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line: `2026-03-01T09:00:00.125Z INFO tick entered=3`, or the same as a JSON object."""
@@ -35,9 +36,19 @@ class LogLine(logging.Formatter):
         if self._as_json:
             head = {"at": moment, "level": record.levelname.lower(), "message": message}
             return json.dumps(head | told, ensure_ascii=False, default=str)
-        return " ".join(
-            [moment, record.levelname, message, *(f"{key}={_quoted(value)}" for key, value in told.items())]
-        )
+        words = [record.levelname, message, *(f"{key}={_quoted(value)}" for key, value in told.items())]
+        line = " ".join([moment, *words] if self._timed else words)
+        # Only `-vv` lets the place of a mistake of ours through; the other lines carry none.
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def tell_warnings(stream: TextIO, *, verbosity: int) -> None:
+    """Send what goes wrong in a command that ends by itself to a stream; with `-v` also how it goes."""
+    if logging.getLogger().handlers:
+        return
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(LogLine(as_json=False, timed=False))
+    logging.basicConfig(level=logging.WARNING - 10 * max(verbosity, 0), handlers=[handler])
 
 
 def start_logging(stream: TextIO, *, as_json: bool, verbosity: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from engine.delivery.outcome import plain
 from engine.journeys.versions import live_flows
 from engine.runtime import rails
 from engine.runtime.leader import LEADER, living_daemons
@@ -17,6 +19,7 @@ from engine.store import meta
 from engine.store.marks import TICK, marked
 from engine.store.tables import (
     arrivals,
+    attempts,
     customers,
     enrollments,
     events,
@@ -27,6 +30,9 @@ from engine.store.tables import (
     quarantine,
     staged_facts,
 )
+
+LAST_ATTEMPTS = 100
+"""So many of the newest hand-overs tell how the provider is."""
 
 
 def status(
@@ -51,6 +57,7 @@ def status(
         "messages": _by_state(connection),
         "flows": _flows(connection, _held(connection, settings)),
         "queue": _queue(connection, now),
+        "provider": _provider(connection, settings),
         "quarantine": _quarantine(connection),
         "daemon": _daemon(connection, now),
     }
@@ -122,6 +129,30 @@ def _queue(connection: Connection, now: datetime) -> dict[str, Any]:
         "kept_for_closed_flows": _count(connection, arrivals),
         "staged_facts": _count(connection, staged_facts),
         "events": last_event or 0,
+    }
+
+
+def _provider(connection: Connection, settings: Settings | None) -> dict[str, Any]:
+    """Return what the provider said to the newest hand-overs: how many by outcome, and the last word of all."""
+    own = attempts.c
+    query = (
+        select(own.outcome, own.detail, own.finished_at)
+        .where(own.outcome.is_not(None))
+        .order_by(own.id.desc())
+        .limit(LAST_ATTEMPTS)
+    )
+    newest = connection.execute(query).all()
+    last = newest[0] if newest else None
+    return {
+        "name": settings.delivery.provider if settings is not None else None,
+        "last": {
+            "at": last.finished_at,
+            "outcome": last.outcome,
+            "reason": plain(last.detail) if last.detail else None,
+        }
+        if last is not None
+        else None,
+        "newest": dict(sorted(Counter(row.outcome for row in newest).items())),
     }
 
 

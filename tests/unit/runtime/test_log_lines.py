@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 
 import pytest
 
@@ -46,3 +47,16 @@ def test_an_address_that_slipped_in_is_taken_out(as_json: bool) -> None:
     assert "example.test" not in line
     assert "SG.abc" not in line
     assert "\n" not in line
+
+
+def test_a_command_that_ends_by_itself_tells_no_time() -> None:
+    """The same line without the moment, and below it, where a mistake of ours is to be shown, its place."""
+    line = LogLine(as_json=False, timed=False)
+    assert line.format(record("a message: unknown", flow="hello")) == "INFO a message: unknown flow=hello"
+    made = record("bug")
+    try:
+        raise ValueError("no")
+    except ValueError:
+        made.exc_info = sys.exc_info()
+    first, *place = line.format(made).splitlines()
+    assert (first, place[-1]) == ("INFO bug", "ValueError: no")
