@@ -111,13 +111,24 @@ def read_story(connection: Connection, flow: Flow, timeline: Sequence[tuple[date
     mails = {row.id: row for row in connection.execute(select(messages))}
     rows = connection.execute(select(journal).where(journal.c.flow == flow.name).order_by(journal.c.id)).all()
     deeds = [Deed(moment, "told", name=line.event) for moment, line in timeline]
-    deeds += [_deed(row, mails.get(row.message_id), owned) for row in rows if row.decision not in SILENT]
+    deeds += [_deed(row, mails.get(row.message_id), owned) for row in _told_in_order(rows)]
     reached = frozenset(name for row in rows for name in _reached(row))
     errors = tuple(
         f"{row.kind} {row.subject}: {row.reason}" for row in connection.execute(select(quarantine))
     )
     deeds.sort(key=lambda deed: (deed.at, deed.word != "told"))
     return Story(tuple(deeds), reached, errors, timeline[0][0])
+
+
+def _told_in_order(rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """Return what is told, with what became of a mail where it fell due, before the steps that the flow took meanwhile."""
+    due = {
+        (row.message_id, row.at): row.id
+        for row in rows
+        if row.decision == "due" and row.message_id is not None
+    }
+    told = [row for row in rows if row.decision not in SILENT]
+    return sorted(told, key=lambda row: due.get((row.message_id, row.at), row.id))
 
 
 def clauses_found(connection: Connection, story: Story, live: LiveFlow, at: Round) -> Story:

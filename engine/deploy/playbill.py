@@ -63,7 +63,9 @@ def _rows(verdict: Verdict, zone: str) -> list[_Row]:
 
 def _is_elsewhere(line: Line) -> bool:
     """Return whether the right thing came at a wrong moment, so that it stands in two rows."""
-    return not line.holds and line.due is not None and line.deed is not None
+    if line.holds or line.due is None or line.deed is None:
+        return False
+    return line.due.replace(second=0, microsecond=0) != line.deed.at.replace(second=0, microsecond=0)
 
 
 def _beside(line: Line, said: str) -> _Row:

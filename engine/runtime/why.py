@@ -87,13 +87,11 @@ def _story(connection: Connection, customer_id: int, live: LiveFlow, at: Round) 
         "flow": name,
         "entered": any(row.state != "held_out" for row in inside),
         "enrollments": [_enrollment(row) for row in inside],
-        "decisions": sorted(
+        "decisions": _in_order(
             [
                 *(_decision(row, looking, gate, inside) for row in rows),
                 *turned_away(connection, customer_id, live, at),
-            ],
-            # A mail that ends a flow is handed over after the flow took its last step, at the same moment.
-            key=lambda decision: (decision["at"], decision["decision"] == "completed"),
+            ]
         ),
         "messages": _messages(connection, customer_id, name),
         "next": _next(connection, customer_id, live, inside, at),
@@ -101,6 +99,23 @@ def _story(connection: Connection, customer_id: int, live: LiveFlow, at: Round) 
     if not inside:
         story["now"] = _asked_now(connection, customer_id, live, at)
     return story
+
+
+def _in_order(decisions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return decisions in the order of time; what became of a mail at the moment at which it fell due stands right behind that.
+
+    The flow takes its next steps before the mail is handed over, so that the journal has it the other way round.
+    """
+    due = {
+        (told["message"], told["at"]): number
+        for number, told in enumerate(decisions)
+        if told["decision"] == "due" and told.get("message") is not None
+    }
+    placed = [
+        (told["at"], due.get((told.get("message"), told["at"]), number), number)
+        for number, told in enumerate(decisions)
+    ]
+    return [decisions[number] for *_, number in sorted(placed)]
 
 
 def _enrollment(row: Row[Any]) -> dict[str, Any]:

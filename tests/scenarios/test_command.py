@@ -102,6 +102,31 @@ def test_a_wrong_moment_stands_in_two_rows(project: Path) -> None:
     assert rows.index(came) < rows.index(missing)
 
 
+def test_another_subject_stands_beside_what_was_expected(project: Path) -> None:
+    """What came at the right moment with other words is one row, expected and actual side by side."""
+    write(project, "bad.yaml", ("after: 4h, sends: letter", 'after: 4h, subject: "A card", sends: letter'))
+    said = run(project, "bad").output
+    (row,) = [line for line in said.splitlines() if "A card" in line]
+    assert row.startswith("  ! Mon 2026-03-02 14:00  after 4h sends letter")
+    assert 'sends letter "A letter"' in row
+    assert "  + " not in said
+
+
+def test_a_mail_stands_before_what_the_flow_did_after_it(project: Path) -> None:
+    """Of one moment, a mail comes before the steps that follow it, and before the end of the flow."""
+    write(project, "bad.yaml", ("after: 4h, sends: letter", "after: 5h, sends: letter"))
+    said = run(project, "bad").output
+    words = [
+        "enters",
+        'sends letter "A letter"',
+        "takes steps.2.branch",
+        'sends letter "A letter"',
+        "is through",
+    ]
+    actual = [line.rpartition("  ")[2] for line in said.splitlines() if " 14:00 " in line]
+    assert [next(word for word in words if line.startswith(word)) for line in actual] == words
+
+
 def test_the_clause_of_a_branch_is_told(project: Path) -> None:
     """Where the customer went another way, the clause that sent them there stands with the value that it met."""
     write(project, "bad.yaml", ("{after: 4h, sends: small}", "{after: 4h, sends: big}"))
