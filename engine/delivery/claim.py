@@ -39,12 +39,19 @@ _TAKE = Prepared(
     )
     .returning(messages.c.id)
 )
+_READ = (
+    "id", "key", "fence", "enrollment_id", "flow", "version", "step", "channel", "template", "customer_id", "kind", "topic",
+    "priority", "due_at", "expires_at", "tries", "content",
+)  # fmt: skip
 _MESSAGES = Prepared(
-    select(messages)
+    select(*(messages.c[name] for name in _READ))
     .where(within(messages.c.id, "ids"))
     .order_by(messages.c.customer_id, messages.c.priority.desc())
 )
-_OWNERS = Prepared(select(enrollments).where(within(enrollments.c.id, "ids")))
+_KNOWS = (
+    "id", "customer_id", "entered_at", "since_at", "event_id", "order_id", "cart_id", "sku", "context",
+)  # fmt: skip
+_OWNERS = Prepared(select(*(enrollments.c[name] for name in _KNOWS)).where(within(enrollments.c.id, "ids")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +137,24 @@ def claim(
 
     They come back in the order in which they are to be handed over: customer by customer, higher priority first.
     """
-    first, whole = _due(tuple(sorted(closed)), keys, connection.dialect.name)
-    customer_ids = sorted(set(first.column(connection, now=now, limit=limit)))
-    if not customer_ids:
+    ids = _waiting(connection, now, closed, limit, keys)
+    if not ids:
         return []
-    ids = whole.column(connection, now=now, ids=customer_ids)
     lease = machine_now + CLAIM_LEASE
     return read_messages(connection, sorted(_TAKE.column(connection, ids=ids, worker=worker, lease=lease)))
+
+
+def look_at(connection: Connection, now: datetime, closed: Collection[str], limit: int) -> list[Claimed]:
+    """Return what `claim` would take, without taking it: for a store with one program, which nobody can come between."""
+    return read_messages(connection, sorted(_waiting(connection, now, closed, limit)))
+
+
+def _waiting(
+    connection: Connection, now: datetime, closed: Collection[str], limit: int, keys: KeyRange | None = None
+) -> list[int]:
+    first, whole = _due(tuple(sorted(closed)), keys, connection.dialect.name)
+    customer_ids = sorted(set(first.column(connection, now=now, limit=limit)))
+    return whole.column(connection, now=now, ids=customer_ids) if customer_ids else []
 
 
 @lru_cache(maxsize=64)

@@ -17,12 +17,12 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from engine.delivery.claim import CLAIM_LEASE, LEASE, Claimed, claim, put_back, recover, release
+from engine.delivery.claim import CLAIM_LEASE, LEASE, Claimed, claim, look_at, put_back, recover, release
 from engine.delivery.gatekeeping import verdicts
 from engine.delivery.mailroom import Made, WebhookCall, make_mails
-from engine.delivery.outcome import Failed, Outcome, Unknown
+from engine.delivery.outcome import Accepted, Failed, Outcome, Unknown
 from engine.delivery.provider import Provider
-from engine.delivery.recording import record_surely
+from engine.delivery.recording import record_surely, tell
 from engine.journeys import journal
 from engine.journeys.post import AWAITED, Carrying, give_offers
 from engine.journeys.round import Round
@@ -32,7 +32,7 @@ from engine.outbox.ledger import drop
 from engine.policy.gate import Allow, Defer, Drop, Verdict
 from engine.render.library import TemplateLibrary
 from engine.render.mail import Mail
-from engine.store.bulk import Change, together
+from engine.store.bulk import Change, together, update_rows
 from engine.store.database import Database
 from engine.store.dialect import only_counts, within
 from engine.store.keys import KeyRange
@@ -170,6 +170,55 @@ def dispatch(
             break
         _hand_over_group(database, together, at, exits, worker, tally)
     return tally
+
+
+def rehearse(
+    database: Database,
+    at: Round,
+    library: TemplateLibrary,
+    secret: bytes,
+    closed: Collection[str],
+    most: int,
+    make: Maker,
+) -> Tally:
+    """Do what `dispatch` would with one claim of mails that all are accepted; nothing is handed to anybody.
+
+    For a store that one program holds: nobody comes between, so no lease, fence or attempt is written.
+    """
+    tally = Tally()
+    with database.write() as connection:
+        claimed = _with_awaited_offers(connection, look_at(connection, at.now, closed, most), at)
+        tally.claimed = len(claimed)
+        made = make(connection, claimed, at, library, secret)
+        refused = [(each.message, each.reason) for each in made if each.reason is not None]
+        drop(connection, refused, at.now)
+        for _, reason in refused:
+            tally.count(reason)
+        ready = [each for each in made if each.reason is None]
+        judged = verdicts(connection, [each.message for each in ready], at) if ready else []
+        pairs = list(zip(ready, judged, strict=True))
+        _stop(connection, [(each.message, verdict) for each, verdict in pairs], at, tally)
+        gone = [each for each, verdict in pairs if isinstance(verdict, Allow)]
+        _let_go(connection, gone, at)
+        tally.outcomes["accepted"] = len(gone)
+    return tally
+
+
+def _let_go(connection: Connection, gone: Sequence[Made], at: Round) -> None:
+    """Write messages down as accepted at once; what a slot held is kept, to be counted."""
+    rows: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for made in gone:
+        kept = {"content": _kept(made)} if made.slots or made.links else {}
+        rows[bool(kept)].append(
+            {
+                "state": "accepted", "counted_at": at.now, "accepted_at": at.now, "settled_at": at.now,
+                "tries": made.message.tries + 1, "sandbox": at.sandbox, **kept, "id": made.message.id,
+            }
+        )  # fmt: skip
+    for part in rows.values():
+        update_rows(connection, messages, part)
+    if not at.listened.isdisjoint(("mail_sent", "offer_issued")):
+        tell(connection, [(made, "", Accepted(made.message.key)) for made in gone], at)
 
 
 def _with_awaited_offers(connection: Connection, claimed: Sequence[Claimed], at: Round) -> list[Claimed]:
@@ -312,15 +361,24 @@ def _hold_back(
 ) -> None:
     """Drop and defer as the gate said, but nothing that another worker has taken over."""
     held = _held(connection, [made.message for made in group])
-    told = [(m.message, v) for m, v in zip(group, judged, strict=True) if m.message.id in held]
-    dropped = [(message, verdict.reason) for message, verdict in told if isinstance(verdict, Drop)]
+    _stop(
+        connection,
+        [(m.message, v) for m, v in zip(group, judged, strict=True) if m.message.id in held],
+        at,
+        tally,
+    )
+
+
+def _stop(connection: Connection, judged: Sequence[tuple[Claimed, Verdict]], at: Round, tally: Tally) -> None:
+    """Drop and defer as the gate said; what it allows is left alone."""
+    dropped = [(message, verdict.reason) for message, verdict in judged if isinstance(verdict, Drop)]
     drop(connection, dropped, at.now)
     for _, reason in dropped:
         tally.count(reason.partition(":")[0])
-    for message, verdict in told:
-        if isinstance(verdict, Defer):
-            _defer(connection, message, verdict, at)
-            tally.count("deferred")
+    deferred = [(message, verdict) for message, verdict in judged if isinstance(verdict, Defer)]
+    _defer(connection, deferred, at)
+    for _ in deferred:
+        tally.count("deferred")
 
 
 def _held(connection: Connection, claimed: Sequence[Claimed]) -> set[int]:
@@ -378,40 +436,44 @@ _CLAIMED = Prepared(_HELD.where(messages.c.state == "claimed"))
 _HANDED_OVER = Prepared(_HELD.where(messages.c.state == "handing_over"))
 
 
-def _defer(connection: Connection, message: Claimed, verdict: Defer, at: Round) -> None:
-    """Let a message wait; what comes after it in its enrollment counts from the new moment."""
-    table = messages.c
-    connection.execute(
-        update(messages)
-        .where(table.id == message.id, table.fence == message.fence)
-        .values(
-            state="pending", claimed_by=None, lease_until=None, try_at=verdict.until,
-            **_moved(message, verdict),
-        )
-    )  # fmt: skip
-    following = programs(connection, [message.version])[message.version].nodes[message.step].next
-    own = enrollments.c
-    connection.execute(
-        update(enrollments)
-        .where(own.id == message.enrollment_id, own.state == "waiting", own.visit == message.visit + 1)
-        .values(position=following, anchor_at=verdict.until, next_at=verdict.until)
-    )
-    detail = {"until": verdict.until.isoformat()}
+def _defer(connection: Connection, deferred: Sequence[tuple[Claimed, Defer]], at: Round) -> None:
+    """Let messages wait; what comes after each in its enrollment counts from the new moment."""
+    if not deferred:
+        return
+    waiting = [
+        {
+            "state": "pending", "claimed_by": None, "lease_until": None, "try_at": verdict.until, **_moved(message, verdict),
+            "id": message.id, "fence": message.fence,
+        }
+        for message, verdict in deferred
+    ]  # fmt: skip
+    found = programs(connection, [message.version for message, _ in deferred])
+    following = [
+        {
+            "position": found[message.version].nodes[message.step].next, "anchor_at": verdict.until,
+            "next_at": verdict.until, "visit": message.visit + 1, "id": message.enrollment_id,
+        }
+        for message, verdict in deferred
+    ]  # fmt: skip
+    update_rows(connection, messages, waiting, keys=("id", "fence"))
+    update_rows(connection, enrollments, following, keys=("visit", "id"), only={"state": "waiting"})
     journal.write(
         connection,
         [
             journal.entry(
                 at.now, message.flow, message.customer_id, "deferred", verdict.reason,
-                enrollment_id=message.enrollment_id, message_id=message.id, step=message.step, detail=detail,
+                enrollment_id=message.enrollment_id, message_id=message.id, step=message.step,
+                detail={"until": verdict.until.isoformat()},
             )
+            for message, verdict in deferred
         ],
     )  # fmt: skip
 
 
 def _moved(message: Claimed, verdict: Defer) -> dict[str, datetime]:
-    """Return what a deferral moves: in quiet hours a message becomes due later; for a cap it grows late as it waits."""
+    """Return when a deferred message is due: in quiet hours it becomes so later; for a cap it grows late as it waits."""
     if verdict.reason != "quiet_hours":
-        return {}
+        return {"due_at": message.due_at, "expires_at": message.expires_at}
     return {"due_at": verdict.until, "expires_at": verdict.until + (message.expires_at - message.due_at)}
 
 

@@ -117,7 +117,7 @@ def record(
     if settled < len(rows):
         results = _not_taken_over(connection, results) if settled else []
         log.warning("a late word on %d messages is refused: their lease had ended", len(rows) - len(results))
-    _tell(connection, results, at)
+    tell(connection, results, at)
     _suppress_bad_addresses(connection, results, at)
 
 
@@ -133,7 +133,7 @@ def _not_taken_over(
     return [each for each in results if held.get(each[0].message.id) == each[0].message.fence]
 
 
-def _tell(connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round) -> None:
+def tell(connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round) -> None:
     """Write the journal and the engine's own facts of what was recorded."""
     entries, facts = [], []
     _tell_put_off([outcome for _, _, outcome in results])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
-from engine.delivery.dispatch import dispatch
+from engine.delivery.dispatch import rehearse
 from engine.delivery.mailroom import make_outlines
 from engine.delivery.outcome import Accepted, Outcome
 from engine.deploy.simulate_feed import Suppressed
@@ -29,7 +29,9 @@ from engine.runtime.work import Work, look
 from engine.store.scratch import Lone
 from engine.store.types import EPOCH
 
-GROUP = 500
+SETTLED_EVERY = (
+    8  # stops of the clock: what is undone in memory stays small, and a page is written once for all
+)
 Tell = Callable[[datetime, int], None]
 
 
@@ -76,7 +78,7 @@ class Run:
     def play(self) -> None:
         """Let everything happen from `start` until `until`."""
         night = self._night(self.start)
-        for moment in self._moments():
+        for number, moment in enumerate(self._moments(), 1):
             self._suppress(moment)
             self._restock(moment)
             if night is not None and night <= moment:
@@ -84,7 +86,7 @@ class Run:
                 night = self._night(moment)
             handed, self._known = settle_moment(self.engine, moment, self._known, self._memory)
             self.mails += handed
-            if isinstance(self.engine.database, Lone):
+            if isinstance(self.engine.database, Lone) and not number % SETTLED_EVERY:
                 self.engine.database.settle()
             self.tell(moment, self.mails)
 
@@ -179,9 +181,9 @@ def _hand_over(engine: Engine, work: Work, moment: datetime, memory: Memory | No
     due = work.agenda.messages_at
     claimed = handed = 0
     while due is not None and due <= moment:
-        tally = dispatch(
-            engine.database, work.at, engine.exits, work.library, work.secret, engine.worker, work.closed,
-            make=partial(make_outlines, memory=memory), group=GROUP,
+        tally = rehearse(
+            engine.database, work.at, work.library, work.secret, work.closed, engine.worker.most,
+            make=partial(make_outlines, memory=memory),
         )  # fmt: skip
         claimed += tally.claimed
         handed += tally.outcomes.get("accepted", 0)
