@@ -105,12 +105,15 @@ class ProductTrigger:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleTrigger:
-    """By the calendar, for everyone in the segment (everyone, where none): `cron` (five fields) or `once` (local time)."""
+    """By the calendar, for everyone in the segment (everyone, where none): `cron` (five fields) or `once` (local time).
+
+    On the customer's own clock, as every time of day in the language, unless `clock` says that of the shop.
+    """
 
     cron: str | None = None
     once: datetime | None = None  # naive: on the clock that `clock` names
     segment: str | None = None
-    clock: Literal["customer", "shop"] = "shop"
+    clock: Literal["customer", "shop"] = "customer"
     gather: Duration | None = None
 
 

@@ -202,8 +202,11 @@ def _trigger() -> Schema:
         "within": parts.duration("How long ago the interest may be.", "30d", default="30d"),
         "by": parts.share("The least drop of the price.", examples=["5%"]),
         "below": {"description": "Stock under this number is low.", "type": "integer", "minimum": 1},
-        "schedule": parts.text("By the calendar: five fields as in cron, or one local moment.", examples=["0 9 1 * *", "2026-11-26 10:00"]),
-        "clock": parts.word("Whose clock the schedule is on.", ("customer", "shop"), default="shop"),
+        "schedule": parts.text("By the calendar: five fields as in cron, or one local moment, on the customer's clock unless `clock` says `shop`.", examples=["0 9 1 * *", "2026-11-26 10:00"]),
+        "clock": parts.word(
+            "Whose clock the schedule is on: each customer's own, or the shop's, so that all are meant at the same moment.",
+            ("customer", "shop"), default="customer",
+        ),
     }  # fmt: skip
     assert set(known) == set(read_triggers.ALL_KEYS)
     kinds = [{"required": [kind]} for kind in read_triggers.KINDS]

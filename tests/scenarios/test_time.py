@@ -567,7 +567,7 @@ def test_everyone_of_a_segment_on_the_shops_clock(here: World) -> None:
     """A schedule takes everyone in the segment once a slot, and those outside not at all."""
     here.write("flows/segments.yaml", "germans: [{customer: {country: DE}}]\n")
     here.flow(
-        "flow: news\ntopic: offers\nre_entry: always\ntrigger: {schedule: '2026-03-02 10:00', segment: germans}\nsteps: [{send: letter}]\n"
+        "flow: news\ntopic: offers\nre_entry: always\ntrigger: {schedule: '2026-03-02 10:00', segment: germans, clock: shop}\nsteps: [{send: letter}]\n"
     )
     here.customer("ann", country="DE")
     here.customer("kei", country="JP")

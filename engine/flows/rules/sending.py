@@ -41,7 +41,8 @@ def _is_quiet(hours: QuietHours | None, clock: time) -> bool:
 def due_in_quiet_hours(look: Look) -> Iterator[Finding]:
     """A mail is due at a time of day that lies in the quiet hours.
 
-    It is put off until they end, each time, for everybody: the time that is written never comes true.
+    It is put off until they end, each time, for everybody: the time that is written never comes true. A `schedule` is on the
+    customer's own clock, too, unless it says `clock: shop`.
 
     Before (with quiet hours from 21:00 to 08:00):
 

@@ -325,12 +325,21 @@ def test_product_low_stock_below(shop: Plays) -> None:
 
 
 def test_schedules(shop: Plays) -> None:
-    """By the calendar, for everyone in the segment, on the customer's clock or the shop's."""
+    """By the calendar, for everyone in the segment, on the customer's clock unless the shop's is named."""
     shop.write("flows/segments.yaml", "german: [{customer: {country: DE}}]\n")
     people = "customer: {{timezone: Asia/Tokyo, consent: all, country: {}}}\ntimeline: [{{at: 2026-03-25 10:00, event: app_opened}}]\n"
     flow = "trigger: {{schedule: {}, segment: german{}}}\nsteps: [{{send: letter}}]\n"
     cron, once = '"0 9 1 * *"', '"2026-04-26 10:00"'
     nobody = people.format("JP") + "expect: [nothing_more]"
+    shop.holds(
+        flow.format(cron, ""),
+        people.format("DE") + "expect: [{at: 2026-04-01 09:00, sends: letter}]",
+        nobody,
+    )
+    shop.holds(
+        flow.format(once, ""),
+        people.format("DE") + "expect: [{at: 2026-04-26 10:00, sends: letter}, nothing_more]",
+    )
     shop.holds(
         flow.format(cron, ", clock: customer"),
         people.format("DE") + "expect: [{at: 2026-04-01 09:00, sends: letter}]",
