@@ -5,7 +5,8 @@ or a SELECT of customer ids. Promises: one statement whatever the number of subj
 parameter; every value and name that a user wrote is bound; a missing value makes a test false and `not` is a true
 complement (`engine.audience.meaning`). The other execution is `engine.audience.memory`.
 
-What `did` counts: facts of that name with `occurred_at` and `arrived_at` up to now, both included; never the triggering
+What `did` counts: facts of that name with `occurred_at` and `arrived_at` up to now, both included (whoever decides about
+a mail counts all that was told, also by a machine whose clock is ahead of its own: `told`); never the triggering
 fact (not inside segments either); cancelled orders and backfilled facts too. `within` and `since` a moment include their
 first microsecond. `since: entry`, and in `exit_when`, `goal` and waits an unbounded `did`, count only what happened later
 than the entry: a fact of the very microsecond of the entry does not count.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -49,6 +50,7 @@ from engine.store.tables import customers
 from engine.store.types import Instant, Key, to_micros
 
 Segments = Mapping[str, tuple[Clause, ...]]
+EVERYTHING = datetime.max.replace(tzinfo=UTC)  # for `told`: whatever was told counts, by whosever clock
 MOST_KEYS = 2**63 - 1  # greater than any key
 
 _COLUMNS: Mapping[str, TypeEngine[Any]] = {
@@ -73,8 +75,9 @@ def truths(
     now: datetime,
     segments: Segments,
     shop_zone: str,
+    told: datetime | None = None,
 ) -> list[tuple[bool, ...]]:
-    """Return, for each subject in order, whether each ask holds at `now`.
+    """Return, for each subject in order, whether each ask holds at `now`, by facts told up to then, or up to `told`.
 
     One statement for the whole batch (meant for up to 5,000 subjects); the compiled statement is kept for the next batch
     with the same asks. Raise UsageError for a field or segment that cannot be.
@@ -82,7 +85,7 @@ def truths(
     if not asks or not subjects:
         return [() for _ in subjects]
     plan = _plan(_SameAsks(tuple(asks), segments), connection.dialect.name)
-    values: dict[str, Any] = plan.moments.values(now, shop_zone)
+    values: dict[str, Any] = plan.moments.values(now, shop_zone, told)
     values["subjects"] = _listed(subjects, plan)
     found: list[tuple[bool, ...]] = [()] * len(subjects)
     for row in plan.statement.rows(connection, **values):

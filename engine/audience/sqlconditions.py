@@ -200,12 +200,14 @@ class Compiler:
     def _facts(self, fact: NamedFromClause, condition: Did, after_entry: bool) -> list[Truth] | None:  # noqa: FBT001
         """Return which facts count; None where none can."""
         column = fact.c
-        now = self.moments.parameter(_NOW)
+        now, told = self.moments.parameter(_NOW), self.moments.told()
         where: list[Truth] = [
             column.customer_id == self.ground.customer_id,
             column.name == literal(condition.event, Text()),
-            column.occurred_at <= now,
-            column.arrived_at <= now,
+            column.occurred_at <= told,
+            column.arrived_at <= told,
+            # A clock that is behind the one of who told a fact has no reason to doubt it.
+            or_(column.occurred_at <= now, column.occurred_at <= column.arrived_at),
         ]
         event_id = self._ground("event_id")
         if event_id is not None:

@@ -151,6 +151,9 @@ def _compile_moment(element: MomentOf, compiler: SQLCompiler, **options: Any) ->
     return (_POSTGRES_MOMENT if element.part == "moment" else _POSTGRES_ZONED).replace("{source}", source)
 
 
+TOLD = "told"
+
+
 @dataclass(slots=True)
 class Moments:
     """Makes the parameters for moments: bound by name when the statement runs, or at once where `now` is given.
@@ -169,9 +172,18 @@ class Moments:
         name = self.named.setdefault((when, wall), f"moment_{len(self.named)}")
         return bindparam(name, type_=Instant(), required=True)
 
-    def values(self, now: datetime, shop_zone: str) -> dict[str, datetime]:
-        """Return the values of the named parameters at this moment."""
-        return {name: self._value(when, wall, now, shop_zone) for (when, wall), name in self.named.items()}
+    def told(self) -> Expression:
+        """Return the parameter for the moment up to which facts were told."""
+        return (
+            literal(self.now, Instant())
+            if self.now is not None
+            else bindparam(TOLD, type_=Instant(), required=True)
+        )
+
+    def values(self, now: datetime, shop_zone: str, told: datetime | None = None) -> dict[str, datetime]:
+        """Return the values of the parameters at this moment, with facts told up to then or up to another moment."""
+        moments = {name: self._value(when, wall, now, shop_zone) for (when, wall), name in self.named.items()}
+        return {**moments, TOLD: told or now}
 
     @staticmethod
     def _value(when: When, wall: bool, now: datetime, shop_zone: str) -> datetime:  # noqa: FBT001 - a key's part

@@ -1,7 +1,8 @@
 """Reading what the gate judges by, for a group of messages, inside the transaction that commits the hand-over.
 
 The customers are locked first (a row lock on PostgreSQL; on SQLite the writer's lock is held already), so that neither
-an opt-out nor another worker's mail can slip between the reading and the commit.
+an opt-out nor another worker's mail can slip between the reading and the commit. Whatever was told counts, also what a
+machine told whose clock is ahead of this one's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Boolean, Connection, bindparam, literal_column, null, select, union_all
 
-from engine.audience.sql import truths
+from engine.audience.sql import EVERYTHING, truths
 from engine.audience.subjects import Ask
 from engine.delivery.claim import Claimed
 from engine.flows.model import Send, Webhook
@@ -166,8 +167,8 @@ def _clauses(
             continue
         subjects = [subject_of(group[index].enrollment) for index in indexes]
         rows = truths(
-            connection, asks, subjects, now=at.now, segments=program.flow.segments, shop_zone=at.shop_zone
-        )
+            connection, asks, subjects, now=at.now, told=EVERYTHING, segments=program.flow.segments, shop_zone=at.shop_zone
+        )  # fmt: skip
         for index, row in zip(indexes, rows, strict=True):
             truth = dict(zip(asks, row, strict=True))
             result[index] = _words(program, step_id, group[index].enrollment, truth, at)

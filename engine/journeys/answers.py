@@ -70,7 +70,6 @@ _DONE = Prepared(
         within(events.c.customer_id, "ids"),
         events.c.name == bindparam("name"),
         events.c.occurred_at > bindparam("since"),
-        events.c.arrived_at <= bindparam("now"),
     )
     .order_by(events.c.occurred_at, events.c.id)
 )
@@ -84,7 +83,6 @@ def _matching(
         ids=sorted({walker.customer_id for walker in walkers}),
         name=did.event,
         since=min(walker.since_at for walker in walkers),
-        now=now,
     )
     if did.where and rows:
         ask = Ask(Clause(Of("trigger", did.where), "where"))

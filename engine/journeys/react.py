@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from engine.audience.sql import truths
+from engine.audience.sql import EVERYTHING, truths
 from engine.audience.subjects import Ask, Subject, told
 from engine.calendar import add
 from engine.flows.conditions import Clause, Did, Not, walk
@@ -126,6 +126,7 @@ def _exit_truths(
         asks,
         [subject_of(row) for row in rows],
         now=at.now,
+        told=EVERYTHING,
         segments=flow.segments,
         shop_zone=at.shop_zone,
     )
@@ -235,7 +236,9 @@ def reach_goals(
         assert flow.goal is not None
         ask = Ask(flow.goal.clause, after_entry=True)
         subjects = [subject_of(row) for row in reaching]
-        held = truths(connection, [ask], subjects, now=at.now, segments=flow.segments, shop_zone=at.shop_zone)
+        held = truths(
+            connection, [ask], subjects, now=at.now, told=EVERYTHING, segments=flow.segments, shop_zone=at.shop_zone
+        )  # fmt: skip
         reached += [
             {"goal_at": moments[r.id], "id": r.id}
             for r, (holds,) in zip(reaching, held, strict=True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from engine.runtime.passes import run_pass
+from engine.runtime.passes import run_pass, send_due
 from engine.store.tables import customers
 from tests.scenarios.world import START, World
 
@@ -166,3 +166,42 @@ def test_a_clock_that_jumps(anywhere: World) -> None:
     run_pass(anywhere.engine(), anywhere.now)  # and back again
     assert [who for _, who, _ in anywhere.sent] == ["ann", "ben"]
     assert anywhere.reasons("skipped") == ["too_late"]
+
+
+SLOW = """
+flow: cart
+topic: reminders
+trigger: {event: cart_left}
+exit_when: [{did: order_placed}]
+steps:
+  - send: letter
+  - wait: 20h
+  - send: other
+"""
+
+
+def test_what_was_told_counts_whatever_the_clock_says(anywhere: World) -> None:
+    """A machine whose clock is an hour behind holds a mail back for a purchase that another one has taken in."""
+    anywhere.flow(SLOW)
+    for name in ("ann", "ben"):
+        anywhere.customer(name)
+    anywhere.apply()
+    for name in ("ann", "ben"):
+        anywhere.event("cart_left", name)
+    anywhere.go_on(hours=19, minutes=30)
+    anywhere.sleep_to(anywhere.now + timedelta(hours=1, minutes=30))
+    slow = anywhere.now - timedelta(minutes=55)
+    run_pass(anywhere.engine(), slow, sending=False)  # both are posted; ann buys before anything is sent
+    assert [step for step, state, _ in anywhere.ledger if state == "pending"] == ["other", "other"]
+    anywhere.event("order_placed", "ann", order_id="o1")
+    send_due(anywhere.engine(), slow, slow)
+    assert anywhere.steps("ann") == ["letter"]
+    assert anywhere.steps("ben") == ["letter", "other"]
+    assert anywhere.reasons("dropped") == ["exited: did: order_placed"]
+    anywhere.customer("cat")
+    anywhere.event("cart_left", "cat")
+    run_pass(anywhere.engine(), anywhere.now)
+    anywhere.sleep_to(anywhere.now + timedelta(minutes=5))
+    anywhere.event("order_placed", "cat", order_id="o2")
+    run_pass(anywhere.engine(), slow)  # what ends who waits is not missed either
+    assert anywhere.inside[2][1:] == ("exited", "exited: did: order_placed")

@@ -406,6 +406,12 @@ def erased_stay_inside() -> Planting:
     )
 
 
+@_bug
+def told_by_a_faster_clock_is_not_heard() -> Planting:
+    """A machine whose clock is behind waits for a purchase to lie in its own past."""
+    return _several(*(_instead(place, "EVERYTHING", None) for place in (gatekeeping, react, advance, enter)))
+
+
 # ── keys, clocks, journal ────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -70,6 +70,12 @@ def test_a_cap_looks_back_exactly_so_far(ago: int, verdict: object) -> None:
     )
 
 
+def test_a_mail_by_a_faster_clock_counts() -> None:
+    """What was sent by a machine whose clock is ahead of this one's counts for a cap, though it lies in the future."""
+    capped = replace(FINE, caps=(Cap(1, Duration(days=1)),), handed=(Handed(NOW + HOUR),))
+    assert isinstance(judge(capped, NOW), Drop)
+
+
 def test_waiting_for_room() -> None:
     """Until the mail that fills the cap leaves the window, if it makes sense until then; several caps must all have room."""
     caps = (Cap(1, Duration(seconds=16 * 3600)), Cap(2, Duration(seconds=20 * 3600)))
