@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
 from engine.diagnostics import Finding, has_errors
-from engine.flows.conditions import OfferIs, walk
+from engine.flows.conditions import All, Any_, Clause, Condition, InSegment, Not, OfferIs, walk
 from engine.flows.load import Project, flow_clauses
 from engine.flows.model import (
+    Branch,
+    Experiment,
+    Flow,
     Offer,
+    ScheduleTrigger,
+    SegmentTrigger,
     Send,
+    Step,
 )  # fmt: skip
 from engine.flows.nodes import Table
-from engine.flows.rules.registry import place_of, project_rule, told
+from engine.flows.rules.registry import Look, flow_rule, place_of, project_rule, told
 
 
 def _offers(project: Project) -> Iterator[tuple[Offer, Table]]:
@@ -170,3 +176,95 @@ def shared_pool(project: Project) -> Iterator[Finding]:
         if owner != offer.name:
             yield told(place_of(place, "pool"), f'the codes of {offer.pool} belong to the offer "{owner}"',
                        effect=f'the pool of "{offer.name}" stays empty', help="give each offer a file of its own")  # fmt: skip
+
+
+# ── early access ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_Segments = Mapping[str, tuple[Clause, ...]]
+
+
+@flow_rule("F407", "early-access-for-everyone", "error")
+def early_access_for_everyone(look: Look) -> Iterator[Finding]:
+    """A mail gives early access to customers who may not be in its segment.
+
+    `early_access: vip` is for the customers in the segment `vip`: the shop lets nobody else buy yet, so that a mail to others
+    promises what does not hold. The flow has to ask for the segment: by its trigger, `enter_if`, `only_if` or `exit_when`, in
+    the arm of a branch, or at the step itself, which is surest, as it is asked when the mail goes.
+
+    Before (`early: {early_access: vip, code: EARLY}`):
+
+        - {send: early-letter, offer: early}
+
+    After:
+
+        - {send: early-letter, offer: early, only_if: [{segment: vip}]}
+    """
+    segments, offers = look.project.definitions.segments, look.project.definitions.offers
+    for step, asked in _sends(look.flow.steps, _asked_of_all(look.flow)):
+        for name in _given(step.offer, offers):
+            segment = offers[name].value
+            if not _asks_for(segment, (*asked, *step.only_if), segments) and not _comes_by(
+                segment, look.flow
+            ):
+                yield told(step.span, f'the offer "{name}" is for the segment {segment}, and this mail goes to others, too',
+                           effect=f"customers outside {segment} are promised what the shop does not give them",
+                           help=f"add `only_if: [{{segment: {segment}}}]` to the step")  # fmt: skip
+
+
+def _given(offer: str | None, offers: Mapping[str, Offer]) -> Iterator[str]:
+    """Yield the offers of early access that a step may give: its own, or one that follows an empty pool."""
+    seen: set[str] = set()
+    while offer is not None and offer in offers and offer not in seen:
+        seen.add(offer)
+        if offers[offer].gives == "early_access":
+            yield offer
+        offer = offers[offer].when_empty
+
+
+def _sends(steps: Iterable[Step], asked: tuple[Clause, ...]) -> Iterator[tuple[Send, tuple[Clause, ...]]]:
+    """Yield every mail with what is asked of whoever comes to it."""
+    for step in steps:
+        if isinstance(step, Send):
+            yield step, asked
+        elif isinstance(step, Branch):
+            for arm in step.arms:
+                yield from _sends(arm.steps, (*asked, *(arm.when or ())))
+        elif isinstance(step, Experiment):
+            for way in step.arms:
+                yield from _sends(way.steps, asked)
+
+
+def _asked_of_all(flow: Flow) -> tuple[Clause, ...]:
+    left = (Clause(each.condition.item, "") for each in flow.exit_when if isinstance(each.condition, Not))
+    return (*flow.enter_if, *flow.only_if, *left)
+
+
+def _comes_by(segment: str, flow: Flow) -> bool:
+    """Return whether every trigger brings customers of the segment alone."""
+    by = (SegmentTrigger, ScheduleTrigger)
+    return all(isinstance(trigger, by) and trigger.segment == segment for trigger in flow.triggers)
+
+
+def _asks_for(segment: str, clauses: Iterable[Clause], segments: _Segments) -> bool:
+    return any(_holds_in(segment, clause.condition, segments, ()) for clause in clauses)
+
+
+def _holds_in(segment: str, condition: Condition, segments: _Segments, within: tuple[str, ...]) -> bool:
+    """Return whether the condition holds for nobody outside the segment."""
+    if isinstance(condition, InSegment):
+        if condition.segment == segment:
+            return True
+        if condition.segment in within:  # a circle, which another finding tells
+            return False
+        inside = (*within, condition.segment)
+        return any(
+            _holds_in(segment, each.condition, segments, inside)
+            for each in segments.get(condition.segment, ())
+        )
+    if isinstance(condition, All):
+        return any(_holds_in(segment, item, segments, within) for item in condition.items)
+    if isinstance(condition, Any_):
+        return bool(condition.items) and all(
+            _holds_in(segment, item, segments, within) for item in condition.items
+        )
+    return False

@@ -343,12 +343,12 @@ def test_pause(here: World) -> None:
 )
 def test_offers(shop: Plays, offer: str) -> None:
     """Each kind of offer, with each source of codes, goes out with its code."""
-    shop.write("flows/segments.yaml", "early: [{did: app_opened}]\n")
+    shop.write("flows/segments.yaml", "early: [{did_not: order_placed}]\n")
     shop.write("codes.txt", "A1\nA2\n")
     shop.write("flows/offers.yaml", f"ten: {{percent: 10, code: TEN2}}\nit: {{{offer}, valid_for: 7d}}\n")
     shop.template("letter", subject="{{ offer.code }} {{ offer.expires_at | date }}")
     shop.holds(
-        "trigger: {event: app_opened}\nsteps: [{send: letter, offer: it}]\n",
+        "trigger: {event: app_opened}\nonly_if: [{segment: early}]\nsteps: [{send: letter, offer: it}]\n",
         f"products: [{{sku: T1, price: 3}}]\ntimeline: [{OPENED}]\nexpect: [{{after: 0h, sends: letter, offer: it}}, nothing_more]",
     )
 

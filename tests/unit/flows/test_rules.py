@@ -151,6 +151,47 @@ def test_each_rule_of_offers_tells_wrong_from_right(folder: Folder, code: str) -
     assert found(folder, code) == []
 
 
+VIP = """\
+vip: [{customer: {orders: {gte: 5}}}]
+vip-in-japan: [{segment: vip}, {customer: {country: JP}}]
+vip-or-new: [{any: [{segment: vip}, {customer: {orders: 0}}]}]
+"""
+EARLY = "early: {early_access: vip, code: E}\nten: {percent: 10, pool: codes.txt, valid_for: 7d, when_empty: early}\n"
+GIVES = "[{send: a, offer: early}]"
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (flow(steps=GIVES), True),
+        (flow(steps="[{send: a, offer: ten}]"), True),
+        (flow("enter_if: [{segment: vip-or-new}]", GIVES), True),
+        (flow("enter_if: [{not_segment: vip}]", GIVES), True),
+        (flow(steps=GIVES, trigger="[{segment: vip}, {event: order_placed}]"), True),
+        (flow(steps="[{branch: [{when: [{segment: vip}], steps: []}, {otherwise: [{send: a, offer: early}]}]}]"), True),
+        (flow(steps="[{send: a, offer: early, only_if: [{segment: vip}]}]"), False),
+        (flow(steps="[{send: a, offer: ten, only_if: [{segment: vip}]}]"), False),
+        (flow("only_if: [{segment: vip-in-japan}]", GIVES), False),
+        (flow("enter_if: [{all: [{segment: vip}, {customer: {country: DE}}]}]", GIVES), False),
+        (flow("exit_when: [{not_segment: vip}]", GIVES), False),
+        (flow(steps=GIVES, trigger="{segment: vip}"), False),
+        (flow(steps=GIVES, trigger="{schedule: 2026-11-26 10:00, segment: vip}"), False),
+        (flow(steps="[{branch: [{when: [{segment: vip}], steps: [{send: a, offer: early}]}]}]"), False),
+    ],
+)  # fmt: skip
+def test_early_access_is_for_its_segment(folder: Folder, written: str, told: bool) -> None:
+    """Early access that may go to customers outside its segment is told, wherever the flow could ask for the segment."""
+    folder.write(
+        {
+            "flows/segments.yaml": VIP,
+            "flows/offers.yaml": EARLY,
+            "codes.txt": "A1\n",
+            "flows/one.yaml": written,
+        }
+    )
+    assert [finding.severity for finding in found(folder, "F407")] == ["error"] * told
+
+
 LIVE = Delivery(mode="live", provider="smtp")
 SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "S201": ({"shop": Shop()}, "warning"),
@@ -204,7 +245,7 @@ def test_unused_segments_are_remarks(folder: Folder) -> None:
 
 def test_every_rule_is_tried() -> None:
     """No rule is without a wrong and a right file here."""
-    tried = {*FLOWS, *OFFERS, *SETTINGS, "F208", "C211"}
+    tried = {*FLOWS, *OFFERS, *SETTINGS, "F208", "F407", "C211"}
     assert {rule.code for rule in rules.registered()} == tried
 
 
