@@ -315,7 +315,8 @@ def _consents(
     ledger: list[Row],
 ) -> Iterator[tuple[datetime, str, Any]]:
     """Yield what was told about consent; `ledger` gets what `settled` customers had said by the start."""
-    for row in _rows(connection, select(consents).order_by(consents.c.received_at, consents.c.id)):
+    query = select(consents).where(among(connection, consents.c.customer_id, sorted(people)))
+    for row in _rows(connection, query.order_by(consents.c.received_at, consents.c.id)):
         known = people.get(row.customer_id)
         if known is None:
             continue
@@ -364,7 +365,7 @@ def _deeds(
             table.customer_id, table.key, table.name, table.occurred_at, table.arrived_at, table.backfill,
             _text(table.properties, connection).label("told"),
         )
-        .where(table.name.not_in(names), not_(written))
+        .where(among(connection, table.customer_id, sorted(people)), table.name.not_in(names), not_(written))
         .order_by(table.occurred_at, table.id)
     )  # fmt: skip
     for customer_id, key, name, occurred, arrived, backfill, told in _rows(connection, query):
