@@ -220,12 +220,21 @@ def read_folder(folder: Path) -> dict[str, str]:
         try:
             sources[name] = _read(path, root)
         except ValueError as error:
-            findings.append(problems.unreadable(Span(f"templates/{name}", 1, 1), str(error)))
+            findings.append(problems.unreadable(_place(f"templates/{name}", error), str(error)))
     if len(sources) > MAX_FILES or sum(map(len, sources.values())) > MAX_TOTAL:
         findings.append(problems.unreadable(Span("templates"), "the templates are too many or too long"))
     if findings:
         raise FindingsError(findings)
     return sources
+
+
+def _place(file: str, error: ValueError) -> Span:
+    """Return where a file stops being text, else its beginning."""
+    cause = error.__cause__
+    if not isinstance(cause, UnicodeDecodeError):
+        return Span(file, 1, 1)
+    before = cause.object[: cause.start].decode("utf-8-sig", "replace")
+    return Span(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from types import CodeType
@@ -45,7 +45,9 @@ from engine.render.circles import circles
 from engine.render.context import RenderContext
 from engine.render.environment import MailEnvironment
 from engine.render.errors import RenderError
+from engine.render.inheriting import lost_blocks
 from engine.render.library import (
+    PARTS,
     WORDS,
     LibraryLoader,
     TemplateLibrary,
@@ -367,8 +369,10 @@ def _lint_copy(
     folder = split_path(path)[0]
     chain = library.chain(folder) if folder else (DEFAULT,)
     yield from _words(library, chain)
-    if not template.subject.source:
+    if not template.subject.source and not _front_matter_fails(library.findings(path)):
         yield problems.no_subject(Span(f"templates/{path}", 1, 1))
+    if not library.sources[path].strip():
+        return
     names, paths = check_names(library, path, chain, _own_fields(contexts.values()))
     yield from names
     if drawn is not None:
@@ -376,6 +380,7 @@ def _lint_copy(
     for each in paths:
         *_, body = sources_of(library.parse(each))
         yield from _bare_signs(body)
+    yield from lost_blocks(library, path, chain)
     endless = circles(library, path, chain)
     yield from endless
     if endless or has_errors(names) or has_errors(library.findings(path)):
@@ -385,6 +390,11 @@ def _lint_copy(
     for persona, context in contexts.items():
         variant = Variant(template, folder, chain)
         yield from _sample(_Sample(library, variant, context, persona, kind, base), marked, made)
+
+
+def _front_matter_fails(findings: Iterable[Finding]) -> bool:
+    """Return whether the front matter cannot be read, or names the subject otherwise: what is missing is told so."""
+    return any(each.code.startswith("F0") or 'mean "subject"' in each.help for each in findings)
 
 
 # The shapes of a copy that MJML has taken, with the size of what it made of them.
@@ -398,6 +408,9 @@ _PARTS: Mapping[str, re.Pattern[str]] = {
 }
 
 
+_COMMENT = re.compile(r"\{#.*?#\}|<!--.*?-->", re.DOTALL)
+
+
 def _lacking(library: TemplateLibrary, path: str) -> Iterator[Finding]:
     """Yield each part of the default that a copy in a language neither has nor names."""
     folder, name = split_path(path)
@@ -405,9 +418,12 @@ def _lacking(library: TemplateLibrary, path: str) -> Iterator[Finding]:
     if folder == DEFAULT or default not in library.sources:
         return
     ours, theirs = library.sources[path], library.sources[default]
+    said = " ".join(_COMMENT.findall(ours))
     for words, pattern in _PARTS.items():
+        here = set(pattern.findall(ours))
         for part in dict.fromkeys(pattern.findall(theirs)):
-            if not re.search(rf"\b{re.escape(part)}\b", ours):
+            known = words != "blocks.{name}" or f"{PARTS[1]}/{part}.mjml" in library.sources
+            if known and part not in here and not re.search(rf"\b{re.escape(part)}\b", said):
                 what = words.format(name=part)
                 yield problems.copy_lacks(Span(f"templates/{path}", 1, 1), what, f"templates/{default}")
 
@@ -478,10 +494,12 @@ def _sample(sample: _Sample, marked: MarkedEnvironment, made: _Made) -> Iterator
         yield sample.failed(error)
         return
     within = partial(_attribute, sample.prepared.library)
-    found = structure.check(document, base=sample.base, within=within)
+    found = [
+        _authored(sample, finding) for finding in structure.check(document, base=sample.base, within=within)
+    ]
     yield from found
     if sample.persona in _LOOKED_AT:
-        yield from looks.check(document)
+        yield from (_authored(sample, finding) for finding in looks.check(document))
     yield from _lines(sample)
     shape = structure.shape(document)
     if made.get(shape, MAX_SIZE) < MAX_SIZE / 2 and all(part in document for part in _by_law(sample)):
@@ -494,6 +512,20 @@ def _sample(sample: _Sample, marked: MarkedEnvironment, made: _Made) -> Iterator
         return
     made[shape] = len(compiled.encode())
     yield from _result(sample, compiled)
+
+
+def _authored(sample: _Sample, finding: Finding) -> Finding:
+    """Return the finding at the words in the mail's own file, where it is about words that were handed to a block there."""
+    quoted = re.search('"(.+)"', finding.message) if finding.code == "T409" else None
+    words = finding.label if finding.code == "T402" else quoted[1] if quoted else ""
+    if not words or finding.span.file == sample.top.file:
+        return finding
+    lines = sample.prepared.library.sources[sample.variant.template.path].replace("\r\n", "\n").split("\n")
+    number = next((number for number, line in enumerate(lines, 1) if words in line), 0)
+    if not number:
+        return finding
+    span = Span(sample.top.file, number, lines[number - 1].index(words) + 1, len(words))
+    return replace(finding, span=span, label="" if finding.code == "T402" else finding.label)
 
 
 def _attribute(library: TemplateLibrary, tag: Span, name: str) -> Span:

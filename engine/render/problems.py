@@ -12,6 +12,8 @@ from engine.diagnostics import Finding, Span, did_you_mean
 from engine.flows.manual import page
 from engine.flows.problems import listed
 
+_SHOWN = 80  # signs of an address that are worth showing
+
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -70,7 +72,8 @@ def unreadable(span: Span, message: str) -> Finding:
 
         templates/logo.mjml        (a file, UTF-8)
     """
-    return Finding("T107", "error", message, span)
+    way_out = "save the file as UTF-8 text" if "UTF-8" in message else "put a file of its own there"
+    return Finding("T107", "error", message, span, effect="no mail can be made", help=way_out)
 
 
 @page("T103", "no-subject")
@@ -323,10 +326,22 @@ def fails(span: Span, message: str, persona: str) -> Finding:
 
         {% if cart %}{{ cart.url }}{% endif %}
     """
+    guarded = "write {% if … %} around what may be missing, or say `or …` behind it"
+    way_out = next((other for words, other in _OTHERWISE if words in message), guarded)
     return Finding(
         "T208", "error", message, span, label=f'with the sample customer "{persona}"',
-        effect="such customers get no mail", help="write {% if … %} around what may be missing, or say `or …` behind it",
+        effect="such customers get no mail", help=way_out,
     )  # fmt: skip
+
+
+_OTHERWISE = (
+    ("range()", "loop over what the mail has, such as `cart.lines`"),
+    ("may not touch", "use the names that a template knows: customer, shop, cart, order and so on"),
+    (
+        "no MJML document",
+        'begin with {% extends "layouts/store.mjml" %}, and write the mail into {% block body %}',
+    ),
+)
 
 
 @page("T210", "endless-circle")
@@ -346,6 +361,33 @@ def endless(span: Span, way: Sequence[str]) -> Finding:
         "T210", "error", "this draws on itself without end", span, label=shown, effect="the mail cannot be made",
         help="leave it out, or let an `if` end it",
     )  # fmt: skip
+
+
+@page("T211", "lost-block")
+def lost_block(span: Span, name: str, layout: str, known: Sequence[str]) -> Finding:
+    """A mail writes a block that its layout has no place for.
+
+    The layout says where blocks go; what stands in any other appears nowhere, and the mail goes out without it.
+
+    Before (the layout has a block `body`):
+
+        {% extends "layouts/store.mjml" %}
+        {% block bdy %}{{ blocks.title("Hello") }}{% endblock %}
+
+    After:
+
+        {% extends "layouts/store.mjml" %}
+        {% block body %}{{ blocks.title("Hello") }}{% endblock %}
+    """
+    hint = did_you_mean(name, known) or f"known: {', '.join(known) or 'none'}"
+    return Finding(
+        "T211",
+        "error",
+        f'templates/{layout} has no block "{name}"',
+        span,
+        effect="what stands in it does not appear",
+        help=hint,
+    )
 
 
 # ── MJML ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -507,7 +549,7 @@ def no_alt(span: Span) -> Finding:
 
 
 @page("T402", "unsafe-link", "warning")
-def unsafe_link(span: Span, problem: str, way_out: str = "") -> Finding:
+def unsafe_link(span: Span, problem: str, way_out: str = "", *, address: str = "") -> Finding:
     """A link or picture goes to http instead of https, to a machine of your own, or nowhere, or its address is not encoded.
 
     A mail has no page that `/logo.png` or `www.shop.com` could belong to: addresses are whole ones. Clients warn before http
@@ -522,8 +564,14 @@ def unsafe_link(span: Span, problem: str, way_out: str = "") -> Finding:
 
         <mj-button href="{{ cart.url }}">Your cart</mj-button>
     """
+    label = address if len(address) <= _SHOWN else ""
     return Finding(
-        "T402", "warning", problem, span, help=way_out or "use the https address that customers reach"
+        "T402",
+        "warning",
+        problem,
+        span,
+        label=label,
+        help=way_out or "use the https address that customers reach",
     )
 
 

@@ -219,20 +219,34 @@ def check(
 
 
 def told_once(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings with one for all links of a file to machines of one's own: they come from one setting."""
+    """Return the findings with one for what comes again with other words or samples.
+
+    All links of a file to machines of one's own come from one setting; a subject or mail is too long once, by its longest.
+    """
     kept: list[Finding] = []
     local: dict[str, list[Finding]] = {}
+    longest: dict[tuple[str, Span], Finding] = {}
     for finding in findings:
+        place = finding.code, finding.span
         if finding.code == "T402" and finding.message == LOCAL:
             local.setdefault(finding.span.file, []).append(finding)
-        else:
+        elif finding.code not in ("T403", "T405"):
             kept.append(finding)
+        elif place not in longest or _number(longest[place]) < _number(finding):
+            longest[place] = finding
+    kept += longest.values()
     for found in local.values():
         first = min(found, key=lambda finding: finding.span)
         more = len({finding.span for finding in found}) - 1
-        label = f"and {more} more in this file" if more else ""
+        label = f"and {more} more in this file" if more else first.label
         kept.append(replace(first, label=label))
     return kept
+
+
+def _number(finding: Finding) -> int:
+    """Return the number in a finding's sentence."""
+    found = re.search(r"\d[\d,.]*", finding.message)
+    return int(re.sub(r"\D", "", found[0])) if found else 0
 
 
 @lru_cache(maxsize=16_384)
@@ -413,15 +427,21 @@ class _Checker:
             if self.base and address.startswith(f"{self.base}/"):
                 continue  # what is wrong with it stands in the settings, and is told there
             if _LOCAL.match(address):
-                self.add(problems.unsafe_link(self.span(at, name), LOCAL))
+                self.add(problems.unsafe_link(self.span(at, name), LOCAL, address=address))
             elif address.lower().startswith("http://"):
-                self.add(problems.unsafe_link(self.span(at, name), "this address is http, not https"))
+                self.add(
+                    problems.unsafe_link(
+                        self.span(at, name), "this address is http, not https", address=address
+                    )
+                )
             elif not address:
                 self.add(problems.unsafe_link(self.span(at, name), f"this {match[1]} is empty"))
             elif not address.startswith("#") and not _WHOLE_ADDRESS.match(address):
                 self.add(
                     problems.unsafe_link(
-                        self.span(at, name), f"this {match[1]} is no whole address: it leads nowhere"
+                        self.span(at, name),
+                        f"this {match[1]} is no whole address: it leads nowhere",
+                        address=address,
                     )
                 )
             else:

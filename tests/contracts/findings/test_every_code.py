@@ -170,6 +170,7 @@ WRONG: dict[str, tuple[str, str, str, str]] = {
 APART = {
     "F004": "tests/contracts/findings/test_every_code.py",
     "T107": "tests/contracts/findings/test_every_code.py",
+    "T211": "tests/contracts/findings/test_every_code.py",
     "T411": "tests/contracts/findings/test_every_code.py",
     "T209": "tests/unit/render/test_looks.py",
     "T413": "tests/unit/render/test_looks.py",
@@ -179,6 +180,7 @@ APART = {
     "T101": "tests/unit/render/test_template.py",
     "F007": "tests/contracts/findings/test_every_code.py",
     "F208": "tests/unit/flows/test_rules.py",
+    "F407": "tests/unit/flows/test_rules.py",
     "C211": "tests/unit/flows/test_rules.py",
 }
 
@@ -295,6 +297,67 @@ def test_a_misspelt_key_is_told_once(tmp_path: Path) -> None:
     (twice,) = found(tmp_path, {ONE: FLOW + "steps2: []\n"})
     assert not twice.fixable
     assert twice.help == 'remove it: "steps" stands here already'
+
+
+def test_words_handed_to_a_block_are_told_where_they_are_written(tmp_path: Path) -> None:
+    """Another mailer's placeholder, or a link to one's own machine, stands in the mail, not in the block that shows it."""
+    wrong = TEMPLATE.replace('note("thanks")', 'note("thanks, *|FNAME|*")')
+    (told,) = [each for each in found(tmp_path, {A: wrong}) if each.code == "T409"]
+    assert (told.span.file, written(tmp_path, told)) == (A, "*|FNAME|*")
+    link = '{% macro note(words) %}<mj-button href="{{ words }}">go</mj-button>{% endmacro %}'
+    local = TEMPLATE.replace('note("thanks")', 'note("http://localhost/x")')
+    (told,) = [
+        each
+        for each in found(tmp_path, {A: local, "templates/blocks/note.mjml": link})
+        if each.code == "T402" and "machine" in each.message
+    ]
+    assert (told.span.file, written(tmp_path, told)) == (A, "http://localhost/x")
+
+
+def test_a_block_that_the_layout_does_not_have_is_told(tmp_path: Path) -> None:
+    """What stands in it would appear nowhere; a block within a block, and one of a layout's layout, has its place."""
+    front, body = TEMPLATE.rsplit("---\n", 1)
+    layouts = {
+        "templates/layouts/base.mjml": body.replace("{{ blocks", "{% block body %}{% endblock %}{{ blocks"),
+        "templates/layouts/page.mjml": '{% extends "layouts/base.mjml" %}',
+    }
+    page = (
+        front
+        + '---\n{% extends "layouts/page.mjml" %}\n{% block NAME %}{% block inner %}x{% endblock %}{% endblock %}\n'
+    )
+    right = found(tmp_path, {**layouts, A: page.replace("NAME", "body")})
+    assert "T211" not in {each.code for each in right}
+    (told,) = [
+        each for each in found(tmp_path, {**layouts, A: page.replace("NAME", "bdy")}) if each.code == "T211"
+    ]
+    assert (written(tmp_path, told), told.help) == ("bdy", 'did you mean "body"?')
+
+
+def test_a_long_subject_is_told_once_by_its_longest(tmp_path: Path) -> None:
+    """However many sample customers meet it, and however long their names are."""
+    wrong = TEMPLATE.replace(
+        '"Hello', '"Hello, this is a subject that says far more than anybody reads on a phone'
+    )
+    told = [each for each in found(tmp_path, {A: wrong}) if each.code == "T405"]
+    assert len(told) == 1
+
+
+def test_front_matter_that_fails_is_not_called_missing(tmp_path: Path) -> None:
+    """A template whose front matter is no YAML is told that, and not that it has no subject."""
+    wrong = TEMPLATE.replace("recommend:", "recommend")
+    told = [each.code for each in found(tmp_path, {A: wrong}) if each.span.file == A]
+    assert told == ["F001"]
+    assert [each.code for each in found(tmp_path, {A: "\n"}) if each.span.file == A] == ["T103"]
+
+
+def test_a_copy_that_names_a_part_for_something_else_lacks_it(tmp_path: Path) -> None:
+    """Only the part itself counts, or a comment that says why it is left out."""
+    copy = "templates/ja/a.mjml"
+    lacking = BASE[copy].replace('{{ blocks.note("thanks") }}', "<mj-text>note</mj-text>")
+    assert "T410" in {each.code for each in found(tmp_path, {copy: lacking})}
+    assert "T410" not in {
+        each.code for each in found(tmp_path, {copy: lacking + "{# no note in Japanese #}"})
+    }
 
 
 def test_recommendations_in_transactional_mail_are_told(tmp_path: Path) -> None:
