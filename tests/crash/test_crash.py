@@ -104,3 +104,10 @@ def test_planted_bugs_are_found(sqlite_url: str, plant: str, tmp_path: Path) -> 
     how = ("--zombies", "4") if plant == "no-fence" else ("--kills", "24")
     found = suite("sending", sqlite_url, tmp_path / "suite", "--provider", "smtp", *how, "--plant", plant)
     assert found["broken"]
+
+
+def test_resending_is_found_beyond_one_machine(postgres_url: str, tmp_path: Path) -> None:
+    """The same where work is shared through a broker: a worker that resends after a death is found by a mail that came twice."""
+    how = ("--provider", "smtp", "--kills", "15", "--plant", "resend")
+    found = suite("sharing", postgres_url, tmp_path / "suite", *how)
+    assert any("a mail arrived twice" in each for each in found["broken"]), found["broken"]
