@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,6 +22,8 @@ from engine.flows.manual import find
 Format = Literal["text", "json", "github", "sarif"]
 FORMATS: tuple[str, ...] = get_args(Format)
 _WIDEST = 120
+MANY = 3
+"""Files of which a text says the same one by one; of more it says it once."""
 _RED, _YELLOW, _BLUE, _BOLD, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[34m", "\x1b[1m", "\x1b[0m"
 _COLOURS = {"error": _RED, "warning": _YELLOW, "info": _BLUE}
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -52,8 +55,36 @@ def render_text(findings: Iterable[Finding], *, root: Path | None = None, colour
     """Return findings as people read them, with the lines that they are about, and a count at the end."""
     ordered = in_order(findings)
     files = _Files(root)
-    texts = ["\n".join(_finding_lines(finding, files, colour=colour)) for finding in ordered]
+    texts = [
+        "\n".join([*_finding_lines(first, files, colour=colour), *_elsewhere(first, others)])
+        for first, others in _alike(ordered)
+    ]
     return "\n\n".join([*texts, summary(ordered)]) + "\n"
+
+
+def _alike(findings: Sequence[Finding]) -> list[tuple[Finding, list[Finding]]]:
+    """Return findings with those that say the same of other whole files, where there are many: mostly one cause."""
+    several: dict[Finding, list[Finding]] = {}
+    for finding in findings:
+        several.setdefault(replace(finding, span=Span()), []).append(finding)
+    told: list[tuple[Finding, list[Finding]]] = []
+    for finding in findings:
+        same = several[replace(finding, span=Span())]
+        if len(same) <= MANY or any((each.span.line, each.span.column) > (1, 1) for each in same):
+            told.append((finding, []))
+        elif finding is same[0]:
+            told.append((finding, same[1:]))
+    return told
+
+
+def _elsewhere(first: Finding, others: Sequence[Finding]) -> list[str]:
+    """Return the line that names the other files."""
+    if not others:
+        return []
+    shown = ", ".join(each.span.file for each in others[:MANY])
+    more = f" and {len(others) - MANY} more files" if len(others) > MANY else ""
+    text = f"{shown}{more}: what all of them draw on may have changed"
+    return [f"{' ' * (_gutter(first) + 1)}= also: {_safe(text)}"]
 
 
 def summary(findings: Sequence[Finding]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,17 @@ def test_the_summary_counts() -> None:
     error = Finding("F001", "error", "x")
     remark = Finding("F303", "info", "x")
     assert summary([error, error, PURCHASE, remark]) == "2 errors, 1 warning, 1 remark; --fix can mend 1"
+
+
+def test_what_is_wrong_with_many_files_at_once_is_told_once(tmp_path: Path) -> None:
+    """One cause, such as a footer, is one finding that names the other files; machines get each of them, and all are counted."""
+    files = [f"templates/{name}.mjml" for name in "abcdefgh"]
+    same = [Finding("T404", "error", "no link", Span(file, 1, 1), help="add it") for file in files]
+    text = render_text(same, root=tmp_path)
+    assert text.count("error[T404]") == 1
+    assert "= also: templates/b.mjml, templates/c.mjml, templates/d.mjml and 4 more files" in text
+    assert text.endswith("8 errors\n")
+    assert render(same, "github").count("::error") == 8
+    assert render_text(same[:3], root=tmp_path).count("error[T404]") == 3
+    placed = [replace(each, span=Span(each.span.file, 4, 2)) for each in same]
+    assert render_text(placed, root=tmp_path).count("error[T404]") == 8
