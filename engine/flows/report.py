@@ -12,12 +12,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args
 from unicodedata import east_asian_width
 
 from engine.diagnostics import Finding, Span
-from engine.flows.manual import find
+from engine.flows.manual import Page, find
 
 Format = Literal["text", "json", "github", "sarif"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -119,7 +120,7 @@ def _finding_lines(finding: Finding, files: _Files, *, colour: bool) -> list[str
         ("effect", finding.effect),
         ("help", finding.help + ("   (validate --fix can do it)" if finding.fixable else "")),
     ]
-    if find(finding.code) is not None:
+    if _page(finding.code) is not None:
         notes.append(("more", f"homing explain {finding.code}"))
     gutter = " " * (_gutter(finding) + 1)
     lines += shown
@@ -206,6 +207,12 @@ def _lines_of(path: Path) -> list[str]:
         return []
 
 
+def _page(code: str) -> Page | None:
+    """Return the page of a code; those of rules are known once the rules are."""
+    import_module("engine.flows.rules")
+    return find(code)
+
+
 # ── machines ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -219,7 +226,7 @@ def as_data(findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def _as_entry(finding: Finding) -> dict[str, Any]:
-    page = find(finding.code)
+    page = _page(finding.code)
     entry: dict[str, Any] = {
         "code": finding.code,
         "name": page.name if page else "",
@@ -240,7 +247,7 @@ def _annotation(finding: Finding) -> str:
     level = {"error": "error", "warning": "warning", "info": "notice"}[finding.severity]
     span = finding.span
     where = {"file": span.file, "line": span.line, "col": span.column, "endColumn": span.column + span.length}
-    page = find(finding.code)
+    page = _page(finding.code)
     properties = [
         f"{name}={_property(str(value))}"
         for name, value in where.items()
@@ -279,7 +286,7 @@ def _sarif(findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def _sarif_rule(code: str) -> dict[str, Any]:
-    page = find(code)
+    page = _page(code)
     if page is None:
         return {"id": code}
     help_ = {"text": page.text, "markdown": page.text}
