@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from engine.clock import SystemClock, machine_now
 from engine.commands.joining import beater
 from engine.commands.session import Session, command
 from engine.deploy.apply import apply
+from engine.diagnostics import Finding
 from engine.errors import DatabaseBehind, HomingError, UsageError
 from engine.flows.report import render_text
 from engine.render.lint import lint_project
@@ -80,7 +81,8 @@ def _register_running(group: click.Group) -> None:
         if session.as_json:
             session.document(
                 {"live": True, "since": done.since, "already": done.already, "cancelled_enrollments": done.enrollments,
-                 "dropped_messages": done.messages, "dns": [_told(record) for record in done.dns]}
+                 "dropped_messages": done.messages, "dns": [_told(record) for record in done.dns],
+                 "findings": _findings(done.findings)}
             )  # fmt: skip
             return
         if done.already:
@@ -88,6 +90,10 @@ def _register_running(group: click.Group) -> None:
         else:
             session.say(
                 f"live from now on; {done.enrollments:,} sandbox enrollments cancelled, {done.messages:,} messages dropped"
+            )
+        if done.findings:
+            session.say(
+                render_text(done.findings, root=session.settings.root, colour=session.colour).rstrip()
             )
         _say_dns(session, done.dns)
 
@@ -98,8 +104,7 @@ def _register_running(group: click.Group) -> None:
         if session.as_json:
             session.document(
                 {"healthy": found.healthy, "looked_at": found.looked_at, "dns": [_told(record) for record in found.dns],
-                 "findings": [{"code": each.code, "severity": each.severity, "message": each.message,
-                               "effect": each.effect, "help": each.help} for each in found.findings]}
+                 "findings": _findings(found.findings)}
             )  # fmt: skip
         else:
             _say_dns(session, found.dns)
@@ -122,7 +127,7 @@ def _register_database(group: click.Group) -> None:
             before = migrate.check(database)
             after = migrate.upgrade(database)
         if not after.known:
-            raise DatabaseBehind(f"{after}; install that version, or restore the backup made before it")
+            raise DatabaseBehind(f"{after}; {after.advice}")
         if session.as_json:
             session.document(
                 {"from": before.current, "to": after.current, "changed": before.current != after.current}
@@ -144,7 +149,7 @@ def _register_database(group: click.Group) -> None:
                 {"current": status.current, "head": status.head, "pending": status.pending, "known": status.known,
                  "up_to_date": current}
             )  # fmt: skip
-        session.say(f"{status}{'' if current else '; run `homing db upgrade`' if status.known else ''}")
+        session.say(f"{status}; {status.advice}" if status.advice else str(status))
         return 0 if current else 1
 
     @command(db, "backup")
@@ -152,8 +157,9 @@ def _register_database(group: click.Group) -> None:
     def backup_(session: Session, file: Path | None) -> None:
         """Copy the whole database into one file while everything goes on (default: backups/homing-TIME)."""
         with _any_schema(session) as database:
-            if migrate.check(database).empty:
-                raise UsageError("the database is empty: there is nothing to back up")
+            status = migrate.check(database)
+            if status.current is None:
+                raise UsageError(f"{status}: there is nothing to back up")
             name = f"homing-{SystemClock().now():%Y%m%dT%H%M%SZ}{backup.suffix(database)}"
             target = file or session.settings.root / "backups" / name
             size = backup.backup(database, target)
@@ -252,6 +258,19 @@ def _any_schema(session: Session) -> Iterator[Database]:
 
 
 # ── printing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _findings(findings: Iterable[Finding]) -> list[dict[str, str]]:
+    return [
+        {
+            "code": each.code,
+            "severity": each.severity,
+            "message": each.message,
+            "effect": each.effect,
+            "help": each.help,
+        }
+        for each in findings
+    ]
 
 
 def _told(record: DnsRecord) -> dict[str, str]:

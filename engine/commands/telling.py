@@ -50,7 +50,8 @@ def _file_options(function: Any) -> Any:
 
 def _register_ingest(group: click.Group) -> None:
     @command(group, "ingest")
-    @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+    # Whether a file can be read is no question of usage: one that cannot ends with 3, as one that is not there.
+    @click.argument("files", nargs=-1, type=click.Path(path_type=Path, readable=False))
     @click.option("--retry", is_flag=True, help="Try again what came over the web and was not understood.")
     @_file_options
     def ingest(

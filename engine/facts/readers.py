@@ -178,6 +178,14 @@ def _header(path: Path) -> list[str]:
         return csv_columns(stream, path.name)
 
 
+_SIGNS = {
+    "shopify": {"Lineitem sku", "Accepts Marketing", "Accepts Email Marketing", "Variant SKU"},
+    "klaviyo": {"Klaviyo ID", "Email Marketing Consent"},
+    "segment": {"messageId", "anonymousId"},
+}
+"""Columns that stand in the exports of others and nowhere else."""
+
+
 def _check_columns(source: Source, columns: Sequence[str]) -> None:
     """Raise UsageError for a table in which not one column is what its kind holds: its first line is no header."""
     told = {source.mapping.get(name, name).partition(".")[0] for name in columns} | set(columns)
@@ -186,7 +194,7 @@ def _check_columns(source: Source, columns: Sequence[str]) -> None:
         shown = ", ".join(name.encode("utf-8", "replace").decode()[:40] for name in columns[:4])
         raise UsageError(
             f"the first line of {source.path.name} names no column that {source.kind} have: {shown}; "
-            "map them with --map theirs=ours"
+            + (_looks_exported(columns) or "map them with --map theirs=ours")
         )
 
 
@@ -233,7 +241,22 @@ def detect_kind(path: Path, columns: Sequence[str]) -> Kind:
     for kind, needed in tells:
         if needed <= has:
             return kind
-    raise UsageError(f"neither the name nor the columns of {path.name} tell what it holds; say so with --as")
+    raise UsageError(
+        f"neither the name nor the columns of {path.name} tell what it holds; "
+        + (_looks_exported(has) or "say so with --as")
+    )
+
+
+def _looks_exported(columns: Iterable[str]) -> str:
+    """Return which `--format` a file's columns ask for; empty where they are nobody's that we know.
+
+    >>> _looks_exported(["Name", "Email", "Lineitem sku"])
+    'it looks like an export of Shopify: add --format shopify'
+    """
+    for form, signs in _SIGNS.items():
+        if not signs.isdisjoint(columns):
+            return f"it looks like an export of {form.capitalize()}: add --format {form}"
+    return ""
 
 
 def _parquet_rows(path: Path, source: Source) -> Iterator[Row | BadRow]:

@@ -102,7 +102,7 @@ def _database(
     if status.empty:
         return found  # the first command that needs it makes the tables
     if status.behind or not status.known:
-        return [*found, problems.database_behind(str(status))]
+        return [*found, problems.database_behind(str(status), status.advice)]
     virtual = on_virtual_clock(database)
     with database.read() as connection:
         found += _clock(connection, machine_now)

@@ -35,13 +35,17 @@ _BATCH = 5_000
 
 @dataclass(frozen=True, slots=True)
 class WentLive:
-    """What going live did; `since` is when this installation first was live, `already` whether it was before."""
+    """What going live did; `since` is when this installation first was live, `already` whether it was before.
+
+    `findings` are warnings: what is worth mending, and holds nothing up.
+    """
 
     since: datetime
     already: bool
     enrollments: int
     messages: int
     dns: tuple[DnsRecord, ...]
+    findings: tuple[Finding, ...] = ()
 
 
 def go_live(
@@ -62,11 +66,12 @@ def go_live(
     with database.write() as connection:
         live_as = meta.get(connection, LIVE_FINGERPRINT)
         if live_as == own:
-            return WentLive(datetime.fromisoformat(meta.get(connection, LIVE_SINCE)), True, 0, 0, dns)
+            since = datetime.fromisoformat(meta.get(connection, LIVE_SINCE))
+            return WentLive(since, True, 0, 0, dns, tuple(found))
         left, dropped = _cancel(connection, _sandboxed(connection, ever_live=live_as is not None), now)
         meta.put(connection, LIVE_FINGERPRINT, own)
         meta.put(connection, LIVE_SINCE, now.isoformat())
-    return WentLive(now, False, left, dropped, dns)
+    return WentLive(now, False, left, dropped, dns, tuple(found))
 
 
 def _links(settings: Settings, database: Database) -> list[Finding]:

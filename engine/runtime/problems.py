@@ -118,12 +118,13 @@ def web_address_reserved(host: str) -> Finding:
 
 
 @page("D401", "database-behind")
-def database_behind(sentence: str) -> Finding:
+def database_behind(sentence: str, advice: str) -> Finding:
     """The database's schema is not the one that this version of Homing needs.
 
-    `run` and `serve` refuse it. Make a backup first: `homing db backup`.
+    `run` and `serve` refuse it. Where it is behind, make a backup (`homing db backup`), then `homing db upgrade`. Where a newer
+    version made it, that version is needed again; where another program did, a database of Homing's own.
     """
-    return Finding("D401", "error", sentence, effect="nothing runs", help="run `homing db upgrade`")
+    return Finding("D401", "error", sentence, effect="nothing runs", help=advice)
 
 
 @page("D402", "not-durable")

@@ -26,6 +26,12 @@ BUSY_SECONDS = 30
 REST_SECONDS = 1.0  # a connection that rested longer is asked whether it lives before it is used
 PAUSES = (0.02, 0.1, 0.5)  # seconds before the work of a transaction that gave way is done again
 GAVE_WAY = ("40P01", "40001")  # deadlock, serialisation
+_PLAINER = {
+    "attempt to write a readonly database": "its file, or the folder of it, may not be written by this user",
+    "unable to open database file": "its file cannot be opened; may this user read and write it and its folder?",
+    "no schema has been selected to create in": "this user may not make tables in it",
+}
+"""What drivers say of rights that are missing, in words that tell what to mend."""
 T = TypeVar("T")
 
 
@@ -82,6 +88,10 @@ def connect(url: str, root: Path | None = None) -> Database:
         parsed = make_url(url)
     except ArgumentError as error:
         raise UsageError(f"the database URL is not understood: {error}") from error
+    except ValueError as error:  # it would quote what stands where the port should, such as half a password
+        raise UsageError(
+            "the port in the database URL is no number; signs such as @ : / in a password are written %40 %3A %2F"
+        ) from error
     if parsed.get_backend_name() == "sqlite":
         return _connect_sqlite(url, parsed.database, root)
     if parsed.get_backend_name() != "postgresql":
@@ -223,6 +233,5 @@ _decode: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  #
 
 def outside(error: DBAPIError) -> OutsideError:
     """Return a plain sentence for a database that failed, without the statement and its values."""
-    return OutsideError(
-        f"the database failed: {str(error.orig).splitlines()[0] if error.orig else type(error).__name__}"
-    )
+    told = str(error.orig).splitlines()[0] if str(error.orig or "") else type(error).__name__
+    return OutsideError(f"the database failed: {_PLAINER.get(told, told)}")

@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from engine.bundled import bundled
 from engine.errors import DatabaseBehind, OutsideError
 from engine.store.database import Database, connect, outside
+from engine.store.tables import metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -34,12 +35,16 @@ _ADVISORY_LOCK = 0x486F6D696E67  # "Homing"
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
-    """Where a database's schema stands; `current` is None for one without any tables of ours."""
+    """Where a database's schema stands; `current` is None for one without any tables of ours.
+
+    `foreign` are tables that are named like ours and were made by something else: nothing may be written there.
+    """
 
     current: str | None
     head: str
     pending: tuple[str, ...]
     known: bool = True
+    foreign: tuple[str, ...] = ()
 
     @property
     def behind(self) -> bool:
@@ -49,9 +54,23 @@ class SchemaStatus:
     @property
     def empty(self) -> bool:
         """Whether no migration ever ran here."""
-        return self.current is None
+        return self.current is None and not self.foreign
+
+    @property
+    def advice(self) -> str:
+        """What a person can do about it; empty where there is nothing to do."""
+        if self.foreign:
+            return "give Homing a database of its own"
+        if not self.known:
+            return "install that version, or restore the backup made before it"
+        if self.empty:
+            return "run `homing db upgrade`"
+        return "make a backup (`homing db backup`), then run `homing db upgrade`" if self.behind else ""
 
     def __str__(self) -> str:
+        if self.foreign:
+            named = ", ".join(self.foreign[:3]) + (", …" if len(self.foreign) > 3 else "")
+            return f"the database belongs to another program: its tables {named} are not ours"
         if not self.known:
             return f"the database is at {self.current}, which this version of Homing does not know: it was made by a newer one"
         if self.empty:
@@ -75,10 +94,8 @@ def ensure_current(database: Database, *, create: bool = True) -> None:
     status = check(database)
     if status.empty and create:
         status = upgrade(database)
-    if not status.known:
-        raise DatabaseBehind(f"{status}; install that version, or restore the backup made before it")
-    if status.behind:
-        raise DatabaseBehind(f"{status}; make a backup (`homing db backup`), then run `homing db upgrade`")
+    if status.behind or not status.known:
+        raise DatabaseBehind(f"{status}; {status.advice}")
 
 
 def upgrade(database: Database) -> SchemaStatus:
@@ -134,8 +151,12 @@ def revisions() -> tuple[str, ...]:
 
 
 def _status(connection: Connection) -> SchemaStatus:
-    current = _stamp(connection)
-    known = revisions()
+    current, known = _stamp(connection), revisions()
+    if current is None and (named := _named_like_ours(connection)):
+        # Another program may have made them as ours since we looked for its stamp.
+        current = _stamp(connection)
+        if current is None:
+            return SchemaStatus(None, known[-1], known, known=False, foreign=named)
     if current is not None and current not in known:
         return SchemaStatus(current, known[-1], (), known=False)
     done = known.index(current) + 1 if current else 0
@@ -148,6 +169,10 @@ def _stamp(connection: Connection) -> str | None:
         return None
     stamp: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
     return stamp
+
+
+def _named_like_ours(connection: Connection) -> tuple[str, ...]:
+    return tuple(sorted(set(inspect(connection).get_table_names()) & set(metadata.tables)))
 
 
 @contextmanager

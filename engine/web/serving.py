@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from engine import settings as settings_module
+from engine.errors import OutsideError
 from engine.runtime.log_lines import LOGGER, start_logging
 from engine.store.database import connect
 from engine.web.app import create_app
@@ -75,7 +77,11 @@ def config(site: Site, host: str, port: int, *, app: Any = None, **more: Any) ->
 def serve_all(
     site: Site, host: str, port: int, *, workers: int = 1, root_path: str = "", logs: Logs | None = None
 ) -> None:
-    """Serve until SIGTERM or SIGINT, in `workers` processes that share one socket; they log as `logs` says."""
+    """Serve until SIGTERM or SIGINT, in `workers` processes that share one socket; they log as `logs` says.
+
+    Raise OutsideError where the address cannot be had.
+    """
+    _try_address(host, port)
     for number in (signal.SIGTERM, signal.SIGINT):
         # The server ends in order and then raises the signal again, which would be taken for a failure.
         signal.signal(number, lambda *_: None)
@@ -94,8 +100,23 @@ def serve_all(
         root_path=root_path,
         timeout_worker_healthcheck=WORKER_SECONDS,
     )
-    socket = many.bind_socket()
-    Multiprocess(many, sockets=[socket]).run()
+    shared = many.bind_socket()
+    Multiprocess(many, sockets=[shared]).run()
+
+
+def _try_address(host: str, port: int) -> None:
+    """Listen for a moment: the server would tell a port that is taken in its library's words, in the middle of its log."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except socket.gaierror as error:
+        raise OutsideError(f"{host} is no address of this machine: {error.strerror}") from error
+    except OSError as error:
+        raise OutsideError(
+            f"{host}:{port} cannot be had: {error.strerror}; choose others by --host and --port"
+        ) from error
 
 
 def app_of_place() -> Guard:

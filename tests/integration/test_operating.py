@@ -326,6 +326,20 @@ def test_going_live_needs_it_all(
         assert meta.get(connection, "live_fingerprint") is None
 
 
+def test_what_is_worth_mending_is_told_by_going_live(
+    sqlite_url: str, tmp_path: Path, server: RunningServer
+) -> None:
+    """Warnings hold nothing up, and are said where it goes live, and again where it already was."""
+    make_project(tmp_path)
+    made = prepare(tmp_path, sqlite_url)
+    ask_for_live(made, server.port)
+    first = made.homing("live")
+    assert (first.returncode, "live from now on" in first.stdout) == (0, True)
+    assert "warning[D310]: links in mails lead to kiyomi.test" in first.stdout
+    told = json.loads(made.homing("live", "--json").stdout)
+    assert [(each["code"], each["severity"]) for each in told["findings"]] == [("D310", "warning")]
+
+
 def test_a_virtual_database_never_goes_live(sqlite_url: str, tmp_path: Path, server: RunningServer) -> None:
     """A database on a virtual clock is a sandbox for ever."""
     make_project(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,35 @@ def test_a_database_of_a_newer_program_is_refused(database: Database) -> None:
     with pytest.raises(DatabaseBehind, match="newer"):
         migrate.ensure_current(database)
     assert migrate.upgrade(database).current == "future"
+
+
+@both_empty
+def test_another_programs_database_is_left_alone(empty_url: str) -> None:
+    """A shop's own database, with tables named as ours, is refused by name, and not one table is made in it."""
+    database = connect(empty_url)
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE customers (id integer)"))
+        connection.execute(text("CREATE TABLE invoices (id integer)"))
+    for attempt in (migrate.ensure_current, partial(migrate.ensure_current, create=False)):
+        with pytest.raises(
+            DatabaseBehind, match=r"its tables customers are not ours; give Homing a database"
+        ):
+            attempt(database)
+    assert not migrate.upgrade(database).known
+    with database.read() as connection:
+        assert set(inspect(connection).get_table_names()) == {"customers", "invoices"}
+    database.close()
+
+
+@both_empty
+def test_tables_of_others_are_no_hindrance(empty_url: str) -> None:
+    """A database in which something else keeps tables of other names can be shared."""
+    database = connect(empty_url)
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE invoices (id integer)"))
+    migrate.ensure_current(database)
+    assert migrate.check(database).advice == ""
+    database.close()
 
 
 @both_empty
