@@ -15,12 +15,13 @@ import gc
 import os
 import random
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from engine.deploy.apply import FlowChange, changes_of, put_live, with_excluded
 from engine.deploy.simulate_behaviour import stage_likely
 from engine.deploy.simulate_copy import Slice, copy_state
 from engine.deploy.simulate_feed import BEGINNING, Asked, Coming, tell_past
+from engine.deploy.simulate_folder import own_folder, used_too
 from engine.deploy.simulate_known import add_up
 from engine.deploy.simulate_run import Nowhere, Run, needs_nights
 from engine.deploy.simulate_shelf import Shelf, shelves
@@ -127,8 +129,7 @@ def simulate(
 ) -> Simulation:
     """Drive all customers through the stretch and return what came of it, counted."""
     parts = 1 if tied_together(play) else _parts(database, processes, stretch)
-    with tempfile.TemporaryDirectory(prefix="homing-simulate-") as name:
-        folder = Path(name)
+    with own_folder() as folder:
         root = play.project.settings.root
         tasks = [
             Task(database.url, root, play, stretch, _slice(stretch, number, parts), folder=folder)
@@ -316,12 +317,22 @@ def _begin(clocks: Any) -> None:
     global _clocks  # noqa: PLW0603 - set once for each process
     _clocks = clocks
     gc.set_threshold(*SELDOM)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process where the one that started it was killed: nobody waits for its part any more."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _tables_alone(task: Task, share: tuple[int, int]) -> tuple[Shelf, ...]:
     database = connect(task.url, task.root)
     try:
-        return _tables(database, task, share)
+        with used_too(task.folder):
+            return _tables(database, task, share)
     finally:
         database.close()
 
@@ -336,7 +347,8 @@ def _drive_alone(number: int, task: Task) -> Tally:
             _clocks[number * 2], _clocks[number * 2 + 1] = (moment - task.stretch.start) / span, mails
 
     try:
-        return drive_part(database, task, tell)
+        with used_too(task.folder):
+            return drive_part(database, task, tell)
     finally:
         database.close()
 
