@@ -72,6 +72,9 @@ def _show(session: Session, found: dict[str, Any]) -> None:
         if flow["steps"]:
             click.echo(f"    waiting for: {counted(flow['steps'])}")
         click.echo(f"    messages: {counted(flow['messages'])}")
+    for part in found["nightly"]["failed"]:
+        click.echo(f"nightly work: {part['part']} failed: {part['reason']}")
+        click.echo(f"    tried {part['tries']} times, again from {part['again_at']:%Y-%m-%d %H:%M %Z}")
     if found["quarantine"]:
         click.echo(f"quarantine: {counted(found['quarantine'])}; see `homing quarantine list`")
 

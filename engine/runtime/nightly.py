@@ -1,15 +1,21 @@
 """Nightly work, at 03:00 on the shop's clock: recommendation tables, scores, segments of everyone, tidying up.
 
-Each piece is skipped where nothing needs it. `due_at` tells a virtual clock when to stop for it.
+Each part is skipped where nothing needs it, and fails for itself: the others are done, `status` tells it, and it is tried
+again after an hour, then ever more seldom until the next night. What the database refuses (a lost connection, a full disk)
+ends the night, which the next beat begins anew. `due_at` tells a virtual clock when to stop for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime, time, timedelta
+from functools import partial
 from typing import Protocol
 
 from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from engine.calendar import ALL_DAYS, next_wall
 from engine.clock import sleep
@@ -24,13 +30,14 @@ from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows
 from engine.recommend.rebuild import rebuild
 from engine.runtime import rails
-from engine.runtime.guarding import guarded
+from engine.runtime.guarding import guarded, place, sentence_of
 from engine.runtime.intake import admit_all, enter_apart
 from engine.runtime.passes import Engine
 from engine.runtime.poison import begin_all
 from engine.runtime.setting_up import PAUSE, set_up
 from engine.runtime.sifting import set_customer_aside, sift
 from engine.runtime.work import heeding, one_router
+from engine.store import meta
 from engine.store.database import Database
 from engine.store.keys import KeyRange
 from engine.store.marks import NIGHT, mark, marked
@@ -46,35 +53,110 @@ class HasFlow(Protocol):
         ...
 
 
+log = logging.getLogger("homing.nightly")
 AT = time(3, 0)
+AGAIN = timedelta(hours=1)  # after a part failed; twice as long after each further time
+FAILED = "nightly_failed"  # in meta: the parts of the last night that are still to be done
 JOURNAL_DAYS = 400
 PART = 2_000  # customers' memberships compared in one transaction
 SCORES = ("rfm", "spent_percentile", "churn_risk", "predicted_value")
 
 
+Part = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A part of the night that failed: why, how often, and when it is tried again."""
+
+    reason: str
+    tries: int
+    again_at: datetime
+
+
 def due_at(database: Database, shop_zone: str, since: datetime) -> datetime:
-    """Return the next night's moment after the last one that was done (or after `since`)."""
+    """Return the next night's moment after the last one that was done (or after `since`), or that of a further try."""
     with database.read() as connection:
         done = marked(connection, NIGHT) or since
-    return next_wall(done + timedelta(minutes=1), AT, ALL_DAYS, shop_zone)
+        failed = failures(connection)
+    night = _night_after(done, shop_zone)
+    return min((night, *(failure.again_at for failure in failed.values())))
+
+
+def failures(connection: Connection) -> dict[str, Failure]:
+    """Return the parts of the last night that failed and are still to be done, by name."""
+    told: Mapping[str, Mapping[str, str | int]] = meta.get(connection, FAILED, {})
+    return {
+        part: Failure(str(each["reason"]), int(each["tries"]), datetime.fromisoformat(str(each["again_at"])))
+        for part, each in told.items()
+    }
 
 
 def run_nightly(engine: Engine, now: datetime, *, tables: bool = True) -> int:
     """Do the night's work as of `now`; return how many customers entered by segments.
 
-    Without `tables` those of the recommendations are left as they stand.
+    Where a night is done but for parts that failed, these alone are done. Without `tables` those of the recommendations are
+    left as they stand.
     """
-    if tables:
-        rebuild(engine.database, now)
     with engine.database.read() as connection:
         live = heeding(live_flows(connection, paused_all=rails.paused_all(connection)), engine.settings)
-    if asks_for_scores(live.values()):
-        rebuild_scores(engine.database, now)
-    entered = _compare_segments(engine, live.values(), now)
+        done, failed = marked(connection, NIGHT), failures(connection)
+    parts = _parts(engine, live.values(), now, tables=tables)
+    again = bool(failed) and done is not None and now < _night_after(done, engine.settings.shop.timezone)
+    if again:
+        parts = {part: work for part, work in parts.items() if part in failed}
+    entered = 0
+    left: dict[str, Failure] = {}
+    for part, work in parts.items():
+        try:
+            done_now = work()
+            entered += done_now if isinstance(done_now, int) else 0
+        except (
+            OperationalError,
+            InterfaceError,
+        ):  # the database: nobody's fault in here, and soon tried again
+            raise
+        except Exception as error:  # noqa: BLE001 - one part's failure must not stop the others
+            log.error("nightly work failed: %s: %s at %s", part, type(error).__name__, place(error))
+            tries = failed[part].tries + 1 if part in failed else 1
+            left[part] = Failure(
+                sentence_of(error), tries, now + min(AGAIN * 2 ** (tries - 1), timedelta(days=1))
+            )
     with engine.database.write() as connection:
-        connection.execute(delete(journal).where(journal.c.at < now - timedelta(days=JOURNAL_DAYS)))
-        mark(connection, NIGHT, now)
+        _note(connection, left)
+        if not again:
+            mark(connection, NIGHT, now)
     return entered
+
+
+def _parts(engine: Engine, live: Collection[LiveFlow], now: datetime, *, tables: bool) -> dict[str, Part]:
+    """Return what there is to do, by name, in its order; that of the segments returns how many entered."""
+    found: dict[str, Part] = {}
+    if tables:
+        found["recommendations"] = partial(rebuild, engine.database, now)
+    if asks_for_scores(live):
+        found["scores"] = partial(rebuild_scores, engine.database, now)
+    found["segments"] = partial(_compare_segments, engine, live, now)
+    found["journal"] = partial(_forget_decisions, engine.database, now)
+    return found
+
+
+def _forget_decisions(database: Database, now: datetime) -> None:
+    with database.write() as connection:
+        connection.execute(delete(journal).where(journal.c.at < now - timedelta(days=JOURNAL_DAYS)))
+
+
+def _night_after(done: datetime, shop_zone: str) -> datetime:
+    return next_wall(done + timedelta(minutes=1), AT, ALL_DAYS, shop_zone)
+
+
+def _note(connection: Connection, left: Mapping[str, Failure]) -> None:
+    """Note the parts that are still to be done."""
+    if left:
+        told = {part: {**asdict(each), "again_at": each.again_at.isoformat()} for part, each in left.items()}
+        meta.put(connection, FAILED, told)
+    else:
+        meta.drop(connection, FAILED)
 
 
 def has_segments(live: Iterable[LiveFlow]) -> bool:

@@ -13,10 +13,11 @@ from engine.delivery.outcome import plain
 from engine.journeys.versions import live_flows
 from engine.runtime import rails
 from engine.runtime.leader import LEADER, living_daemons
+from engine.runtime.nightly import failures
 from engine.runtime.work import exclusion_sentence, held_back
 from engine.settings import Settings
 from engine.store import meta
-from engine.store.marks import TICK, marked
+from engine.store.marks import NIGHT, TICK, marked
 from engine.store.tables import (
     arrivals,
     attempts,
@@ -60,6 +61,7 @@ def status(
         "provider": _provider(connection, settings),
         "quarantine": _quarantine(connection),
         "daemon": _daemon(connection, now),
+        "nightly": _nightly(connection),
     }
 
 
@@ -174,3 +176,12 @@ def _daemon(connection: Connection, now: datetime) -> dict[str, Any]:
         "daemons": living_daemons(connection, now),
         "last_tick": last,
     }
+
+
+def _nightly(connection: Connection) -> dict[str, Any]:
+    """Return when the night's work was done last, and the parts of it that failed and are tried again."""
+    failed = [
+        {"part": part, "reason": each.reason, "tries": each.tries, "again_at": each.again_at}
+        for part, each in failures(connection).items()
+    ]
+    return {"last": marked(connection, NIGHT), "failed": failed}
