@@ -55,6 +55,7 @@ from engine.store.scratch import lone
 from engine.store.tables import customers, events, marks
 
 SELDOM = (50_000, 20, 50)  # how often a process of its own looks for cycles: a store is nothing but rows
+MOST = 2_000  # messages judged at once
 APART = 2_000  # customers from which processes of their own are worth their start
 EXACT = 500  # facts or customers up to which the clock stops at every moment
 FINE = 5_000  # up to which it stops every quarter of an hour
@@ -129,6 +130,7 @@ def simulate(
 ) -> Simulation:
     """Drive all customers through the stretch and return what came of it, counted."""
     parts = 1 if tied_together(play) else _parts(database, processes, stretch)
+    progress(stretch.start, 0, 0.0)  # before the clock starts, what was known then is written
     with own_folder() as folder:
         root = play.project.settings.root
         tasks = [
@@ -386,7 +388,7 @@ def quiet_engine(settings: Settings, database: Database) -> Engine:
     """Return an engine whose mails and calls go nowhere; it is in sandbox, where no brake stops it."""
     nowhere = Nowhere()
     held = replace(settings, delivery=replace(settings.delivery, mode="sandbox", allow=()))
-    worker = Worker("simulation", machine_now, random.Random(0), most=2_000)  # noqa: S311 - it spreads retries
+    worker = Worker("simulation", machine_now, random.Random(0), most=MOST)  # noqa: S311 - it spreads retries
     return Engine(held, database, Exits(nowhere, None, lambda call: nowhere.hand_over([call])[0]), worker)  # type: ignore[list-item]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from sqlalchemy import select, update
 from engine.clock import machine_now
 from engine.commands.simulating import only
 from engine.delivery.dispatch import Exits, Worker
-from engine.deploy import simulate_copy
+from engine.deploy import simulate as simulate_module
+from engine.deploy import simulate_copy, simulate_run
 from engine.deploy.apply import apply
 from engine.deploy.simulate import Stretch, Task, driven, quiet_engine, simulate
 from engine.deploy.simulate_copy import Slice
@@ -23,9 +25,11 @@ from engine.deploy.simulate_known import add_up
 from engine.deploy.simulate_page import page
 from engine.deploy.simulate_report import document
 from engine.deploy.stage import Tray
+from engine.facts import ingest
 from engine.facts.ingest import arrive, ingest_rows
 from engine.recommend.rebuild import rebuild
 from engine.recommend.supply import SUPPLY
+from engine.runtime import passes
 from engine.runtime.passes import Engine
 from engine.runtime.ticking import drive
 from engine.settings import Settings
@@ -37,6 +41,7 @@ from engine.store.tables import customers, messages, metadata, order_lines
 from tests.integration.small_shop import END, NOW, START, checksum, make_project, play_of, tell
 
 REPLAY = Stretch(START, END, replay=True)
+LIKELY = Stretch(NOW, NOW + timedelta(days=7), False, "history", 3, timedelta(hours=1))
 Sent = tuple[str, str, str, str, str, str]
 
 
@@ -94,23 +99,36 @@ def _migrated(folder: Path) -> Path:
 def test_the_same_bytes_whatever_the_database_and_the_number_of_processes(
     tmp_path: Path, sqlite_url: str, postgres_url: str
 ) -> None:
-    """A replay and a likely future give byte-identical JSON on SQLite and PostgreSQL, by one process and by two."""
+    """A replay and a likely future give byte-identical JSON on SQLite and PostgreSQL, by one process, by two, by three."""
     settings = make_project(tmp_path / "project")
     play = play_of(settings)
-    likely = Stretch(
-        NOW, NOW + timedelta(days=7), replay=False, behaviour="history", seed=3, beat=timedelta(hours=1)
-    )
     texts: dict[str, set[str]] = {"replay": set(), "likely": set()}
-    for url in (sqlite_url, postgres_url):
+    for url, processes in ((sqlite_url, (1, 2, 3)), (postgres_url, (1, 2))):
         database = connect(url)
         tell(database, settings, NOW)
-        for name, stretch in (("replay", REPLAY), ("likely", likely)):
-            texts[name].add(json.dumps(document(simulate(database, play, stretch, processes=1))))
-        if database.is_sqlite:
-            texts["replay"].add(json.dumps(document(simulate(database, play, REPLAY, processes=2))))
+        for name, stretch in (("replay", REPLAY), ("likely", LIKELY)):
+            for number in processes:
+                texts[name].add(json.dumps(document(simulate(database, play, stretch, processes=number))))
         database.close()
     assert {name: len(found) for name, found in texts.items()} == {"replay": 1, "likely": 1}
     assert json.loads(next(iter(texts["likely"])))["facts"].get("order_placed")
+
+
+def test_the_same_bytes_whatever_the_size_of_batches(
+    tmp_path: Path, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Facts taken in and messages judged three at a time, or written after each stop, change no byte of a report."""
+    settings = make_project(tmp_path)
+    tell(sqlite_database, settings, NOW)
+    daily = replace(REPLAY, beat=timedelta(days=1))  # so that much comes at once
+    texts = set()
+    for chunk, most, settled in ((1_000, 2_000, 8), (3, 3, 1)):
+        monkeypatch.setattr(ingest, "CHUNK", chunk)
+        monkeypatch.setattr(passes, "CHUNK", chunk)
+        monkeypatch.setattr(simulate_module, "MOST", most)
+        monkeypatch.setattr(simulate_run, "SETTLED_EVERY", settled)
+        texts.add(json.dumps(document(simulate(sqlite_database, play_of(settings), daily, processes=1))))
+    assert len(texts) == 1
 
 
 def test_the_real_database_is_not_touched(tmp_path: Path, database: Database) -> None:
