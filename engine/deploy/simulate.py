@@ -54,7 +54,7 @@ from engine.store.marks import NIGHT
 from engine.store.scratch import lone
 from engine.store.tables import customers, events, marks
 
-SELDOM = (50_000, 20, 50)  # how often a process of its own looks for cycles: a store is nothing but rows
+SELDOM = (200_000, 20, 50)  # how often cycles are looked for
 MOST = 2_000  # messages judged at once
 APART = 2_000  # customers from which processes of their own are worth their start
 EXACT = 500  # facts or customers up to which the clock stops at every moment
@@ -318,7 +318,6 @@ _clocks: Any = None
 def _begin(clocks: Any) -> None:
     global _clocks  # noqa: PLW0603 - set once for each process
     _clocks = clocks
-    gc.set_threshold(*SELDOM)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -333,7 +332,7 @@ def _end_with_parent() -> None:
 def _tables_alone(task: Task, share: tuple[int, int]) -> tuple[Shelf, ...]:
     database = connect(task.url, task.root)
     try:
-        with used_too(task.folder):
+        with used_too(task.folder), _seldom_collected():
             return _tables(database, task, share)
     finally:
         database.close()
@@ -364,12 +363,23 @@ def drive_part(source: Database, task: Task, tell: Callable[[datetime, int], Non
 
 
 @contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Look for cycles seldom: a store is nothing but rows."""
+    before = gc.get_threshold()
+    gc.set_threshold(*SELDOM)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+@contextmanager
 def driven(
     source: Database, task: Task, tell: Callable[[datetime, int], None] = lambda _moment, _mails: None
 ) -> Iterator[Engine]:
     """Give the engine, with the store in which the customers of one part were driven through the stretch."""
     stretch = task.stretch
-    with tempfile.TemporaryDirectory(prefix="part-", dir=task.folder) as name:
+    with _seldom_collected(), tempfile.TemporaryDirectory(prefix="part-", dir=task.folder) as name:
         database = lone(Path(name))
         try:
             engine = quiet_engine(task.play.project.settings, database)
