@@ -8,6 +8,7 @@ from typing import Any
 import click
 from sqlalchemy import select
 
+from engine.calendar import local
 from engine.commands.session import Session, command, the_customer
 from engine.errors import UsageError
 from engine.journeys.round import Round
@@ -121,12 +122,15 @@ def _tell_missing(session: Session, flow: str, since: datetime, at: Round) -> No
     if session.as_json:
         session.document(found)
         return
+    begun = local(since, session.settings.shop.timezone)
     session.say(
-        f"{flow} since {since:%Y-%m-%d %H:%M} UTC: {found['had_the_trigger']:,} had the trigger, "
+        f"{flow} since {begun:%a %d %b %Y %H:%M}: {found['had_the_trigger']:,} had the trigger, "
         f"{found['got_a_mail']:,} got a mail, {found['got_nothing']:,} got nothing"
     )
     for group in found["reasons"]:
-        session.say(f"  {group['customers']:>8,}  {group['reason']}: {reason_words(group['reason'])}")
+        words = reason_words(group["reason"])
+        told = words if words == group["reason"] else f"{group['reason']}: {words}"
+        session.say(f"  {group['customers']:>8,}  {told}")
         session.say(f"            such as {', '.join(group['examples'])}")
 
 

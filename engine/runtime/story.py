@@ -81,6 +81,8 @@ def sentences(story: Mapping[str, Any], zone: str) -> Iterator[str]:
     yield from _now(story.get("now"))
     if story["next"]:
         yield f"  next: {next_words(story['next'], zone)}"
+    elif not story.get("again", True):
+        yield "  next: nothing; this flow lets nobody in twice (re_entry: never)"
     elif story["decisions"]:
         yield "  next: nothing; the next fact that the flow waits for begins a new story"
 

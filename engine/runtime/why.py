@@ -95,6 +95,7 @@ def _story(connection: Connection, customer_id: int, live: LiveFlow, at: Round) 
         ),
         "messages": _messages(connection, customer_id, name),
         "next": _next(connection, customer_id, live, inside, at),
+        "again": not (live.flow.re_entry.never and inside),
     }
     if not inside:
         story["now"] = _asked_now(connection, customer_id, live, at)

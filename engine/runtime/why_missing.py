@@ -81,7 +81,7 @@ def _decided(connection: Connection, flow: str, since: datetime, got: set[int]) 
         elif decision == "completed":
             found.setdefault(customer_id, "reached the end without a mail")
         else:
-            found.setdefault(customer_id, "is still on the way")
+            found.setdefault(customer_id, "still on the way")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert, select
 
+from engine.calendar import Duration
 from engine.clock import machine_now
 from engine.delivery.dispatch import Exits, Worker
 from engine.deploy.apply import apply
@@ -24,7 +26,7 @@ from engine.runtime.story import sentences
 from engine.runtime.ticking import drive
 from engine.runtime.why import why
 from engine.runtime.why_missing import missing
-from engine.settings import Settings
+from engine.settings import Cap, Settings
 from engine.store import meta
 from engine.store.database import Database
 from engine.store.tables import delivery_events, enrollments, messages
@@ -223,6 +225,42 @@ def test_who_got_nothing_is_told_by_what_became_of_the_entry(
     reasons = {group["reason"]: group["customers"] for group in found["reasons"]}
     assert reasons.get("exited: did: order_placed", 0) > 0
     assert not [reason for reason in reasons if reason.startswith("re_entry")]
+    nexts = [(story, list(sentences(story, "UTC"))[-1]) for story in stories(database, settings, "cart")]
+    over = {line for story, line in nexts if story["enrollments"] and story["next"] is None}
+    assert over == {"  next: nothing; this flow lets nobody in twice (re_entry: never)"}
+    assert not [line for story, line in nexts if not story["enrollments"] and "twice" in line]
+
+
+def test_a_mail_stands_right_behind_its_moment(tmp_path: Path, sqlite_database: Database) -> None:
+    """What became of a mail as it fell due comes before the steps that the flow took meanwhile."""
+    told = stories(sqlite_database, live_through(sqlite_database, tmp_path), "cart")
+    seen = 0
+    for story in told:
+        for before, after in pairwise(story["decisions"]):
+            at_once = [
+                each
+                for each in story["decisions"]
+                if each["message"] == before["message"] and each["at"] == before["at"]
+            ]
+            if before["decision"] == "due" and len(at_once) > 1:
+                assert (after["message"], after["at"]) == (before["message"], before["at"])
+                seen += 1
+    assert seen
+
+
+def test_caps_are_those_of_now_and_say_so(tmp_path: Path, sqlite_database: Database) -> None:
+    """Where the settings have changed since, a story does not claim that the caps of now kept a mail back."""
+    settings = live_through(sqlite_database, tmp_path)
+    wide = replace(settings, policy=replace(settings.policy, caps=(Cap(1000, Duration.parse("7d")),)))
+    capped = [
+        "\n".join(sentences({**story, "decisions": [each]}, "UTC"))
+        for story in stories(sqlite_database, wide)
+        for each in story["decisions"]
+        if each["reason"] == "capped"
+    ]
+    assert capped
+    assert all("by the caps as they are set now there was room" in text for text in capped)
+    assert all("cap 1000 per 7d (as set now)" in text for text in capped)
 
 
 def test_what_hangs_on_the_trigger_is_not_asked_without_one(
