@@ -1,24 +1,26 @@
 """What would have been recommended at each time of a simulation: the nightly tables, made anew every eight weeks.
 
-Comes in: the catalogue and everybody's sales, only read. Goes out: the tables as values, for each of some moments, which
+Comes in: the catalogue and everybody's sales, only read. Goes out: a file with the tables for each of some moments, which
 every part of a simulation loads when its clock gets there. Made once from all customers, so that what one part of them is
 shown does not depend on how they were parted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, or_, select, update
 
 from engine.deploy.simulate_copy import Copied, copy_rows
 from engine.recommend.rebuild import NAME, TASTES_LAST, rebuild
 from engine.recommend.supply import SUPPLY
 from engine.store import meta
+from engine.store.bulk import insert_rows
 from engine.store.database import Database
 from engine.store.scratch import scratch
 from engine.store.tables import order_lines, orders, product_affinities, product_ranks, products
@@ -26,17 +28,15 @@ from engine.store.tables import order_lines, orders, product_affinities, product
 EVERY = timedelta(days=56)
 LEARNED = ("learned_days", "learned_repeats")
 STATE = (NAME, SUPPLY)
+TABLES = (product_ranks, product_affinities)
 
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """The recommendation tables from a moment on: ranks, affinities, learned days of supply."""
+    """The recommendation tables from a moment on: ranks, affinities, learned days of supply, in a file."""
 
     since: datetime
-    ranks: Sequence[Mapping[str, Any]]
-    affinities: Sequence[Mapping[str, Any]]
-    learned: Sequence[Mapping[str, Any]]
-    state: Mapping[str, Any]
+    file: Path
 
 
 def shelves(
@@ -61,8 +61,10 @@ def shelves(
         found = []
         for moment in moments:
             rebuild(database, moment)
+            file = folder / f"shelf-{moment:%Y%m%dT%H%M%S}.json"
             with database.read() as connection:
-                found.append(_read(connection, moment, wanted))
+                file.write_text(json.dumps(_read(connection, wanted)), encoding="utf-8")
+            found.append(Shelf(moment, file))
         return found
     finally:
         database.close()
@@ -70,32 +72,39 @@ def shelves(
 
 def put_on(connection: Connection, shelf: Shelf) -> None:
     """Let the store recommend from these tables from now on."""
-    for table, rows in ((product_ranks, shelf.ranks), (product_affinities, shelf.affinities)):
+    told = json.loads(shelf.file.read_text(encoding="utf-8"))
+    for table in TABLES:
         connection.execute(delete(table))
-        if rows:
-            connection.execute(insert(table), list(rows))
+        names, rows = told[table.name]
+        insert_rows(connection, table, [dict(zip(names, row, strict=True)) for row in rows])
     connection.execute(update(products).values(dict.fromkeys(LEARNED)))
-    if shelf.learned:
+    if told["learned"]:
         values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in LEARNED}
-        told = [{"of": row["sku"], **{f"new_{name}": row[name] for name in LEARNED}} for row in shelf.learned]
-        connection.execute(update(products).where(products.c.sku == bindparam("of")).values(values), told)
-    for name, value in shelf.state.items():
+        given = [
+            {"of": sku, **{f"new_{name}": each for name, each in zip(LEARNED, learned, strict=True)}}
+            for sku, *learned in told["learned"]
+        ]
+        connection.execute(update(products).where(products.c.sku == bindparam("of")).values(values), given)
+    for name, value in told["state"].items():
         meta.put(connection, name, value)
 
 
-def _read(connection: Connection, moment: datetime, wanted: Collection[str]) -> Shelf:
-    ranks, affinities = (_rows_of(connection, table, wanted) for table in (product_ranks, product_affinities))
+def _read(connection: Connection, wanted: Collection[str]) -> dict[str, Any]:
+    """Return what a shelf holds, as JSON knows it: of each table the names of the columns and the rows."""
     columns = [products.c[name] for name in LEARNED]
     learned = select(products.c.sku, *columns).where(or_(*(column.is_not(None) for column in columns)))
-    state = {name: value for name in STATE if (value := meta.get(connection, name)) is not None}
-    return Shelf(
-        moment, ranks, affinities, [dict(row) for row in connection.execute(learned).mappings()], state
-    )
+    return {
+        **{table.name: _rows_of(connection, table, wanted) for table in TABLES},
+        "learned": [list(row) for row in connection.execute(learned)],
+        "state": {name: value for name in STATE if (value := meta.get(connection, name)) is not None},
+    }
 
 
-def _rows_of(connection: Connection, table: Table, wanted: Collection[str]) -> list[dict[str, Any]]:
+def _rows_of(
+    connection: Connection, table: Table, wanted: Collection[str]
+) -> tuple[list[str], list[list[Any]]]:
     query = select(table).where(table.c.strategy.in_(sorted(wanted))).order_by(*table.primary_key)
-    return [dict(row) for row in connection.execute(query).mappings()]
+    return list(table.c.keys()), [list(row) for row in connection.execute(query)]
 
 
 def _copy_sales(source: Database, target: Database, since: datetime, until: datetime) -> None:
