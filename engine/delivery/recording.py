@@ -77,8 +77,12 @@ def record_surely(
     pause = 0.1
     while True:
         try:
-            with database.write() as connection:
-                record(connection, results, at, hands.chance)
+            try:
+                with database.write() as connection:
+                    record(connection, results, at, hands.chance)
+            except _TakenOver:
+                with database.write() as connection:
+                    record_what_is_held(connection, results, at, hands.chance)
         except (OperationalError, InterfaceError) as error:
             if hands.stopping() or machine_seconds() + pause > until:
                 raise
@@ -89,10 +93,46 @@ def record_surely(
             return
 
 
+class _TakenOver(Exception):
+    """A message of the group is not in our hands any more."""
+
+
 def record(
     connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round, chance: random.Random
 ) -> None:
+    """Write down what became of handed-over messages, all by one statement where the database can.
+
+    Raise _TakenOver, for the transaction to be undone, where the fence of one of them has passed on.
+    """
+    entries, facts = _words(results, at)
+    if only_counts(connection) or not own_facts.unheard(facts, at.listened):
+        record_what_is_held(connection, results, at, chance)
+        return
+    told = (Change(journal_table, entries), Change(events, facts, skip_known=True))
+    settled, *_ = together(connection, *_settlement(connection, results, at, chance), *told)
+    if settled < len(results):
+        raise _TakenOver
+    _log_words(results)
+    _suppress_bad_addresses(connection, results, at)
+
+
+def record_what_is_held(
+    connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round, chance: random.Random
+) -> None:
     """Write down what became of handed-over messages; a late word of a worker whose fence has passed is refused."""
+    settled, _ = together(connection, *_settlement(connection, results, at, chance))
+    if settled < len(results):
+        before = len(results)
+        results = _not_taken_over(connection, results) if settled else []
+        log.warning("a late word on %d messages is refused: their lease had ended", before - len(results))
+    tell(connection, results, at)
+    _suppress_bad_addresses(connection, results, at)
+
+
+def _settlement(
+    connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round, chance: random.Random
+) -> tuple[Change, Change]:
+    """Return what becomes of the messages and of their attempts, where our fence still stands."""
     rows = [
         _settled(made.message, outcome, at.now, chance) | {"id": made.message.id, "fence": made.message.fence}
         for made, _, outcome in results
@@ -104,8 +144,7 @@ def record(
         }
         for made, _, outcome in results
     ]  # fmt: skip
-    settled, _ = together(
-        connection,
+    return (
         Change(messages, rows, ("id", "fence"), only=(("state", "handing_over"),)),
         Change(
             attempts,
@@ -114,11 +153,6 @@ def record(
             only=(("outcome", None),),
         ),
     )
-    if settled < len(rows):
-        results = _not_taken_over(connection, results) if settled else []
-        log.warning("a late word on %d messages is refused: their lease had ended", len(rows) - len(results))
-    tell(connection, results, at)
-    _suppress_bad_addresses(connection, results, at)
 
 
 def _not_taken_over(
@@ -135,12 +169,23 @@ def _not_taken_over(
 
 def tell(connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round) -> None:
     """Write the journal and the engine's own facts of what was recorded."""
+    _log_words(results)
+    entries, facts = _words(results, at)
+    if own_facts.unheard(facts, at.listened) and not only_counts(connection):
+        together(connection, Change(journal_table, entries), Change(events, facts, skip_known=True))
+        return
+    journal.write(connection, entries)
+    own_facts.record(connection, facts, at.listened)
+
+
+def _words(
+    results: Sequence[tuple[Made, str, Outcome]], at: Round
+) -> tuple[list[journal.Entry], list[dict[str, Any]]]:
+    """Return the journal's rows and the engine's own facts of these results."""
     entries, facts = [], []
-    _tell_put_off([outcome for _, _, outcome in results])
     for made, _, outcome in results:
         message = made.message
         what, reason = _in_a_word(message, outcome)
-        _log(message, what, reason)
         entries.append(
             journal.entry(
                 at.now, message.flow, message.customer_id, what, reason,
@@ -151,11 +196,14 @@ def tell(connection: Connection, results: Sequence[tuple[Made, str, Outcome]], a
             facts.append(_mail_sent(message, at.now))
             if (message.content.get("offer") or {}).get("fresh"):
                 facts.append(_offer_issued(message, at.now))
-    if own_facts.unheard(facts, at.listened) and not only_counts(connection):
-        together(connection, Change(journal_table, entries), Change(events, facts, skip_known=True))
-        return
-    journal.write(connection, entries)
-    own_facts.record(connection, facts, at.listened)
+    return entries, facts
+
+
+def _log_words(results: Sequence[tuple[Made, str, Outcome]]) -> None:
+    """Log what became of each message, and why a whole group has to be tried again."""
+    _tell_put_off([outcome for _, _, outcome in results])
+    for made, _, outcome in results:
+        _log(made.message, *_in_a_word(made.message, outcome))
 
 
 def _tell_put_off(outcomes: Sequence[Outcome]) -> None:
