@@ -24,7 +24,7 @@ from engine.flows.model import Set, WaitField, WaitUntil
 from engine.journeys import journal
 from engine.journeys.answers import heard_facts, held_since, note_answer
 from engine.journeys.candidates import candidate_of_row
-from engine.journeys.decide import Heard, Person, Post, Rules, decide
+from engine.journeys.decide import Decision, Heard, Person, Post, Rules, decide
 from engine.journeys.effects import Effects, take
 from engine.journeys.enter import Newcomer, look_again
 from engine.journeys.people import read_people
@@ -45,6 +45,7 @@ from engine.store.tables import INSIDE, enrollments
 BATCH = 1_000
 Facts = Mapping[int, Sequence[Row[Any]]]
 Programs = Mapping[str, Program]
+Failed = dict[int, Exception]  # by enrollment: why nobody can say what it does next
 Chosen = dict[int, set[str]]  # the templates of steps with several that were taken in this pass, by customer
 
 
@@ -55,10 +56,12 @@ def advance(
     limit: int = BATCH,
     only: Collection[int] | None = None,
     keys: KeyRange | None = None,
+    failed: Failed | None = None,
 ) -> int:
     """Let due enrollments of flows that are not in `closed` take their steps; return how many were due.
 
-    `only` limits them to some ids, `keys` to a range of customers.
+    `only` limits them to some ids, `keys` to a range of customers. Those whose decision fails go no further and stand in
+    `failed`; without it the first failure goes up.
     """
     walkers = _due(connection, at.now, closed, limit, only, keys)
     if not walkers:
@@ -66,17 +69,24 @@ def advance(
     found = programs(connection, [walker.version for walker in walkers])
     _meet(connection, found, walkers, at)
     unwritten = Unwritten(connection, at, walkers, {})
-    _walk(connection, found, walkers, at, unwritten)
+    _walk(connection, found, walkers, at, unwritten, failed=failed)
     unwritten.finish()
     leave_by_law(connection, unwritten.withdrawn, at)
     return len(walkers)
 
 
-def begin(connection: Connection, newcomers: Sequence[Newcomer], at: Round, *, steps: bool = True) -> int:
+def begin(
+    connection: Connection,
+    newcomers: Sequence[Newcomer],
+    at: Round,
+    *,
+    steps: bool = True,
+    failed: Failed | None = None,
+) -> int:
     """Write the enrollments of those who were let in, with their first steps taken; return how many.
 
     A `set`, which locks its customer, is left to `advance`, as is everything without `steps`, and who comes after the
-    first 1,000.
+    first 1,000. Those whose decision fails stand in `failed`, as in `advance`.
     """
     if not newcomers:
         return 0
@@ -99,7 +109,7 @@ def begin(connection: Connection, newcomers: Sequence[Newcomer], at: Round, *, s
     if steps:
         found = {newcomer.program.version: newcomer.program for newcomer in newcomers}
         moving = [walker for walker in walkers if walker.state == "active"][:BATCH]
-        _walk(connection, found, moving, at, unwritten, setting=False)
+        _walk(connection, found, moving, at, unwritten, setting=False, failed=failed)
     unwritten.finish()
     _look_again(connection, newcomers, walkers, unwritten.overtaken)
     return len(walkers) - len(unwritten.overtaken)
@@ -188,8 +198,12 @@ def _walk(
     unwritten: Unwritten,
     *,
     setting: bool = True,
+    failed: Failed | None = None,
 ) -> None:
-    """Let them decide, all at once, until nobody's next decision is due; without `setting` a `set` step waits."""
+    """Let them decide, all at once, until nobody's next decision is due; without `setting` a `set` step waits.
+
+    Whose decision fails has done nothing yet in this round: with `failed` the others go on.
+    """
     rules = {version: at.rules(program.flow) for version, program in found.items()}
     chosen: Chosen = defaultdict(set)
     moving = [w for w in walkers if setting or not _sets(w, found)]
@@ -199,13 +213,22 @@ def _walk(
         truth = _truths(connection, found, moving, at)
         heard = _heard(connection, found, moving, truth, at)
         for walker, own in zip(moving, truth, strict=True):
-            _decide(walker, found[walker.version], own, heard, rules[walker.version], at, effects, chosen)
+            try:
+                decided = _decide(
+                    walker, found[walker.version], own, heard, rules[walker.version], at, chosen
+                )
+            except Exception as error:
+                if failed is None:
+                    raise
+                failed[walker.id] = error
+            else:
+                _carry_out(walker, found[walker.version], *decided, own, heard, at, effects, chosen)
         if unwritten.hold(effects):
             for walker in walkers:
                 walker.stays = False
             _meet(connection, found, walkers, at)
         moving = [w for w in moving if w.goes_on_by(at.now) and (setting or not _sets(w, found))]
-        moving = [w for w in moving if w.id not in unwritten.overtaken]
+        moving = [w for w in moving if w.id not in unwritten.overtaken and w.id not in (failed or ())]
 
 
 def _decide(
@@ -215,13 +238,26 @@ def _decide(
     heard: Facts,
     rules: Rules,
     at: Round,
-    effects: Effects,
     chosen: Chosen,
-) -> None:
+) -> tuple[Decision, WaitUntil | None]:
+    """Return what it does next, and what it waited for; nothing is changed."""
     step = _awaiting(walker, program) if walker.id in heard else None
     since = held_since(step, heard[walker.id]) if step is not None else None
     person = _with_chosen(walker, chosen) if program.chooses else walker.person
-    decision = decide(program, walker.standing(since), person, truth, rules, at.now)
+    return decide(program, walker.standing(since), person, truth, rules, at.now), step
+
+
+def _carry_out(
+    walker: Walker,
+    program: Program,
+    decision: Decision,
+    step: WaitUntil | None,
+    truth: Mapping[Ask, bool],
+    heard: Facts,
+    at: Round,
+    effects: Effects,
+    chosen: Chosen,
+) -> None:
     if program.chooses and isinstance(decision, Post) and decision.template is not None:
         chosen[walker.customer_id].add(decision.template)
     before = walker.anchor_at

@@ -53,6 +53,8 @@ class TemplateLibrary:
         self.folders = frozenset({DEFAULT} | {folder for path in sources if (folder := split_path(path)[0])})
         self._parsed: dict[str, tuple[Template, tuple[Finding, ...]]] = {}
         self._environments: dict[tuple[Any, ...], MailEnvironment] = {}
+        # By chain: those in which the places of errors are found.
+        self.searching: dict[tuple[str, ...], MailEnvironment] = {}
         self._words: dict[tuple[str, ...], Mapping[str, str]] = {}
         self._variants: dict[tuple[str, str | None], Variant] = {}
         self.structures = Structures()

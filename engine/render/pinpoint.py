@@ -29,6 +29,14 @@ class ByCharacter(MailEnvironment):
         return TokenStream(self.lexer.wrap(iter(tokens), name, filename), name, filename)
 
 
+def by_character(library: TemplateLibrary, chain: tuple[str, ...]) -> MailEnvironment:
+    """Return the environment for a chain of folders; the library keeps it, as a mistake often concerns many customers."""
+    found = library.searching.get(chain)
+    if found is None:
+        found = library.searching[chain] = ByCharacter(library, chain)
+    return found
+
+
 def pinpointed(error: RenderError, library: TemplateLibrary, again: Callable[[], object]) -> RenderError:
     """Return the error with its column where `again`, which runs the mail by character, fails in the same place."""
     path = error.template.removeprefix("templates/")

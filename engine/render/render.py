@@ -27,7 +27,7 @@ from engine.render.limits import Budget
 from engine.render.locales import Formats, direction, formatting_locale
 from engine.render.names import check_names
 from engine.render.pieces import Finished, Unfit
-from engine.render.pinpoint import ByCharacter, pinpointed
+from engine.render.pinpoint import by_character, pinpointed
 from engine.render.structures import Tokens
 from engine.render.template import Inline
 from engine.render.values import Values
@@ -106,7 +106,7 @@ class Prepared:
     def by_character(self) -> None:
         """Run everything once more in an environment that tells the columns of errors."""
         again = prepare(self.library, self.name, self.context, locale=self.asked, variant=self.variant)
-        again.use(ByCharacter(self.library, self.variant.chain))
+        again.use(by_character(self.library, self.variant.chain))
         for part in ("subject", "preheader"):
             again.values[part] = self.values[part] or again.line(part)
         again.mjml()

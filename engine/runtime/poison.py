@@ -1,8 +1,9 @@
 """Poison: an enrollment whose steps cannot be taken is set aside after three tries, and the others go on.
 
-Comes in: due enrollments, or those who were let in just now. Goes out: their steps taken; where that fails, the batch is
-halved until the one stands alone that fails, which is tried again later. After the third time it ends as `failed`, its
-customer enters nothing until somebody has looked (`homing quarantine`), and the error's place stands in the quarantine.
+Comes in: due enrollments, or those who were let in just now. Goes out: their steps taken; one whose decision fails stands
+still and is tried again later, the others of its batch go on. Where something else fails, the batch is halved until the one
+stands alone that fails. After the third time it ends as `failed`, its customer enters nothing until somebody has looked
+(`homing quarantine`), and the error's place stands in the quarantine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from engine.journeys import journal
-from engine.journeys.advance import BATCH, advance, begin
+from engine.journeys.advance import BATCH, Failed, advance, begin
 from engine.journeys.candidates import candidate_of_row
 from engine.journeys.enter import Newcomer
 from engine.journeys.round import Round
@@ -33,8 +34,11 @@ AGAIN = timedelta(minutes=10)
 
 def begin_all(connection: Connection, newcomers: Sequence[Newcomer], at: Round) -> int:
     """Write those who were let in; where their first steps fail, these are left to `advance_all`."""
+    stuck: Failed = {}
     try:
-        return undoing(connection, lambda: begin(connection, newcomers, at))
+        begun = undoing(connection, lambda: begin(connection, newcomers, at, failed=stuck))
+        _set_all_aside(connection, stuck, at)
+        return begun
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it was, it is looked for one by one
@@ -53,8 +57,11 @@ def advance_all(
 
     What the database itself refuses ends the pass.
     """
+    stuck: Failed = {}
     try:
-        return undoing(connection, lambda: advance(connection, at, closed, keys=keys))
+        moved = undoing(connection, lambda: advance(connection, at, closed, keys=keys, failed=stuck))
+        _set_all_aside(connection, stuck, at)
+        return moved
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it was, the others go on
@@ -81,6 +88,13 @@ def _one_by_one(connection: Connection, at: Round, closed: Sequence[str], ids: S
         half = len(ids) // 2
         first = _one_by_one(connection, at, closed, ids[:half])
         return first + _one_by_one(connection, at, closed, ids[half:])
+
+
+def _set_all_aside(connection: Connection, failed: Failed, at: Round) -> None:
+    """Set those aside of whom nobody can say what they do next; the others of their batch have gone on."""
+    for enrollment_id, error in failed.items():
+        log.error("steps failed: %s at %s", type(error).__name__, place(error))
+        _set_aside(connection, enrollment_id, sentence_of(error), at)
 
 
 def _set_aside(connection: Connection, enrollment_id: int, reason: str, at: Round) -> None:

@@ -108,6 +108,6 @@ def test_planted_bugs_are_found(sqlite_url: str, plant: str, tmp_path: Path) -> 
 
 def test_resending_is_found_beyond_one_machine(postgres_url: str, tmp_path: Path) -> None:
     """The same where work is shared through a broker: a worker that resends after a death is found by a mail that came twice."""
-    how = ("--provider", "smtp", "--kills", "15", "--plant", "resend")
+    how = ("--provider", "smtp", "--kills", str(SHARED_KILLS), "--plant", "resend")
     found = suite("sharing", postgres_url, tmp_path / "suite", *how)
     assert any("a mail arrived twice" in each for each in found["broken"]), found["broken"]
