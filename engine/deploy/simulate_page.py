@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 from html import escape
 from typing import Any
 
@@ -63,7 +64,22 @@ def page(found: Document, shop: str) -> str:
 def _how(found: Document) -> str:
     how = {"as recorded": "recorded facts, in the order in which they arrived", "none": "nothing new happens",
            "history": "customers go on as similar ones did"}[found["behaviour"]]  # fmt: skip
-    return f"{how} · the clock stops at {escape(found['clock'])} · played: {escape(found['played'])} · nothing was sent"
+    return f"{how} · the clock stops {_often(found['clock'])} · played: {escape(found['played'])} · nothing was sent"
+
+
+def _often(clock: str) -> str:
+    """Return how often the clock stops, in words.
+
+    >>> _often("every moment"), _often("every 15 minutes"), _often("every 60 minutes"), _often("every 120 minutes")
+    ('at every moment', 'every 15 minutes', 'every hour', 'every 2 hours')
+    """
+    number = clock.split()[1]
+    if not number.isdecimal():
+        return f"at {clock}"
+    hours, minutes = divmod(int(number), 60)
+    if minutes:
+        return clock
+    return "every hour" if hours == 1 else f"every {hours} hours"
 
 
 def _n(number: float) -> str:
@@ -241,9 +257,14 @@ def _people(found: Document) -> str:
         ((escape(each["customer"]), _n(each["mails"])) for each in found["per_customer"]["worst"]),
         (1,),
     )
+    listed = [
+        (str(start) if width == 1 else f"{start} to {start + width - 1}", _n(bar[0]))
+        for start, bar in zip(range(0, top + 1, width), bars, strict=True)
+    ]
     nobody = _n(spread.get("0", 0))
     return _section(
         "Mails for each customer", f"{nobody} customers get none; they are not drawn.", chart, axis,
+        f"<details><summary>Numbers</summary>{_table(('mails', 'customers'), listed, (1,))}</details>",
         f"<details><summary>The {len(found['per_customer']['worst'])} who get most</summary>{worst}</details>",
     )  # fmt: skip
 
@@ -284,7 +305,7 @@ def _pressure(found: Document) -> str:
 def _purchases(found: Document) -> str:
     told = found["purchases"]
     rows = [
-        (escape(flow), _n(each["orders"]), escape(each["value_last_mail"]))
+        (escape(flow), _n(each["orders"]), _amount(each["value_last_mail"], told["currency"]))
         for flow, each in told["by_flow"].items()
     ]
     share = told["after_a_mail"] / told["all"] if told["all"] else 0
@@ -298,6 +319,15 @@ def _purchases(found: Document) -> str:
         "value where its mail was the last",
     )
     return _section("Purchases after mails", intro, _table(head, rows, (1, 2)))
+
+
+def _amount(value: str, currency: str) -> str:
+    """Return an amount with its currency.
+
+    >>> _amount("7206.00", "EUR")
+    '7,206.00 EUR'
+    """
+    return f"{Decimal(value):,.2f} {escape(currency)}"
 
 
 def _recommendations(found: Document) -> str:

@@ -65,7 +65,7 @@ def counted(simulation: Simulation) -> Document:
         "pressure": _pressure(tally),
         "exits": nested(tally.exits),
         "exits_by_purchase": _bought_exits(tally),
-        "purchases": _purchases(tally),
+        "purchases": _purchases(simulation),
         "recommendations": _recommendations(tally),
         "facts": _sorted(tally.facts),
     }
@@ -160,9 +160,11 @@ def _bought_exits(tally: Tally) -> dict[str, int]:
     return _sorted(counts)
 
 
-def _purchases(tally: Tally) -> Document:
+def _purchases(simulation: Simulation) -> Document:
+    tally = simulation.tally
     return {
         "days": NEAR.days,
+        "currency": simulation.play.project.settings.shop.currency,
         "all": tally.orders["all"],
         "after_a_mail": tally.orders["after a mail"],
         "value": money(tally.revenue["all"]),
