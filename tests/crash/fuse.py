@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -69,7 +70,8 @@ class Fuse:
             and not (self._how == signal.SIGSTOP and self._open)
         ):
             self._at = None
-            os.kill(os.getpid(), self._how)
+            # To this thread: a signal to the process may be taken by another one, while this one goes on into a transaction.
+            signal.pthread_kill(threading.get_ident(), self._how)
 
     def _around_end(self, name: str, end: Callable[..., Any]) -> Callable[..., Any]:
         def ended(connection: Any) -> None:
