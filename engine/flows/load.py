@@ -36,6 +36,8 @@ FOLDER = "flows"
 SEGMENTS = "segments.yaml"
 OFFERS = "offers.yaml"
 TEMPLATES = "templates"
+_DECLARED = {SEGMENTS: problems.unknown_segment, OFFERS: problems.unknown_offer}
+_FAILS = ("F001", "F003", "F004")  # a file that cannot be read
 
 __all__ = ["Project", "Source", "flow_from_definition", "load_definitions", "load_project", "normalise"]
 
@@ -75,11 +77,16 @@ def load_project(root: Path, settings: Settings) -> Project:
     findings: list[Finding] = []
     segments_node = _special(root, SEGMENTS, findings)
     offers_node = _special(root, OFFERS, findings)
+    unread = {
+        tell
+        for name, tell in _DECLARED.items()
+        if any(f.span.file == f"{FOLDER}/{name}" and f.code in _FAILS for f in findings)
+    }
     segments = parse_segments(segments_node, findings) if segments_node is not None else {}
     offers = parse_offers(offers_node, findings) if offers_node is not None else {}
     templates = template_names(root)
     declared = offers_node.keys if isinstance(offers_node, Table) else ()
-    names = Names(root, settings, segments, declared, templates, findings)
+    names = Names(root, settings, segments, declared, templates, findings, frozenset(unread))
     names.check_segments(segments_node)
     names.check_offers(offers_node, offers)
     sources = _sources(root, names)

@@ -34,6 +34,13 @@ class Names:
     offers: Collection[str]
     templates: frozenset[str]
     findings: list[Finding]
+    unread: frozenset[Tell] = (
+        frozenset()
+    )  # what nobody can tell, since the file that declares it cannot be read
+
+    def _tell(self, tell: Tell, span: Span, name: str, known: Iterable[str]) -> None:
+        if tell not in self.unread:
+            self.findings.append(tell(span, name, known))
 
     def check_flow(self, node: Node) -> None:
         """Tell every unknown name in a flow."""
@@ -53,7 +60,7 @@ class Names:
         for item in node if isinstance(node, Items) else (node,):
             name = _name(item)
             if name is not None and name not in known and isinstance(item, Scalar):
-                self.findings.append(tell(item.span, name, known))
+                self._tell(tell, item.span, name, known)
 
     def _step(self, step: Table) -> None:
         self._each(step.get("send"), self.templates, problems.unknown_template)
@@ -77,7 +84,7 @@ class Names:
         if isinstance(node, Scalar) and isinstance(node.value, str) and node.value.startswith("offer."):
             name = node.value.split(".")[1]
             if NAME.fullmatch(name) and name not in self.offers:
-                self.findings.append(problems.unknown_offer(node.span, name, self.offers))
+                self._tell(problems.unknown_offer, node.span, name, self.offers)
         elif isinstance(node, Table):
             self._conditions(node)
 
@@ -94,7 +101,7 @@ class Names:
             elif entry.key == "offer":
                 for offer in entry.value if isinstance(entry.value, Table) else ():
                     if offer.key not in self.offers:
-                        self.findings.append(problems.unknown_offer(offer.key_span, offer.key, self.offers))
+                        self._tell(problems.unknown_offer, offer.key_span, offer.key, self.offers)
 
     def check_segments(self, node: Node | None) -> None:
         """Tell unknown segments within segments, and circles; those of `[policy] exclude` too."""
@@ -103,7 +110,7 @@ class Names:
         for number, name in enumerate(self.settings.policy.exclude):
             if name not in self.segments:
                 place = setting_place(self.root, "policy", "exclude", str(number))
-                self.findings.append(problems.unknown_segment(place, name, self.segments))
+                self._tell(problems.unknown_segment, place, name, self.segments)
         circle = circle_in({name: segment_names(found) for name, found in self.segments.items()})
         if circle and isinstance(node, Table):
             self.findings.append(problems.circle_of_segments(node.key_span(circle[0]), circle))

@@ -142,7 +142,8 @@ def empty_file(span: Span) -> Finding:
         trigger: {event: customer_created}
         steps: [send: welcome]
     """
-    return Finding("F005", "error", "this file is empty", span, help="write the flow, or remove the file")
+    what = "scenario" if span.file.startswith("tests/") else "flow"
+    return Finding("F005", "error", "this file is empty", span, help=f"write the {what}, or remove the file")
 
 
 @page("F006", "named-otherwise")

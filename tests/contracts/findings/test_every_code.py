@@ -284,6 +284,13 @@ def test_segments_are_held_to_the_rules_of_conditions(tmp_path: Path) -> None:
     assert {("C202", 2), ("C205", 3), ("C204", 4), ("C201", 5), ("C214", 7)} <= set(here), here
 
 
+@pytest.mark.parametrize("file", ["flows/segments.yaml", "flows/offers.yaml"])
+def test_what_a_broken_file_declares_is_not_called_missing(tmp_path: Path, file: str) -> None:
+    """A slip in segments.yaml or offers.yaml is one finding, not one more for each flow that uses them."""
+    told = found(tmp_path, {file: BASE[file].replace("]\n", "\n", 1).replace("}\n", "\n", 1)})
+    assert [(each.code, each.span.file) for each in told if each.is_error] == [("F001", file)]
+
+
 def test_a_flow_that_cannot_be_read_is_held_to_what_is_written(tmp_path: Path) -> None:
     """A misspelt event is told beside the errors that keep the flow from being read, not after them."""
     text = FLOW.replace("did: order_placed\n", "did: order_placd\n").replace("wait: 2d", "wait: tomorrow")
