@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, delete, or_, select, update
 
-from engine.deploy.simulate_copy import Copied, copy_rows
+from engine.deploy.simulate_copy import ROWS, Copied, copy_rows
 from engine.recommend.rebuild import NAME, TASTES_LAST, rebuild
 from engine.recommend.supply import SUPPLY
 from engine.store import meta
@@ -55,56 +55,63 @@ def shelves(
     moments = [start + EVERY * step for step in range(-(-(end - start) // EVERY))][number::of]
     if not moments:
         return []
-    database = scratch(folder, f"shelf-{number}.db")
+    name = f"shelf-{number}.db"
+    database = scratch(folder, name)
     try:
         _copy_sales(source, database, start - TASTES_LAST, moments[-1])
         found = []
         for moment in moments:
             rebuild(database, moment)
-            file = folder / f"shelf-{moment:%Y%m%dT%H%M%S}.json"
-            with database.read() as connection:
-                file.write_text(json.dumps(_read(connection, wanted)), encoding="utf-8")
+            file = folder / f"shelf-{moment:%Y%m%dT%H%M%S}.jsonl"
+            with database.read() as connection, file.open("w", encoding="utf-8") as lines:
+                lines.writelines(json.dumps(line) + "\n" for line in _lines(connection, wanted))
             found.append(Shelf(moment, file))
         return found
     finally:
         database.close()
+        (folder / name).unlink()  # tens of megabytes, beside the stores that are made next
 
 
 def put_on(connection: Connection, shelf: Shelf) -> None:
     """Let the store recommend from these tables from now on."""
-    told = json.loads(shelf.file.read_text(encoding="utf-8"))
     for table in TABLES:
         connection.execute(delete(table))
-        names, rows = told[table.name]
-        insert_rows(connection, table, [dict(zip(names, row, strict=True)) for row in rows])
     connection.execute(update(products).values(dict.fromkeys(LEARNED)))
-    if told["learned"]:
+    with shelf.file.open(encoding="utf-8") as lines:
+        for line in lines:
+            what, held = json.loads(line)
+            _put(connection, what, held)
+
+
+def _put(connection: Connection, what: str, held: Any) -> None:
+    """Write down one line of a shelf's file: rows of a table, what was learned of products, or state."""
+    if what == "state":
+        for name, value in held.items():
+            meta.put(connection, name, value)
+    elif what == "learned":
         values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in LEARNED}
-        given = [
+        told = [
             {"of": sku, **{f"new_{name}": each for name, each in zip(LEARNED, learned, strict=True)}}
-            for sku, *learned in told["learned"]
+            for sku, *learned in held
         ]
-        connection.execute(update(products).where(products.c.sku == bindparam("of")).values(values), given)
-    for name, value in told["state"].items():
-        meta.put(connection, name, value)
+        connection.execute(update(products).where(products.c.sku == bindparam("of")).values(values), told)
+    else:
+        table = next(table for table in TABLES if table.name == what)
+        names = table.c.keys()
+        insert_rows(connection, table, [dict(zip(names, row, strict=True)) for row in held])
 
 
-def _read(connection: Connection, wanted: Collection[str]) -> dict[str, Any]:
-    """Return what a shelf holds, as JSON knows it: of each table the names of the columns and the rows."""
+def _lines(connection: Connection, wanted: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """Yield what a shelf holds as JSON knows it, each with its name, some thousands of rows at a time."""
+    for table in TABLES:
+        query = select(table).where(table.c.strategy.in_(sorted(wanted))).order_by(*table.primary_key)
+        for rows in connection.execution_options(yield_per=ROWS).execute(query).partitions():
+            yield table.name, [list(row) for row in rows]
     columns = [products.c[name] for name in LEARNED]
     learned = select(products.c.sku, *columns).where(or_(*(column.is_not(None) for column in columns)))
-    return {
-        **{table.name: _rows_of(connection, table, wanted) for table in TABLES},
-        "learned": [list(row) for row in connection.execute(learned)],
-        "state": {name: value for name in STATE if (value := meta.get(connection, name)) is not None},
-    }
-
-
-def _rows_of(
-    connection: Connection, table: Table, wanted: Collection[str]
-) -> tuple[list[str], list[list[Any]]]:
-    query = select(table).where(table.c.strategy.in_(sorted(wanted))).order_by(*table.primary_key)
-    return list(table.c.keys()), [list(row) for row in connection.execute(query)]
+    if found := [list(row) for row in connection.execute(learned)]:
+        yield "learned", found
+    yield "state", {name: value for name in STATE if (value := meta.get(connection, name)) is not None}
 
 
 def _copy_sales(source: Database, target: Database, since: datetime, until: datetime) -> None:

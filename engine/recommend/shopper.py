@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import fsum
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
 from engine.recommend.sales import counts
 from engine.store.dialect import within
@@ -37,6 +37,7 @@ _DEEDS = Prepared(
         within(events.c.customer_id, "ids"),
         events.c.name.in_(_INTERESTS),
         events.c.occurred_at <= _NOW,
+        or_(events.c.name != "product_viewed", events.c.occurred_at > bindparam("since", type_=Instant())),
         events.c.sku.is_not(None),
     )
     .group_by(events.c.customer_id, events.c.name, events.c.sku)
@@ -88,13 +89,13 @@ def _read_interests(
     connection: Connection, ids: Sequence[int], now: datetime, found: dict[int, Shopper]
 ) -> None:
     removed: defaultdict[tuple[int, str], datetime | None] = defaultdict(lambda: None)
-    rows = _DEEDS.rows(connection, ids=ids, now=now)
+    rows = _DEEDS.rows(connection, ids=ids, now=now, since=now - INTEREST_LASTS)
     for customer_id, name, sku, at in rows:
         if name == "wishlist_removed":
             removed[customer_id, sku] = at
     for customer_id, name, sku, at in rows:
         gone = removed[customer_id, sku]
-        if name == "product_viewed" and at > now - INTEREST_LASTS:
+        if name == "product_viewed":
             found[customer_id].viewed.append(sku)
         elif name == "wishlist_added" and (gone is None or gone < at):
             found[customer_id].wished.append(sku)
