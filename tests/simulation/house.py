@@ -26,6 +26,9 @@ from engine.errors import HomingError
 from engine.facts import rights
 from engine.facts.fact import Kind, Row
 from engine.facts.ingest import ingest_rows
+from engine.render.context import RenderContext
+from engine.render.library import TemplateLibrary
+from engine.render.render import Rendered, render
 from engine.runtime import rails
 from engine.runtime.nightly import run_nightly
 from engine.runtime.passes import Engine, send_due, work_through
@@ -143,6 +146,7 @@ class House:
         with (
             mock.patch("engine.delivery.recording.sleep", lambda s: scheduler.sleep(timedelta(seconds=s))),
             mock.patch("engine.delivery.recording.machine_seconds", self._seconds),
+            mock.patch("engine.delivery.mailroom.render", _rendered_once),
             mock.patch(
                 "engine.facts.ingest.sleep", lambda s: scheduler.sleep(timedelta(seconds=s)), create=True
             ),
@@ -284,6 +288,24 @@ def _together(tellings: Sequence[Telling], most: timedelta) -> list[list[Telling
         else:
             groups.append([telling])
     return groups
+
+
+_rendered: dict[tuple[str, str | None, str | None], Rendered] = {}
+
+
+def _rendered_once(
+    library: TemplateLibrary,
+    name: str,
+    context: RenderContext,
+    *,
+    locale: str | None = None,
+    subject: str | None = None,
+) -> Rendered:
+    """Render each template for the first customer only: nobody watches here what a mail says, but whether it goes."""
+    asked = (name, locale, subject)
+    if asked not in _rendered:
+        _rendered[asked] = render(library, name, context, locale=locale, subject=subject)
+    return _rendered[asked]
 
 
 @contextmanager
