@@ -55,7 +55,8 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     )
     if session.settings.delivery.mode == "live" and found["sandbox_because"]:
         click.echo(f"still a sandbox: {found['sandbox_because']}")
-    click.echo(f"{found['customers']:,} customers · messages: {counted(found['messages'])}")
+    people = "1 customer" if found["customers"] == 1 else f"{found['customers']:,} customers"
+    click.echo(f"{people} · messages: {counted(found['messages'])}")
     queue = found["queue"]
     click.echo(f"queue: {queue['due']} due, {queue['later']} later, {queue['unread_facts']} unread facts")
     if (last := found["provider"]["last"]) is not None and last["outcome"] != "accepted":

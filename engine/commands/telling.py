@@ -219,7 +219,8 @@ def _say(session: Session, path: Path, report: IngestReport, aside: Path) -> Non
         "staged": "waiting for the virtual clock", "erased": "about erased customers",
     }  # fmt: skip
     parts = [f"{getattr(report, name):,} {word}" for name, word in words.items() if getattr(report, name)]
-    session.say(f"{path.name}: {report.read:,} rows: {', '.join(parts) or 'nothing new'}")
+    read = "1 row" if report.read == 1 else f"{report.read:,} rows"
+    session.say(f"{path.name}: {read}: {', '.join(parts) or 'nothing new'}")
     for warning in report.warnings:
         session.note(f"  warning: {warning}")
     if not report.quarantined:

@@ -30,7 +30,7 @@ _SENTENCES: Mapping[str, str] = {
     "exited": "left the flow, because {reason}",
     "completed": "reached the end of the flow",
     "failed": "{step} was refused for good: {reason}",
-    "retry": "{step} could not be handed over yet: {reason}",
+    "retry": "{step} was not handed over yet, and is tried again: {reason}",
     "unknown": "{step} may or may not have arrived: {reason}; `homing messages resolve` settles it",
 }
 _REASONS: Mapping[str, str] = {
