@@ -166,7 +166,7 @@ def hold(shop: Shop, arrived: Counter[str], doubtful: int) -> list[str]:
     """Return what does not hold at the end of a run; `doubtful` is how many mails may be unknown."""
     with shop.engine.database.read() as connection:
         rows = connection.execute(
-            select(messages.c.id, messages.c.key, messages.c.state, messages.c.reason)
+            select(messages.c.id, messages.c.key, messages.c.state, messages.c.reason).order_by(messages.c.id)
         ).all()
         entered = connection.scalar(select(func.count()).select_from(enrollments))
         begun = connection.scalar(select(func.count()).where(attempts.c.outcome.is_(None)))
