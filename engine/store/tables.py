@@ -403,7 +403,7 @@ timers = Table(
     Column("occurrence", Text, nullable=False),  # what makes the entry unique
     Column("event_id", Key),
     Column("payload", Document),  # the trigger fact as it was
-    # The customer first: a batch touches one page for all of a customer's, and no further index has to find them.
+    # The customer first: no further index has to find a customer's.
     UniqueConstraint("customer_id", "flow", "trigger_no", "key"),
     Index("ix_timers_flow_due_at_id", "flow", "due_at", "id"),
 )
