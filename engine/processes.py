@@ -2,7 +2,7 @@
 
 Comes in: a function and things, or things that take work to make. Goes out: what is made of each. Promises: the result
 does not depend on how many processes there are; where forking is not safe (other threads, other systems) or not worth
-it, this process does all.
+it, this process does all; none outlives the one that started it, even where that is killed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 from engine.errors import OutsideError
@@ -107,8 +108,17 @@ def _one(number: int) -> Any:
 
 
 def _calm() -> None:
-    """Leave Ctrl-C to the parent, which ends its copies."""
+    """Leave Ctrl-C to the parent, which ends its copies; where it is killed and cannot, end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    """Wait until the parent is gone, then end at once: a full queue that nobody reads would be waited for for ever."""
+    wait([sentinel])
+    os._exit(1)
 
 
 def _can_fork() -> bool:
