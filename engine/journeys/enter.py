@@ -55,9 +55,17 @@ class Newcomer(NamedTuple):
 
 
 def enter(
-    connection: Connection, live: LiveFlow, candidates: Sequence[Candidate], at: Round, known: Known
+    connection: Connection,
+    live: LiveFlow,
+    candidates: Sequence[Candidate],
+    at: Round,
+    known: Known,
+    failed: list[tuple[Candidate, Exception]] | None = None,
 ) -> list[Newcomer]:
-    """Return those of the candidates who may enter, holdouts included; the refusals of the others are written."""
+    """Return those of the candidates who may enter, holdouts included; the refusals of the others are written.
+
+    Those of whom nobody can say it are added to `failed`; without it the first failure goes up.
+    """
     if not candidates:
         return []
     candidates = _with_order_numbers(candidates, known)
@@ -80,7 +88,13 @@ def enter(
         if past and past[-1].begins and alone and (door.where is None or own_truth[door.where]):
             early.append(candidate)
             continue
-        admission = admit(live.flow, door, candidate, person, past, own_truth, at)
+        try:
+            admission = admit(live.flow, door, candidate, person, past, own_truth, at)
+        except Exception as error:
+            if failed is None:
+                raise
+            failed.append((candidate, error))
+            continue
         if admission is None:
             continue
         if admission.state is not None:

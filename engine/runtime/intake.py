@@ -12,6 +12,7 @@ from functools import partial
 
 from sqlalchemy import Connection, delete, insert, select
 
+from engine.errors import HomingError
 from engine.flows.model import EventTrigger, Flow, ProductTrigger, ScheduleTrigger, SegmentTrigger
 from engine.journeys.arming import arm, sets_timers
 from engine.journeys.candidates import ArrivedEvent, Candidate, candidate_of
@@ -29,7 +30,7 @@ from engine.runtime import rails
 from engine.runtime.guarding import Braked, guarded
 from engine.runtime.poison import begin_all
 from engine.runtime.setting_up import unnoted
-from engine.runtime.sifting import set_candidate_aside, set_customer_aside, set_event_aside, sift
+from engine.runtime.sifting import MOST, set_candidate_aside, set_customer_aside, set_event_aside, sift
 from engine.runtime.work import Work
 from engine.store.dialect import among, within
 from engine.store.prepared import Prepared
@@ -259,6 +260,25 @@ def by_time(connection: Connection, work: Work) -> Intake:
 def admit_all(
     connection: Connection, live: LiveFlow, found: Sequence[Candidate], at: Round, known: Known
 ) -> list[Newcomer]:
+    """Let candidates in as `_admit` does, and set the few aside of whom nobody can say whether they may enter."""
+    failed: list[tuple[Candidate, Exception]] = []
+    admitted = _admit(connection, live, found, at, known, failed)
+    beyond = [error for _, error in failed if isinstance(error, HomingError) or len(failed) > MOST]
+    if beyond:  # it is not the candidates
+        raise beyond[0]
+    for candidate, error in failed:
+        set_candidate_aside(connection, live.flow.name, candidate, error, at.now)
+    return admitted
+
+
+def _admit(
+    connection: Connection,
+    live: LiveFlow,
+    found: Sequence[Candidate],
+    at: Round,
+    known: Known,
+    failed: list[tuple[Candidate, Exception]] | None = None,
+) -> list[Newcomer]:
     """Let candidates in, in order of their moments; those of a gathering trigger join what is gathered first."""
     if not found:
         return []
@@ -270,7 +290,7 @@ def admit_all(
     reason = rails.brake_on_entries(connection, live, len(ready), at)
     if reason is not None:
         raise Braked(reason)
-    return enter(connection, live, ready, at, known)
+    return enter(connection, live, ready, at, known, failed)
 
 
 Admitting = Callable[[Connection, LiveFlow, Sequence[Candidate], Round, Known], list[Newcomer]]
@@ -283,7 +303,7 @@ def enter_apart(
     ready = sorted(found, key=lambda candidate: candidate.entered_at)
 
     def enter_some(some: Sequence[Candidate]) -> int:
-        return begin_all(connection, admit_all(connection, live, some, at, known), at)
+        return begin_all(connection, _admit(connection, live, some, at, known), at)
 
     _, failed = sift(connection, ready, enter_some)
     for candidate, error in failed:

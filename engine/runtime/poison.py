@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from engine.journeys import journal
@@ -24,10 +24,29 @@ from engine.journeys.round import Round
 from engine.runtime.guarding import place, sentence_of
 from engine.runtime.sifting import set_candidate_aside, sift
 from engine.store.keys import KeyRange
-from engine.store.prepared import undoing
+from engine.store.prepared import Prepared, undoing
 from engine.store.tables import INSIDE, customers, enrollments, quarantine
+from engine.store.types import Key
 
 log = logging.getLogger("homing.pass")
+_WHOSE = Prepared(
+    select(
+        enrollments.c.id,
+        enrollments.c.flow,
+        enrollments.c.position,
+        enrollments.c.customer_id,
+        customers.c.external_id,
+    )
+    .join(customers, customers.c.id == enrollments.c.customer_id)
+    .where(enrollments.c.id == bindparam("enrollment", type_=Key))
+)
+_STANDING = Prepared(
+    select(quarantine.c.id, quarantine.c.tries).where(
+        quarantine.c.kind == "customer",
+        quarantine.c.subject == bindparam("subject"),
+        quarantine.c.resolved_at.is_(None),
+    )
+)
 TRIES = 3
 AGAIN = timedelta(minutes=10)
 
@@ -98,18 +117,11 @@ def _set_all_aside(connection: Connection, failed: Failed, at: Round) -> None:
 
 
 def _set_aside(connection: Connection, enrollment_id: int, reason: str, at: Round) -> None:
-    query = select(enrollments, customers.c.external_id).join(
-        customers, customers.c.id == enrollments.c.customer_id
-    )
-    row = connection.execute(query.where(enrollments.c.id == enrollment_id)).one()
+    row = _WHOSE.first(connection, enrollment=enrollment_id)
     subject = row.external_id or str(row.customer_id)
     log.error("an enrollment in %s failed: %s", row.flow, reason)
     own = quarantine.c
-    standing = connection.execute(
-        select(own.id, own.tries, own.payload).where(
-            own.kind == "customer", own.subject == subject, own.resolved_at.is_(None)
-        )
-    ).first()
+    standing = _STANDING.first(connection, subject=subject)
     if standing is None:
         told = {"flow": row.flow, "customer": row.customer_id, "step": row.position}
         values = {"kind": "customer", "subject": subject, "reason": reason, "at": at.now, "payload": told}
