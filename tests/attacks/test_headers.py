@@ -78,16 +78,17 @@ def test_an_address_is_one_address_or_none() -> None:
     chance = random.Random(11)
     taken = 0
     for text in hostile_texts(HEADERS, seed=13):
-        address = chance.choice(("{}@customers.test", "ann@{}", "{}", "ann{}@customers.test", "a@b.test{}"))
+        form = chance.choice(("{}@customers.test", "ann@{}", "{}", "ann{}@customers.test", "a@b.test{}"))
+        address = form.format(text[: chance.choice((5, 20, 400))])
         try:
-            written = addr_spec(address.format(text[: chance.choice((5, 20, 400))]))
+            written = addr_spec(address)
         except UnsafeMail as error:
             assert error.address_is_bad  # noqa: PT017 - both ends are right, and each has its own promise
             continue
         taken += 1
         assert not re.search(r"[\x00-\x20\x7f,;<>()\\]|=\?", written), ascii(written)
         assert written.count("@") == 1
-        content = to_bytes(replace(MAIL, to=Address(written, "Ann")), metadata_headers=False)
+        content = to_bytes(replace(MAIL, to=Address(address, "Ann")), metadata_headers=False)
         assert f"<{written}>\r\n".encode() in content
         assert email.message_from_bytes(content).keys() == [
             name for name in NAMES if not name.startswith("X-")
