@@ -15,6 +15,7 @@ _REASON_LENGTH = 240
 _CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
 _ADDRESS = re.compile(r"<?[^\s<>,;:]*@[^\s<>,;:]*>?")
 _PROVIDER_KEY = re.compile(r"SG\.[\w.-]{8,}")
+_THEIR_WORDS = re.compile(r"(\(\d{3}\)|the server is closing): .*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +68,12 @@ def plain(text: str, *secrets: str) -> str:
     text = _CONTROLS.sub(" ", text).strip()
     text = _ADDRESS.sub("<address>", _PROVIDER_KEY.sub("***", text))
     return text if len(text) <= _REASON_LENGTH else text[: _REASON_LENGTH - 1] + "…"
+
+
+def for_a_log(reason: str) -> str:
+    """Return a reason without the words of a reply, which may repeat a customer's name; the ledger keeps them.
+
+    >>> for_a_log("the recipient was put off (450): 4.1.1 Ann is not here yet")
+    'the recipient was put off (450)'
+    """
+    return _THEIR_WORDS.sub(r"\1", reason)

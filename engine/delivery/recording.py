@@ -19,7 +19,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from engine.clock import machine_seconds, sleep
 from engine.delivery.claim import LEASE, Claimed
 from engine.delivery.mailroom import Made
-from engine.delivery.outcome import Accepted, Failed, Outcome, Retry, Unknown
+from engine.delivery.outcome import Accepted, Failed, Outcome, Retry, Unknown, for_a_log
 from engine.journeys import journal
 from engine.journeys.round import Round
 from engine.outbox import own_facts
@@ -210,7 +210,8 @@ def _tell_put_off(outcomes: Sequence[Outcome]) -> None:
     """Say why a whole group has to be tried again: whoever runs this learns of a refused key from the log."""
     reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, Retry)]
     if reasons and len(reasons) == len(outcomes) and _may_tell.now():
-        log.warning("messages are put off", extra={"told": {"count": len(reasons), "reason": reasons[0]}})
+        told = {"count": len(reasons), "reason": for_a_log(reasons[0])}
+        log.warning("messages are put off", extra={"told": told})
 
 
 def _log(message: Claimed, what: str, reason: str | None) -> None:
@@ -218,7 +219,8 @@ def _log(message: Claimed, what: str, reason: str | None) -> None:
     level = logging.WARNING if what in ("failed", "unknown") else logging.DEBUG
     if log.isEnabledFor(level):
         told = {"message": message.key, "flow": message.flow, "step": message.step}
-        log.log(level, "a message: %s", what, extra={"told": told | ({"reason": reason} if reason else {})})
+        why = {"reason": for_a_log(reason)} if reason else {}
+        log.log(level, "a message: %s", what, extra={"told": told | why})
 
 
 def _in_a_word(message: Claimed, outcome: Outcome) -> tuple[str, str | None]:
