@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from engine.delivery.outcome import plain
+from engine.delivery.outcome import for_a_log, plain
 from engine.journeys.versions import live_flows
 from engine.runtime import rails
 from engine.runtime.leader import LEADER, living_daemons
@@ -150,7 +150,7 @@ def _provider(connection: Connection, settings: Settings | None) -> dict[str, An
         "last": {
             "at": last.finished_at,
             "outcome": last.outcome,
-            "reason": plain(last.detail) if last.detail else None,
+            "reason": for_a_log(plain(last.detail)) if last.detail else None,
         }
         if last is not None
         else None,
