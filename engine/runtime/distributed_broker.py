@@ -105,7 +105,8 @@ class CeleryBroker:
         def perform(told: Mapping[str, object]) -> None:
             worker.perform(told)
 
-        made = self._app.task(name=TASK, ignore_result=True)(perform)
+        # Not shared: Celery would give every later app of this program this worker's task under the same name.
+        made = self._app.task(name=TASK, ignore_result=True, shared=False)(perform)
         self._app.finalize()
         return made
 
