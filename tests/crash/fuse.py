@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -53,12 +53,19 @@ class Fuse:
     def lay(self, engine: Engine) -> None:
         """Watch this engine's statements and commits, and every socket, for the rest of this process's life."""
         event.listen(engine, "begin", lambda c: self._open.add(_raw(c.connection)), insert=True)
-        event.listen(engine, "before_cursor_execute", lambda *_: self.step("before sql"))
+        event.listen(engine, "before_cursor_execute", self._before_sql)
         event.listen(engine, "after_cursor_execute", lambda *_: self.step("after sql"))
         for name in ("do_commit", "do_rollback"):
             setattr(engine.dialect, name, self._around_end(name, getattr(engine.dialect, name)))
         for name in ("sendall", "recv_into"):
             setattr(socket.socket, name, self._around(name, getattr(socket.socket, name)))
+
+    def _before_sql(self, connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith(
+            "BEGIN"
+        ):  # SQLite begins by a statement of ours, and "begin" may not be told of it
+            self._open.add(_raw(connection.connection))
+        self.step("before sql")
 
     def step(self, what: str) -> None:
         """Count one step; the process may end in here."""
