@@ -139,7 +139,7 @@ class Beater(Daemon):
             seen = self._see(connection, now)
         marked = self._come_so_far(seen, now)
         with self._database.read() as connection:
-            hints = list(due_hints(connection, seen.work, marked, engine.settings.delivery.mode))
+            hints = list(due_hints(connection, seen.work, seen.slots, marked, engine.settings.delivery.mode))
             lanes = _lanes(connection)
         if night_is_due(engine, now):
             hints.append(Hint(NIGHT, engine.settings.delivery.mode))
@@ -210,7 +210,13 @@ def need_shared_database(settings: Settings, database: Database) -> None:
         )
 
 
-def due_hints(connection: Connection, work: Work, marked: datetime | None, mode: str) -> Iterable[Hint]:
+def due_hints(
+    connection: Connection,
+    work: Work,
+    slots: bool,  # noqa: FBT001 - what `schedules_due` said
+    marked: datetime | None,
+    mode: str,
+) -> Iterable[Hint]:
     """Return what there is to do, the pressing first; mails only up to `marked`, when everything had been taken in."""
     now = work.at.now
     slices = _slices(connection)
@@ -222,7 +228,7 @@ def due_hints(connection: Connection, work: Work, marked: datetime | None, mode:
         # Somebody must look after what dead workers held, also where nothing else is due.
         always = [0] if work.agenda.leased else []
         yield from _sliced(DISPATCH, mode, slices, connection.scalars(query.limit(SAMPLE)), always)
-    if _to_take_in(work.agenda, now) or schedules_due(connection, work) or work.arming:
+    if _to_take_in(work.agenda, now) or slots or work.arming:
         yield Hint(TAKE_IN, mode)
     steps = [INSIDE, enrollments.c.next_at <= now]
     if work.closed:

@@ -142,7 +142,8 @@ class HintWorker:
         engine = self._engine.current()
         with self._database.read() as connection:
             work = look(connection, engine.settings, self._clock())
-            hints = list(due_hints(connection, work, marked(connection, TICK), engine.settings.delivery.mode))
+            slots, looked = schedules_due(connection, work), marked(connection, TICK)
+            hints = list(due_hints(connection, work, slots, looked, engine.settings.delivery.mode))
         for hint in hints:
             self.perform(hint.written())
 
