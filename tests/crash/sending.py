@@ -116,8 +116,10 @@ def plan(steps: dict[str, int], kills: int, chance: random.Random) -> Iterator[t
         place += stride if place < len(every) else stride + 0.37
 
 
-def run_all(shop: Shop, stage: Stage, kills: int, seed: int, folder: Path, log: Path | None) -> Tally:
-    """Do what `plan` says, leaving out what the log has."""
+def run_all(
+    shop: Shop, stage: Stage, kills: int, seed: int, folder: Path, log: Path | None, most: int | None = None
+) -> Tally:
+    """Do what `plan` says, leaving out what the log has; with `most` go on to so many kills, but only until something broke."""
     steps = {outcome: len(steps_of(shop, stage, outcome, folder)) for outcome in OUTCOMES[shop.provider]}
     tally = Tally()
     done = _done(log)
@@ -139,7 +141,7 @@ def run_all(shop: Shop, stage: Stage, kills: int, seed: int, folder: Path, log: 
         tally.kills += told["kills"]
         tally.after_an_acceptance += told["kills"] if told["accepted"] else 0
         tally.broken += [f"{told['run']}: {each}" for each in told["broken"]]
-        if tally.kills >= kills:
+        if tally.kills >= kills if most is None else tally.broken or tally.kills >= most:
             break
     return tally
 
@@ -275,6 +277,7 @@ def main() -> None:
     parser.add_argument("--zombies", type=int, default=0)
     parser.add_argument("--full", type=int, default=0)
     parser.add_argument("--plant", choices=tuple(PLANTS), help="a bug of ours that the suite must find")
+    parser.add_argument("--most", type=int, help="go on to so many kills, until something broke")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--log", type=Path)
     given = parser.parse_args()
@@ -294,7 +297,7 @@ def main() -> None:
         elif given.full:
             tally = all_full(shop, stage, given.full)
         else:
-            tally = run_all(shop, stage, given.kills, given.seed, given.folder, given.log)
+            tally = run_all(shop, stage, given.kills, given.seed, given.folder, given.log, given.most)
         stage.close()
     sys.stdout.write(json.dumps(asdict(tally)) + "\n")
 

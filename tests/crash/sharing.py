@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("--provider", choices=tuple(OUTCOMES), required=True)
     parser.add_argument("--kills", type=int, required=True)
     parser.add_argument("--plant", choices=tuple(PLANTS), help="a bug of ours that the suite must find")
+    parser.add_argument("--most", type=int, help="go on to so many kills, until something broke")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--log", type=Path)
     given = parser.parse_args()
@@ -115,7 +116,7 @@ def main() -> None:
         stage.keep()
         if given.plant:
             PLANTS[given.plant]()
-        tally = run_all(shop, stage, given.kills, given.seed, given.folder, given.log)
+        tally = run_all(shop, stage, given.kills, given.seed, given.folder, given.log, given.most)
         stage.close()
     sys.stdout.write(json.dumps(asdict(tally)) + "\n")
 

@@ -25,6 +25,7 @@ SHARED_KILLS = 30
 ZOMBIES = 5
 INGEST_KILLS = 24
 CHANGE_KILLS = 10
+MOST_KILLS = 300  # within which a planted bug is found; about every tenth kill shows one
 CAPPED = 10_000 if os.environ.get("HOMING_TEST_SHARE") == "full" else 300
 
 
@@ -101,13 +102,13 @@ def test_caps_counted_without_a_lock_are_found(postgres_url: str, tmp_path: Path
 @pytest.mark.parametrize("plant", sorted(PLANTS))
 def test_planted_bugs_are_found(sqlite_url: str, plant: str, tmp_path: Path) -> None:
     """The suite finds a worker that resends after a death, one that calls before it commits, and one without a fence."""
-    how = ("--zombies", "4") if plant == "no-fence" else ("--kills", "24")
+    how = ("--zombies", "4") if plant == "no-fence" else ("--kills", "24", "--most", str(MOST_KILLS))
     found = suite("sending", sqlite_url, tmp_path / "suite", "--provider", "smtp", *how, "--plant", plant)
     assert found["broken"]
 
 
 def test_resending_is_found_beyond_one_machine(postgres_url: str, tmp_path: Path) -> None:
     """The same where work is shared through a broker: a worker that resends after a death is found by a mail that came twice."""
-    how = ("--provider", "smtp", "--kills", str(SHARED_KILLS), "--plant", "resend")
+    how = ("--provider", "smtp", "--kills", str(SHARED_KILLS), "--most", str(MOST_KILLS), "--plant", "resend")
     found = suite("sharing", postgres_url, tmp_path / "suite", *how)
     assert any("a mail arrived twice" in each for each in found["broken"]), found["broken"]
