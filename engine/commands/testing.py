@@ -12,8 +12,9 @@ from engine.commands.progress import progress
 from engine.commands.session import Session, command
 from engine.deploy.happened import percent_of
 from engine.deploy.playbill import coverage_of, coverage_text, failure_text, junit, verdict_text
-from engine.deploy.scenarios import Performance, run_project, zone_of
+from engine.deploy.scenarios import Performance, run_project
 from engine.errors import OutsideError
+from engine.flows.scenario_clock import zone_of
 from engine.processes import processors
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from engine.calendar import at_wall, local
+from engine.calendar import local
 from engine.flows.model import Branch, Experiment, Flow, Step
 from engine.flows.scenario import Happening
 from engine.journeys.round import Round
@@ -98,11 +98,6 @@ class Story:
 def clock(moment: datetime, zone: str) -> str:
     """Return a moment as a person in that zone reads it, to the minute."""
     return f"{local(moment, zone):%a %Y-%m-%d %H:%M}"
-
-
-def aware(moment: datetime, zone: str) -> datetime:
-    """Return a moment that may be naive (then on that zone's clock) as an aware one."""
-    return moment if moment.tzinfo is not None else at_wall(moment.date(), moment.time(), zone)
 
 
 def read_story(connection: Connection, flow: Flow, timeline: Sequence[tuple[datetime, Happening]]) -> Story:

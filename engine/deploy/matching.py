@@ -14,8 +14,9 @@ from datetime import datetime
 from typing import Any
 
 from engine.calendar import add
-from engine.deploy.happened import Deed, Story, aware, clock
+from engine.deploy.happened import Deed, Story, clock
 from engine.flows.scenario import Exits, Expectation, NothingMore, Sends, SendsNot, Takes, WaitsUntil, When
+from engine.flows.scenario_clock import aware
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.calendar import ONE_ZONE_COUNTRIES, add
-from engine.deploy.happened import Story, aware, clauses_found, read_story
+from engine.calendar import add
+from engine.deploy.happened import Story, clauses_found, read_story
 from engine.deploy.matching import Line, hold_against
 from engine.deploy.stage import Stage, Theatre, plain_numbers
 from engine.diagnostics import Finding, has_errors
@@ -36,9 +36,10 @@ from engine.flows.scenario import (
     WaitsUntil,
     When,
     load_scenarios,
-    no_such_flow,
     scenario_files,
 )
+from engine.flows.scenario_check import no_such_flow
+from engine.flows.scenario_clock import aware, moments_of, zone_of
 from engine.journeys.round import Round
 from engine.journeys.versions import live_flows
 from engine.processes import mapped
@@ -162,26 +163,6 @@ def play(theatre: Theatre, scenario: Scenario) -> Verdict:
 
 def _long_after(story: Story, start: datetime) -> datetime:
     return max((deed.at for deed in story.deeds), default=start) + timedelta(days=1)
-
-
-def zone_of(scenario: Scenario, shop_zone: str) -> str:
-    """Return the customer's clock: the own zone, else that of a country with one, else the shop's."""
-    told = scenario.customer.get("timezone")
-    return str(told or ONE_ZONE_COUNTRIES.get(str(scenario.customer.get("country", "")).upper()) or shop_zone)
-
-
-def moments_of(timeline: Sequence[Happening], zone: str) -> list[datetime]:
-    """Return when each line of a timeline happens."""
-    moments: list[datetime] = []
-    for line in timeline:
-        before = moments[-1] if moments else None
-        moment = aware(line.when.at, zone) if line.when.at is not None else None
-        if moment is None:
-            assert before is not None  # the first line says when it is
-            assert line.when.after is not None
-            moment = add(before, line.when.after, zone)
-        moments.append(moment)
-    return moments
 
 
 def _play(

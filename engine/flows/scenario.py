@@ -7,7 +7,7 @@ customer's own clock; the first line of a timeline says when it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,12 +18,9 @@ from engine.calendar import Duration, QuietHours, is_zone
 from engine.diagnostics import Finding, Span, did_you_mean
 from engine.flows import problems
 from engine.flows.conditions import clause_text
-from engine.flows.manual import page
-from engine.flows.model import Definitions, Experiment, Flow, Send, Webhook
 from engine.flows.nodes import Entry, Items, Node, Scalar, Table, exact
 from engine.flows.read_triggers import optional
 from engine.flows.reading import Reader, describe
-from engine.flows.scenario_words import odd_words
 from engine.flows.yaml_source import read_file
 from engine.settings import FILE as SETTINGS
 from engine.settings import Cap, percent
@@ -39,6 +36,7 @@ DETAILS: Mapping[str, tuple[str, ...]] = {
     "takes": (),
 }
 POLICY_KEYS = ("quiet_hours", "caps", "max_lateness", "global_holdout", "exclude", "soft_opt_in")
+YEARS = range(1971, 3000)  # far from the ends of what a calendar holds, whatever is added to it
 _MARKS = frozenset(("scenario", "timeline", "expect"))
 
 
@@ -48,6 +46,7 @@ class When:
 
     at: datetime | None = None
     after: Duration | None = None
+    span: Span = field(default=Span(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +77,7 @@ class SendsNot:
     template: str
     because: str | None = None
     span: Span = field(default=Span(), compare=False)
+    because_span: Span = field(default=Span(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,71 +142,6 @@ class Scenario:
         return self.places.get("flow", self.span)
 
 
-# ── problems ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@page("F501", "scenario-of-no-flow")
-def no_such_flow(span: Span, name: str, known: Mapping[str, Any]) -> Finding:
-    """A scenario tests a flow that the project does not have.
-
-    Before:
-
-        flow: cart-recvery        # in tests/
-
-    After:
-
-        flow: cart-recovery
-    """
-    hint = did_you_mean(name, known)
-    return Finding(
-        "F501", "error", f'there is no flow "{name}" to test', span, help=hint or "name a flow of flows/"
-    )
-
-
-@page("F502", "scenario-of-no-step")
-def no_such_step(span: Span, name: str, known: list[str]) -> Finding:
-    """A scenario expects a template or step that its flow does not send, so it could never pass (or never fail).
-
-    Before:
-
-        expect: [{after: 4h, sends: cart-remindr}]
-
-    After:
-
-        expect: [{after: 4h, sends: cart-reminder}]
-    """
-    hint = did_you_mean(name, known)
-    return Finding(
-        "F502",
-        "error",
-        f'this flow sends no "{name}"',
-        span,
-        help=hint or f"it sends: {', '.join(known) or 'nothing'}",
-    )
-
-
-@page("F503", "scenario-of-no-arm")
-def no_such_arm(span: Span, name: str, known: list[str]) -> Finding:
-    """A scenario names an experiment or arm that its flow does not have.
-
-    Before:
-
-        arms: {last-nudge: nothin}
-
-    After:
-
-        arms: {last-nudge: nothing}
-    """
-    hint = did_you_mean(name, known)
-    return Finding(
-        "F503",
-        "error",
-        f'there is no "{name}" to go through',
-        span,
-        help=hint or f"known: {', '.join(known) or 'none'}",
-    )
-
-
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -246,7 +181,7 @@ def load_scenarios(root: Path, findings: list[Finding], paths: list[Path] | None
     """Read every scenario of a project (or of some files), in order of their files."""
     found = []
     for path in scenario_files(root) if paths is None else sorted(paths):
-        for node in _nodes(root, path, findings):
+        for node in scenario_nodes(root, path, findings):
             scenario = parse_scenario(node, findings)
             if scenario is not None:
                 found.append(scenario)
@@ -260,7 +195,7 @@ def scenario_files(root: Path) -> list[Path]:
     return [path for path in found if not any(path.is_relative_to(folder) for folder in inner)]
 
 
-def _nodes(root: Path, path: Path, findings: list[Finding]) -> Iterator[Table]:
+def scenario_nodes(root: Path, path: Path, findings: list[Finding]) -> Iterator[Table]:
     """Yield the scenarios of a file: one, or a list of them; files of another kind hold none."""
     own: list[Finding] = []
     name = (
@@ -275,61 +210,6 @@ def _nodes(root: Path, path: Path, findings: list[Finding]) -> Iterator[Table]:
             yield item
     if node is None:
         findings += own
-
-
-def _unread(root: Path) -> Iterator[Finding]:
-    """Yield a finding for each file of scenarios whose name ends in .yml."""
-    for path in sorted((root / FOLDER).rglob("*.yml")):
-        name = path.relative_to(root).as_posix()
-        if not any(True for _ in _nodes(root, path, [])):
-            continue
-        way_out = f"rename it to {name.removesuffix('.yml')}.yaml"
-        message = "Homing does not read this file: the name of a scenario's file ends in .yaml"
-        yield problems.not_read(Span(name), message, way_out, "its scenarios are never played")
-
-
-def check_folder(root: Path, definitions: Definitions, topics: Collection[str]) -> list[Finding]:
-    """Return what is wrong with the scenarios of a project, held against its flows and topics."""
-    findings: list[Finding] = list(_unread(root))
-    read: list[Scenario] = []
-    for path in scenario_files(root):
-        for node in _nodes(root, path, findings):
-            scenario = parse_scenario(node, findings)
-            read += [] if scenario is None else [scenario]
-            findings += odd_words(node, topics)
-    for scenario in read:
-        flow = definitions.flows.get(scenario.flow)
-        if flow is None and (root / "flows" / f"{scenario.flow}.yaml").exists():
-            continue  # its own errors come first
-        if flow is None:
-            findings.append(no_such_flow(scenario.flow_span, scenario.flow, definitions.flows))
-        else:
-            findings += _against(scenario, flow)
-    return findings
-
-
-def _against(scenario: Scenario, flow: Flow) -> Iterator[Finding]:
-    sends = [step for step in flow.all_steps() if isinstance(step, Send | Webhook)]
-    names = [(*step.templates, step.id) if isinstance(step, Send) else (step.id,) for step in sends]
-    known = list(dict.fromkeys(name for several in names for name in several))
-    arms = {
-        step.id: [arm.name for arm in step.arms] for step in flow.all_steps() if isinstance(step, Experiment)
-    }
-    for expected in scenario.expect:
-        if isinstance(expected, Sends | SendsNot) and expected.template not in known:
-            yield no_such_step(expected.span, expected.template, known)
-        if isinstance(expected, Takes):
-            yield from _arm_findings(expected.span, expected.experiment, expected.arm, arms)
-    for experiment, arm in scenario.arms.items():
-        place = f"arms.{experiment}" + (".arm" if experiment in arms else "")
-        yield from _arm_findings(scenario.places.get(place, scenario.span), experiment, arm, arms)
-
-
-def _arm_findings(span: Span, experiment: str, arm: str, known: Mapping[str, list[str]]) -> Iterator[Finding]:
-    if experiment not in known:
-        yield no_such_arm(span, experiment, list(known))
-    elif arm not in known[experiment]:
-        yield no_such_arm(span, arm, known[experiment])
 
 
 def _timeline(reader: Reader, node: Node) -> tuple[Happening, ...]:
@@ -365,15 +245,20 @@ def _when(reader: Reader, table: Table, needed: tuple[str, ...] = ()) -> When | 
     at = optional(
         table, "at", lambda n, k: reader.read(n, k, _local, wanted="a moment such as 2026-03-02 10:00")
     )
-    return When(at, optional(table, "after", reader.duration))
+    return When(
+        at, optional(table, "after", reader.duration), table.entries[table.keys.index(given[0])].value.span
+    )
 
 
 def _local(text: str) -> datetime:
     """Read a moment and leave it naive where it has no offset."""
     try:
-        return datetime.fromisoformat(text.strip())
+        moment = datetime.fromisoformat(text.strip())
     except ValueError:
         raise ValueError(f'"{text}" is not a moment such as 2026-03-02 10:00') from None
+    if moment.year not in YEARS:
+        raise ValueError(f'"{text}" lies outside of the years {YEARS.start} to {YEARS.stop - 1}')
+    return moment
 
 
 def _customer(reader: Reader, node: Node) -> dict[str, Any] | None:
@@ -491,8 +376,9 @@ def _sends(reader: Reader, table: Table, entry: Entry) -> Expectation:
 
 
 def _sends_not(reader: Reader, table: Table, entry: Entry) -> Expectation:
-    because = optional(table, "because", lambda n, k: _words(reader, n, k))
-    return SendsNot(reader.name(entry.value, "does_not_send") or "", because, entry.value.span)
+    because, said = optional(table, "because", lambda n, k: _words(reader, n, k)), table.get("because")
+    template = reader.name(entry.value, "does_not_send") or ""
+    return SendsNot(template, because, entry.value.span, entry.value.span if said is None else said.span)
 
 
 def _exits(reader: Reader, table: Table, entry: Entry) -> Expectation:

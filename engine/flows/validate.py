@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine.diagnostics import Finding
 from engine.errors import UsageError
-from engine.flows import fixing, rules, scenario
+from engine.flows import fixing, rules, scenario_check
 from engine.flows.load import load_project
 from engine.flows.report import in_order
 from engine.settings import Settings
@@ -33,7 +33,7 @@ def validate(
         *settings.findings,
         *project.findings,
         *rules.run(project),
-        *scenario.check_folder(root, project.definitions, settings.topics),
+        *scenario_check.check_folder(root, project.definitions, settings),
     ]
     if lint is not None:
         findings += lint(root, settings)

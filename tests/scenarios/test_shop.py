@@ -11,10 +11,12 @@ import pytest
 from engine import settings as settings_module
 from engine.deploy.happened import percent_of
 from engine.deploy.playbill import coverage_of, verdict_text
-from engine.deploy.scenarios import Performance, Verdict, play, zone_of
+from engine.deploy.scenarios import Performance, Verdict, play
 from engine.deploy.stage import Theatre
 from engine.diagnostics import Finding
-from engine.flows.scenario import Scenario, check_folder, load_scenarios
+from engine.flows.scenario import Scenario, load_scenarios
+from engine.flows.scenario_check import check_folder
+from engine.flows.scenario_clock import zone_of
 
 SHOP = Path(__file__).parent / "shop"
 STARTER = Path(__file__).parents[2]
@@ -60,4 +62,4 @@ def test_scenarios_reach_everything(root: Path) -> None:
 def test_scenarios_name_what_there_is(root: Path) -> None:
     """No scenario names a flow, step or arm that does not exist."""
     project = theatre(root).project
-    assert check_folder(root, project.definitions, project.settings.topics) == []
+    assert check_folder(root, project.definitions, project.settings) == []

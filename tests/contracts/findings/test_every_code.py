@@ -78,6 +78,8 @@ timeline: [{at: 2026-03-02 10:00, event: order_placed, order_id: o1}]
 arms: {lot: nothing}
 expect: [{does_not_send: a}]
 """
+_LINES = SCENARIO.splitlines()
+SCENARIO_TWICE = "\n".join(["- " + _LINES[0], *("  " + line for line in _LINES[1:])] * 2) + "\n"
 BASE: dict[str, str] = {
     "homing.toml": (
         "[shop]\nurl = 'https://shop.example'\npostal_address = '1 Tea Street'\n[sender]\nemail = 'hello@kiyomi.shop'\n"
@@ -134,6 +136,9 @@ WRONG: dict[str, tuple[str, str, str, str]] = {
     "F502": ("tests/one.yaml", "does_not_send: a", "does_not_send: aa", "aa"),
     "F503": ("tests/one.yaml", "lot: nothing", "lot: none", "none"),
     "F504": ("tests/one.yaml", "consent: [reminders]", "consent: [remindrs]", "remindrs"),
+    "F505": ("tests/one.yaml", SCENARIO, SCENARIO_TWICE, "scenario"),
+    "F506": ("tests/one.yaml", "order_id: o1}]", "order_id: o1}, {at: 2026-03-01 10:00, event: order_placed}]", "2026-03-01 10:00"),
+    "F507": ("tests/one.yaml", "does_not_send: a}", "does_not_send: a, because: consent}", "consent"),
     "T102": (A, "at_least: 2}\n---\n", "at_least: 2}\n", ""),
     "T103": (A, 'subject: "Hello {{ customer.first_name }}"\n', "", ""),
     "T104": (A, "at_least: 2", "at_least: 5", ""),

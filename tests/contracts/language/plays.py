@@ -8,11 +8,12 @@ from typing import Any
 
 from engine import settings as settings_module
 from engine.deploy.playbill import verdict_text
-from engine.deploy.scenarios import Verdict, play, zone_of
+from engine.deploy.scenarios import Verdict, play
 from engine.deploy.stage import Theatre
 from engine.diagnostics import Finding
 from engine.flows.load import load_project
 from engine.flows.scenario import load_scenarios
+from engine.flows.scenario_clock import zone_of
 from engine.flows.validate import validate
 from engine.render.lint import lint_project
 

@@ -19,10 +19,10 @@ from engine.flows.scenario import (
     Takes,
     WaitsUntil,
     When,
-    check_folder,
     load_scenarios,
     parse_scenario,
 )  # fmt: skip
+from engine.flows.scenario_check import check_folder
 from engine.flows.yaml_source import read_yaml
 from tests.unit.flows.conftest import MINIMAL, Folder
 
@@ -103,6 +103,8 @@ WRONG = [
     ("because: capped", "reason: capped", "F101", 15),
     ("2026-03-05 09:00", "tomorrow", "F105", 18),
     ("caps: [1 per 16h]", "caps: [often]", "F105", 5),
+    ("2026-03-05 09:00", "9999-12-31 23:59", "F105", 18),
+    ("at: 2026-03-02 10:00, event", "at: 0001-01-01 00:00, event", "F105", 9),
     ("holdout: false", "holdout: maybe", "F103", 7),
 ]
 
@@ -123,14 +125,77 @@ def test_scenarios_are_held_against_flows(folder: Folder) -> None:
         {
             "flows/one.yaml": MINIMAL,
             "tests/flows/good.yaml": "scenario: x\nflow: one\ntimeline: [{at: 2026-01-01, event: x}]\nexpect: [{sends: a}]\n",
-            "tests/flows/wrong.yaml": "scenario: x\nflow: one\ntimeline: [{at: 2026-01-01, event: x}]\nexpect: [{sends: b}]\narms: {x: y}\n",
+            "tests/flows/wrong.yaml": "scenario: w\nflow: one\ntimeline: [{at: 2026-01-01, event: x}]\nexpect: [{sends: b}]\narms: {x: y}\n",
             "tests/lost.yaml": "scenario: x\nflow: on\ntimeline: [{at: 2026-01-01, event: x}]\nexpect: [nothing_more]\n",
             "tests/other.yaml": "services: {}\n",
             "tests/several.yaml": "- {scenario: y, flow: one, timeline: [{at: 2026-01-01, event: x}], expect: [nothing_more]}\n",
         }
     )
-    findings = check_folder(folder.root, folder.load().definitions, folder.settings.topics)
+    findings = check_folder(folder.root, folder.load().definitions, folder.settings)
     assert [(finding.span.file, finding.code) for finding in findings] == [
         ("tests/flows/wrong.yaml", "F502"), ("tests/flows/wrong.yaml", "F503"), ("tests/lost.yaml", "F501"),
     ]  # fmt: skip
-    assert [scenario.name for scenario in load_scenarios(folder.root, [])] == ["x", "x", "x", "y"]
+    assert [scenario.name for scenario in load_scenarios(folder.root, [])] == ["x", "w", "x", "y"]
+
+
+REASONS = """\
+flow: one
+summary: x
+topic: reminders
+trigger: {segment: regulars}
+only_if: [{customer: {country: JP}}]
+exit_when: [{did: order_placed, same: cart_id}]
+steps:
+  - {send: a, only_if: [{customer: {tier: gold}}]}
+  - wait: {until: points_expire_at}
+  - exit: bored
+"""
+GIVEN = [
+    "capped", "cap", "no_consent", "condition_false", "'condition_false: customer: {tier: gold}'", "bored",
+    "'condition_false: customer: {country: JP}'", "'condition_false: segment: regulars'", "'condition_false: not_segment: resting'",
+    "'re_entry: once per cart'", "'exited: did: order_placed, same: cart_id'", "'exited: points_expire_at is missing'",
+]  # fmt: skip
+NEVER_GIVEN = [
+    "consent", "caps", "'condition_false: customer: {tier: silver}'", "'exited: did: order_cancelled'", "boring",
+    "{did: order_placed}", "'exited: bored'",
+]  # fmt: skip
+
+
+def told_of(folder: Folder, expected: str) -> list[str]:
+    """Return the codes of what is wrong with a scenario that expects this."""
+    scenario = f"scenario: x\nflow: one\ntimeline: [{{at: 2026-01-01, event: x}}]\nexpect: [{expected}]\n"
+    segments = "regulars: [{customer: {orders: {gte: 3}}}]\n"
+    folder.write({"flows/one.yaml": REASONS, "flows/segments.yaml": segments, "tests/one.yaml": scenario})
+    return [each.code for each in check_folder(folder.root, folder.load().definitions, folder.settings)]
+
+
+@pytest.mark.parametrize("reason", GIVEN)
+def test_every_reason_that_a_flow_gives_may_be_expected(folder: Folder, reason: str) -> None:
+    """Words of the engine, clauses of the flow, and the beginning of any of them are no findings."""
+    assert told_of(folder, f"{{does_not_send: a, because: {reason}}}") == []
+
+
+@pytest.mark.parametrize("reason", NEVER_GIVEN)
+def test_a_reason_that_a_flow_never_gives_is_told(folder: Folder, reason: str) -> None:
+    """It is an error before anything is played: the scenario could never pass."""
+    assert told_of(folder, f"{{does_not_send: a, because: {reason}}}") == ["F507"]
+
+
+def test_leaving_for_a_reason_that_a_flow_does_not_have_is_told(folder: Folder) -> None:
+    """`exits` takes clauses of `exit_when` with or without what is behind them, own words and the law's; nothing else."""
+    for reason in ("{did: order_placed, same: cart_id}", '"did: order_placed"', "bored", "no_consent"):
+        assert told_of(folder, f"{{exits: {reason}}}") == []
+    for reason in ("{did: order_cancelled}", "bore", "capped"):
+        assert told_of(folder, f"{{exits: {reason}}}") == ["F507"]
+
+
+def test_a_timeline_counts_on_the_customers_clock(folder: Folder) -> None:
+    """A line with an offset is held against one without by the customer's own zone, as it is when it is played."""
+    text = (
+        "scenario: x\nflow: one\ncustomer: {timezone: Asia/Tokyo}\nexpect: [nothing_more]\n"
+        "timeline: [{at: 2026-01-01 10:00, event: x}, {at: 2026-01-01T01:30+00:00, event: x}, {at: LAST, event: x}]\n"
+    )
+    for last, codes in (("2026-01-01 10:31", []), ("2026-01-01 10:29", ["F506"])):
+        folder.write({"flows/one.yaml": MINIMAL, "tests/one.yaml": text.replace("LAST", last)})
+        told = check_folder(folder.root, folder.load().definitions, folder.settings)
+        assert [each.code for each in told] == codes

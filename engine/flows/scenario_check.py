@@ -1,0 +1,318 @@
+"""What is wrong with scenarios when they are held against the flows that they test, before any of them is played.
+
+Comes in: the files under `tests/` and the project's definitions and settings. Goes out: findings, all of them at once, each
+at the very words. Promises: what is told here could not be played as it is meant; nothing is played to find it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from engine.diagnostics import Finding, Span, did_you_mean
+from engine.flows import problems
+from engine.flows.conditions import Clause
+from engine.flows.manual import page
+from engine.flows.model import (
+    Definitions,
+    Exit,
+    Experiment,
+    Flow,
+    SegmentTrigger,
+    Send,
+    WaitField,
+    Webhook,
+)
+from engine.flows.scenario import (
+    FOLDER,
+    Exits,
+    Scenario,
+    Sends,
+    SendsNot,
+    Takes,
+    parse_scenario,
+    scenario_files,
+    scenario_nodes,
+)
+from engine.flows.scenario_clock import moments_of, zone_of
+from engine.flows.scenario_words import odd_words
+from engine.settings import Settings
+
+_BY_LAW = ("no_consent", "suppressed")
+_PLAIN = (
+    *_BY_LAW, "capped", "quiet_hours", "holdout", "too_late", "superseded", "template_error", "nothing_to_recommend",
+    "no_offer", "outranked", "paused", "frozen", "quarantined", "sandboxed", "paused_by_customer",
+)  # fmt: skip
+_OTHER_FALSE = ("where", "every template of this step was sent already")
+_OPEN = (
+    "re_entry",
+    "condition_false: not_segment: ",
+)  # what follows is a rule's own words, or a segment of [policy] exclude
+
+
+# ── problems ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@page("F501", "scenario-of-no-flow")
+def no_such_flow(span: Span, name: str, known: Mapping[str, Any]) -> Finding:
+    """A scenario tests a flow that the project does not have.
+
+    Before:
+
+        flow: cart-recvery        # in tests/
+
+    After:
+
+        flow: cart-recovery
+    """
+    hint = did_you_mean(name, known)
+    return Finding(
+        "F501", "error", f'there is no flow "{name}" to test', span, help=hint or "name a flow of flows/"
+    )
+
+
+@page("F502", "scenario-of-no-step")
+def no_such_step(span: Span, name: str, known: list[str]) -> Finding:
+    """A scenario expects a template or step that its flow does not send, so it could never pass (or never fail).
+
+    Before:
+
+        expect: [{after: 4h, sends: cart-remindr}]
+
+    After:
+
+        expect: [{after: 4h, sends: cart-reminder}]
+    """
+    hint = did_you_mean(name, known)
+    return Finding(
+        "F502",
+        "error",
+        f'this flow sends no "{name}"',
+        span,
+        help=hint or f"it sends: {', '.join(known) or 'nothing'}",
+    )
+
+
+@page("F503", "scenario-of-no-arm")
+def no_such_arm(span: Span, name: str, known: list[str]) -> Finding:
+    """A scenario names an experiment or arm that its flow does not have.
+
+    Before:
+
+        arms: {last-nudge: nothin}
+
+    After:
+
+        arms: {last-nudge: nothing}
+    """
+    hint = did_you_mean(name, known)
+    return Finding(
+        "F503",
+        "error",
+        f'there is no "{name}" to go through',
+        span,
+        help=hint or f"known: {', '.join(known) or 'none'}",
+    )
+
+
+@page("F505", "scenarios-of-one-name", "warning")
+def same_name(span: Span, name: str, first: Span) -> Finding:
+    """Two scenarios of a flow have the same name.
+
+    Both are played. But a build server counts them as one, and who reads that it failed looks at the wrong one.
+
+    Before:
+
+        - scenario: someone who buys hears no more
+          timeline: [{at: 2026-03-02 10:00, event: cart_updated}, {after: 1h, event: order_placed}]
+        - scenario: someone who buys hears no more
+          timeline: [{at: 2026-03-02 10:00, event: cart_updated}, {after: 3d, event: order_placed}]
+
+    After:
+
+        - scenario: someone who buys within the hour hears nothing
+          timeline: [{at: 2026-03-02 10:00, event: cart_updated}, {after: 1h, event: order_placed}]
+        - scenario: someone who buys after three days hears no more
+          timeline: [{at: 2026-03-02 10:00, event: cart_updated}, {after: 3d, event: order_placed}]
+    """
+    return Finding(
+        "F505", "warning", f"another scenario of this flow is called {problems.quoted(name)}", span,
+        effect="when one of them fails, its name does not say which", second=first, second_label="the first one",
+        help="say in the name what is different here",
+    )  # fmt: skip
+
+
+@page("F506", "scenario-back-in-time", "warning")
+def back_in_time(span: Span, before: Span) -> Finding:
+    """A line of a timeline happens before the line above it.
+
+    A timeline is played in the order of its moments, whatever the order of its lines. A line that looks like the end of
+    a story then comes first, and an `after` below it counts from that earlier moment. What happened earlier and is told
+    late has its own time beside the moment at which it comes: `{after: 2d, event: order_placed, placed_at: …}`.
+
+    Before:
+
+        timeline:
+          - {at: 2026-03-12 10:00, event: cart_updated, cart_id: c1}
+          - {at: 2026-03-02 15:00, event: order_placed}
+
+    After:
+
+        timeline:
+          - {at: 2026-03-02 10:00, event: cart_updated, cart_id: c1}
+          - {at: 2026-03-02 15:00, event: order_placed}
+    """
+    return Finding(
+        "F506", "warning", "this line happens before the line above it", span,
+        effect="it is played first, and an `after` that follows counts from here", second=before,
+        second_label="this happens later", help="put the lines in the order of time, or mend the moment",
+    )  # fmt: skip
+
+
+@page("F507", "scenario-of-no-reason")
+def no_such_reason(span: Span, reason: str, known: Sequence[str]) -> Finding:
+    """A scenario expects a reason that its flow never gives, so it could never pass.
+
+    `because` begins a reason for not sending: a word such as `capped` or `no_consent`, or `condition_false: CLAUSE` and
+    `exited: CLAUSE` with a clause as the flow has it. `exits` is a clause of `exit_when`, the word of an `exit` step,
+    `no_consent` or `suppressed`.
+
+    Before:
+
+        expect: [{does_not_send: cart-reminder, because: caps}, {exits: "did: order_paid"}]
+                                                # the flow says exit_when: [did: order_placed]
+
+    After:
+
+        expect: [{does_not_send: cart-reminder, because: capped}, {exits: "did: order_placed"}]
+    """
+    hint = did_you_mean(reason, known)
+    return Finding(
+        "F507",
+        "error",
+        f"this flow never gives the reason {problems.quoted(reason)}",
+        span,
+        help=hint or f"it gives, for example: {problems.listed(known[:4])}",
+    )
+
+
+# ── checking ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _unread(root: Path) -> Iterator[Finding]:
+    """Yield a finding for each file of scenarios whose name ends in .yml."""
+    for path in sorted((root / FOLDER).rglob("*.yml")):
+        name = path.relative_to(root).as_posix()
+        if not any(True for _ in scenario_nodes(root, path, [])):
+            continue
+        way_out = f"rename it to {name.removesuffix('.yml')}.yaml"
+        message = "Homing does not read this file: the name of a scenario's file ends in .yaml"
+        yield problems.not_read(Span(name), message, way_out, "its scenarios are never played")
+
+
+def check_folder(root: Path, definitions: Definitions, settings: Settings) -> list[Finding]:
+    """Return what is wrong with the scenarios of a project, held against its flows, topics and the shop's clock."""
+    findings: list[Finding] = list(_unread(root))
+    read: list[Scenario] = []
+    for path in scenario_files(root):
+        for node in scenario_nodes(root, path, findings):
+            scenario = parse_scenario(node, findings)
+            read += [] if scenario is None else [scenario]
+            findings += odd_words(node, settings.topics)
+    findings += _same_names(read)
+    for scenario in read:
+        findings += _order(scenario, settings.shop.timezone)
+        flow = definitions.flows.get(scenario.flow)
+        if flow is None and (root / "flows" / f"{scenario.flow}.yaml").exists():
+            continue  # its own errors come first
+        if flow is None:
+            findings.append(no_such_flow(scenario.flow_span, scenario.flow, definitions.flows))
+        else:
+            findings += (*_against(scenario, flow), *_reasons(scenario, flow))
+    return findings
+
+
+def _against(scenario: Scenario, flow: Flow) -> Iterator[Finding]:
+    sends = [step for step in flow.all_steps() if isinstance(step, Send | Webhook)]
+    names = [(*step.templates, step.id) if isinstance(step, Send) else (step.id,) for step in sends]
+    known = list(dict.fromkeys(name for several in names for name in several))
+    arms = {
+        step.id: [arm.name for arm in step.arms] for step in flow.all_steps() if isinstance(step, Experiment)
+    }
+    for expected in scenario.expect:
+        if isinstance(expected, Sends | SendsNot) and expected.template not in known:
+            yield no_such_step(expected.span, expected.template, known)
+        if isinstance(expected, Takes):
+            yield from _arm_findings(expected.span, expected.experiment, expected.arm, arms)
+    for experiment, arm in scenario.arms.items():
+        place = f"arms.{experiment}" + (".arm" if experiment in arms else "")
+        yield from _arm_findings(scenario.places.get(place, scenario.span), experiment, arm, arms)
+
+
+def _arm_findings(span: Span, experiment: str, arm: str, known: Mapping[str, list[str]]) -> Iterator[Finding]:
+    if experiment not in known:
+        yield no_such_arm(span, experiment, list(known))
+    elif arm not in known[experiment]:
+        yield no_such_arm(span, arm, known[experiment])
+
+
+# ── names, moments and reasons ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _same_names(scenarios: Sequence[Scenario]) -> Iterator[Finding]:
+    """Yield a finding for each scenario whose name another one of the same flow had before."""
+    first: dict[tuple[str, str], Span] = {}
+    for scenario in scenarios:
+        called = (scenario.flow, " ".join(scenario.name.split()))
+        if called in first:
+            yield same_name(scenario.span, scenario.name, first[called])
+        first.setdefault(called, scenario.span)
+
+
+def _order(scenario: Scenario, shop_zone: str) -> Iterator[Finding]:
+    """Yield a finding for each line of the timeline that happens before the line above it."""
+    moments = moments_of(scenario.timeline, zone_of(scenario, shop_zone))
+    told = zip(moments, scenario.timeline, strict=True)
+    for (earlier, above), (later, line) in pairwise(told):
+        if later < earlier:
+            yield back_in_time(line.when.span, above.when.span)
+
+
+def _reasons(scenario: Scenario, flow: Flow) -> Iterator[Finding]:
+    """Yield a finding for each reason that is expected and that this flow cannot give."""
+    words = [*_BY_LAW, *(step.reason for step in flow.all_steps() if isinstance(step, Exit))]
+    clauses = list(_exit_clauses(flow))
+    refusals = [*(f"condition_false: {text}" for text in _false_words(flow)), "re_entry: still inside"]
+    for expected in scenario.expect:
+        if isinstance(expected, SendsNot) and expected.because:
+            known = [*_PLAIN, *words, *(f"exited: {clause}" for clause in clauses), *refusals]
+            begins = any(reason.startswith(expected.because) for reason in known)
+            if not begins and not expected.because.startswith(_OPEN):
+                yield no_such_reason(expected.because_span, expected.because, known)
+        elif isinstance(expected, Exits) and expected.reason:
+            reason = expected.reason.removeprefix("exited: ")
+            whole = any(f"{each}, ".startswith(f"{reason}, ") for each in (*words, *clauses, *refusals))
+            if not whole and not reason.startswith(_OPEN):
+                yield no_such_reason(expected.span, reason, [*clauses, *words])
+
+
+def _exit_clauses(flow: Flow) -> Iterator[str]:
+    """Yield what stands behind `exited:` where somebody leaves by `exit_when` or for want of a date."""
+    yield from (clause.text for clause in flow.exit_when)
+    for step in flow.all_steps():
+        if isinstance(step, WaitField):
+            yield f"{step.field_path} is missing"
+
+
+def _false_words(flow: Flow) -> Iterator[str]:
+    """Yield the words of everything that may keep somebody, or one mail, out."""
+    clauses: list[Clause] = [*flow.only_if, *flow.enter_if]
+    for step in flow.all_steps():
+        clauses += step.only_if if isinstance(step, Send | Webhook) else ()
+    yield from (clause.text for clause in clauses)
+    yield from (
+        f"segment: {trigger.segment}" for trigger in flow.triggers if isinstance(trigger, SegmentTrigger)
+    )
+    yield from _OTHER_FALSE
