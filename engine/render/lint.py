@@ -59,6 +59,7 @@ from engine.render.library import (
 )
 from engine.render.locales import DEFAULT
 from engine.render.names import check_line, check_names, sources_of
+from engine.render.offerless import offerless
 from engine.render.pinpoint import pinpointed
 from engine.render.positions import Source, data_tokens, located_tokens
 from engine.render.render import Prepared, prepare
@@ -152,7 +153,7 @@ def lint_project(
         for step in flow.all_steps():
             if isinstance(step, Send) and step.subject:
                 told += check_line(library, step.subject, step.span, own)
-    told += [finding for flow in flows for finding in _advertising(library, flow)]
+    told += [each for flow in flows for each in (*_advertising(library, flow), *offerless(library, flow))]
     uses = sorted(_uses(library, flows).items())
     told += [finding for name, _ in uses for finding in _without_default(library, name)]
     copies = [

@@ -799,3 +799,26 @@ def recommends_in_transactional(span: Span, name: str) -> Finding:
         "T411", "error", f'the transactional flow "{name}" sends this mail, which may hold no recommendations', span,
         effect="customers who never agreed to advertising would get some", help="leave `recommend` out, or make the flow marketing",
     )  # fmt: skip
+
+
+@page("T414", "offer-block-without-offer", "warning")
+def offer_without_offer(span: Span, name: str, block: Span) -> Finding:
+    """A step gives no offer, and its mail shows one.
+
+    The block has nothing to show then: no code, no end, at most its button; and what the mail says around it promises
+    something that is not there. Give the step an offer of `flows/offers.yaml`, or another template. Where a template is meant
+    for both, it asks: `{% if offer %}{{ blocks.offer(offer) }}{% endif %}`.
+
+    Before:
+
+        - send: cart-offer            # its template has {{ blocks.offer(offer) }}
+
+    After:
+
+        - {send: cart-offer, offer: cart-ten}
+    """
+    return Finding(
+        "T414", "warning", f'the mail "{name}" shows an offer, and this step gives none', span,
+        effect="customers get a mail about an offer without the offer", second=block, second_label="it would stand here",
+        help="add `offer: NAME` to the step, or write {% if offer %} around the block",
+    )  # fmt: skip

@@ -184,6 +184,7 @@ APART = {
     "T412": "tests/integration/test_unseen.py",
     "T101": "tests/unit/render/test_template.py",
     "F007": "tests/contracts/findings/test_every_code.py",
+    "T414": "tests/contracts/findings/test_every_code.py",
     "F208": "tests/unit/flows/test_rules.py",
     "F407": "tests/unit/flows/test_rules.py",
     "C211": "tests/unit/flows/test_rules.py",
@@ -379,6 +380,31 @@ def test_recommendations_in_transactional_mail_are_told(tmp_path: Path) -> None:
     assert [(each.code, each.span.line) for each in told] == [("T411", 3)]
     plain = re.sub(r"recommend:\n.*\n", "", TEMPLATE)
     assert found(tmp_path, {"flows/two.yaml": flow, "templates/c.mjml": plain}) == []
+
+
+@pytest.mark.parametrize("shown", ["{{ blocks.ticket(offer) }}", '{{ blocks.ticket("x" if offer, offer) }}'])
+def test_an_offer_block_without_an_offer_is_told(tmp_path: Path, shown: str) -> None:
+    """A mail that shows an offer needs one from its step; a block that asks for the offer first does not."""
+    block = {
+        "templates/blocks/ticket.mjml": "{% macro ticket(a, b=none) %}<mj-text>{{ a }}</mj-text>{% endmacro %}\n"
+    }
+    mail: dict[str, str | bytes] = {
+        A: TEMPLATE.replace('{{ blocks.note("thanks") }}', shown),
+        "templates/ja/a.mjml": TEMPLATE,
+        **block,
+    }
+    (told,) = [each for each in found(tmp_path, mail) if each.code == "T414"]
+    assert (told.span.file, written(tmp_path, told), told.severity) == (ONE, "send: a", "warning")
+    assert told.second is not None
+    assert (told.second.file, told.second.line, told.second.column) == (A, 11, shown.index("blocks") + 7)
+    given = FLOW.replace("- send: a\n", "- {send: a, offer: ten}\n")
+    assert "T414" not in {each.code for each in found(tmp_path, {**mail, ONE: given})}
+    for guarded in (
+        "{% if offer %}{{ blocks.ticket(offer) }}{% endif %}",
+        "{{ blocks.ticket(offer) if offer else '' }}",
+    ):
+        asks = {A: TEMPLATE.replace('{{ blocks.note("thanks") }}', guarded)}
+        assert "T414" not in {each.code for each in found(tmp_path, {**mail, **asks})}
 
 
 # ── all of them ──────────────────────────────────────────────────────────────────────────────────────────────────────
