@@ -42,20 +42,6 @@ def translate(
     yield from _each(rows, made)
 
 
-def foreign_kind(format_name: str, columns: Iterable[str]) -> Kind | None:
-    """Return what a foreign file holds by its columns; None where they do not tell."""
-    has = set(columns)
-    if format_name == "segment":
-        return "events"
-    if format_name == "klaviyo":
-        return "customers"
-    if "Lineitem quantity" in has:
-        return "orders"
-    if "Handle" in has or "URL handle" in has:
-        return "products"
-    return "customers" if "Email" in has else None
-
-
 def _each(
     rows: Iterable[Row | BadRow], made: Callable[[Row], Iterable[tuple[Kind, _Values]]]
 ) -> Iterator[Row | BadRow]:

@@ -27,11 +27,11 @@ from engine.errors import OutsideError, UsageError
 from engine.facts.csv_tables import SET_ASIDE, csv_columns, csv_rows
 from engine.facts.fact import KINDS, BadRow, Kind, Row
 from engine.facts.fields import FIELDS
-from engine.facts.formats import foreign_kind, translate
+from engine.facts.formats import translate
 from engine.facts.json_texts import json_rows
 from engine.facts.openings import GZIP, LOOK, check_text, check_wrapping
+from engine.facts.origins import FOREIGN, foreign_kind, other_than_said, shown, way_out
 
-FOREIGN = ("shopify", "klaviyo", "segment")
 FORMATS = ("csv", "jsonl", "parquet", *FOREIGN)
 _LINE = ("sku", "quantity", "price")
 # Kinds whose tables may hold one line a row, with what the rows of one have in common: its id, and when it was like that.
@@ -167,9 +167,19 @@ def _columns(source: Source) -> list[str]:
         first = next((row for row in source._raw() if isinstance(row, Row)), None)  # noqa: SLF001
     except _BROKEN as error:
         raise OutsideError(f"{source.path.name} cannot be read: {_plain(error)}") from error
-    if first is None and source.format == "csv":
+    if first is None and source.cells:
         return _header(source.path)
+    if first is None and source.format in ("jsonl", "segment"):
+        _check_lines(source)
     return [] if first is None else [str(name) for name in first.values]
+
+
+def _check_lines(source: Source) -> None:
+    """Raise UsageError for a table that is read as JSON; a file of that name with broken lines is set aside line by line."""
+    has_lines = any(True for _ in source._raw())  # noqa: SLF001
+    if has_lines and detect_format(source.path) == "csv":
+        instead = way_out(_header(source.path)) or "it looks like a table: leave --format away"
+        raise UsageError(f"not one line of {source.path.name} is JSON: {instead}")
 
 
 def _header(path: Path) -> list[str]:
@@ -178,23 +188,27 @@ def _header(path: Path) -> list[str]:
         return csv_columns(stream, path.name)
 
 
-_SIGNS = {
-    "shopify": {"Lineitem sku", "Accepts Marketing", "Accepts Email Marketing", "Variant SKU"},
-    "klaviyo": {"Klaviyo ID", "Email Marketing Consent"},
-    "segment": {"messageId", "anonymousId"},
-}
-"""Columns that stand in the exports of others and nowhere else."""
-
-
 def _check_columns(source: Source, columns: Sequence[str]) -> None:
-    """Raise UsageError for a table in which not one column is what its kind holds: its first line is no header."""
+    """Raise UsageError for a file that is plainly not what it was said to be.
+
+    That is an export of somebody else, JSON Lines that are no calls of Segment, and a table in which not one column is what its
+    kind holds: its first line is no header.
+    """
     told = {source.mapping.get(name, name).partition(".")[0] for name in columns} | set(columns)
+    name = source.path.name
+    if source.format in FOREIGN:
+        named = [source.mapping.get(each, each) for each in columns]
+        problem = other_than_said(source.format, source.kind, named) if columns else ""
+        if problem:
+            raise UsageError(f"{name} {problem}")
+        return
+    if source.format == "jsonl" and way_out(columns):
+        raise UsageError(f"{name} is no JSON Lines of ours: {way_out(columns)}")
     known = {"kind", *SET_ASIDE, *FIELDS[source.kind], *(_LINE if source.kind == "orders" else ())}
     if source.format == "csv" and columns and known.isdisjoint(told):
-        shown = ", ".join(name.encode("utf-8", "replace").decode()[:40] for name in columns[:4])
         raise UsageError(
-            f"the first line of {source.path.name} names no column that {source.kind} have: {shown}; "
-            + (_looks_exported(columns) or "map them with --map theirs=ours")
+            f"the first line of {name} names no column that {source.kind} have: {shown(columns)}; "
+            + (way_out(columns) or "map them with --map theirs=ours")
         )
 
 
@@ -243,20 +257,8 @@ def detect_kind(path: Path, columns: Sequence[str]) -> Kind:
             return kind
     raise UsageError(
         f"neither the name nor the columns of {path.name} tell what it holds; "
-        + (_looks_exported(has) or "say so with --as")
+        + (way_out(columns) or "say so with --as")
     )
-
-
-def _looks_exported(columns: Iterable[str]) -> str:
-    """Return which `--format` a file's columns ask for; empty where they are nobody's that we know.
-
-    >>> _looks_exported(["Name", "Email", "Lineitem sku"])
-    'it looks like an export of Shopify: add --format shopify'
-    """
-    for form, signs in _SIGNS.items():
-        if not signs.isdisjoint(columns):
-            return f"it looks like an export of {form.capitalize()}: add --format {form}"
-    return ""
 
 
 def _parquet_rows(path: Path, source: Source) -> Iterator[Row | BadRow]:

@@ -170,6 +170,22 @@ def test_exports_of_shops_are_known_by_their_columns(house: Serving) -> None:
     )
 
 
+def test_a_file_is_known_by_what_is_in_it(house: Serving) -> None:
+    """A name that ends otherwise than the file is written stands in nobody's way: the page offers no choice of a format."""
+    lines = '{"external_id": "j1", "email": "jo@example.test"}\n'
+    for content, name in ((lines, "customers.csv"), (PEOPLE, "customers.jsonl")):
+        page = house.client.get(upload(house, content, name).headers["location"]).text
+        assert 'role="alert"' not in page
+        assert "@example.test" in page
+    calls = (
+        '{"type": "identify", "messageId": "m1", "userId": "s1", "traits": {"email": "su@example.test"}}\n'
+    )
+    assert "calls of Segment" in house.client.get(upload(house, calls, "calls.txt").headers["location"]).text
+    shopify = "Name,Email,Lineitem sku,Lineitem price\n#1,ann@example.test,SEN,20.00\n"
+    page = house.client.get(upload(house, shopify, "orders.json").headers["location"]).text
+    assert "an export of Shopify" in page
+
+
 def test_bad_rows_are_shown_before_and_set_aside_after(house: Serving) -> None:
     """What cannot be read is told with its row and reason, taken in are the others, and the page of files keeps showing it."""
     place = upload(house, PEOPLE + "k3,no address,Di,Matcha\n").headers["location"]

@@ -28,8 +28,10 @@ from engine.facts.encodings import Guess, foreign, is_utf, rewrite
 from engine.facts.fact import KINDS, BadRow, Row
 from engine.facts.fields import FIELDS, Reading
 from engine.facts.normalise import normalise
+from engine.facts.openings import LOOK
+from engine.facts.origins import FOREIGN, foreign_format
 from engine.facts.quarantine import set_aside
-from engine.facts.readers import Source, detect_format, detect_kind, open_source
+from engine.facts.readers import Source, detect_format, detect_kind, open_binary, open_source
 from engine.settings import Settings
 from engine.web.house.door import acting, house_path, looking
 from engine.web.house.sheet import sheet
@@ -95,12 +97,12 @@ def guessed(path: Path, upload: Upload) -> Upload:
     """Return an upload with what its name and columns tell: format, kind, and columns that are nearly ours."""
     rows = _raw_rows(path)
     columns = _columns_of(rows)
-    how = _foreign(columns) or detect_format(path)
+    how = foreign_format(columns) or _how(path)
     upload = replace(upload, foreign=how != "parquet" and not _is_utf(path))
     try:
         kind = (
             open_source(path, format=how).kind
-            if how in ("shopify", "klaviyo", "segment")
+            if how in FOREIGN
             else detect_kind(path, [*columns, *_plain_names(columns)])
         )
     except HomingError:
@@ -152,9 +154,22 @@ def look_at(path: Path, upload: Upload, settings: Settings, upload_now: Any) -> 
     return Look(columns, choices, tried, bad, problem)
 
 
+def _how(path: Path) -> str:
+    """Return how a file is written: by its name, unless its first sign says otherwise. Nobody can say so on the page."""
+    by_name = detect_format(path)
+    if by_name == "parquet":
+        return by_name
+    try:
+        with open_binary(path) as (stream, _):
+            first = stream.peek(LOOK)[:LOOK].lstrip(b"\xef\xbb\xbf \r\n\t")[:1]
+    except (HomingError, OSError, EOFError, zlib.error):
+        return by_name  # what is broken is told where its rows are read
+    return "jsonl" if first in (b"{", b"[") else "csv"
+
+
 def _raw_rows(path: Path) -> list[Row]:
     try:
-        rows = Source(path, "events", detect_format(path), {}).rows()
+        rows = Source(path, "events", _how(path), {}).rows()
         return [row for row in islice(rows, LOOKED_AT) if isinstance(row, Row)]
     except HomingError:
         return []
@@ -167,16 +182,6 @@ def _columns_of(rows: Sequence[Row]) -> list[str]:
 def _samples(rows: Sequence[Row], column: str) -> list[str]:
     found = dict.fromkeys(str(row.values.get(column, "") or "")[:_LONGEST] for row in rows)
     return [value for value in found if value][:_SHOWN]
-
-
-def _foreign(columns: Sequence[str]) -> str | None:
-    """Return the program that a file comes from, by columns that only its exports have."""
-    has = set(columns)
-    if has & {"Lineitem quantity", "Accepts Email Marketing", "Variant Price", "Accepts Marketing"}:
-        return "shopify"
-    if "Email Marketing Consent" in has:
-        return "klaviyo"
-    return "segment" if has >= {"type", "messageId"} or "batch" in has else None
 
 
 def _plain_names(columns: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -294,3 +295,45 @@ def test_an_array_is_read_in_pieces(chunk: int, monkeypatch: pytest.MonkeyPatch)
         cut = list(json_rows(io.BufferedReader(io.BytesIO(whole[:end].encode()))))
         assert isinstance(cut[-1], BadRow)
         assert [dict(row.values) for row in cut[:-1] if isinstance(row, Row)] == items[: len(cut) - 1]
+
+
+EXPORTS = {
+    "shopify": "Customer ID,First Name,Last Name,Email,Accepts Email Marketing\n'1,Ann,Lee,ann@x.test,yes\n",
+    "klaviyo": "Klaviyo ID,Email,First Name,Email Marketing Consent\nK1,bob@x.test,Bob,SUBSCRIBED\n",
+    "segment": '{"type": "track", "messageId": "m1", "userId": "u1", "event": "Order Completed"}\n',
+    "csv": "external_id,email,first_name\nc1,cy@x.test,Cy\n",
+    "jsonl": '{"external_id": "c1", "email": "cy@x.test"}\n',
+}
+
+
+@pytest.mark.parametrize("said", EXPORTS)
+@pytest.mark.parametrize("held", EXPORTS)
+def test_a_file_of_one_format_is_not_read_as_another(tmp_path: Path, said: str, held: str) -> None:
+    """Whoever names the wrong format is told what the file looks like; not one row of it is taken in by half."""
+    path = write(tmp_path / f"customers.{'jsonl' if held in ('segment', 'jsonl') else 'csv'}", EXPORTS[held])
+    if said == held:
+        assert values_of(path, format=said)
+        return
+    with pytest.raises(UsageError) as told:
+        open_source(path, format=said)
+    ours = {"csv": "leave --format away", "jsonl": "leave --format away|--format jsonl"}
+    assert re.search(
+        ours.get(held, f"--format ({held}|jsonl)" if held == "segment" else f"--format {held}"),
+        str(told.value),
+    )
+
+
+def test_an_export_of_other_things_than_said(tmp_path: Path) -> None:
+    """Products of Shopify are no orders, whatever --as says; a header alone is held to its format too."""
+    products = write(tmp_path / "export.csv", "Handle,Title,Variant SKU,Variant Price\ntea,Tea,T1,9.90\n")
+    with pytest.raises(UsageError, match="holds products of Shopify, not orders"):
+        open_source(products, format="shopify", kind="orders")
+    header = write(tmp_path / "people.csv", "Handle,Title,Variant SKU,Variant Price\n")
+    with pytest.raises(UsageError, match="--format shopify instead"):
+        open_source(header, format="klaviyo")
+
+
+def test_names_that_segment_uses_too_are_ones_own(tmp_path: Path) -> None:
+    """A customer with a property `type`, or a product with a `batch`, is no call of Segment."""
+    own = '{"external_id": "c1", "type": "b2b", "userId": "u1", "messageId": "m"}\n{"kind": "products", "sku": "T1", "batch": 4}\n'
+    assert len(values_of(write(tmp_path / "customers.jsonl", own))) == 2
