@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 from engine import __version__
+from engine.commands.wrong_usage import TellingGroup
 
 MODULES = {
     "asking": ("why", "messages"),
@@ -31,7 +32,7 @@ MODULES = {
 _HOME = {name: module for module, names in MODULES.items() for name in names}
 
 
-class Commands(click.Group):
+class Commands(TellingGroup):
     """A group whose commands are imported one by one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

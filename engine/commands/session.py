@@ -26,6 +26,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from engine import settings as settings_module
 from engine.calendar import at_wall
 from engine.clock import SystemClock, machine_seconds, sleep
+from engine.commands.wrong_usage import TellingCommand
 from engine.errors import FindingsError, HomingError, OutsideError, UsageError
 from engine.facts.finding import find_customer, likely_customer
 from engine.flows.report import as_data, render_text
@@ -199,23 +200,9 @@ def command(
 
             sys.exit(_guarded(session, call))
 
-        return group.command(name, cls=_Command, **settings)(_common(run))
+        return group.command(name, cls=TellingCommand, **settings)(_common(run))
 
     return decorate
-
-
-class _Command(click.Command):
-    """A command that tells a wrong option as JSON too, where JSON was asked for."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line; a mistake in it goes up as ever."""
-        as_json = "--json" in args
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            if as_json:
-                click.echo(to_json({"error": error.format_message()}))
-            raise
 
 
 def _collect_seldom() -> None:

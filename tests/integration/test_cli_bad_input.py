@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Iterator
@@ -138,3 +139,27 @@ def test_outside_any_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     result = CliRunner().invoke(main, ["status"])
     assert result.exit_code == 2
     assert "homing.toml" in result.output
+
+
+MISTAKES = [
+    (["nonsense"], "No such command 'nonsense'."),
+    (["stauts"], "Did you mean 'status'?"),
+    (["quarantine", "lsit"], "Did you mean 'list'?"),
+    (["quarantine"], "--json stands behind the command"),
+    ([], "--json stands behind the command: homing COMMAND --json"),
+    (["--nope", "status"], "No such option '--nope'"),
+    (["status", "--nope"], "No such option '--nope'"),
+    (["quarantine", "list", "--nope"], "No such option '--nope'"),
+    (["validate", "--format", "xml"], "'xml' is not one of"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), MISTAKES)
+def test_a_mistake_on_the_command_line_is_told_as_json(words: list[str], told: str) -> None:
+    """Whoever asked for JSON gets one document for an unknown command or option, too; the code is 2 and stderr for people."""
+    done = CliRunner().invoke(main, [*words, "--json"], prog_name="homing")
+    assert done.exit_code == 2
+    assert told in json.loads(done.stdout)["error"]
+    assert told in " ".join(done.stderr.split())
+    plain = CliRunner().invoke(main, words)
+    assert "{" not in plain.stdout
