@@ -8,13 +8,14 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import segment.analytics as segment_analytics
 from segment.analytics.client import Client
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from starlette.responses import JSONResponse
 
 from engine.deploy.apply import apply
@@ -36,6 +37,7 @@ from engine.store.tables import (
 )
 from engine.web import limits
 from engine.web.app import create_app
+from engine.web.intake import writer
 from engine.web.intake.retrying import retry
 from engine.web.site import open_site
 from tests.integration.npm_packages import modules
@@ -390,6 +392,38 @@ def test_a_key_of_the_scope_consent_grants(small: Serving) -> None:
     batch(small, key, {"type": "identify", "userId": "u2", "anonymousId": "v", "messageId": "i2"})
     assert consents_of(small, "u1") == [("all", "granted", "checkout", "Yes, write to me.")]
     assert consents_of(small, "u2") == [("all", "granted", "write key backend", None)]
+
+
+def test_a_retry_grants_what_its_key_might_grant(small: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consent that fell into the raw inbox by a mistake of ours need not be sent again; one of a page's key stays there."""
+    backend, page = small.write_key("backend", scopes=("write", "consent")), small.write_key()
+    granted = [
+        track("Consent Granted", f"u{number}", number, properties={"topic": "all"}) for number in (1, 2)
+    ]
+    with monkeypatch.context() as broken:
+        broken.setattr(writer, "take_calls", lambda *_: 1 / 0)
+        batch(small, backend, granted[0])
+        batch(small, page, granted[1], track("Consent Granted", "u1", 1, properties={"topic": "all"}))
+    assert retry(small.site.database, small.site.settings, NOW) == (3, 2)
+    assert consents_of(small, "u1") == [("all", "granted", "write key backend", None)]
+    assert consents_of(small, "u2") == []
+
+
+def test_nobody_says_by_which_key_a_call_came(small: Serving) -> None:
+    """What a client writes where its key is kept is lost: no retry takes its word for it."""
+    mine = {"homing": ["backend", True], "userId": "u1", "properties": {"topic": "all"}, "type": "track"}
+    batch(
+        small,
+        small.write_key(),
+        {**mine, "event": " ", "messageId": "m"},
+        {**mine, "event": "Seen", "anonymousId": "v"},
+    )
+    with small.site.database.write() as connection:
+        (kept,) = connection.scalars(select(raw_inbox.c.payload))
+        connection.execute(update(raw_inbox).values(payload=kept.replace('" "', '"Consent Granted"')))
+    assert json.loads(kept)["homing"] == ["shop", False]
+    assert retry(small.site.database, small.site.settings, NOW) == (1, 1)
+    assert small.events("consent_granted") == []
 
 
 @pytest.mark.parametrize("name", sorted(ENGINE_EVENTS))

@@ -22,6 +22,7 @@ MOST_CALLS = 2_500
 LONGEST_ID = 255
 LONGEST_MESSAGE_ID = 100
 TYPES = ("identify", "track", "page", "screen", "group", "alias")
+TOLD_BY = "homing"  # beside a call that is kept: its key, and whether that may grant; no client can say it
 SHORT = {"i": "identify", "t": "track", "p": "page", "s": "screen", "g": "group", "a": "alias", "b": "batch"}
 
 
@@ -50,6 +51,17 @@ class Call:
     previous: str = ""
     key: str = ""
     may_grant: bool = False
+
+
+def as_kept(content: Mapping[str, Any], key: str, may_grant: bool) -> dict[str, Any]:  # noqa: FBT001 - as of a call
+    """Return what a client sent with who told it, as it is kept until it is taken; what the client itself says there is lost."""
+    return {**content, TOLD_BY: [key, may_grant]}
+
+
+def kept_by(kept: dict[str, Any]) -> tuple[str, bool]:
+    """Take from a kept call by which key it came and whether that might grant a consent then; no key for what has no mark."""
+    key, may_grant = kept.pop(TOLD_BY, None) or ("", False)
+    return str(key), may_grant is True
 
 
 def unpacked(body: bytes, encoding: str, most: int = LARGEST_BATCH) -> bytes:

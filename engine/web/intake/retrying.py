@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +22,7 @@ from engine.runtime.work import listened_names
 from engine.settings import Settings
 from engine.store.database import Database
 from engine.store.tables import raw_inbox
-from engine.web.intake.calls import Refused, calls_of
+from engine.web.intake.calls import Refused, calls_of, kept_by
 from engine.web.intake.inbox import LONGEST_REASON, MOST, Unread
 from engine.web.intake.shops import Delivery, take_body
 from engine.web.intake.taking import take_calls
@@ -86,12 +87,14 @@ def _take(connection: Connection, settings: Settings, row: Row[Any], now: dateti
 
 
 def _segment(connection: Connection, settings: Settings, row: Row[Any], now: datetime) -> Sequence[Unread]:
-    """Take a call as it was received then: its time is in it, or it is that of the receipt."""
+    """Take a call as it was received then: its time is in it, or it is that of the receipt, and its key may say as much."""
     told = json.loads(row.payload)
+    key, may_grant = kept_by(told) if isinstance(told, dict) else ("", False)
     try:
         calls, unusable = calls_of("batch", {"batch": [told]}, row.at)
     except Refused as refusal:
         return [Unread("segment", "", refusal.reason, "")]
     if unusable:
         return [Unread("segment", "", unusable[0][1], "")]
+    calls = [replace(call, key=key, may_grant=may_grant) for call in calls]
     return take_calls(connection, calls, settings, now)

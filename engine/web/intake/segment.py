@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from engine.web.counts import LAG
-from engine.web.intake.calls import SHORT, TYPES, Refused, calls_of, parsed, too_large, unpacked
+from engine.web.intake.calls import SHORT, TYPES, Refused, as_kept, calls_of, parsed, too_large, unpacked
 from engine.web.intake.inbox import Unread, as_text
 from engine.web.intake.writer import Bundle, Full, Writer
 from engine.web.keys import KeyRing, WriteKey
@@ -74,12 +74,21 @@ async def _taken(request: Request) -> int:
         raise Refused(400, "a call has at most 32 KB")
     received = await _now(request)
     calls, unusable = calls_of(kind, told, received)
-    calls = [replace(call, key=key.name, may_grant="consent" in key.scopes) for call in calls]
+    may_grant = "consent" in key.scopes
+    calls = [replace(call, key=key.name, may_grant=may_grant) for call in calls]
     size = max(len(calls) + len(unusable), 1)
     limits: Limits = request.app.state.limits
     if limits.calls.wait(key.name, size):
         raise Refused(429, "too many calls; try again in a moment")
-    unread = [Unread("segment", kind, reason, as_text(item)) for item, reason in unusable]
+    unread = [
+        Unread(
+            "segment",
+            kind,
+            reason,
+            as_text(as_kept(item, key.name, may_grant) if isinstance(item, dict) else item),
+        )
+        for item, reason in unusable
+    ]
     if calls or unread:
         writer: Writer = request.app.state.writer
         try:

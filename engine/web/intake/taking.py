@@ -21,7 +21,7 @@ from engine.settings import Settings
 from engine.store.dialect import insert_new
 from engine.store.tables import customer_ids, customers
 from engine.web.intake import baskets, inbox, learning
-from engine.web.intake.calls import Call
+from engine.web.intake.calls import Call, as_kept
 from engine.web.intake.inbox import Unread, as_text
 from engine.web.intake.trust import refusal, with_source
 from engine.web.intake.visitors import known_calls
@@ -111,7 +111,17 @@ def _parts(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
 def _unusable(origin: Call | None, row: dict[str, Any], reason: str) -> Unread:
     if origin is None:
         return Unread("segment", "", reason, as_text(row))
-    return Unread("segment", origin.type, reason, as_text(dict(origin.content)), origin.message_id)
+    return unread_call(origin, reason)
+
+
+def unread_call(call: Call, reason: str) -> Unread:
+    """Return a call for the raw inbox, with what its key may say: a retry judges it as it was judged when it came.
+
+    Of the same call by two keys, that of the one which may grant is kept beside the other.
+    """
+    kept = as_text(as_kept(call.content, call.key, call.may_grant))
+    key = f"{call.message_id}\x1fconsent" if call.message_id and call.may_grant else call.message_id
+    return Unread("segment", call.type, reason, kept, key)
 
 
 def _rows(connection: Connection, told: Sequence[Call]) -> Iterator[tuple[Call | None, Kind, dict[str, Any]]]:

@@ -19,11 +19,10 @@ from sqlalchemy import Connection, delete, select
 from engine.store.bulk import insert_new
 from engine.store.dialect import among, upsert
 from engine.store.tables import held_facts, receipts, visitors
-from engine.web.intake.calls import Call
+from engine.web.intake.calls import Call, as_kept, kept_by
 
 KEPT = timedelta(days=30)
 MOST_HELD = 1_000  # calls of one visitor that are told again
-_TOLD_BY = "homing"  # beside a held call: its key, and whether that may grant; no client can say it
 
 
 def known_calls(connection: Connection, calls: Sequence[Call], now: datetime) -> list[Call]:
@@ -75,7 +74,7 @@ def _hold(connection: Connection, calls: Sequence[Call], now: datetime) -> None:
             "visitor": call.visitor,
             "key": call.message_id or _hash(call),
             "at": now,
-            "payload": {**call.content, _TOLD_BY: [call.key, call.may_grant]},
+            "payload": as_kept(call.content, call.key, call.may_grant),
         }
         for call in calls
     ]
@@ -105,7 +104,7 @@ def _claimed(connection: Connection, links: dict[str, str]) -> list[Call]:
 
 def _call(row: Any, customer: str) -> Call:
     content = {**row.payload, "userId": customer}
-    key, may_grant = content.pop(_TOLD_BY, ["", False])
+    key, may_grant = kept_by(content)
     at = datetime.fromisoformat(content["timestamp"])
     return Call(
         content["type"], at, customer, row.visitor, content.get("messageId", ""), content, "", key, may_grant

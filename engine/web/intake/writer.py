@@ -21,8 +21,8 @@ from sqlalchemy.exc import DBAPIError
 from engine.clock import machine_now
 from engine.web.intake import inbox
 from engine.web.intake.calls import Call
-from engine.web.intake.inbox import Unread, as_text
-from engine.web.intake.taking import take_calls
+from engine.web.intake.inbox import Unread
+from engine.web.intake.taking import take_calls, unread_call
 from engine.web.intake.visitors import forget_old
 from engine.web.limits import CallLimit
 from engine.web.site import Site
@@ -166,6 +166,6 @@ class Writer:
             extra={"told": {"what": type(error).__name__, "calls": len(bundle.calls)}},
         )
         reason = "failed here, by a mistake of ours: the log says more"
-        rows = [Unread("segment", call.type, reason, as_text(dict(call.content))) for call in bundle.calls]
+        rows = [unread_call(call, reason) for call in bundle.calls]
         with self._site.database.write() as connection:
             inbox.keep(connection, [*rows, *bundle.unread], bundle.at)
