@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from engine.delivery.claim import CLAIM_LEASE, LEASE, Claimed, claim, look_at, put_back, recover, release
 from engine.delivery.gatekeeping import verdicts
@@ -32,7 +32,7 @@ from engine.outbox.ledger import drop
 from engine.policy.gate import Allow, Defer, Drop, Verdict
 from engine.render.library import TemplateLibrary
 from engine.render.mail import Mail
-from engine.store.bulk import Change, together, update_rows
+from engine.store.bulk import Change, insert_rows, together, update_rows
 from engine.store.database import Database
 from engine.store.dialect import only_counts, within
 from engine.store.keys import KeyRange
@@ -251,42 +251,36 @@ def _refuse(database: Database, refused: Sequence[Made], at: Round, tally: Tally
     with database.write() as connection:
         held = _held(connection, [made.message for made in refused])
         refused = [made for made in refused if made.message.id in held]
-        given_up = [
-            made for made in refused if made.error is not None and made.message.tries + 1 >= RENDER_TRIES
-        ]
-        again = [made for made in refused if made.error is not None and made not in given_up]
         dropped = [(made.message, made.reason) for made in refused if made.reason is not None]
-        drop(
-            connection,
-            [*((m, r) for m, r in dropped if r), *((made.message, "template_error") for made in given_up)],
-            at.now,
-        )
-        for made in given_up:
-            _set_aside(connection, made, at.now)
-            tally.count("template_error")
-        for _, reason in dropped:
-            tally.count(reason or "dropped")
-        if again:
-            statement = (
-                update(messages)
-                .where(messages.c.id == bindparam("which"), messages.c.fence == bindparam("held"))
-                .values(
-                    state="pending", claimed_by=None, lease_until=None, tries=messages.c.tries + 1,
-                    try_at=at.now + RENDER_RETRY, reason=bindparam("why"),
-                )
-            )  # fmt: skip
-            connection.execute(
-                statement, [{"which": m.message.id, "held": m.message.fence, "why": m.error} for m in again]
-            )
+        failed = [made for made in refused if made.error is not None]
+        given_up = [made for made in failed if made.message.tries + 1 >= RENDER_TRIES]
+        again = [made for made in failed if made.message.tries + 1 < RENDER_TRIES]
+        drop(connection, [*dropped, *((made.message, "template_error") for made in given_up)], at.now)
+        insert_rows(connection, quarantine, [_set_aside(made, at.now) for made in given_up])
+        later = {"moment": at.now + RENDER_RETRY}
+        told = [{"which": m.message.id, "held": m.message.fence, "why": m.error, **later} for m in again]
+        _MADE_LATER.run_each(connection, told)
+    for reason in (*(why for _, why in dropped), *("template_error" for _ in given_up)):
+        tally.count(reason)
 
 
-def _set_aside(connection: Connection, made: Made, now: datetime) -> None:
-    connection.execute(
-        insert(quarantine).values(
-            kind="template", subject=made.message.template or "", reason=made.error or "", tries=RENDER_TRIES, at=now,
-            payload={"message": made.message.key, "customer": made.message.customer_id, "flow": made.message.flow},
-        )
-    )  # fmt: skip
+_MADE_LATER = Prepared(
+    update(messages)
+    .where(messages.c.id == bindparam("which"), messages.c.fence == bindparam("held"))
+    .values(
+        state="pending", claimed_by=None, lease_until=None, tries=messages.c.tries + 1, try_at=bindparam("moment"),
+        reason=bindparam("why"),
+    )
+)  # fmt: skip
+
+
+def _set_aside(made: Made, now: datetime) -> dict[str, Any]:
+    """Return the row of the quarantine for a mail that could not be made three times."""
+    message = made.message
+    return {
+        "kind": "template", "subject": message.template or "", "reason": made.error or "", "tries": RENDER_TRIES,
+        "at": now, "payload": {"message": message.key, "customer": message.customer_id, "flow": message.flow},
+    }  # fmt: skip
 
 
 # ── what its domain does not take as fast ────────────────────────────────────────────────────────────────────────────

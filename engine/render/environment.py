@@ -481,13 +481,12 @@ def run(environment: MailEnvironment, name: str, values: dict[str, Any], where: 
 
 
 def rendered(template: Template, values: dict[str, Any]) -> str:
-    """Return what a template writes: what its own `render` does, without copying all names; they hold the globals."""
-    environment = template.environment
-    context = Context(environment, values, template.name, template.blocks)
-    try:
-        return "".join(template.root_render_func(context))
-    except Exception:  # noqa: BLE001 - whatever it is
-        environment.handle_exception()  # raises it again, with the author's lines
+    """Return what a template writes: what its own `render` does, without copying all names; they hold the globals.
+
+    What fails in it goes up as it is: Jinja's way to show the author's lines in a traceback costs more than the mail.
+    """
+    context = Context(template.environment, values, template.name, template.blocks)
+    return "".join(template.root_render_func(context))
 
 
 def guarded(write: Callable[[], str], name: str, where: Callable[[str], str]) -> str:
@@ -519,13 +518,16 @@ def guarded(write: Callable[[], str], name: str, where: Callable[[str], str]) ->
 
 
 def _place(error: BaseException, name: str, where: Callable[[str], str]) -> tuple[str, int]:
-    """Return the innermost template line of a traceback, which Jinja has rewritten to the author's lines."""
+    """Return the innermost template line of a traceback: of compiled templates, or as Jinja has rewritten it."""
     path, line = where(name), 0
     traceback = error.__traceback__
     while traceback is not None:
-        filename = traceback.tb_frame.f_code.co_filename
+        frame = traceback.tb_frame
+        filename = frame.f_code.co_filename
         if filename.startswith("templates/"):
-            path, line = filename, traceback.tb_lineno
+            compiled: Template | None = frame.f_globals.get("__jinja_template__")
+            at = traceback.tb_lineno
+            path, line = filename, at if compiled is None else compiled.get_corresponding_lineno(at)
         traceback = traceback.tb_next
     return path, line
 

@@ -9,11 +9,11 @@ stands alone that fails. After the third time it ends as `failed`, its customer 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, select
 from sqlalchemy.exc import OperationalError
 
 from engine.journeys import journal
@@ -23,10 +23,11 @@ from engine.journeys.enter import Newcomer
 from engine.journeys.round import Round
 from engine.runtime.guarding import place, sentence_of
 from engine.runtime.sifting import set_candidate_aside, sift
+from engine.store.bulk import insert_rows, update_rows
+from engine.store.dialect import within
 from engine.store.keys import KeyRange
 from engine.store.prepared import Prepared, undoing
 from engine.store.tables import INSIDE, customers, enrollments, quarantine
-from engine.store.types import Key
 
 log = logging.getLogger("homing.pass")
 _WHOSE = Prepared(
@@ -38,12 +39,13 @@ _WHOSE = Prepared(
         customers.c.external_id,
     )
     .join(customers, customers.c.id == enrollments.c.customer_id)
-    .where(enrollments.c.id == bindparam("enrollment", type_=Key))
+    .where(within(enrollments.c.id, "ids"))
+    .order_by(enrollments.c.id)
 )
 _STANDING = Prepared(
-    select(quarantine.c.id, quarantine.c.tries).where(
+    select(quarantine.c.id, quarantine.c.subject, quarantine.c.tries).where(
         quarantine.c.kind == "customer",
-        quarantine.c.subject == bindparam("subject"),
+        within(quarantine.c.subject, "subjects"),
         quarantine.c.resolved_at.is_(None),
     )
 )
@@ -102,7 +104,7 @@ def _one_by_one(connection: Connection, at: Round, closed: Sequence[str], ids: S
     except Exception as error:  # noqa: BLE001 - see above
         if len(ids) == 1:
             log.error("steps failed: %s at %s", type(error).__name__, place(error))
-            _set_aside(connection, ids[0], sentence_of(error), at)
+            _set_aside(connection, {ids[0]: sentence_of(error)}, at)
             return 1
         half = len(ids) // 2
         first = _one_by_one(connection, at, closed, ids[:half])
@@ -111,39 +113,56 @@ def _one_by_one(connection: Connection, at: Round, closed: Sequence[str], ids: S
 
 def _set_all_aside(connection: Connection, failed: Failed, at: Round) -> None:
     """Set those aside of whom nobody can say what they do next; the others of their batch have gone on."""
-    for enrollment_id, error in failed.items():
+    for error in failed.values():
         log.error("steps failed: %s at %s", type(error).__name__, place(error))
-        _set_aside(connection, enrollment_id, sentence_of(error), at)
+    _set_aside(connection, {identity: sentence_of(error) for identity, error in failed.items()}, at)
+    failed.clear()  # an error holds the frames it came through, and these hold the whole batch
 
 
-def _set_aside(connection: Connection, enrollment_id: int, reason: str, at: Round) -> None:
-    row = _WHOSE.first(connection, enrollment=enrollment_id)
-    subject = row.external_id or str(row.customer_id)
-    log.error("an enrollment in %s failed: %s", row.flow, reason)
-    own = quarantine.c
-    standing = _STANDING.first(connection, subject=subject)
-    if standing is None:
-        told = {"flow": row.flow, "customer": row.customer_id, "step": row.position}
-        values = {"kind": "customer", "subject": subject, "reason": reason, "at": at.now, "payload": told}
-        connection.execute(insert(quarantine).values(**values))
-    else:
-        changed = update(quarantine).where(own.id == standing.id)
-        connection.execute(changed.values(tries=standing.tries + 1, reason=reason))
-    if standing is None or standing.tries + 1 < TRIES:
-        later = update(enrollments).where(enrollments.c.id == row.id)
-        connection.execute(later.values(next_at=at.now + AGAIN))
-    else:
-        _give_up(connection, row, reason, at)
+def _set_aside(connection: Connection, reasons: Mapping[int, str], at: Round) -> None:
+    """Let enrollments (id → reason) wait for their next try, or end after the third; the quarantine counts by customer."""
+    if not reasons:
+        return
+    rows = _WHOSE.rows(connection, ids=list(reasons))
+    subjects = sorted({_subject(row) for row in rows})
+    standing = {row.subject: row for row in _STANDING.rows(connection, subjects=subjects)}
+    tries = {subject: row.tries for subject, row in standing.items()}
+    fresh: dict[str, dict[str, Any]] = {}
+    again: list[Row[Any]] = []
+    over: list[Row[Any]] = []
+    for row in rows:
+        subject, reason = _subject(row), reasons[row.id]
+        log.error("an enrollment in %s failed: %s", row.flow, reason)
+        tries[subject] = tries.get(subject, 0) + 1
+        if subject not in standing:
+            told = {"flow": row.flow, "customer": row.customer_id, "step": row.position}
+            first = {"kind": "customer", "subject": subject, "at": at.now, "payload": told}
+            fresh.setdefault(subject, first).update(reason=reason, tries=tries[subject])
+        (again if tries[subject] < TRIES else over).append(row)
+    insert_rows(connection, quarantine, list(fresh.values()))
+    last = {_subject(row): reasons[row.id] for row in rows}
+    counted = [
+        {"tries": tries[subject], "reason": last[subject], "id": row.id} for subject, row in standing.items()
+    ]
+    update_rows(connection, quarantine, counted)
+    update_rows(connection, enrollments, [{"next_at": at.now + AGAIN, "id": row.id} for row in again])
+    _give_up(connection, over, reasons, at)
 
 
-def _give_up(connection: Connection, row: Row[Any], reason: str, at: Round) -> None:
+def _subject(row: Row[Any]) -> str:
+    return str(row.external_id or row.customer_id)
+
+
+def _give_up(connection: Connection, over: Sequence[Row[Any]], reasons: Mapping[int, str], at: Round) -> None:
     ended = {"state": "failed", "next_at": None, "left_at": at.now, "left_reason": "quarantined"}
-    connection.execute(update(enrollments).where(enrollments.c.id == row.id).values(**ended))
-    connection.execute(
-        update(customers).where(customers.c.id == row.customer_id).values(quarantined_at=at.now)
-    )
-    entry = journal.entry(
-        at.now, row.flow, row.customer_id, "failed", "quarantined",
-        enrollment_id=row.id, step=row.position, detail={"error": reason},
-    )  # fmt: skip
-    journal.write(connection, [entry])
+    update_rows(connection, enrollments, [{**ended, "id": row.id} for row in over])
+    who = sorted({row.customer_id for row in over})
+    update_rows(connection, customers, [{"quarantined_at": at.now, "id": each} for each in who])
+    entries = [
+        journal.entry(
+            at.now, row.flow, row.customer_id, "failed", "quarantined",
+            enrollment_id=row.id, step=row.position, detail={"error": reasons[row.id]},
+        )
+        for row in over
+    ]  # fmt: skip
+    journal.write(connection, entries)

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Integer, Text, bindparam, func, select
 from sqlalchemy.exc import OperationalError
 
 from engine.errors import HomingError
@@ -20,10 +20,19 @@ from engine.journeys import journal
 from engine.journeys.candidates import ArrivedEvent, Candidate
 from engine.runtime import rails
 from engine.runtime.guarding import Braked, sentence_of
-from engine.store.prepared import undoing
+from engine.store.bulk import insert_rows
+from engine.store.prepared import Prepared, undoing
 from engine.store.tables import customers, events, quarantine
+from engine.store.types import Key
 
 MOST = 10  # failing alone, in one batch or still set aside; beyond that it is the flow that fails
+_NAMED = Prepared(select(customers.c.external_id).where(customers.c.id == bindparam("customer", type_=Key)))
+_OPEN = (quarantine.c.kind == "fact", quarantine.c.resolved_at.is_(None))
+_STANDING = Prepared(select(quarantine.c.id).where(*_OPEN, quarantine.c.subject == bindparam("subject")))
+_BEGINNING = func.substr(quarantine.c.subject, 1, bindparam("length", type_=Integer()))
+_OF_FLOW = Prepared(
+    select(func.count().label("facts")).where(*_OPEN, bindparam("beginning", type_=Text()) == _BEGINNING)
+)
 T = TypeVar("T")
 R = TypeVar("R")
 Failed = tuple[T, Exception]
@@ -102,13 +111,11 @@ def _set_aside(
     now: datetime,
 ) -> None:
     reason = sentence_of(error)
-    who = connection.scalar(select(customers.c.external_id).where(customers.c.id == customer_id))
+    who = _NAMED.first(connection, customer=customer_id).external_id
     subject = f"{flow}: {what} of {who or customer_id} ({occurrence})"
-    own = quarantine.c
-    standing = select(own.id).where(own.kind == "fact", own.subject == subject, own.resolved_at.is_(None))
-    if connection.scalar(standing) is None:
+    if _STANDING.first(connection, subject=subject) is None:
         values = {"kind": "fact", "subject": subject, "reason": reason, "tries": 2, "at": now}
-        connection.execute(insert(quarantine).values(**values, payload=payload))
+        insert_rows(connection, quarantine, [values | {"payload": payload}])
     told = {"occurrence": occurrence, "error": reason}
     entry = journal.entry(now, flow, customer_id, "refused", "quarantined", detail=told)
     journal.write(connection, [entry])
@@ -116,8 +123,7 @@ def _set_aside(
 
 
 def _freeze_where_many(connection: Connection, flow: str, reason: str, now: datetime) -> None:
-    own = quarantine.c
-    of_flow = own.subject.startswith(f"{flow}: ", autoescape=True)
-    query = select(func.count()).where(own.kind == "fact", of_flow, own.resolved_at.is_(None))
-    if (connection.scalar(query) or 0) >= MOST:
+    beginning = f"{flow}: "
+    found = _OF_FLOW.first(connection, length=len(beginning), beginning=beginning)
+    if found.facts >= MOST:
         rails.freeze(connection, flow, f"failed for {MOST} facts, the last time: {reason}", now)
