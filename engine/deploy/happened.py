@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, select
 from engine.calendar import local
 from engine.flows.model import Branch, Experiment, Flow, Step
 from engine.flows.scenario import Happening
+from engine.journeys.journal import Decided, decisions
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow
 from engine.runtime.doorstep import turned_away
@@ -104,7 +105,8 @@ def read_story(connection: Connection, flow: Flow, timeline: Sequence[tuple[date
     """Return what happened in this flow, the timeline's own lines included."""
     owned = _enrollments(connection)
     mails = {row.id: row for row in connection.execute(select(messages))}
-    rows = connection.execute(select(journal).where(journal.c.flow == flow.name).order_by(journal.c.id)).all()
+    query = select(journal).where(journal.c.flow == flow.name).order_by(journal.c.id)
+    rows = list(decisions(connection.execute(query)))
     deeds = [Deed(moment, "told", name=line.event) for moment, line in timeline]
     deeds += [_deed(row, mails.get(row.message_id), owned) for row in _told_in_order(rows)]
     reached = frozenset(name for row in rows for name in _reached(row))
@@ -115,15 +117,18 @@ def read_story(connection: Connection, flow: Flow, timeline: Sequence[tuple[date
     return Story(tuple(deeds), reached, errors, timeline[0][0])
 
 
-def _told_in_order(rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+def _told_in_order(rows: Sequence[Decided]) -> list[Decided]:
     """Return what is told, with what became of a mail where it fell due, before the steps that the flow took meanwhile."""
-    due = {
+    due: dict[tuple[int | None, datetime], int] = {
         (row.message_id, row.at): row.id
         for row in rows
         if row.decision == "due" and row.message_id is not None
     }
     told = [row for row in rows if row.decision not in SILENT]
-    return sorted(told, key=lambda row: due.get((row.message_id, row.at), row.id))
+    # A wait that began with the mail bears its row's id, and comes after it.
+    return sorted(
+        told, key=lambda row: (due.get((row.message_id, row.at), row.id), row.decision == "waiting")
+    )
 
 
 def clauses_found(connection: Connection, story: Story, live: LiveFlow, at: Round) -> Story:
@@ -168,7 +173,7 @@ def _of_the_step(
     return tuple(clause for clause in clauses if clause["clause"] in asked.get(deed.step, ()))
 
 
-def _enrollments(connection: Connection) -> dict[int, datetime]:
+def _enrollments(connection: Connection) -> dict[int | None, datetime]:
     """Return for each enrollment when the fact happened that let the customer in."""
     query = select(enrollments.c.id, enrollments.c.entered_at, events.c.occurred_at)
     joined = enrollments.outerjoin(events, events.c.id == enrollments.c.event_id)
@@ -177,7 +182,7 @@ def _enrollments(connection: Connection) -> dict[int, datetime]:
     }
 
 
-def _deed(row: Row[Any], mail: Row[Any] | None, owned: Mapping[int, datetime]) -> Deed:
+def _deed(row: Decided, mail: Row[Any] | None, owned: Mapping[int | None, datetime]) -> Deed:
     detail = row.detail or {}
     name = ""
     if row.decision == "took":
@@ -200,11 +205,11 @@ def _deed(row: Row[Any], mail: Row[Any] | None, owned: Mapping[int, datetime]) -
     )
 
 
-def _reached(row: Row[Any]) -> Iterator[str]:
+def _reached(row: Decided) -> Iterator[str]:
     if row.step and row.enrollment_id is not None:
         yield row.step
     if row.decision == "took":
-        yield place(row.step, str((row.detail or {}).get("arm", "")))
+        yield place(row.step or "", str((row.detail or {}).get("arm", "")))
 
 
 # ── coverage ─────────────────────────────────────────────────────────────────────────────────────────────────────────

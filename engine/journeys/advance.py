@@ -105,7 +105,9 @@ def begin(
     rows = {walker.id: newcomer.row for walker, newcomer in zip(walkers, newcomers, strict=True)}
     unwritten = Unwritten(connection, at, walkers, rows)
     versions = {version: {"version": version} for version in {walker.version for walker in walkers}}
-    unwritten.hold(Effects([_entry(walker, at, versions[walker.version]) for walker in walkers]))
+    for walker in walkers:
+        walker.unwritten = _entry(walker, at, versions[walker.version])
+    unwritten.hold(Effects([walker.unwritten for walker in walkers if walker.unwritten is not None]))
     if steps:
         found = {newcomer.program.version: newcomer.program for newcomer in newcomers}
         moving = [walker for walker in walkers if walker.state == "active"][:BATCH]

@@ -67,14 +67,7 @@ def take(
     effects: Effects,
 ) -> None:
     """Carry a decision out on the walker."""
-    what, reason, detail = _describe(decision)
-    if truth and what != "waiting":
-        detail["clauses"] = effects.clauses(truth)
-    effects.entries.append(
-        journal.entry(
-            at.now, walker.flow, walker.customer_id, what, reason, enrollment_id=walker.id, step=walker.position, detail=detail
-        )
-    )  # fmt: skip
+    _journal(walker, decision, truth, at, effects)
     walker.stays = True
     if isinstance(decision, Leave):
         _leave(walker, decision, at, effects)
@@ -94,6 +87,24 @@ def take(
         walker.position, walker.state = decision.go_to, "waiting" if decision.until > at.now else "active"
     else:
         _go_on(walker, program, decision, effects)
+
+
+def _journal(
+    walker: Walker, decision: Decision, truth: Mapping[Ask, bool], at: Round, effects: Effects
+) -> None:
+    """Note the decision; a wait goes into the row of what led to it, where that one is still to be written."""
+    what, reason, detail = _describe(decision)
+    if what == "waiting" and walker.unwritten is not None:
+        journal.then_waits(walker.unwritten, walker.position, detail)
+        walker.unwritten = None
+        return
+    if truth and what != "waiting":
+        detail["clauses"] = effects.clauses(truth)
+    entry = journal.entry(
+        at.now, walker.flow, walker.customer_id, what, reason, enrollment_id=walker.id, step=walker.position, detail=detail
+    )  # fmt: skip
+    effects.entries.append(entry)
+    walker.unwritten = entry
 
 
 def _go_on(walker: Walker, program: Program, decision: Decision, effects: Effects) -> None:

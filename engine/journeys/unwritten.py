@@ -80,6 +80,8 @@ class Unwritten:
         for effects in self._rounds:
             self._write(effects)
         self._rounds.clear()
+        for walker in self._walkers:
+            walker.unwritten = None
 
     def _insert(self) -> None:
         """Insert the new enrollments; one that a unique key has already is forgotten with all that it asked for."""

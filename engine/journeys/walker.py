@@ -42,6 +42,7 @@ class Walker:
     stays: bool = False  # whether its exits were asked at this very moment, and none held
     known_subject: Subject | None = None
     known_person: Person | None = None
+    unwritten: dict[str, Any] | None = None  # the journal row of its decision before, to be written yet
 
     @property
     def subject(self) -> Subject:

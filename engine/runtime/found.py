@@ -21,6 +21,7 @@ from engine.errors import HomingError
 from engine.flows.conditions import Clause, Of
 from engine.flows.model import Branch, EventTrigger, Flow, LapsedTrigger, Send, WaitUntil, Webhook
 from engine.journeys.enter import entry_clauses
+from engine.journeys.journal import Decided
 from engine.journeys.react import subject_of
 from engine.journeys.round import Round
 from engine.journeys.versions import programs
@@ -38,7 +39,7 @@ class Looking:
     at: Round
     _asks: dict[tuple[str | None, bool], dict[str, Ask]] = field(default_factory=dict)
 
-    def clauses(self, row: Row[Any]) -> list[dict[str, Any]]:
+    def clauses(self, row: Decided | Row[Any]) -> list[dict[str, Any]]:
         """Return the clauses of one decision with what was found; those of an entry held, or it would not be one."""
         inside = self.enrollments.get(row.enrollment_id) if row.enrollment_id is not None else None
         flow = (
@@ -72,7 +73,7 @@ class Looking:
         asks: Sequence[Ask],
         held: Mapping[str, bool],
         inside: Row[Any] | None,
-        row: Row[Any],
+        row: Decided | Row[Any],
         flow: Flow,
     ) -> dict[str, ClauseTruth]:
         subject = subject_of(inside) if inside is not None else _at_the_door(row)
@@ -93,7 +94,7 @@ class Looking:
         )
 
 
-def _at_the_door(row: Row[Any]) -> Subject:
+def _at_the_door(row: Decided | Row[Any]) -> Subject:
     """Return whom a refused entry was asked about, as the journal remembers it."""
     detail = row.detail or {}
     entered = datetime.fromisoformat(detail["entered_at"]) if detail.get("entered_at") else row.at

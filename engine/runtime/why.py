@@ -21,6 +21,7 @@ from engine.errors import UsageError
 from engine.flows.conditions import needs_trigger
 from engine.flows.model import EventTrigger
 from engine.journeys.enter import entry_clauses
+from engine.journeys.journal import Decided, decisions
 from engine.journeys.program import Program
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows, programs
@@ -89,7 +90,7 @@ def _story(connection: Connection, customer_id: int, live: LiveFlow, at: Round) 
         "enrollments": [_enrollment(row) for row in inside],
         "decisions": _in_order(
             [
-                *(_decision(row, looking, gate, inside) for row in rows),
+                *(_decision(row, looking, gate, inside) for row in decisions(rows)),
                 *turned_away(connection, customer_id, live, at),
             ]
         ),
@@ -127,7 +128,7 @@ def _enrollment(row: Row[Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _decision(row: Row[Any], looking: Looking, gate: Gate, inside: Sequence[Row[Any]]) -> dict[str, Any]:
+def _decision(row: Decided, looking: Looking, gate: Gate, inside: Sequence[Row[Any]]) -> dict[str, Any]:
     detail = {name: value for name, value in (row.detail or {}).items() if name != "clauses"}
     if row.decision == "refused" and (row.reason or "").startswith("re_entry"):
         earlier = [each.entered_at for each in inside if each.entered_at <= row.at]

@@ -469,7 +469,7 @@ journal = Table(
     Column("step", Text),
     Column("decision", Text, nullable=False),  # entered | refused | sent | skipped | deferred | waiting | …
     Column("reason", Text),
-    Column("detail", Document),  # {clauses: [{clause, holds, found}], until, arm, …}
+    Column("detail", Document),  # {clauses: [{clause, holds}], until, arm, …, then: a wait}
     Index("ix_journal_customer_id_flow_id", "customer_id", "flow", "id"),
     Index("ix_journal_at", "at"),
     Index("ix_journal_flow_decision_step_reason", "flow", "decision", "step", "reason"),  # counts by flow
