@@ -33,7 +33,7 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1000, "height": 1240}, color_scheme="light")
             page.goto((Path(folder) / "all.html").as_uri())
-            page.screenshot(path=HERE / "trial-report.png")
+            page.screenshot(path=HERE / "trial-report.png", full_page=True)
             browser.close()
 
 
