@@ -1,16 +1,21 @@
-"""What poison costs the others: `python -m benchmarks.poison [--customers 2000] [--poison 20] [--rounds 5]`.
+"""What poison costs the others: `python -m benchmarks.poison [--customers 2000] [--poison 20] [--rounds 15]`.
 
 Comes in: how many customers take part, and for how many of them a template, a step or a fact fails each time. Goes out: for each
-kind how many mails of the others a second of CPU made and sent, with poison and without, in turns on copies of one SQLite
-file, until everything poisonous is set aside; beside it the same by counting calls, which no neighbour disturbs. Of facts no more than eight fail: at ten their flow is frozen, as it should.
+kind how many mails of the others a second of CPU made and sent, with poison and without, until everything poisonous is set
+aside; the median over all rounds, its quartiles, and the same between two runs without poison: how exact the figure is.
+Of facts no more than eight fail: at ten their flow is frozen, as it should.
+
+A round runs three processes at once, one with poison and two without, held to the same processor, so that the scheduler gives
+them turns of a few milliseconds. One after the other is not exact enough: where a machine has neighbours, a second of CPU is worth a tenth
+more or less than the one before it, and two runs of the very same work differed by more than poison costs.
 """
 
 from __future__ import annotations
 
 import argparse
-import cProfile
-import logging
-import pstats
+import gc
+import multiprocessing
+import os
 import random
 import shutil
 import tempfile
@@ -21,6 +26,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from statistics import median, quantiles
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -30,10 +36,11 @@ from engine import settings as settings_module
 from engine.deploy.apply import apply
 from engine.facts.ingest import ingest_rows
 from engine.journeys import advance, enter
+from engine.runtime.log_lines import start_logging
 from engine.runtime.opening import open_engine
 from engine.runtime.passes import run_pass
 from engine.settings import Settings
-from engine.store.database import connect
+from engine.store.database import Database, connect
 from engine.store.migrate import upgrade
 from engine.store.tables import customers, messages, quarantine
 
@@ -72,11 +79,10 @@ subject: "For {{ customer.first_name }}"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One run: how many mails went out, by how much CPU, and how many things were set aside."""
+    """One run: how many mails went out, by how much CPU."""
 
     mails: int
     cpu: float
-    aside: int
 
     @property
     def rate(self) -> float:
@@ -139,13 +145,22 @@ KINDS: dict[str, Callable[[frozenset[int]], Any]] = {
 }
 
 
-def run(kept: Path, settings: Settings, kind: str, poison: int) -> Outcome:
-    """Take the facts in and send what follows, on a copy, until what is poisonous has been tried three times."""
-    path = kept.with_name("run.db")
+def copied(kept: Path, folder: Path) -> Database:
+    """Open a copy of the prepared database in a folder of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
     for ending in ("", "-wal", "-shm"):
-        path.with_name(path.name + ending).unlink(missing_ok=True)
-    shutil.copyfile(kept, path)
-    database = connect(f"sqlite:///{path}")
+        (folder / f"run.db{ending}").unlink(missing_ok=True)
+    shutil.copyfile(kept, folder / "run.db")
+    return connect(f"sqlite:///{folder / 'run.db'}")
+
+
+def run(
+    database: Database, settings: Settings, kind: str, poison: int, begin: Callable[[], object] = lambda: None
+) -> Outcome:
+    """Take the facts in and send what follows until what is poisonous has been tried three times.
+
+    `begin` returns when the measured part may begin.
+    """
     with database.write() as connection:
         ids = list(connection.scalars(select(customers.c.id)))
         victims = frozenset(random.Random(1).sample(ids, poison))
@@ -156,6 +171,7 @@ def run(kept: Path, settings: Settings, kind: str, poison: int) -> Outcome:
     worker = replace(engine.worker, wait_for_rate=lambda _count: None)
     engine = replace(engine, exits=replace(engine.exits, mailbox=Nothing()), worker=worker)
     with KINDS[kind](victims):
+        begin()
         started = time.process_time()
         for later in PASSES:
             run_pass(engine, NOW + later)
@@ -163,44 +179,73 @@ def run(kept: Path, settings: Settings, kind: str, poison: int) -> Outcome:
     with database.read() as connection:
         mails = connection.scalar(select(func.count()).where(messages.c.state == "accepted")) or 0
         aside = connection.scalar(select(func.count()).select_from(quarantine)) or 0
-    database.close()
-    assert mails == len(ids) - poison, (kind, mails)
-    return Outcome(mails, cpu, aside)
+    assert (mails, aside) == (len(ids) - poison, poison), (kind, mails, aside)
+    return Outcome(mails, cpu)
+
+
+# ── at the same time, on the same processor ──────────────────────────────────────────────────────────────────────────
+
+
+def side_by_side(
+    folder: Path, settings: Settings, kind: str, amounts: Sequence[int], turn: int
+) -> list[Outcome]:
+    """Run the same work with these amounts of poison at once, in processes that share one processor."""
+    fork = multiprocessing.get_context("fork")
+    together = fork.Barrier(len(amounts))
+    processors = sorted(os.sched_getaffinity(0))
+    processor = processors[turn % len(processors)]
+    order = random.Random(turn).sample(range(len(amounts)), len(amounts))
+    ends = {place: fork.Pipe(duplex=False) for place in order}
+
+    def one(place: int) -> None:
+        os.sched_setaffinity(0, {processor})
+        database = copied(folder / "kept.db", folder / str(place))
+        ends[place][1].send(run(database, settings, kind, amounts[place], together.wait))
+        database.close()
+
+    started = [fork.Process(target=one, args=(place,)) for place in order]
+    for each in started:
+        each.start()
+    for _, sending in ends.values():
+        sending.close()  # so that a process that fails ends the reading
+    outcomes = [ends[place][0].recv() for place in range(len(amounts))]
+    for each in started:
+        each.join()
+    return outcomes
 
 
 def measure_poison(folder: Path, people: int, poison: int, rounds: int) -> None:
-    """Print what each kind of poison costs the others, from runs in turns."""
+    """Print what each kind of poison costs the others."""
     settings = prepare(folder, people)
+    for kind in KINDS:  # what a process does once is done before it is forked
+        database = copied(folder / "kept.db", folder)
+        run(database, settings, kind, 2)
+        database.close()
+    gc.collect()
+    gc.freeze()
     print(
-        f"poison among {people:,} customers, SQLite, the others' mails a second of CPU, the best of {rounds} runs"
+        f"poison among {people:,} customers, SQLite, the others' mails a second of CPU, median of {rounds} rounds"
     )
     for kind in KINDS:
         some = min(poison, MOST_FACTS) if kind == "facts" else poison
-        pairs = [
-            (run(folder / "kept.db", settings, kind, 0), run(folder / "kept.db", settings, kind, some))
-            for _ in range(rounds + 1)
-        ][1:]
-        _tell(kind, some, people, pairs, [_calls(folder, settings, kind, count) for count in (0, some)])
+        turns = [side_by_side(folder, settings, kind, (0, 0, some), turn) for turn in range(rounds)]
+        _tell(kind, some, people, turns)
 
 
-def _calls(folder: Path, settings: Settings, kind: str, poison: int) -> float:
-    """Return how many functions were called for each mail: what a busy machine does not distort."""
-    profile = cProfile.Profile()
-    outcome = profile.runcall(run, folder / "kept.db", settings, kind, poison)
-    calls: int = pstats.Stats(profile).total_calls  # type: ignore[attr-defined]
-    return calls / outcome.mails
-
-
-def _tell(
-    kind: str, some: int, people: int, pairs: Sequence[tuple[Outcome, Outcome]], calls: Sequence[float]
-) -> None:
-    without, with_it = (max(each.rate for each in runs) for runs in zip(*pairs, strict=True))
+def _tell(kind: str, some: int, people: int, turns: Sequence[Sequence[Outcome]]) -> None:
+    losses = [1 - with_it.rate / ((one.rate + other.rate) / 2) for one, other, with_it in turns]
+    noise = [1 - one.rate / other.rate for one, other, _ in turns]
+    without, with_it = (median(turn[place].rate for turn in turns) for place in (0, 2))
     print(
         f"  {kind:<10} {some:>3} of {people:,} ({some / people:.1%}): {without:7,.0f} without, {with_it:7,.0f} with, "
-        f"loss {1 - with_it / without:6.1%} "
-        f"({1 - calls[0] / calls[1]:.1%} by calls of functions); {pairs[0][1].aside} set aside",
+        f"loss {_spread(losses)}; without poison against without {_spread(noise)}",
         flush=True,
     )
+
+
+def _spread(shares: Sequence[float]) -> str:
+    low, middle, high = quantiles(shares, n=4)
+    return f"{middle:.1%} ({low:.1%} to {high:.1%})"
 
 
 def main() -> None:
@@ -210,10 +255,13 @@ def main() -> None:
     )
     parser.add_argument("--customers", type=int, default=2_000)
     parser.add_argument("--poison", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
     given = parser.parse_args()
-    logging.getLogger("homing").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="homing-poison-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="homing-poison-") as folder,
+        Path(os.devnull).open("w") as nowhere,
+    ):
+        start_logging(nowhere, as_json=False, verbosity=0)  # lines are a part of what poison costs
         measure_poison(Path(folder), given.customers, given.poison, given.rounds)
 
 
