@@ -79,6 +79,10 @@ class Cap:
             raise ValueError(f'"{text}" is not a cap such as 1 per 16h')
         return cls(int(match[1]), Duration.parse(match[2]))
 
+    def __str__(self) -> str:
+        """Return the cap as it is written: `1 per 16h`."""
+        return f"{self.count} per {self.per}"
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
@@ -366,13 +366,27 @@ def _hold_back(
 def _stop(connection: Connection, judged: Sequence[tuple[Claimed, Verdict]], at: Round, tally: Tally) -> None:
     """Drop and defer as the gate said; what it allows is left alone."""
     dropped = [(message, verdict.reason) for message, verdict in judged if isinstance(verdict, Drop)]
-    drop(connection, dropped, at.now)
+    drop(
+        connection,
+        dropped,
+        at.now,
+        {message.id: _in_force(verdict) for message, verdict in judged if _capped(verdict)},
+    )
     for _, reason in dropped:
         tally.count(reason.partition(":")[0])
     deferred = [(message, verdict) for message, verdict in judged if isinstance(verdict, Defer)]
     _defer(connection, deferred, at)
     for _ in deferred:
         tally.count("deferred")
+
+
+def _capped(verdict: Verdict) -> TypeGuard[Drop | Defer]:
+    return not isinstance(verdict, Allow) and bool(verdict.caps)
+
+
+def _in_force(verdict: Drop | Defer) -> dict[str, Any]:
+    """Return the caps that had no room, as the journal keeps them: those of the settings may be others tomorrow."""
+    return {"caps": [str(cap) for cap in verdict.caps]}
 
 
 def _held(connection: Connection, claimed: Sequence[Claimed]) -> set[int]:
@@ -457,7 +471,7 @@ def _defer(connection: Connection, deferred: Sequence[tuple[Claimed, Defer]], at
             journal.entry(
                 at.now, message.flow, message.customer_id, "deferred", verdict.reason,
                 enrollment_id=message.enrollment_id, message_id=message.id, step=message.step,
-                detail={"until": verdict.until.isoformat()},
+                detail={"until": verdict.until.isoformat()} | (_in_force(verdict) if _capped(verdict) else {}),
             )
             for message, verdict in deferred
         ],

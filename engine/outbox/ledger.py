@@ -18,6 +18,7 @@ from engine.store.prepared import Prepared
 from engine.store.tables import journal, messages, offer_codes
 
 OPEN = ("pending", "claimed")
+NO_DETAILS: Mapping[int, Mapping[str, Any]] = {}
 LOOK_BACK = timedelta(days=60)
 COUNTED = ("handing_over", "accepted", "delivered", "bounced", "unknown")
 
@@ -85,8 +86,13 @@ def settle_by_hand(connection: Connection, message_id: int, outcome: str, now: d
     return True
 
 
-def drop(connection: Connection, dropped: Sequence[tuple[Row[Any] | Any, str]], now: datetime) -> int:
-    """Drop these messages with their reasons, and tell the journal; return how many."""
+def drop(
+    connection: Connection,
+    dropped: Sequence[tuple[Row[Any] | Any, str]],
+    now: datetime,
+    details: Mapping[int, Mapping[str, Any]] = NO_DETAILS,
+) -> int:
+    """Drop these messages with their reasons, and tell the journal, with `details` by message; return how many."""
     if not dropped:
         return 0
     _DROP.run_each(connection, [{"which": row.id, "why": reason, "moment": now} for row, reason in dropped])
@@ -100,7 +106,7 @@ def drop(connection: Connection, dropped: Sequence[tuple[Row[Any] | Any, str]], 
             "step": row.step,
             "decision": "dropped",
             "reason": reason,
-            "detail": None,
+            "detail": details.get(row.id),
         }
         for row, reason in dropped
     ]

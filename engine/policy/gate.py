@@ -7,7 +7,7 @@ judgement: erasure and suppression, consent, leaving, lateness, `only_if`, quiet
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from engine.calendar import QuietHours, add
@@ -22,17 +22,19 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Defer:
-    """Not before `until`; then it is judged anew."""
+    """Not before `until`; then it is judged anew. `caps` are those in force, where a cap had no room."""
 
     until: datetime
     reason: str
+    caps: Sequence[Cap] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Never: for this reason."""
+    """Never: for this reason. `caps` are those in force, where a cap had no room."""
 
     reason: str
+    caps: Sequence[Cap] = field(default=(), compare=False)
 
 
 Verdict = Allow | Defer | Drop
@@ -93,7 +95,7 @@ def judge(question: Question, now: datetime) -> Verdict:
 
 def _caps(question: Question, now: datetime) -> Verdict:
     if any(cap.count == 0 for cap in question.caps):
-        return Drop("capped")
+        return Drop("capped", question.caps)
     room_at = now
     for cap in question.caps:
         # Counted forward from each mail: across a change of the clocks, looking back is not quite the opposite.
@@ -103,7 +105,7 @@ def _caps(question: Question, now: datetime) -> Verdict:
     if room_at == now:
         return Allow()
     if question.when_capped == "wait" and room_at <= question.expires_at and room_at > now:
-        return Defer(room_at, "capped")
+        return Defer(room_at, "capped", question.caps)
     # What was handed over since this one fell due was due together with it, and won.
     outranked = any(mail.at >= question.due_at for mail in question.handed)
-    return Drop("outranked" if outranked else "capped")
+    return Drop("outranked" if outranked else "capped", question.caps)

@@ -19,6 +19,7 @@ from engine.calendar import add, local
 from engine.flows.model import Flow
 from engine.journeys.round import Round
 from engine.outbox.ledger import COUNTED
+from engine.settings import Cap
 from engine.store.dialect import among
 from engine.store.tables import attempts, customers, delivery_events, messages
 
@@ -48,8 +49,13 @@ class Gate:
         zone = connection.scalar(select(customers.c.zone).where(customers.c.id == customer_id))
         return cls(zone or at.shop_zone, sorted(connection.scalars(query)), at)
 
-    def stood(self, flow: Flow, decision: str, moment: datetime) -> dict[str, Any] | None:
-        """Return how hours and caps stood at a decision about a mail; None where neither was asked."""
+    def stood(
+        self, flow: Flow, decision: str, moment: datetime, kept: Sequence[str] | None = None
+    ) -> dict[str, Any] | None:
+        """Return how hours and caps stood at a decision about a mail; None where neither was asked.
+
+        `kept` are the caps that were in force, where the journal has them; else they are those of the settings now.
+        """
         if decision not in DECIDED or flow.kind != "marketing":
             return None
         quiet = self.at.rules(flow).quiet_hours
@@ -58,11 +64,15 @@ class Gate:
             "zone": self.zone,
             "quiet_hours": f"{quiet.start:%H:%M}-{quiet.end:%H:%M}" if quiet is not None else None,
             "quiet": quiet is not None and quiet.ends(moment, self.zone) is not None,
-            "caps": [self._cap(cap, moment, decision) for cap in self.at.caps(flow)],
+            "caps": [
+                self._cap(cap, moment, decision)
+                for cap in (self.at.caps(flow) if kept is None else map(Cap.parse, kept))
+            ],
+            "caps_of": "now" if kept is None else "then",
             "recomputed": True,
         }
 
-    def _cap(self, cap: Any, moment: datetime, decision: str) -> dict[str, Any]:
+    def _cap(self, cap: Cap, moment: datetime, decision: str) -> dict[str, Any]:
         ends: list[datetime] = []
         # What was handed over at the very moment at which a mail was kept back went before it, and took the room.
         before = (bisect_right if decision in KEPT_BACK else bisect_left)(self.handed, moment)
@@ -73,7 +83,7 @@ class Gate:
             ends += [end] if end > moment else []
         ends.sort()
         room_at = ends[len(ends) - cap.count] if cap.count and len(ends) >= cap.count else None
-        return {"cap": f"{cap.count} per {cap.per}", "used": len(ends), "of": cap.count, "room_at": room_at}
+        return {"cap": str(cap), "used": len(ends), "of": cap.count, "room_at": room_at}
 
 
 def fates(connection: Connection, ids: Sequence[int]) -> dict[int, dict[str, Any]]:

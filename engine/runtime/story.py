@@ -133,11 +133,12 @@ def _gate(gate: Mapping[str, Any] | None, reason: str | None, zone: str) -> Iter
         yield f"      {gate['local_time'][11:16]} on the customer's clock; quiet hours are {gate['quiet_hours']}"
         return
     full = [cap for cap in gate["caps"] if cap["room_at"]]
-    if reason == "capped" and not full:
+    then = gate.get("caps_of") == "then"
+    if reason == "capped" and not full and not then:
         yield "      by the caps as they are set now there was room: they were others then"
     for cap in gate["caps"]:
         room = f", room again {_when(cap['room_at'], zone)}" if cap["room_at"] else ""
-        yield f"      cap {cap['cap']} (as set now): {cap['used']} handed over before{room}"
+        yield f"      cap {cap['cap']}{'' if then else ' (as set now)'}: {cap['used']} handed over before{room}"
 
 
 def _fates(sent: Iterable[Mapping[str, Any]], zone: str) -> Iterator[str]:

@@ -133,7 +133,7 @@ def _decision(row: Decided, looking: Looking, gate: Gate, inside: Sequence[Row[A
     if row.decision == "refused" and (row.reason or "").startswith("re_entry"):
         earlier = [each.entered_at for each in inside if each.entered_at <= row.at]
         detail["last_entry"] = max(earlier, default=None)
-    stood = gate.stood(looking.live, row.decision, row.at)
+    stood = gate.stood(looking.live, row.decision, row.at, detail.pop("caps", None))
     detail |= {"gate": stood} if stood is not None else {}
     return {
         "at": row.at, "step": row.step, "decision": row.decision, "reason": row.reason, "clauses": looking.clauses(row),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert, select
+from sqlalchemy import event, insert, select, update
 
 from engine.calendar import Duration
 from engine.clock import machine_now
@@ -29,7 +29,7 @@ from engine.runtime.why_missing import missing
 from engine.settings import Cap, Settings
 from engine.store import meta
 from engine.store.database import Database
-from engine.store.tables import delivery_events, enrollments, messages
+from engine.store.tables import delivery_events, enrollments, journal, messages
 from tests.integration.small_shop import END, START, make_project, tell
 
 BEFORE = START - timedelta(days=30)
@@ -248,16 +248,37 @@ def test_a_mail_stands_right_behind_its_moment(tmp_path: Path, sqlite_database: 
     assert seen
 
 
-def test_caps_are_those_of_now_and_say_so(tmp_path: Path, sqlite_database: Database) -> None:
-    """Where the settings have changed since, a story does not claim that the caps of now kept a mail back."""
-    settings = live_through(sqlite_database, tmp_path)
-    wide = replace(settings, policy=replace(settings.policy, caps=(Cap(1000, Duration.parse("7d")),)))
-    capped = [
+def widened(settings: Settings) -> Settings:
+    """Return the settings with one cap that has room for everything."""
+    return replace(settings, policy=replace(settings.policy, caps=(Cap(1000, Duration.parse("7d")),)))
+
+
+def capped_in(database: Database, settings: Settings) -> list[str]:
+    """Return in words every decision by which a cap kept a mail back, as it reads with these settings."""
+    return [
         "\n".join(sentences({**story, "decisions": [each]}, "UTC"))
-        for story in stories(sqlite_database, wide)
+        for story in stories(database, settings)
         for each in story["decisions"]
-        if each["reason"] == "capped"
+        if each["reason"] in ("capped", "outranked")
     ]
+
+
+def test_caps_are_those_that_were_in_force(tmp_path: Path, sqlite_database: Database) -> None:
+    """Settings that have changed since do not change what is told of a mail that a cap kept back."""
+    settings = live_through(sqlite_database, tmp_path)
+    before = capped_in(sqlite_database, settings)
+    assert before
+    assert all("as set now" not in text for text in before)
+    assert all(f"cap {cap}:" in text for text in before for cap in settings.policy.caps)
+    assert capped_in(sqlite_database, widened(settings)) == before
+
+
+def test_caps_of_before_are_those_of_now_and_say_so(tmp_path: Path, sqlite_database: Database) -> None:
+    """A decision that does not hold its caps is told with those of now, and does not claim that they kept the mail back."""
+    settings = live_through(sqlite_database, tmp_path)
+    with sqlite_database.write() as connection:
+        connection.execute(update(journal).where(journal.c.reason == "capped").values(detail=None))
+    capped = [text for text in capped_in(sqlite_database, widened(settings)) if "as set now" in text]
     assert capped
     assert all("by the caps as they are set now there was room" in text for text in capped)
     assert all("cap 1000 per 7d (as set now)" in text for text in capped)
