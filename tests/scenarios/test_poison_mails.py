@@ -1,0 +1,115 @@
+"""Poison in a step or a mail: whoever it concerns is tried three times and set aside; the others pay next to nothing for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from engine.journeys import advance as advancing
+from engine.journeys.decide import decide
+from engine.store.database import connect
+from engine.store.migrate import upgrade
+from engine.store.tables import customers, messages, quarantine
+from tests.scenarios.world import World, world
+
+PEOPLE = tuple(f"p{number}" for number in range(10))
+FLOW = "flow: hello\ntopic: reminders\ntrigger: {event: said_hello}\nsteps: [{send: share}]\n"
+SHARE = """---
+subject: "For {{ customer.external_id }}"
+---
+<mjml><mj-body><mj-section><mj-column>
+  <mj-text>One tenth of your share is {{ 10 / customer.properties.share }}.</mj-text>
+  <mj-text><a href="{{ links.unsubscribe }}">Unsubscribe</a> {{ shop.postal_address }}</mj-text>
+</mj-column></mj-section></mj-body></mjml>
+"""
+Poisoning = Callable[[World, set[str], pytest.MonkeyPatch], None]
+
+
+def nothing_to_share(here: World, victims: set[str], _patch: pytest.MonkeyPatch) -> None:
+    """Let the template divide by nothing."""
+    for name in victims:
+        here.customer(name, share=0)
+
+
+def undecidable(here: World, victims: set[str], patch: pytest.MonkeyPatch) -> None:
+    """Let nobody be able to say what these do next."""
+    ids = {row.id for row in here.rows(customers) if row.external_id in victims}
+
+    def fails(program: Any, standing: Any, *rest: Any) -> Any:
+        if standing.customer_id in ids:
+            raise ArithmeticError("secret")
+        return decide(program, standing, *rest)
+
+    patch.setattr(advancing, "decide", fails)
+
+
+def play(here: World, poisoning: Poisoning, victims: set[str], patch: pytest.MonkeyPatch) -> int:
+    """Let everybody and the victims say hello, and an hour go by; return how many statements that took."""
+    here.flow(FLOW)
+    here.write("templates/share.mjml", SHARE)
+    everybody = sorted({*PEOPLE, *victims})
+    for name in everybody:
+        here.customer(name, share=5)
+    here.apply()
+    poisoning(here, victims, patch)
+    for name in everybody:
+        here.event("said_hello", name)
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(here.database.engine, "before_cursor_execute", note)
+    try:
+        here.go_on(hours=1)
+    finally:
+        event.remove(here.database.engine, "before_cursor_execute", note)
+    return len(statements)
+
+
+def test_a_mail_that_cannot_be_made_is_set_aside(anywhere: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three tries it is dropped, with the template's place in the quarantine; everybody else got theirs at once."""
+    here = anywhere
+    play(here, nothing_to_share, {"bad1", "bad2"}, monkeypatch)
+    assert {name for _, name, _ in here.sent} == set(PEOPLE)
+    assert len({moment for moment, _, _ in here.sent}) == 1
+    failed = [row for row in here.rows(messages) if row.state == "dropped"]
+    assert [row.reason for row in failed] == ["template_error"] * 2
+    aside = here.rows(quarantine)
+    assert [(row.kind, row.subject, row.tries) for row in aside] == [("template", "share", 3)] * 2
+    assert {row.payload["message"] for row in aside} == {row.key for row in failed}
+    assert all("templates/share.mjml" in row.reason and ":5:" in row.reason for row in aside), aside[0].reason
+
+
+def test_steps_that_fail_together_are_set_aside(anywhere: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several customers of one batch whose step fails have three tries each; everybody else goes on at once."""
+    here = anywhere
+    play(here, undecidable, {"bad1", "bad2"}, monkeypatch)
+    assert {name for _, name, _ in here.sent} == set(PEOPLE)
+    aside = here.rows(quarantine)
+    assert sorted((row.kind, row.subject, row.tries) for row in aside) == [
+        ("customer", "bad1", 3),
+        ("customer", "bad2", 3),
+    ]
+    assert sorted(state for _, state, _ in here.inside) == ["completed"] * 10 + ["failed"] * 2
+    assert here.reasons("failed") == ["quarantined"] * 2
+
+
+@pytest.mark.parametrize("poisoning", [nothing_to_share, undecidable])
+def test_what_fails_is_set_aside_by_a_few_statements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poisoning: Poisoning
+) -> None:
+    """Where six fail, setting them aside takes no more statements than where one does, and no batch is done again."""
+    took = []
+    for number in (1, 6):
+        database = connect("sqlite://")
+        upgrade(database)
+        with monkeypatch.context() as patch, world(tmp_path / str(number), database) as here:
+            took.append(play(here, poisoning, {f"bad{each}" for each in range(number)}, patch))
+            assert len(here.rows(quarantine)) == number
+        database.close()
+    assert took[0] == took[1]
