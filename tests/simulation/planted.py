@@ -417,13 +417,20 @@ def told_by_a_faster_clock_is_not_heard() -> Planting:
 
 @_bug
 def message_key_by_chance() -> Planting:
-    """The key of a message is thrown; a step that is taken again makes another mail."""
-    turns = itertools.count()
+    """The key of a message is thrown; a step that is taken again, as every twentieth here, makes another mail."""
+    turns, again = itertools.count(), _every(20)
 
-    def key(self: Any) -> str:
-        return f"{self.enrollment_id}:{self.step.id}-{next(turns)}:{self.visit}"
+    def make(connection: Any, rows: Sequence[Any]) -> dict[str, int]:
+        twice = [row for row in rows if again()]
+        ids = real(connection, [row | {"key": thrown(row["key"])} for row in (*rows, *twice)])
+        return dict(zip((row["key"] for row in rows), ids.values(), strict=False))
 
-    return _several(_instead(post.Posting, "key", property(key)), _instead(ledger, "drop", lambda *_: 0))
+    def thrown(key: str) -> str:
+        front, visit = key.rsplit(":", 1)
+        return f"{front}-{next(turns)}:{visit}"
+
+    real = _real(post, "make")
+    return _instead(post, "make", make)
 
 
 @_bug
@@ -451,8 +458,8 @@ def _vague(verdict: Verdict) -> Verdict:
 def waits_run_ahead() -> Planting:
     """A wait that is long is cut short, and its mail leaves before it is due."""
 
-    def row(self: Any, at: Any) -> Any:
-        return real(self, at) | {"due_at": self.due_at + timedelta(hours=5)}
+    def row(posting: Any, *rest: Any) -> Any:
+        return real(posting, *rest) | {"due_at": posting.due_at + timedelta(hours=5)}
 
     real = _real(post, "_row")
     return _instead(post, "_row", row)

@@ -71,6 +71,9 @@ class Begun:
     priority: int
 
 
+SET_ASIDE = "something was set aside"
+
+
 class Watch:
     """Looks after each commit."""
 
@@ -230,20 +233,31 @@ class Watch:
 
     def at_the_end(self) -> None:
         """Look at everything once the dust has settled."""
+        self._healthy()
         self._accounts()
         self._ends()
         self._explained()
         self._entries()
 
+    def _healthy(self) -> None:
+        """No decision and no mail has failed by itself: no fault that is injected lies in them."""
+        row = self._outside().execute("SELECT kind, subject, reason FROM quarantine LIMIT 1").fetchone()
+        if row is not None:
+            told = f"{row['kind']} {row['subject']}: {row['reason']}"
+            raise Violation(SET_ASIDE, "?", self.scheduler.now, told)
+
     def _accounts(self) -> None:
-        """What the provider took and what the ledger says must agree."""
+        """What the provider took and what the ledger says must agree, whatever the keys of messages are."""
         now = self.scheduler.now
+        sent: Counter[tuple[int, str, str]] = Counter()
         rows = self._outside().execute(
             "SELECT m.*, c.external_id FROM messages m JOIN customers c ON c.id = m.customer_id"
         )
         for row in rows.fetchall():
             name, took = row["external_id"] or "?", self.provider.accepted[row["key"]]
-            if took > 1:
+            visit = row["enrollment_id"], row["step"], row["key"].rpartition(":")[2]
+            sent[visit] += took
+            if sent[visit] > 1:
                 raise Violation("the same mail twice", name, now, row["key"])
             if row["state"] in ("accepted", "delivered") and not took:
                 raise Violation("a mail that counts as accepted and was never taken", name, now, row["key"])
