@@ -141,7 +141,12 @@ def _tell_applied(session: Session, done: Planned, now: datetime) -> None:
             for each in done.moved
         ]  # fmt: skip
         session.document(
-            {"applied_at": now, "flows": [_told(change) for change in done.changes], "moved": moved}
+            {
+                "applied_at": now,
+                "flows": [_told(change) for change in done.changes],
+                "moved": moved,
+                "allowed": done.allowed,
+            }
         )
     for finding in done.findings:
         if not finding.is_error:
@@ -151,10 +156,12 @@ def _tell_applied(session: Session, done: Planned, now: datetime) -> None:
     for each in done.moved:
         fate = "moved" if each.moved else "stay on their version, as the new one has no such step"
         session.say(f"  {each.flow}: {each.enrollments:,} before {each.step or 'the end'} {fate}")
-    if all(change.change == "unchanged" for change in done.changes) and not done.moved:
-        session.say("nothing to apply: what lies in the folder is live")
-    else:
+    for name in done.allowed:
+        session.say(f"  {name} may go beyond what is usual; `homing resume {name}` lets it go on")
+    if any(change.change != "unchanged" for change in done.changes) or done.moved:
         session.say("applied; `homing tick` or `homing run` sends what is due")
+    elif not done.allowed:
+        session.say("nothing to apply: what lies in the folder is live")
 
 
 def _lint(root: Path, settings: Settings) -> list[Finding]:

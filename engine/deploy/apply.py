@@ -60,6 +60,9 @@ class Planned:
     changes: tuple[FlowChange, ...]
     findings: tuple[Finding, ...] = field(default=())
     moved: tuple[Moved, ...] = ()
+    allowed: tuple[
+        str, ...
+    ] = ()  # flows that the brake had stopped, and that may go beyond what is usual now
 
 
 def compare(database: Database, settings: Settings) -> Planned:
@@ -103,10 +106,11 @@ def apply(
             backfill=backfill,
         )
         moved = _moved(connection, changes) if migrate else ()
+        allowed = _let_frozen_through(connection, changes, allow_audience)
         _record(connection, changes, who, now)
         insert_new(connection, marks, [{"name": NIGHT, "at": now}])  # nights count from the first apply
     set_up(database, settings.shop.timezone)
-    return Planned(planned.project, planned.templates, changes, tuple(findings), moved)
+    return Planned(planned.project, planned.templates, changes, tuple(findings), moved, allowed)
 
 
 def apply_version(
@@ -131,6 +135,21 @@ def apply_version(
         _record(connection, changes, who, now)
     set_up(database, settings.shop.timezone)
     return Planned(project, {}, changes, (), moved)
+
+
+def _let_frozen_through(
+    connection: Connection, changes: Sequence[FlowChange], allowance: int | None
+) -> tuple[str, ...]:
+    """Give the allowance to flows that are as they were and that the brake has stopped; return their names."""
+    same = [each.flow for each in changes if each.change in ("unchanged", "content", "text")]
+    if allowance is None or not same:
+        return ()
+    stopped = select(flows.c.flow).where(
+        flows.c.flow.in_(same), flows.c.active, flows.c.frozen_at.is_not(None)
+    )
+    names = tuple(connection.scalars(stopped.order_by(flows.c.flow)))
+    connection.execute(update(flows).where(flows.c.flow.in_(names)).values(allowance=allowance))
+    return names
 
 
 def _moved(connection: Connection, changes: Sequence[FlowChange]) -> tuple[Moved, ...]:

@@ -287,10 +287,13 @@ def _admit(
         zones = _zones(connection, joining, at)
         gather(connection, live, fitting(connection, live.flow, joining, at), zones)
     ready = sorted((c for c in found if not _joins(c, live)), key=lambda c: c.entered_at)
-    reason = rails.brake_on_entries(connection, live, len(ready), at)
+    suspect = rails.brake_on_entries(connection, live, len(ready), at) is not None
+    admitted = enter(connection, live, ready, at, known, failed)
+    # Judged by who would come in, as a plan counts them; most of those who come to the door may be turned away.
+    reason = rails.brake_on_entries(connection, live, len(admitted), at) if suspect else None
     if reason is not None:
-        raise Braked(reason)
-    return enter(connection, live, ready, at, known, failed)
+        raise Braked(reason)  # which undoes this flow's part of the transaction, refusals included
+    return admitted
 
 
 Admitting = Callable[[Connection, LiveFlow, Sequence[Candidate], Round, Known], list[Newcomer]]

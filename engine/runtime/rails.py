@@ -95,7 +95,8 @@ def _brake(
     limit = max(_usual(connection, moment, own, at.now), live.allowance or 0)
     if recent + more <= limit:
         return None
-    return f"would {verb} {recent + more} customers within 24 hours; usual is at most {limit}"
+    meant = f"homing apply --allow-audience {recent + more}, then homing resume {live.flow.name}"
+    return f"would {verb} {recent + more:,} customers within 24 hours; usual is at most {limit:,} (if that is meant: {meant})"
 
 
 def usual_most(connection: Connection, flow: str, now: datetime, table: Table) -> int:

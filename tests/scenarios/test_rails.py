@@ -78,3 +78,36 @@ def test_mails_that_fall_due_together_are_stopped(here: World) -> None:
     here.go_on(days=7)
     assert not here.sent
     assert "usual is at most" in shown(here)["frozen"]
+
+
+def test_only_who_would_come_in_is_counted(here: World) -> None:
+    """However many come to the door and are turned away, the brake judges by those whom the flow would let in, as a plan does."""
+    live(here, HELLO, rails.FLOOR)
+    here.tell(
+        "customers",
+        *({"external_id": f"x{n}", "email": f"x{n}@example.test"} for n in range(2 * rails.FLOOR)),
+    )
+    at = here.now.isoformat()
+    strangers = ({"event": "said_hello", "customer": f"x{n}", "at": at} for n in range(2 * rails.FLOOR))
+    here.tell("events", *strangers)
+    say_hello(here, range(rails.FLOOR))
+    here.go_on(hours=1)
+    assert shown(here)["frozen"] is None
+    assert len(here.sent) == rails.FLOOR
+
+
+def test_an_allowance_lets_just_so_many_through(here: World) -> None:
+    """The number that the brake names lets a frozen flow go on, by an `apply` of what is live already; one less does not."""
+    live(here, HELLO, 250)
+    say_hello(here, range(250))
+    here.go_on(minutes=5)
+    told = shown(here)["frozen"]
+    assert "would enter 250 customers" in told
+    assert "homing apply --allow-audience 250, then homing resume hello" in told
+    for allowance, sent in ((249, 0), (250, 250)):
+        assert here.apply(allow_audience=allowance).allowed == ("hello",)
+        here.resume("hello")
+        here.go_on(minutes=5)
+        assert len(here.sent) == sent
+    assert shown(here)["frozen"] is None
+    assert here.apply(allow_audience=9_999).allowed == ()
