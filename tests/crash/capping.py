@@ -4,7 +4,9 @@
 
 Each program sends the mails of a flow of its own to everybody, as where they come due one after the other, and one mail a
 day is allowed: all hold mails to the same customers and hand them over at once.
-`--count-only` is the bug that this must find: caps counted without the customer's lock. Prints one JSON line: how many
+`--count-only` is the bug that this must find: a SELECT COUNT(*) first, without the customer's lock, and the hand-over in a
+transaction of its own after it. That is what goes wrong on SQLite, too, where a count inside the writer's transaction would be
+alone. The programs then count the same customers at the same time: nothing is left to luck. Prints one JSON line: how many
 customers got one mail, and how many got more.
 """
 
@@ -29,10 +31,13 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from engine import settings as settings_module
-from engine.delivery import gatekeeping
+from engine.delivery import dispatch, gatekeeping
+from engine.delivery.claim import Claimed
+from engine.delivery.mailroom import Made
 from engine.delivery.outcome import Accepted, Outcome
 from engine.deploy.apply import apply
 from engine.facts.ingest import ingest_rows
+from engine.journeys.round import Round
 from engine.policy.wishes import NO_WISH, Wish
 from engine.render.mail import Mail
 from engine.runtime import passes
@@ -47,6 +52,8 @@ from tests.integration.living_shop import FLOW, SENDER, SETTINGS, TEMPLATE
 
 NOW = datetime(2026, 11, 2, 10, 0, tzinfo=UTC)
 NAMES = tuple(f"hello-{number}" for number in range(4))
+CLAIMING = 0x434C4149
+MOST_SECONDS = 30.0  # that a program waits for the others' count
 
 
 @dataclass(slots=True)
@@ -73,17 +80,30 @@ def count_only(_connection: Connection, ids: Sequence[int]) -> dict[int, tuple[N
 
 
 def plant() -> None:
-    """Count without the lock; after counting, a program waits a moment for another that counts, too."""
-    counted, both = gatekeeping._standing, multiprocessing.get_context("fork").Barrier(2)
+    """Let each program count first and hand over afterwards, when all have counted.
 
-    def together(*given: Any) -> Any:
-        found = counted(*given)
-        with suppress(BrokenBarrierError):
-            both.wait(0.5)
-        return found
+    Claims go one after the other, so that every program has the same customers in the same order: on PostgreSQL one would
+    step over those whom another claims for at that moment.
+    """
+    counted = multiprocessing.get_context("fork").Barrier(len(NAMES))
+    verdicts, hand_over, claim = dispatch.verdicts, dispatch._hand_over_group, dispatch.claim
+
+    def after_counting(database: Database, group: Sequence[Made], at: Round, *rest: Any) -> None:
+        with database.read() as connection:
+            judged = verdicts(connection, [made.message for made in group], at)
+        with suppress(BrokenBarrierError):  # the last of the others is through
+            counted.wait(MOST_SECONDS)
+        setattr(dispatch, "verdicts", lambda *_: judged)  # noqa: B010 - for this group
+        hand_over(database, group, at, *rest)
+
+    def one_by_one(connection: Connection, *given: Any) -> list[Claimed]:
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(CLAIMING)))
+        return claim(connection, *given)
 
     setattr(gatekeeping, "_locked", count_only)  # noqa: B010 - for this process and its forks
-    setattr(gatekeeping, "_standing", together)  # noqa: B010
+    setattr(dispatch, "_hand_over_group", after_counting)  # noqa: B010
+    setattr(dispatch, "claim", one_by_one)  # noqa: B010
 
 
 def prepare(folder: Path, url: str, people: int) -> Settings:
