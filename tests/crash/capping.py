@@ -32,7 +32,8 @@ from sqlalchemy import Connection, func, select
 
 from engine import settings as settings_module
 from engine.delivery import dispatch, gatekeeping
-from engine.delivery.claim import Claimed
+from engine.delivery.claim import Claimed, claim
+from engine.delivery.gatekeeping import verdicts
 from engine.delivery.mailroom import Made
 from engine.delivery.outcome import Accepted, Outcome
 from engine.deploy.apply import apply
@@ -86,7 +87,7 @@ def plant() -> None:
     step over those whom another claims for at that moment.
     """
     counted = multiprocessing.get_context("fork").Barrier(len(NAMES))
-    verdicts, hand_over, claim = dispatch.verdicts, dispatch._hand_over_group, dispatch.claim
+    hand_over = dispatch._hand_over_group
 
     def after_counting(database: Database, group: Sequence[Made], at: Round, *rest: Any) -> None:
         with database.read() as connection:
