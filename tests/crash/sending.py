@@ -88,14 +88,14 @@ def one_run(shop: Shop, stage: Stage, outcome: str, moments: list[int]) -> tuple
         accepted = shop.server.ledger.stat().st_size > since
     if in_child(shop.finish) != 0:
         return kills, accepted, ["the last child failed"]
-    told = _settled(shop, since)
+    told = settled(shop, since)
     doubtful = kills * GROUP + (1 if outcome != "accepted" else 0)
     broken = hold(shop, told, doubtful)
     shop.engine.database.close()
     return kills, accepted, broken
 
 
-def _settled(shop: Shop, since: int) -> Counter[str]:
+def settled(shop: Shop, since: int) -> Counter[str]:
     """Return what arrived, once a server that still reads what a killed child had sent is done."""
     while True:
         size = shop.server.ledger.stat().st_size
@@ -105,15 +105,18 @@ def _settled(shop: Shop, since: int) -> Counter[str]:
 
 
 def plan(steps: dict[str, int], kills: int, chance: random.Random) -> Iterator[tuple[str, list[int]]]:
-    """Yield runs without end: an outcome, the step to be killed at first (evenly over all), and soon ones for those after."""
+    """Yield runs without end: an outcome, the step to be killed at first, and soon ones for those after.
+
+    The first kills are spread evenly over all steps, further ones are anywhere: another round beside the first would only
+    meet the neighbours of steps that showed nothing.
+    """
     every = [(outcome, at) for outcome, last in steps.items() for at in range(1, last + 1)]
     stride = max(1.0, len(every) * KILLS_IN_A_RUN / kills)
     place = 0.0
     while True:
-        outcome, at = every[int(place) % len(every)]
+        outcome, at = every[int(place)] if place < len(every) else chance.choice(every)
         yield outcome, [at, *(chance.randint(1, SOON) for _ in range(KILLS_IN_A_RUN - 1))]
-        # Another way round the second time, so that it meets other steps.
-        place += stride if place < len(every) else stride + 0.37
+        place += stride
 
 
 def run_all(
@@ -172,7 +175,7 @@ def as_zombie(shop: Shop, stage: Stage, at: int) -> tuple[bool, list[str]]:
     after = in_doubt(shop)
     if before != after:
         broken.append(f"a late word was heard: {len(before)} in doubt became {len(after)}")
-    broken += hold(shop, _settled(shop, since), GROUP if stopped else 0)
+    broken += hold(shop, settled(shop, since), GROUP if stopped else 0)
     shop.engine.database.close()
     return stopped, broken
 
@@ -231,7 +234,7 @@ def on_a_full_disk(
         shop.finish()
 
     broken = [] if in_child(work) == 0 else ["it did not go on"]
-    broken += hold(shop, _settled(shop, since), GROUP)
+    broken += hold(shop, settled(shop, since), GROUP)
     shop.engine.database.close()
     return hurt.exists(), broken
 

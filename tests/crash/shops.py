@@ -38,9 +38,10 @@ GROUP = 10
 ENVIRON = {"SENDGRID_API_KEY": API_KEY}
 OPEN = ("pending", "claimed", "handing_over")
 OPTIONS = {
-    "smtp": '[delivery.smtp]\nhost = "127.0.0.1"\nport = {port}\nsecurity = "none"\nanswer_seconds = 0.4',
-    "sendgrid": '[delivery.sendgrid]\nurl = "http://127.0.0.1:{port}"\nanswer_seconds = 0.4\nconnections = 2',
+    "smtp": '[delivery.smtp]\nhost = "127.0.0.1"\nport = {port}\nsecurity = "none"\n',
+    "sendgrid": '[delivery.sendgrid]\nurl = "http://127.0.0.1:{port}"\n',
 }
+HASTE = {"smtp": "answer_seconds = 0.4", "sendgrid": "answer_seconds = 0.4\nconnections = 2"}
 # What the server does to one mail of the run: the words of its script.
 Outcome = Mapping[str, object]
 OUTCOMES: Mapping[str, Mapping[str, Outcome]] = {
@@ -54,6 +55,7 @@ OUTCOMES: Mapping[str, Mapping[str, Outcome]] = {
         "refused": {"phase": "rcpt", "do": "reply", "reply": "550 5.1.1 nobody of this name"},
         "nonsense": {"phase": "answer", "do": "garbage", "recorded": True},
         "refused content": {"phase": "answer", "do": "reply", "reply": "554 5.7.1 not wanted"},
+        "slow": {"phase": "answer", "do": "slow", "seconds": 1.0, "recorded": True},
     },
     "sendgrid": {
         "accepted": {},
@@ -128,11 +130,14 @@ class Shop:
         return Counter(str(each["Message-ID"]) for each in found)
 
 
-def prepare(root: Path, url: str, provider: str, server: RunningServer) -> Shop:
-    """Write the project, apply it to the migrated database, and send the first mails."""
+def prepare(root: Path, url: str, provider: str, server: RunningServer, times: str | None = None) -> Shop:
+    """Write the project, apply it to the migrated database, and send the first mails.
+
+    `times` are the provider's options on how long to wait for answers; without them it is hasty.
+    """
     for folder in ("flows", "templates"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    options = OPTIONS[provider].format(port=server.port)
+    options = OPTIONS[provider].format(port=server.port) + (HASTE[provider] if times is None else times)
     (root / "homing.toml").write_text(
         SETTINGS.format(sender=SENDER, provider=provider, rate="100000/s", options=options), encoding="utf-8"
     )

@@ -18,6 +18,8 @@ import pytest
 
 from tests.crash.changing import WORKS
 from tests.crash.plants import PLANTS
+from tests.crash.shops import GROUP
+from tests.crash.waiting import HOW, SLOW
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 102  # for each provider: at least 200 for each database
@@ -29,6 +31,7 @@ MOST_KILLS = 300  # within which a planted bug is found; about every tenth kill 
 FULL = os.environ.get("HOMING_TEST_SHARE") == "full"
 CAPPED = 10_000 if FULL else 300
 COUNTED = 10_000 if FULL else 40
+LATE_SECONDS = 60.0 if FULL else 1.8  # with 60 the engine's own time-outs stand
 
 
 def suite(program: str, url: str, folder: Path, *arguments: str) -> dict[str, Any]:
@@ -59,6 +62,18 @@ def test_a_late_word_is_refused(database_url: str, provider: str, tmp_path: Path
     )
     assert found["broken"] == []
     assert found["kills"] == ZOMBIES
+
+
+@pytest.mark.parametrize("provider", ["smtp", "sendgrid"])
+def test_a_provider_that_answers_late(sqlite_url: str, provider: str, tmp_path: Path) -> None:
+    """Its answers come when nobody waits any more: such mails are in doubt and never sent again, also beside other workers."""
+    found = suite(
+        "waiting", sqlite_url, tmp_path / "suite", "--provider", provider, "--seconds", str(LATE_SECONDS)
+    )
+    assert [(run["how"], run["broken"]) for run in found["runs"]] == [(how, []) for how in HOW]
+    for run in found["runs"]:
+        in_doubt = run["states"]["unknown"]
+        assert SLOW <= in_doubt < GROUP + SLOW if run["how"] == "killed" else in_doubt == SLOW
 
 
 @pytest.mark.parametrize("provider", ["smtp", "sendgrid"])

@@ -6,7 +6,7 @@
 Prints one JSON line {"port": N} when it listens. `DIR/ledger.jsonl` gets a line for each mail that it took,
 `DIR/script.json` tells it what to do wrong (tests/servers/script.py): `phase` is banner, mail, rcpt, data, content
 (after 354, before the content is read) or answer (the content is there); `do` is reply, drop, hang or garbage, and at
-answer `recorded` says whether the mail was taken all the same.
+answer also slow {seconds}; there, `recorded` says whether the mail was taken all the same.
 """
 
 from __future__ import annotations
@@ -108,6 +108,9 @@ class Handler:
             return f"250 2.0.0 Ok: queued as T{next(self._numbers):08}"
         if wanted["do"] == "reply":
             return str(wanted["reply"])
+        if wanted["do"] == "slow":
+            await asyncio.sleep(wanted["seconds"])
+            return f"250 2.0.0 Ok: queued late as T{next(self._numbers):08}"
         await server.carry_out(wanted)
         return "250 never said"
 
