@@ -173,9 +173,9 @@ def _count_mails(
             _count_mail(tally, row, shop_zone, library)
             if row.counted_at <= since + DAY:
                 tally.first_day[row.flow, "mails"] += 1
-        _count_near(tally, own, bought.pop(customer_id, ()))
+        count_near(tally, own, bought.pop(customer_id, ()))
     for orders in bought.values():
-        _count_near(tally, (), orders)
+        count_near(tally, (), orders)
     tally.per_customer[0] += tally.customers - mailed
     tally.worst = _worst(tally.worst)
 
@@ -203,13 +203,16 @@ def _wanted(library: TemplateLibrary, template: str, block: str) -> int:
     return found.get(block, 0)
 
 
-def _count_near(tally: Tally, mails: Any, bought: Any) -> None:
-    """Count the purchases, and those with a mail within a week before, by the last mail's flow."""
+def count_near(tally: Tally, mails: Any, bought: Any) -> None:
+    """Count the purchases, and those with a mail within a week before, by the last mail's flow.
+
+    A mail of the very moment is no mail before: it thanks for this purchase.
+    """
     for moment, value in bought:
         cents = round(value * 100)
         tally.orders["all"] += 1
         tally.revenue["all"] += cents
-        before = [row for row in mails if moment - NEAR <= row.counted_at <= moment]
+        before = [row for row in mails if moment - NEAR <= row.counted_at < moment]
         if before:
             tally.orders["after a mail"] += 1
             tally.revenue["after a mail"] += cents

@@ -23,12 +23,13 @@ SINCE = NOW - 28 * DAY
 
 @pytest.fixture
 def shop(database: Database, tmp_path: Path) -> Database:
-    """Give a database with a customer who got a mail of `hello` now, one of `late` a day later, and bought seven times."""
+    """Give a database with a customer who got a mail of `hello` now, one of `late` a day later, and bought eight times."""
     settings = settings_at(tmp_path)
     small_shop(database, settings)
     rows: list[dict[str, Any]] = [
         order("before", NOW - DAY),  # before any mail
         order("hello", NOW + timedelta(hours=2)),
+        order("at-once", NOW + DAY),  # at the very moment of the later mail, which may thank for it: the earlier one's
         order("late", NOW + 2 * DAY),  # after both: the later mail's
         order("much-later", NOW + 9 * DAY),  # a week is over
         order("foreign", NOW + timedelta(hours=3), currency="USD"),
@@ -75,11 +76,14 @@ def write_mail(connection: Connection, flow: str, at: datetime) -> int:
 
 
 def test_a_sale_belongs_to_the_last_mail_before_it(shop: Database) -> None:
-    """Each order counts once; what was cancelled, is in other money, or came a week after any mail counts for no flow."""
+    """Each order counts once; what was cancelled, is in other money, or came a week after any mail counts for no flow.
+
+    A mail that goes at the very moment of an order came from it, and not the other way round.
+    """
     with shop.read() as connection:
         found = sold(connection, SINCE, NOW + 28 * DAY, "EUR")
     assert {flow: (each.orders, each.value) for flow, each in found.items()} == {
-        "hello": (1, Decimal(30)),
+        "hello": (2, Decimal(60)),
         "late": (1, Decimal(30)),
     }
 

@@ -58,12 +58,12 @@ class Mean:
 
 
 def sold(connection: Connection, since: datetime, until: datetime, currency: str) -> dict[str, Sold]:
-    """Return by flow what was sold within `NEAR` after its mails, each order once."""
+    """Return by flow what was sold within `NEAR` after its mails, each order once; a mail of the very moment thanks for it."""
     own, sent = orders.c, messages.c
     last = (
         select(sent.flow)
         .where(sent.customer_id == own.customer_id, sent.state.in_(COUNTED))
-        .where(sent.counted_at <= own.placed_at, _not_before(connection, sent.counted_at, own.placed_at))
+        .where(sent.counted_at < own.placed_at, _not_before(connection, sent.counted_at, own.placed_at))
         .order_by(sent.counted_at.desc())
         .limit(1)
         .scalar_subquery()
