@@ -141,6 +141,7 @@ def _nothing(_victims: frozenset[int]) -> Iterator[None]:
 KINDS: dict[str, Callable[[frozenset[int]], Any]] = {
     "templates": _nothing,  # a share of nothing cannot divide
     "customers": partial(_failing, advance, "decide", 1),
+    "steps": partial(_failing, advance, "take", 0),  # what was decided cannot be carried out
     "facts": partial(_failing, enter, "admit", 2),
 }
 

@@ -204,7 +204,7 @@ def _walk(
 ) -> None:
     """Let them decide, all at once, until nobody's next decision is due; without `setting` a `set` step waits.
 
-    Whose decision fails has done nothing yet in this round: with `failed` the others go on.
+    Whose decision fails, or cannot be carried out, has done nothing in this round: with `failed` the others go on.
     """
     rules = {version: at.rules(program.flow) for version, program in found.items()}
     chosen: Chosen = defaultdict(set)
@@ -215,16 +215,16 @@ def _walk(
         truth = _truths(connection, found, moving, at)
         heard = _heard(connection, found, moving, truth, at)
         for walker, own in zip(moving, truth, strict=True):
+            program, kept, length = found[walker.version], walker.kept(), effects.length()
             try:
-                decided = _decide(
-                    walker, found[walker.version], own, heard, rules[walker.version], at, chosen
-                )
+                decided = _decide(walker, program, own, heard, rules[walker.version], at, chosen)
+                _carry_out(walker, program, *decided, own, heard, at, effects, chosen)
             except Exception as error:
                 if failed is None:
                     raise
                 failed[walker.id] = error
-            else:
-                _carry_out(walker, found[walker.version], *decided, own, heard, at, effects, chosen)
+                walker.put_back(kept)
+                effects.cut(length)
         if unwritten.hold(effects):
             for walker in walkers:
                 walker.stays = False
@@ -260,12 +260,12 @@ def _carry_out(
     effects: Effects,
     chosen: Chosen,
 ) -> None:
-    if program.chooses and isinstance(decision, Post) and decision.template is not None:
-        chosen[walker.customer_id].add(decision.template)
     before = walker.anchor_at
     take(walker, program, decision, truth, at, effects)
     if step is not None and isinstance(decision, Heard) and decision.held:
         note_answer(walker, step, heard[walker.id], add(before, step.up_to, walker.person.zone))
+    if program.chooses and isinstance(decision, Post) and decision.template is not None:
+        chosen[walker.customer_id].add(decision.template)
 
 
 def _with_chosen(walker: Walker, chosen: Chosen) -> Person:

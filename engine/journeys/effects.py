@@ -51,6 +51,15 @@ class Effects:
         offered = any(isinstance(post.step, Send) and post.step.offer for post in self.posts)
         return bool(self.changes) or offered
 
+    def length(self) -> tuple[int, int, int, int]:
+        """Return how much it holds, for `cut`."""
+        return len(self.entries), len(self.posts), len(self.changes), len(self.left)
+
+    def cut(self, length: tuple[int, int, int, int]) -> None:
+        """Forget what came after it was so long."""
+        entries, posts, changes, left = length
+        del self.entries[entries:], self.posts[posts:], self.changes[changes:], self.left[left:]
+
     def clauses(self, truth: Mapping[Ask, bool]) -> list[Mapping[str, Any]]:
         """Return a truth as the journal keeps it; those who share one (it lives as long as the round) share the other."""
         if id(truth) not in self.told:

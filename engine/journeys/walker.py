@@ -71,6 +71,23 @@ class Walker:
         self.context = {**self.context, "answers": answers}
         self.answered, self.stays, self.known_subject = True, False, None
 
+    def kept(self) -> tuple[Any, ...]:
+        """Return all that a decision may change, for `put_back`."""
+        told = None if self.unwritten is None else self.unwritten["detail"]
+        return (
+            self.state, self.position, self.anchor_at, self.next_at, self.visit, self.context, self.left_at, self.left_reason,
+            self.answered, self.stays, self.known_subject, self.unwritten, told,
+        )  # fmt: skip
+
+    def put_back(self, kept: tuple[Any, ...]) -> None:
+        """Stand where it stood, as if it had decided nothing since."""
+        (
+            self.state, self.position, self.anchor_at, self.next_at, self.visit, self.context, self.left_at, self.left_reason,
+            self.answered, self.stays, self.known_subject, self.unwritten, told,
+        ) = kept  # fmt: skip
+        if self.unwritten is not None:
+            self.unwritten["detail"] = told
+
     def goes_on_by(self, now: datetime) -> bool:
         """Return whether its next decision is due."""
         return self.state in LIVE and self.next_at is not None and self.next_at <= now

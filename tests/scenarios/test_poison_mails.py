@@ -11,9 +11,10 @@ from sqlalchemy import event
 
 from engine.journeys import advance as advancing
 from engine.journeys.decide import decide
+from engine.journeys.effects import take
 from engine.store.database import connect
 from engine.store.migrate import upgrade
-from engine.store.tables import customers, messages, quarantine
+from engine.store.tables import customers, journal, messages, quarantine
 from tests.scenarios.world import World, world
 
 PEOPLE = tuple(f"p{number}" for number in range(10))
@@ -35,9 +36,14 @@ def nothing_to_share(here: World, victims: set[str], _patch: pytest.MonkeyPatch)
         here.customer(name, share=0)
 
 
+def ids_of(here: World, victims: set[str]) -> set[int]:
+    """Return the customers' numbers."""
+    return {row.id for row in here.rows(customers) if row.external_id in victims}
+
+
 def undecidable(here: World, victims: set[str], patch: pytest.MonkeyPatch) -> None:
     """Let nobody be able to say what these do next."""
-    ids = {row.id for row in here.rows(customers) if row.external_id in victims}
+    ids = ids_of(here, victims)
 
     def fails(program: Any, standing: Any, *rest: Any) -> Any:
         if standing.customer_id in ids:
@@ -45,6 +51,18 @@ def undecidable(here: World, victims: set[str], patch: pytest.MonkeyPatch) -> No
         return decide(program, standing, *rest)
 
     patch.setattr(advancing, "decide", fails)
+
+
+def impossible(here: World, victims: set[str], patch: pytest.MonkeyPatch) -> None:
+    """Let what was decided for these fail when all of it is done."""
+    ids = ids_of(here, victims)
+
+    def fails(walker: Any, *rest: Any) -> None:
+        take(walker, *rest)
+        if walker.customer_id in ids:
+            raise ArithmeticError("secret")
+
+    patch.setattr(advancing, "take", fails)
 
 
 def play(here: World, poisoning: Poisoning, victims: set[str], patch: pytest.MonkeyPatch) -> int:
@@ -85,10 +103,13 @@ def test_a_mail_that_cannot_be_made_is_set_aside(anywhere: World, monkeypatch: p
     assert all("templates/share.mjml" in row.reason and ":5:" in row.reason for row in aside), aside[0].reason
 
 
-def test_steps_that_fail_together_are_set_aside(anywhere: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("poisoning", [undecidable, impossible])
+def test_steps_that_fail_together_are_set_aside(
+    anywhere: World, monkeypatch: pytest.MonkeyPatch, poisoning: Poisoning
+) -> None:
     """Several customers of one batch whose step fails have three tries each; everybody else goes on at once."""
     here = anywhere
-    play(here, undecidable, {"bad1", "bad2"}, monkeypatch)
+    play(here, poisoning, {"bad1", "bad2"}, monkeypatch)
     assert {name for _, name, _ in here.sent} == set(PEOPLE)
     aside = here.rows(quarantine)
     assert sorted((row.kind, row.subject, row.tries) for row in aside) == [
@@ -97,9 +118,13 @@ def test_steps_that_fail_together_are_set_aside(anywhere: World, monkeypatch: py
     ]
     assert sorted(state for _, state, _ in here.inside) == ["completed"] * 10 + ["failed"] * 2
     assert here.reasons("failed") == ["quarantined"] * 2
+    bad = ids_of(here, {"bad1", "bad2"})
+    assert not [row for row in here.rows(messages) if row.customer_id in bad]
+    told = [row.decision for row in here.rows(journal) if row.customer_id in bad]
+    assert sorted(told) == ["entered", "entered", "failed", "failed"]
 
 
-@pytest.mark.parametrize("poisoning", [nothing_to_share, undecidable])
+@pytest.mark.parametrize("poisoning", [nothing_to_share, undecidable, impossible])
 def test_what_fails_is_set_aside_by_a_few_statements(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poisoning: Poisoning
 ) -> None:
