@@ -285,14 +285,8 @@ class _Steps:
         until = clause(self.reader, node)
         limit, answer = table.get("up_to"), table.get("as")
         if limit is None:
-            self.reader.add(
-                problems.missing_key(
-                    table.span,
-                    "up_to",
-                    "a wait until a condition",
-                    way_out="say for how long at most: `up_to: 14d`",
-                )
-            )
+            way_out = "say for how long at most: `up_to: 14d`"
+            self.reader.needs(table, "a wait until a condition", ("up_to",), WAIT_KEYS, way_out=way_out)
             return None
         up_to = self.reader.duration(limit, "up_to")
         name = None if answer is None else self.reader.name(answer, "as")

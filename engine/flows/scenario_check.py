@@ -171,7 +171,7 @@ def back_in_time(span: Span, before: Span) -> Finding:
     )  # fmt: skip
 
 
-@page("F507", "scenario-of-no-reason")
+@page("F507", "scenario-of-no-reason", "warning")
 def no_such_reason(span: Span, reason: str, known: Sequence[str]) -> Finding:
     """A scenario expects a reason that its flow never gives, so it could never pass.
 
@@ -191,11 +191,19 @@ def no_such_reason(span: Span, reason: str, known: Sequence[str]) -> Finding:
     hint = did_you_mean(reason, known)
     return Finding(
         "F507",
-        "error",
+        "warning",
         f"this flow never gives the reason {problems.quoted(reason)}",
         span,
-        help=hint or f"it gives, for example: {problems.listed(known[:4])}",
+        effect="the scenario cannot pass",
+        help=hint
+        or f"it gives, for example, {problems.listed(problems.quoted(each) for each in _likely(reason, known))}",
     )
+
+
+def _likely(reason: str, known: Sequence[str]) -> Sequence[str]:
+    """Return some of the reasons, those of the same kind first."""
+    kind = reason.partition(":")[0]
+    return sorted(dict.fromkeys(known), key=lambda each: each.partition(":")[0] != kind)[:4]
 
 
 # ── checking ─────────────────────────────────────────────────────────────────────────────────────────────────────────

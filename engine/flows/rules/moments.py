@@ -13,6 +13,7 @@ from engine.flows.model import (
     Branch,
     DateTrigger,
     Experiment,
+    LapsedTrigger,
     Step,
     Trigger,
     WaitClock,
@@ -20,7 +21,7 @@ from engine.flows.model import (
     WaitFor,
     WaitUntil,
 )  # fmt: skip
-from engine.flows.rules.registry import Look, flow_rule, told
+from engine.flows.rules.registry import Look, flow_rule, place_of, told
 from engine.flows.rules.shape import arms_of, speaks
 
 _WAITS = (WaitFor, WaitClock, WaitField, WaitUntil)
@@ -129,6 +130,30 @@ def _standing_still(
                 clock, mailed = None, None
         elif speaks(step):
             mailed = step
+
+
+@flow_rule("F218", "limits-exclude-each-other")
+def limits_exclude_each_other(look: Look) -> Iterator[Finding]:
+    """The limits of a lapsed trigger leave nothing between them: `at_least` is longer than `at_most`.
+
+    A customer's own gap counts between the two. Here it counts for nobody: whoever buys often comes after `at_least`, and
+    everybody else after `at_most`, which is sooner.
+
+    Before:
+
+        trigger: {lapsed: {event: order_placed, after: 1.5x, at_least: 45d, at_most: 30d}}
+
+    After:
+
+        trigger: {lapsed: {event: order_placed, after: 1.5x, at_least: 45d, at_most: 270d}}
+    """
+    for trigger in look.flow.triggers:
+        if not isinstance(trigger, LapsedTrigger) or trigger.at_least is None or trigger.at_most is None:
+            continue
+        if trigger.at_least.approximate > trigger.at_most.approximate:
+            place = place_of(look.trigger_place(trigger), "at_most")
+            yield told(place, f"at_most ({trigger.at_most}) is shorter than at_least ({trigger.at_least})",
+                       effect="nobody's own gap between orders counts", help="make at_most the longer one")  # fmt: skip
 
 
 def _starting_clock(trigger: Trigger) -> time | None:

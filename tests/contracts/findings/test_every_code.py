@@ -307,6 +307,8 @@ def test_a_misspelt_key_is_told_once(tmp_path: Path) -> None:
     """Who misspelt a key that must be there is not told as well that it is missing; nor to write one that is there."""
     told = found(tmp_path, {ONE: FLOW.replace("topic:", "Topic:")})
     assert [(each.code, each.help) for each in told] == [("F101", 'did you mean "topic"?')]
+    limit = found(tmp_path, {ONE: FLOW.replace("up_to:", "up to:")})
+    assert [(each.code, each.help) for each in limit] == [("F101", 'did you mean "up_to"?')]
     (twice,) = found(tmp_path, {ONE: FLOW + "steps2: []\n"})
     assert not twice.fixable
     assert twice.help == 'remove it: "steps" stands here already'

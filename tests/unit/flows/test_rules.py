@@ -65,6 +65,10 @@ FLOWS: dict[str, tuple[str, tuple[int, int], str]] = {
         flow(steps="[{branch: [{when: [{did: x}], steps: [send: a]}, {when: [{did: x}], steps: [send: b]}]}]"), (5, 65),
         flow(steps="[{branch: [{when: [{did: x}], steps: [send: a]}, {when: [{did: y}], steps: [send: b]}]}]"),
     ),
+    "F218": (
+        flow(trigger="{lapsed: {event: x, after: 1.5x, at_least: 45d, at_most: 1mo}}"), (4, 67),
+        flow(trigger="{lapsed: {event: x, after: 1.5x, at_least: 1mo, at_most: 45d}}"),
+    ),
     "F301": (flow(steps="[{send: a, offer: ten}]", kind=NO_TOPIC), (5, 9), flow(steps="[{send: a, offer: ten}]")),
     "F302": (flow("holdout: 10%\ngoal: {did: x}", kind=NO_TOPIC), (7, 1), flow("holdout: 10%\ngoal: {did: x}")),
     "F303": (flow().replace("summary: x\n", ""), (1, 1), flow()),
