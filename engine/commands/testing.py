@@ -69,7 +69,7 @@ def _tell(session: Session, done: Performance, seconds: float, *, with_coverage:
     shop_zone = session.settings.shop.timezone
     for verdict in done.verdicts:
         if not verdict.passed or session.verbosity > 0:
-            click.echo(verdict_text(verdict, zone_of(verdict.scenario, shop_zone)))
+            click.echo(verdict_text(verdict, zone_of(verdict.scenario, shop_zone), shop_zone))
     if with_coverage:
         found = coverage_of(done)
         click.echo(coverage_text(found))

@@ -110,15 +110,16 @@ def _beside(deed: Deed, zone: str) -> str:
 
 
 def _wrong(expected: Sends, deed: Deed, zone: str) -> str:
-    """Return what is wrong with this mail, or nothing."""
+    """Return all that is wrong with this mail, a line each, or nothing."""
+    told = []
     moment = _moment(expected.when, deed.since, zone)
     if moment is not None and _minute(moment) != _minute(deed.at):
-        return f"expected at {clock(moment, zone)}"
+        told.append(f"expected at {clock(moment, zone)}")
     if expected.subject and expected.subject not in deed.subject:
-        return f'the subject is "{deed.subject}"'
+        told.append(f'the subject is "{deed.subject}"')
     if expected.offer and expected.offer != deed.offer:
-        return f"the offer is {deed.offer or 'none'}"
-    return ""
+        told.append(f"the offer is {deed.offer or 'none'}")
+    return "\n".join(told)
 
 
 def _sends_not(expected: SendsNot, story: Story, left: Sequence[Deed], zone: str) -> Line:

@@ -33,12 +33,16 @@ class _Row:
     why: str = ""
 
 
-def verdict_text(verdict: Verdict, zone: str) -> str:
-    """Return a verdict in words: one line where it passed, both timelines where it did not."""
+def verdict_text(verdict: Verdict, zone: str, shop_zone: str = "") -> str:
+    """Return a verdict in words: one line where it passed, both timelines where it did not.
+
+    Moments are on the customer's clock, `zone`; what clauses found is told on the shop's, as everywhere.
+    """
     scenario = verdict.scenario
     if verdict.passed:
         return f"ok    {scenario.name}"
-    lines = [f"FAIL  {scenario.name}", f"      {scenario.span} · {scenario.flow} · times in {zone}"]
+    clocks = f"times in {zone}" + (f", what was found in {shop_zone}" if shop_zone not in ("", zone) else "")
+    lines = [f"FAIL  {scenario.name}", f"      {scenario.span} · {scenario.flow} · {clocks}"]
     lines += [f"      cannot be played: {problem}" for problem in verdict.problems]
     return "\n".join([*lines, "", *_table(_rows(verdict, zone), zone), ""])
 

@@ -112,6 +112,16 @@ def test_another_subject_stands_beside_what_was_expected(project: Path) -> None:
     assert "  + " not in said
 
 
+def test_all_that_is_wrong_with_a_mail_is_told(project: Path) -> None:
+    """A mail at another moment with another subject and offer is told with all three, and whose clocks the words are on."""
+    wrong = 'after: 5h, subject: "A card", offer: ten, sends: letter'
+    write(project, "bad.yaml", ("after: 4h, sends: letter", wrong))
+    said = run(project, "bad").output
+    assert "times in UTC, what was found in Europe/Berlin" in said
+    for told in ("expected at Mon 2026-03-02 15:00", 'the subject is "A letter"', "the offer is none"):
+        assert told in said
+
+
 def test_a_mail_stands_before_what_the_flow_did_after_it(project: Path) -> None:
     """Of one moment, a mail comes before the steps that follow it, and before the end of the flow."""
     write(project, "bad.yaml", ("after: 4h, sends: letter", "after: 5h, sends: letter"))
