@@ -32,7 +32,8 @@ def presentable() -> ColumnElement[bool]:
 
 def stream(connection: Connection, statement: Select[Any]) -> Iterator[Any]:
     """Yield the rows of a large read without holding them all."""
-    yield from connection.execution_options(yield_per=FETCH).execute(statement)
+    for rows in connection.execution_options(yield_per=FETCH).execute(statement).partitions():
+        yield from rows
 
 
 def gaps(purchases: Sequence[tuple[datetime, float]]) -> list[tuple[float, float]]:

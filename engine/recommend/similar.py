@@ -15,7 +15,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from heapq import nsmallest
 from math import log, sqrt
 
 from sqlalchemy import Connection, select
@@ -72,17 +71,18 @@ def similar(catalogue: Sequence[Article]) -> Iterator[tuple[str, list[Ranked]]]:
     vectors, holders = _vectors(catalogue)
     shelves = _shelves(catalogue)
     for number, article in enumerate(catalogue):
+        own = vectors[number]
         scored = []
-        for other in _candidates(number, article, vectors, holders, shelves):
-            score = _score(article, catalogue[other], vectors[number], vectors[other])
-            if (
-                other != number
-                and score > 0
-                and not (article.group and article.group == catalogue[other].group)
-            ):
-                scored.append(Ranked(catalogue[other].sku, score))
+        for place in _candidates(number, article, vectors, holders, shelves):
+            other = catalogue[place]
+            if place == number or (article.group and article.group == other.group):
+                continue
+            score = _score(article, other, own, vectors[place])
+            if score > 0:
+                scored.append((-score, other.sku))
         if scored:
-            yield article.sku, nsmallest(NEIGHBOURS, scored, key=lambda ranked: (-ranked.score, ranked.sku))
+            scored.sort()
+            yield article.sku, [Ranked(sku, -negative) for negative, sku in scored[:NEIGHBOURS]]
 
 
 _Vector = Mapping[str, float]
@@ -138,10 +138,15 @@ def _candidates(
 def _score(article: Article, other: Article, own: _Vector, its: _Vector) -> float:
     if len(its) < len(own):
         own, its = its, own
-    shared = sum(weight * its[word] for word, weight in own.items() if word in its)
+    shared = 0.0
+    for word, weight in own.items():
+        if word in its:
+            shared += weight * its[word]
     category = 0.25 if article.category and article.category == other.category else 0.0
     brand = 0.1 if article.brand and article.brand == other.brand else 0.0
     if not (shared or category or brand):
         return 0.0
-    low, high = sorted((article.price, other.price))
+    low, high = article.price, other.price
+    if high < low:
+        low, high = high, low
     return 0.5 * shared + category + brand + 0.15 * low / high

@@ -30,27 +30,31 @@ class Baskets:
 
     def __init__(self, baskets: Iterable[Sequence[int]], size: int, largest: int = LARGEST_BASKET) -> None:
         """Take baskets of distinct product numbers below `size`; those beyond `largest` join no products."""
-        self._largest = largest
         self._items = array("I")
         self._starts = array("Q", [0])
+        self.count = 0
+        self.frequency: Counter[int] = Counter()
+        self._of_item = [array("I") for _ in range(size)]
+        alone = array("I")
         for basket in baskets:
+            self.count += 1
+            if not 1 < len(basket) <= largest:  # its products meet no others
+                alone.extend(basket)
+                continue
+            number = len(self._starts) - 1
             self._items.extend(basket)
             self._starts.append(len(self._items))
-        self.count = len(self._starts) - 1
-        self.frequency = Counter(self._items)
-        self._of_item = [array("I") for _ in range(size)]
-        for number in range(self.count):
-            for item in self._items[self._starts[number] : self._starts[number + 1]]:
+            for item in basket:
                 self._of_item[item].append(number)
+        self.frequency.update(self._items)
+        self.frequency.update(alone)
 
     def companions(self, item: int) -> Counter[int]:
         """Return in how many baskets each other product stood beside this one."""
         met: Counter[int] = Counter()
         starts, items = self._starts, self._items
         for number in self._of_item[item]:
-            first, last = starts[number], starts[number + 1]
-            if 1 < last - first <= self._largest:
-                met.update(items[first:last])
+            met.update(items[starts[number] : starts[number + 1]])
         del met[item]
         return met
 
