@@ -154,7 +154,7 @@ def at_wall(day: date, clock: time, zone_name: str) -> datetime:
     return _at_wall_of(datetime.combine(day, clock, clocks_of(zone_name)))
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=32_768)
 def _steady_offset(day: date, zone_name: str) -> timedelta | None:
     """Return how far the zone's clock is from UTC on a day; None where that changes on the day or just beside it.
 

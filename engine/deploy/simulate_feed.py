@@ -26,6 +26,7 @@ from engine.deploy.simulate_known import (
     LOADED,
     TOLD,
     Moments,
+    arrived_late,
     is_known,
     known_profile,
     write_consents,
@@ -50,7 +51,7 @@ from engine.store.tables import (
     staged_facts,
     suppressions,
 )
-from engine.store.types import EPOCH, Instant
+from engine.store.types import EPOCH
 
 BEGINNING = datetime(1971, 1, 1, tzinfo=UTC)  # before anything that a shop records
 MANY = 20  # facts received at one moment, from which they are a batch
@@ -186,12 +187,9 @@ def arrival(
 def loaded_at(connection: Connection) -> frozenset[datetime]:
     """Return the moments at which many facts were received at once, some of them more than a week old."""
     table = events.c
-    query = (
-        select(table.arrived_at, func.min(table.occurred_at, type_=Instant()))
-        .group_by(table.arrived_at)
-        .having(func.count() > MANY)
-    )
-    return frozenset(at for at, oldest in connection.execute(query) if at - oldest > LOADED)
+    late = select(table.arrived_at).where(arrived_late(connection, events))
+    query = select(table.arrived_at).where(table.arrived_at.in_(late))
+    return frozenset(connection.scalars(query.group_by(table.arrived_at).having(func.count() > MANY)))
 
 
 def _text(column: Column[Any], connection: Connection) -> ColumnElement[Any]:
@@ -200,7 +198,8 @@ def _text(column: Column[Any], connection: Connection) -> ColumnElement[Any]:
 
 
 def _rows(connection: Connection, query: Any) -> Iterator[Any]:
-    yield from connection.execution_options(yield_per=ROWS).execute(query)
+    for rows in connection.execution_options(yield_per=ROWS).execute(query).partitions():
+        yield from rows
 
 
 # ── people ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -379,21 +378,32 @@ def _deeds(
 def _deed(key: str, name: str, occurred: datetime, told: str | None, known: Known) -> tuple[str, Any]:
     if key.startswith("order:"):
         if name == "order_placed" and told and any(f'"{word}"' in told for word in _TOLD_LATER):
-            return "orders", _as_placed(told)
+            return "orders", _with_customer(to_json(_as_placed(told)), known)
         return "orders", _with_customer(told, known)
     if key.startswith("cart:"):
         return "carts", _with_customer(told, known)
     if told and '"event"' in told and '"customer"' in told and '"at"' in told:
         return "events", told
-    return "events", {
-        **_document(told), "customer": known.reference, "event": name, "at": iso(occurred), "id": key.removeprefix("event:"),
+    more = {
+        "customer": known.reference, "event": name, "at": iso(occurred), "id": key.removeprefix("event:"),
     }  # fmt: skip
+    return "events", _with(told, more)
 
 
 def _with_customer(told: str | None, known: Known) -> Any:
     if told and '"customer"' in told:
         return told
-    return {**_document(told), "customer": known.reference}
+    return _with(told, {"customer": known.reference})
+
+
+def _with(told: str | None, more: Row) -> str:
+    """Return a document as it is written down, with more that is told; of two tellings the last one counts.
+
+    >>> _with('{"total":1}', {"customer": "c1"}), _with(None, {"customer": "c1"})
+    ('{"total":1,"customer":"c1"}', '{"customer":"c1"}')
+    """
+    inside = (told or "{}").strip()[1:-1].rstrip()
+    return f"{{{inside}{',' if inside else ''}{to_json(more)[1:]}"
 
 
 def _as_placed(told: str) -> Row:

@@ -73,14 +73,18 @@ class Moments:
     def arrival(self, connection: Connection, table: Any) -> ColumnElement[datetime]:
         """Return `engine.deploy.simulate_feed.arrival` of an event as an expression."""
         occurred, arrived = table.c.occurred_at, table.c.arrived_at
-        late: ColumnElement[bool]
-        if connection.dialect.name == "sqlite":
-            number = type_coerce(arrived, BigInteger) - type_coerce(occurred, BigInteger)
-            late = number > LOADED // timedelta(microseconds=1)
-        else:
-            late = arrived - occurred > literal(LOADED)
-        loaded = or_(table.c.backfill, arrived.in_(sorted(self.batches)), late)
+        loaded = or_(table.c.backfill, arrived.in_(sorted(self.batches)), arrived_late(connection, table))
         return type_coerce(case((or_(loaded, occurred > arrived), occurred), else_=arrived), Instant())
+
+
+def arrived_late(connection: Connection, table: Any) -> ColumnElement[bool]:
+    """Return whether an event was received so long after it happened that it was loaded, not told."""
+    occurred, arrived = table.c.occurred_at, table.c.arrived_at
+    if connection.dialect.name == "sqlite":
+        number = type_coerce(arrived, BigInteger) - type_coerce(occurred, BigInteger)
+        return number > LOADED // timedelta(microseconds=1)
+    late: ColumnElement[bool] = arrived - occurred > literal(LOADED)
+    return late
 
 
 def write_profiles(target: Database, profiles: Iterable[Mapping[str, Any]]) -> None:

@@ -136,7 +136,8 @@ def _sent(connection: Connection, since: datetime, until: datetime) -> Iterator[
         .where(table.counted_at >= since, table.counted_at <= until, table.state.in_(COUNTED), table.channel == "email")
         .order_by(table.customer_id, table.counted_at, table.id)
     )  # fmt: skip
-    yield from connection.execution_options(yield_per=5_000).execute(query)
+    for rows in connection.execution_options(yield_per=5_000).execute(query).partitions():
+        yield from rows
 
 
 def _bought(

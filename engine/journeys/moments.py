@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Any
 
 from engine.calendar import Duration, add, at_wall, local
@@ -97,12 +98,18 @@ def next_anniversary(
     this_year = local(after, zone).year
     for year in range(this_year - 1, this_year + 4):
         kept = in_year(month, day, year)
-        due = _due_on(kept, trigger.offset, trigger.at, zone)
-        until = max(due, at_wall(kept + timedelta(days=1), time(0, 0), zone))
+        due, until = _kept_on(kept, trigger.offset, trigger.at, zone)
         is_first_day = born is not None and year <= born
         if not is_first_day and (due > after or (late and until > after)):
             return Due(due, until, f"year:{year}", year, year - born if born is not None else None)
     return None
+
+
+@lru_cache(maxsize=16_384)
+def _kept_on(kept: date, offset: Duration, clock: time, zone: str) -> tuple[datetime, datetime]:
+    """Return when an anniversary is due that is kept on a day, and when it is over: many customers share a day."""
+    due = _due_on(kept, offset, clock, zone)
+    return due, max(due, at_wall(kept + timedelta(days=1), time(0, 0), zone))
 
 
 def date_due(trigger: DateTrigger, value: Any, zone: str) -> Due | None:
