@@ -146,7 +146,21 @@ def claim(
 
 def look_at(connection: Connection, now: datetime, closed: Collection[str], limit: int) -> list[Claimed]:
     """Return what `claim` would take, without taking it: for a store with one program, which nobody can come between."""
-    return read_messages(connection, sorted(_waiting(connection, now, closed, limit)))
+    first = _first(tuple(sorted(closed))).column(connection, now=now, limit=limit)
+    return read_messages(
+        connection, sorted(first if len(first) < limit else _waiting(connection, now, closed, limit))
+    )
+
+
+@lru_cache(maxsize=64)
+def _first(closed: tuple[str, ...]) -> Prepared:
+    """Return the statement for the first messages that are due: fewer than were asked for are all there are."""
+    table = messages.c
+    due = [UNSETTLED, table.state == "pending", table.try_at <= bindparam("now")]
+    if closed:
+        due.append(table.flow.not_in(closed))
+    query = select(table.id).where(*due).order_by(table.try_at, table.id)
+    return Prepared(query.limit(bindparam("limit", type_=Integer())))
 
 
 def _waiting(

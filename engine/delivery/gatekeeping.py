@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import Boolean, Connection, bindparam, literal_column, null, select, union_all
 
@@ -157,30 +156,35 @@ def _clauses(
 ) -> list[tuple[str | None, str | None]]:
     """Return for each message the words of the clause that ends its enrollment and of the one that forbids it."""
     result: list[tuple[str | None, str | None]] = [(None, None)] * len(group)
-    same: dict[tuple[str, str], list[int]] = defaultdict(list)
+    asked: dict[tuple[str, str], tuple[Ask, ...]] = {}
+    same: dict[tuple[str, tuple[Ask, ...]], list[int]] = defaultdict(list)
     for index, message in enumerate(group):
-        same[message.version, message.step].append(index)
-    for (version, step_id), indexes in same.items():
+        asks = asked.get((message.version, message.step))
+        if asks is None:
+            program = found[message.version]
+            asks = (*program.asks(message.step), *at.exclusions(program.flow))
+            asked[message.version, message.step] = asks
+        if asks:  # steps of a flow mostly ask the same: those that do are asked together
+            same[message.version, asks].append(index)
+    for (version, asks), indexes in same.items():
         program = found[version]
-        asks = (*program.asks(step_id), *at.exclusions(program.flow))
-        if not asks:
-            continue
         subjects = [subject_of(group[index].enrollment) for index in indexes]
         rows = truths(
             connection, asks, subjects, now=at.now, told=EVERYTHING, segments=program.flow.segments, shop_zone=at.shop_zone
         )  # fmt: skip
         for index, row in zip(indexes, rows, strict=True):
             truth = dict(zip(asks, row, strict=True))
-            result[index] = _words(program, step_id, group[index].enrollment, truth, at)
+            result[index] = _words(program, group[index], truth, at)
     return result
 
 
 def _words(
-    program: Program, step_id: str, enrollment: Any, truth: Mapping[Ask, bool], at: Round
+    program: Program, message: Claimed, truth: Mapping[Ask, bool], at: Round
 ) -> tuple[str | None, str | None]:
     flow = program.flow
     left = next((clause.text for clause in flow.exit_when if truth[Ask(clause, after_entry=True)]), None)
-    step = program.nodes[step_id].step
+    step = program.nodes[message.step].step
     assert isinstance(step, Send | Webhook)
-    false = first_false(flow, step, enrollment.context.get("trigger_no", 0), at.rules(flow), truth)
+    trigger_no = message.enrollment.context.get("trigger_no", 0)
+    false = first_false(flow, step, trigger_no, at.rules(flow), truth)
     return left, false

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Integer, Row, bindparam, select
@@ -225,10 +226,12 @@ def _walk(
                 failed[walker.id] = error
                 walker.put_back(kept)
                 effects.cut(length)
+        changed = effects.asked_anew
         if unwritten.hold(effects):
-            for walker in walkers:
+            again = [walker for walker in walkers if walker.customer_id in changed]
+            for walker in again:
                 walker.stays = False
-            _meet(connection, found, walkers, at)
+            _meet(connection, found, again, at)
         moving = [w for w in moving if w.goes_on_by(at.now) and (setting or not _sets(w, found))]
         moving = [w for w in moving if w.id not in unwritten.overtaken and w.id not in (failed or ())]
 
@@ -294,21 +297,29 @@ def _truths(
     groups: dict[tuple[str, str | None, bool], list[int]] = defaultdict(list)
     for index, walker in enumerate(moving):
         groups[walker.version, walker.position, walker.stays].append(index)
+    # Steps of a flow mostly ask the same: those that do are asked together.
+    alike: dict[tuple[str, tuple[Ask, ...]], list[tuple[tuple[Ask, ...], list[int]]]] = defaultdict(list)
     for (version, position, stays), indexes in groups.items():
         program = found[version]
         asks = tuple(dict.fromkeys((*program.asks(position), *at.exclusions(program.flow))))
-        known = (False,) * len(set(program.asks(None))) if stays else ()
+        known = len(set(program.asks(None))) if stays else 0
+        alike[version, asks[known:]].append((asks, indexes))
+    for (version, asked), same in alike.items():
         rows = truths(
             connection,
-            asks[len(known) :],
-            [moving[index].subject for index in indexes],
+            asked,
+            [moving[index].subject for _, indexes in same for index in indexes],
             now=at.now,
             told=EVERYTHING,
-            segments=program.flow.segments,
+            segments=found[version].flow.segments,
             shop_zone=at.shop_zone,
         )
-        for index, own in zip(indexes, told(asks, (known + row for row in rows)), strict=True):
-            result[index] = own
+        coming = iter(rows)
+        for asks, indexes in same:
+            known_ones = (False,) * (len(asks) - len(asked))
+            own_rows = (known_ones + row for row in islice(coming, len(indexes)))
+            for index, own in zip(indexes, told(asks, own_rows), strict=True):
+                result[index] = own
     return result
 
 

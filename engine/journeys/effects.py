@@ -47,9 +47,14 @@ class Effects:
 
     @property
     def change_what_is_asked(self) -> bool:
-        """Whether what was decided may change the truth of clauses: a record was set, or a code issued."""
-        offered = any(isinstance(post.step, Send) and post.step.offer for post in self.posts)
-        return bool(self.changes) or offered
+        """Whether what was decided may change the truth of clauses."""
+        return bool(self.asked_anew)
+
+    @property
+    def asked_anew(self) -> set[int]:
+        """The customers of whom other clauses may be true now: their record was set, or a code issued to them."""
+        given = (post for post in self.posts if isinstance(post.step, Send) and post.step.offer)
+        return {customer_id for customer_id, _ in self.changes} | {post.customer_id for post in given}
 
     def length(self) -> tuple[int, int, int, int]:
         """Return how much it holds, for `cut`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import JSON, BindParameter, Connection, Dialect, bindparam
@@ -173,7 +174,8 @@ def _compile(statement: Any, dialect: Dialect) -> _Compiled:
     outgoing = tuple((place, process) for place, process in enumerate(processes) if process is not None)
     row: Any = namedtuple("Row", [column.key for column in columns], rename=True)  # type: ignore[misc]
     positional = compiled.positiontup is not None
-    return _Compiled(str(compiled), names, fixed, incoming, outgoing, row._make, positional)
+    made = partial(tuple.__new__, row)  # as its own `_make`, which is a function of Python's
+    return _Compiled(str(compiled), names, fixed, incoming, outgoing, made, positional)
 
 
 def _left_open(element: Any, **_: Any) -> Any:

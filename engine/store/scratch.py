@@ -47,7 +47,7 @@ class Lone(Database):
         # The driver begins no transaction by itself: SQLAlchemy's word for it is ours alone.
         engine = create_engine(
             url, json_serializer=to_json, json_deserializer=from_json, hide_parameters=True, poolclass=StaticPool,
-            connect_args={"isolation_level": None}, execution_options={ONLY_COUNTS: True},
+            connect_args={"isolation_level": None, "cached_statements": 1_000}, execution_options={ONLY_COUNTS: True},
         )  # fmt: skip
         event.listen(engine, "connect", _hurry)
         event.listen(engine, "begin", _begin)
