@@ -77,8 +77,14 @@ class Unwritten:
     def _flush(self) -> None:
         if len(self._standing) < len(self._walkers) - len(self.overtaken):
             self._insert()
+        entries: list[journal.Entry] = []
         for effects in self._rounds:
+            if effects.left or (effects.posts and not self._rows):  # what they drop is told in its turn
+                journal.write(self._connection, entries)
+                entries = []
             self._write(effects)
+            entries += effects.entries
+        journal.write(self._connection, entries)
         self._rounds.clear()
         for walker in self._walkers:
             walker.unwritten = None
@@ -102,7 +108,6 @@ class Unwritten:
             drop_pending(self._connection, reasons, self._at.now)
         post_messages(self._connection, effects.posts, self._at)
         self.withdrawn |= apply_changes(self._connection, effects.changes, self._at)
-        journal.write(self._connection, effects.entries)
 
 
 def _standing(walker: Walker) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
-from engine.store.bulk import insert_new, insert_rows
+from engine.store.bulk import insert_missing, insert_new, insert_rows
 from engine.store.dialect import only_counts
 from engine.store.tables import events, fact_inbox
 
@@ -50,7 +50,8 @@ def record(connection: Connection, facts: Sequence[Mapping[str, Any]], listened:
     """Append events; told twice, they are there once. Those in `listened` wait in the inbox for the next pass."""
     if only_counts(connection):
         facts = [each for each in facts if each["name"] in listened]  # no condition asks for others
-    if not facts:
+    if unheard(facts, listened):
+        insert_missing(connection, events, facts)
         return
     ids = insert_new(connection, events, facts)
     heard = [

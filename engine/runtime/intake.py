@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy.exc import OperationalError
 
 from engine.errors import HomingError
 from engine.flows.model import EventTrigger, Flow, ProductTrigger, ScheduleTrigger, SegmentTrigger
@@ -33,7 +34,7 @@ from engine.runtime.setting_up import unnoted
 from engine.runtime.sifting import MOST, set_candidate_aside, set_customer_aside, set_event_aside, sift
 from engine.runtime.work import Work
 from engine.store.dialect import among, within
-from engine.store.prepared import Prepared
+from engine.store.prepared import Prepared, undoing
 from engine.store.tables import arrivals, customers, fact_inbox
 
 INBOX = 1_000  # facts in one transaction: on SQLite nobody else writes meanwhile
@@ -63,15 +64,7 @@ def take_in(connection: Connection, work: Work) -> Intake:
     if rows:
         intake.facts = len(rows)
         intake.left, batch = _react(connection, work, batch)
-        for live in work.live.values():
-            if live.active and sets_timers(live.flow, batch):
-                guarded(
-                    connection,
-                    live,
-                    partial(arm, connection, live, batch, work.at.shop_zone, work.at.now),
-                    work.at,
-                    partial(_arm_apart, connection, live, batch, work.at),
-                )
+        _arm(connection, [live for live in work.live.values() if live.active], batch, work.at)
         _READ.run(connection, ids=[row.id for row in rows])
     intake.entered = _enter_by_facts(connection, work, batch, changes)
     return intake
@@ -85,6 +78,19 @@ def _react(connection: Connection, work: Work, batch: list[ArrivedEvent]) -> tup
         set_event_aside(connection, heard or sorted(work.live), event, error, work.at.now)
     aside = {event.id for event, _ in failed}
     return sum(done), [event for event in batch if event.id not in aside] if aside else batch
+
+
+def _arm(connection: Connection, flows: Sequence[LiveFlow], batch: Sequence[ArrivedEvent], at: Round) -> None:
+    """Set the timers of flows: of all together, and where that fails, of each by itself."""
+    arming = [live for live in flows if sets_timers(live.flow, batch)]
+    steps = [partial(arm, connection, live, batch, at.shop_zone, at.now) for live in arming]
+    try:
+        undoing(connection, lambda: [step() for step in steps])
+    except OperationalError:
+        raise
+    except Exception:  # noqa: BLE001 - it comes again, and is told then
+        for live, step in zip(arming, steps, strict=True):
+            guarded(connection, live, step, at, partial(_arm_apart, connection, live, batch, at))
 
 
 def _arm_apart(connection: Connection, live: LiveFlow, batch: Sequence[ArrivedEvent], at: Round) -> None:

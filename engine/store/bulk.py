@@ -47,6 +47,12 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> lis
     return [None if identity in left_out else identity for identity in ids]
 
 
+def insert_missing(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert the rows, without ids of their own, that no unique key has already."""
+    if rows:
+        _insert(connection, table, rows, " ON CONFLICT DO NOTHING")
+
+
 def insert_reserved(connection: Connection, table: Table, rows: Sequence[Row]) -> set[int]:
     """Insert the rows, with ids of `reserve`, that no unique key has already; return the ids of those left out."""
     if not rows or _insert(connection, table, rows, " ON CONFLICT DO NOTHING") == len(rows):
@@ -248,8 +254,19 @@ def _bound(
         if process is to_json:
             places[place] = _documents(places[place])
         else:
-            places[place] = [None if value is None else process(value) for value in places[place]]
+            places[place] = _processed(places[place], process)
     return list(zip(*places, strict=True))
+
+
+def _processed(values: Sequence[Any], process: Callable[[Any], Any]) -> list[Any]:
+    """Return values as they are stored; neighbours that are one and the same, such as a pass's moment, are made once."""
+    told: list[Any] = []
+    last = made = None
+    for value in values:
+        if value is not last:
+            last, made = value, None if value is None else process(value)
+        told.append(made)
+    return told
 
 
 def _documents(values: Sequence[Any]) -> list[str | None]:
