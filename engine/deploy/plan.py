@@ -43,6 +43,9 @@ DAY_SAMPLE = 20_000  # … through the first day, on which the brake judges
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
 FINE, COARSE = timedelta(hours=1), timedelta(hours=3)
 MOST_DIFFERENCES = 12
+KEPT_BACK = (
+    "nothing_to_recommend", "capped", "outranked", "no_offer", "too_late", "superseded", "template_error", "sandboxed",
+)  # fmt: skip
 _ZONES_APART = timedelta(hours=26)  # between the first and the last customer whose clock shows a time
 Progress = Callable[[str, float], None]
 
@@ -73,7 +76,10 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class FlowPlan:
-    """One flow in a plan; `over` is the last time on its calendar, on the shop's clock, where all of them have passed."""
+    """One flow in a plan; `over` is the last time on its calendar, on the shop's clock, where all of them have passed.
+
+    `kept_back` counts by reason the mails of the month that would fall due and not go, most first.
+    """
 
     change: FlowChange
     kind: str
@@ -86,6 +92,7 @@ class FlowPlan:
     inside: tuple[Inside, ...]
     brake: str | None = None
     over: datetime | None = None
+    kept_back: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +236,17 @@ def _flows(
             change, flow.kind, flow.summary, _differences(connection, change, planned, flow),
             audience(connection, flow, people, at) if staying else None,
             day, month, entries, _inside(connection, change, flow), over=_over(flow, at) if staying else None,
+            kept_back=_kept_back(whole, change.flow) if staying else {},
         )  # fmt: skip
         found.append(replace(one, brake=_brake(connection, one, now, allowance)))
     return tuple(found)
+
+
+def _kept_back(forecast: _Forecast, flow: str) -> dict[str, int]:
+    """Return by reason how many of the flow's mails would fall due in the month and not go, most first."""
+    told = forecast.likely.not_sent
+    found = {reason: told[flow, reason] * forecast.sample for reason in KEPT_BACK if told[flow, reason]}
+    return dict(sorted(found.items(), key=lambda each: -each[1]))
 
 
 def _over(flow: Flow, at: Round) -> datetime | None:

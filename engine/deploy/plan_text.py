@@ -23,6 +23,9 @@ WORDS = {
 }
 _REASONS = {
     "no_consent": "no consent for the topic", "suppressed": "suppressed",
+    "nothing_to_recommend": "there is nothing to recommend", "capped": "a frequency cap has no room",
+    "outranked": "another mail goes first", "no_offer": "no code of the offer is left", "too_late": "later than max_lateness",
+    "superseded": "a newer mail of the flow is due", "template_error": "the template fails",
 }  # fmt: skip
 SHOWN = 4
 Paint = Callable[[str, str], str]
@@ -97,6 +100,9 @@ def _flow(flow: FlowPlan, paint: Paint) -> Iterator[str]:
         yield f"      enter in 24 hours  {number(flow.entries)}"
         yield f"      mails in 24 hours  {number(flow.day)}"
         yield f"      mails in 30 days   {number(flow.month)}"
+        if sum(flow.kept_back.values()) > flow.month.expected:
+            for reason, count in list(flow.kept_back.items())[:SHOWN]:
+                yield f"        kept back        about {count:,}: {reason_in_words(reason)}"
     yield from inside_lines(flow)
 
 
@@ -226,7 +232,7 @@ def _flow_data(flow: FlowPlan) -> dict[str, Any]:
         "inside": [
             {"version": e.version, "step": e.step, "customers": e.customers, "moves": e.moves} for e in flow.inside
         ],
-        "brake": flow.brake, "over": flow.over,
+        "brake": flow.brake, "over": flow.over, "kept_back": dict(flow.kept_back),
     }  # fmt: skip
 
 

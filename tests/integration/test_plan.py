@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from engine.calendar import Duration
 from engine.deploy import plan as plan_module
 from engine.deploy.apply import apply, apply_version
 from engine.deploy.plan import FlowPlan, Plan, Range, plan
@@ -17,7 +19,7 @@ from engine.deploy.simulate import quiet_engine
 from engine.errors import UsageError
 from engine.facts.ingest import ingest_rows
 from engine.runtime.ticking import drive
-from engine.settings import Settings
+from engine.settings import Cap, Settings
 from engine.store import meta
 from engine.store.database import Database
 from engine.store.tables import INSIDE, enrollments, flows
@@ -38,6 +40,24 @@ def rewrite(settings: Settings, flow: str, old: str, new: str) -> None:
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_a_plan_says_why_mails_would_not_go(tmp_path: Path, sqlite_database: Database) -> None:
+    """Where more mails are kept back than go, their reasons stand beside the number; a flow that mails needs none."""
+    settings = make_project(tmp_path)
+    tell(sqlite_database, settings, NOW)
+    closed = replace(settings, policy=replace(settings.policy, caps=(Cap(0, Duration.parse("1d")),)))
+    shut, by_name = planned(sqlite_database, closed)
+    assert by_name["lapse"].month.expected == 0
+    assert by_name["lapse"].kept_back["capped"] > 0
+    number = by_name["lapse"].kept_back["capped"]
+    assert f"kept back        about {number:,}: a frequency cap has no room" in as_text(
+        shut, "UTC", colour=False
+    )
+    told = {each["flow"]: each["kept_back"] for each in as_data(shut)["flows"]}
+    assert told["lapse"] == by_name["lapse"].kept_back
+    usual, _ = planned(sqlite_database, settings)
+    assert "kept back" not in as_text(usual, "UTC", colour=False)
 
 
 def test_a_plan_says_who_could_enter_and_what_keeps_the_others_out(
