@@ -1,7 +1,7 @@
 """What is bought again: how long a piece lasts, how often its buyers come back for it, and how far quantity counts.
 
-Comes in: the orders known at a moment that name a customer. Goes out: a `Repeats`. Promises to hold one product's repeated
-purchases at a time, and to read them twice. `engine.recommend.supply` turns it into a customer's own run-out date,
+Comes in: the orders known at a moment that name a customer. Goes out: a `Repeats`. Promises to read the repeated purchases
+once and to hold of them two numbers a gap. `engine.recommend.supply` turns it into a customer's own run-out date,
 `engine.recommend.serve` into an order of what to buy again.
 
     days a piece      the middle of the customers' own middles of gap / pieces^e, from 5 gaps up
@@ -15,6 +15,7 @@ Each customer counts once for a product, so that those who buy it every week do 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,7 +27,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from engine.recommend.sales import counts, gaps, paces, stream
+from engine.recommend.sales import counts, gaps, stream
 from engine.store.tables import order_lines, orders, products
 
 REPEATS_FROM = 5  # gaps from which a product's days are called learned
@@ -46,14 +47,35 @@ class Repeats:
 _Purchases = list[tuple[datetime, float]]
 
 
+class _Gaps:
+    """One product's gaps, customer by customer, packed: a large shop has millions of them."""
+
+    __slots__ = ("_counts", "_numbers")
+
+    def __init__(self, owns: Iterable[_Purchases]) -> None:
+        self._counts, self._numbers = array("I"), array("d")
+        for own in owns:
+            found = gaps(own)
+            self._counts.append(len(found))
+            for pair in found:
+                self._numbers.extend(pair)
+
+    def __iter__(self) -> Iterator[list[tuple[float, float]]]:
+        """Yield each customer's gaps as (days, pieces), as `gaps` returns them."""
+        numbers = iter(self._numbers)
+        for count in self._counts:
+            yield [(next(numbers), next(numbers)) for _ in range(count)]
+
+
 def repeats(connection: Connection, now: datetime) -> Repeats:
     """Return what the repeats of all products teach; products that nobody bought twice are left out."""
-    exponent = fitted_exponent(own for _, owns in _by_product(connection, now) for own in owns)
+    held = {sku: _Gaps(owns) for sku, owns in _by_product(connection, now)}
+    exponent = _fitted(own for found in held.values() for own in found)
     buyers = _buyers(connection, now)
     days: dict[str, float] = {}
     often: dict[str, float] = {}
-    for sku, owns in _by_product(connection, now):
-        found = [paces(own, exponent) for own in owns]
+    for sku, owns in held.items():
+        found = [[length / pieces**exponent for length, pieces in own] for own in owns]
         again = sum(map(len, found))
         if again:
             often[sku] = (again + buyers[sku] + BUYERS_AT_FIRST) / (buyers[sku] + BUYERS_AT_FIRST)
@@ -64,9 +86,12 @@ def repeats(connection: Connection, now: datetime) -> Repeats:
 
 def fitted_exponent(histories: Iterable[Sequence[tuple[datetime, float]]]) -> float:
     """Return by which power of the pieces the gap after them grows, between 0 and 1; 1 where nothing is known."""
+    return _fitted(map(gaps, histories))
+
+
+def _fitted(each: Iterable[Sequence[tuple[float, float]]]) -> float:
     above = below = PULL
-    for history in histories:
-        known = gaps(history)
+    for known in each:
         if len(known) < 2:
             continue
         x = [log(pieces) for _, pieces in known]
