@@ -105,6 +105,8 @@ def run_project(
     """
     findings: list[Finding] = []
     scenarios = load_scenarios(root, findings, _files(root, paths))
+    if paths and not scenarios and not findings:
+        raise UsageError(f"there is no scenario in {', '.join(map(str, paths))}")
     theatre = Theatre.of(root, settings)
     known = theatre.project.definitions.flows
     findings += theatre.project.findings

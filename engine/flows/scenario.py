@@ -195,8 +195,10 @@ def scenario_files(root: Path) -> list[Path]:
     return [path for path in found if not any(path.is_relative_to(folder) for folder in inner)]
 
 
-def scenario_nodes(root: Path, path: Path, findings: list[Finding]) -> Iterator[Table]:
-    """Yield the scenarios of a file: one, or a list of them; files of another kind hold none."""
+def scenario_nodes(
+    root: Path, path: Path, findings: list[Finding], others: list[Table] | None = None
+) -> Iterator[Table]:
+    """Yield the scenarios of a file, one or a list of them; what is none of them, of any kind, is added to `others`."""
     own: list[Finding] = []
     name = (
         path.resolve().relative_to(root.resolve()).as_posix()
@@ -206,8 +208,12 @@ def scenario_nodes(root: Path, path: Path, findings: list[Finding]) -> Iterator[
     node = read_file(path, name, own)
     several = node.items if isinstance(node, Items) else (node,)
     for item in several:
-        if isinstance(item, Table) and _MARKS & set(item.keys):
+        if not isinstance(item, Table):
+            continue
+        if _MARKS & set(item.keys):
             yield item
+        elif others is not None:
+            others.append(item)
     if node is None:
         findings += own
 

@@ -25,8 +25,10 @@ from engine.flows.model import (
     WaitField,
     Webhook,
 )
+from engine.flows.nodes import Table
 from engine.flows.scenario import (
     FOLDER,
+    KEYS,
     Exits,
     Scenario,
     Sends,
@@ -200,6 +202,30 @@ def no_such_reason(span: Span, reason: str, known: Sequence[str]) -> Finding:
     )
 
 
+@page("F508", "no-scenario", "warning")
+def no_scenario(span: Span) -> Finding:
+    """A file under `tests/` speaks of a flow as scenarios do, but nothing in it is one, so that nothing is played.
+
+    A scenario is a table with `scenario`, `flow`, `timeline` and `expect`; a file holds one of them, or a list. What has
+    none of `scenario`, `timeline` and `expect` at its top is taken for something else.
+
+    Before:
+
+        flow: cart-recovery
+        scenarios:
+          - {name: she buys, timeline: […], expect: […]}
+
+    After:
+
+        - {scenario: she buys, flow: cart-recovery, timeline: […], expect: […]}
+    """
+    return Finding(
+        "F508", "warning", "this looks like a scenario, and is none", span,
+        effect="nothing in here is played, so that `homing test` passes without it",
+        help="write a list, each item with `scenario:`, `flow:`, `timeline:` and `expect:`",
+    )  # fmt: skip
+
+
 def _likely(reason: str, known: Sequence[str]) -> Sequence[str]:
     """Return some of the reasons, those of the same kind first."""
     kind = reason.partition(":")[0]
@@ -225,10 +251,12 @@ def check_folder(root: Path, definitions: Definitions, settings: Settings) -> li
     findings: list[Finding] = list(_unread(root))
     read: list[Scenario] = []
     for path in scenario_files(root):
-        for node in scenario_nodes(root, path, findings):
+        others: list[Table] = []
+        for node in scenario_nodes(root, path, findings, others):
             scenario = parse_scenario(node, findings)
             read += [] if scenario is None else [scenario]
             findings += odd_words(node, settings.topics)
+        findings += [no_scenario(each.span) for each in others if _is_meant_as_one(each)]
     findings += _same_names(read)
     for scenario in read:
         findings += _order(scenario, settings.shop.timezone)
@@ -240,6 +268,11 @@ def check_folder(root: Path, definitions: Definitions, settings: Settings) -> li
         else:
             findings += (*_against(scenario, flow), *_reasons(scenario, flow))
     return findings
+
+
+def _is_meant_as_one(table: Table) -> bool:
+    """Whether a key of it is one of a scenario's, or nearly; other YAML may lie beside the tests."""
+    return any(did_you_mean(key, KEYS) for key in table.keys)
 
 
 def _against(scenario: Scenario, flow: Flow) -> Iterator[Finding]:

@@ -224,6 +224,9 @@ def test_paths_choose(project: Path) -> None:
     assert run(project, str(project / "tests/good.yaml")).exit_code == 0
     assert run(project, "good").exit_code == 0
     assert run(project, str(project / "tests")).exit_code == 1
+    (project / "tests/none.yaml").write_text("flow: letter\nscenarios: []\n", encoding="utf-8")
+    nothing = run(project, "none")
+    assert (nothing.exit_code, nothing.output) == (2, "error: there is no scenario in none\n")
 
 
 def test_statements_are_compiled_once_for_all_scenarios(project: Path) -> None:

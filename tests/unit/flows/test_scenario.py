@@ -199,3 +199,22 @@ def test_a_timeline_counts_on_the_customers_clock(folder: Folder) -> None:
         folder.write({"flows/one.yaml": MINIMAL, "tests/one.yaml": text.replace("LAST", last)})
         told = check_folder(folder.root, folder.load().definitions, folder.settings)
         assert [each.code for each in told] == codes
+
+
+def test_a_file_without_a_scenario_is_told(folder: Folder) -> None:
+    """What looks like scenarios and is none is told with its place; other YAML beside the tests is let be."""
+    scenario = "- {scenario: x, flow: one, timeline: [{at: 2026-01-01, event: x}], expect: [nothing_more]}\n"
+    folder.write(
+        {
+            "flows/one.yaml": REASONS,
+            "flows/segments.yaml": "regulars: [{customer: {orders: {gte: 3}}}]\n",
+            "tests/one.yaml": scenario + "- {scenarioo: y, flow: one}\n",
+            "tests/all.yaml": "flow: one\nscenarios: []\n",
+            "tests/prices.yaml": "tea: 14\n",
+        }
+    )
+    told = check_folder(folder.root, folder.load().definitions, folder.settings)
+    assert [(each.code, each.span.file, each.span.line) for each in told] == [
+        ("F508", "tests/all.yaml", 1),
+        ("F508", "tests/one.yaml", 2),
+    ]
