@@ -185,7 +185,7 @@ def _prepared_scans(connection: Connection, statement: str, _parameters: Any) ->
 
 
 def _plan(connection: Connection, explained: str, parameters: Any) -> Any:
-    told = connection.exec_driver_sql(explained, parameters).scalar()
+    told: Any = connection.exec_driver_sql(explained, parameters).scalar_one()
     return (json.loads(told) if isinstance(told, str) else told)[0]["Plan"]
 
 
