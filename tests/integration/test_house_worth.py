@@ -118,7 +118,7 @@ def test_spending_is_compared_with_the_holdout(shop: Database) -> None:
             insert(enrollments), [{**ingest, "customer_id": 2, "entered_at": NOW, "state": "held_out"}]
         )
         found = spending_beside_holdout(connection, "hello", NOW + 20 * DAY, "EUR")
-    assert (found[False].mean, found[True].mean) == (90.0, 0.0)
+    assert (found[False].mean, found[True].mean) == (120.0, 0.0)
 
 
 def test_counting_a_flow_reads_its_own_part_of_an_index(sqlite_database: Database) -> None:
