@@ -206,7 +206,8 @@ class House:
     def _beat_after(self, moment: datetime | None) -> datetime:
         """Return when to look again: once something is told or due, but no sooner than a beat after now."""
         now = self.scheduler.now
-        told = next((each.at for each in self._tellers if each.at > now), self.end)
+        # At the end people tell at once what is left for its very moment, also to those who have just looked.
+        told = next((each.at for each in self._tellers if now < each.at <= self.end), self.end)
         return max(min(moment or told, told), now + self.beat * self.chance.uniform(0.2, 1.8))
 
     def _send(self, letter: str) -> None:
