@@ -90,7 +90,7 @@ class Source:
 
     def _renamed(self) -> Iterator[Row | BadRow]:
         names = self.mapping
-        for row in self._raw():
+        for row in self.rows_as_told():
             if isinstance(row, BadRow) or not names:
                 yield row
             else:
@@ -101,7 +101,8 @@ class Source:
                     row.raw,
                 )
 
-    def _raw(self) -> Iterator[Row | BadRow]:
+    def rows_as_told(self) -> Iterator[Row | BadRow]:
+        """Yield the rows by the names of the file itself, before its columns are mapped."""
         if self.format == "parquet":
             yield from _parquet_rows(self.path, self)
             return
@@ -164,7 +165,7 @@ def open_source(
 def _columns(source: Source) -> list[str]:
     """Return the columns of the first row, under the names that the file has for them."""
     try:
-        first = next((row for row in source._raw() if isinstance(row, Row)), None)  # noqa: SLF001
+        first = next((row for row in source.rows_as_told() if isinstance(row, Row)), None)
     except _BROKEN as error:
         raise OutsideError(f"{source.path.name} cannot be read: {_plain(error)}") from error
     if first is None and source.cells:
@@ -176,7 +177,7 @@ def _columns(source: Source) -> list[str]:
 
 def _check_lines(source: Source) -> None:
     """Raise UsageError for a table that is read as JSON; a file of that name with broken lines is set aside line by line."""
-    has_lines = any(True for _ in source._raw())  # noqa: SLF001
+    has_lines = any(True for _ in source.rows_as_told())
     if has_lines and detect_format(source.path) == "csv":
         instead = way_out(_header(source.path)) or "it looks like a table: leave --format away"
         raise UsageError(f"not one line of {source.path.name} is JSON: {instead}")

@@ -139,7 +139,9 @@ class Beater(Daemon):
             seen = self._see(connection, now)
         marked = self._come_so_far(seen, now)
         with self._database.read() as connection:
-            hints = list(due_hints(connection, seen.work, seen.slots, marked, engine.settings.delivery.mode))
+            hints = list(
+                due_hints(connection, seen.work, marked, engine.settings.delivery.mode, slots=seen.slots)
+            )
             lanes = _lanes(connection)
         if night_is_due(engine, now):
             hints.append(Hint(NIGHT, engine.settings.delivery.mode))
@@ -213,11 +215,15 @@ def need_shared_database(settings: Settings, database: Database) -> None:
 def due_hints(
     connection: Connection,
     work: Work,
-    slots: bool,  # noqa: FBT001 - what `schedules_due` said
     marked: datetime | None,
     mode: str,
+    *,
+    slots: bool,
 ) -> Iterable[Hint]:
-    """Return what there is to do, the pressing first; mails only up to `marked`, when everything had been taken in."""
+    """Return what there is to do, the pressing first; mails only up to `marked`, when everything had been taken in.
+
+    `slots` says whether a slot of a schedule has come.
+    """
     now = work.at.now
     slices = _slices(connection)
     if marked is not None:

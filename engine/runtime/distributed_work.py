@@ -143,7 +143,7 @@ class HintWorker:
         with self._database.read() as connection:
             work = look(connection, engine.settings, self._clock())
             slots, looked = schedules_due(connection, work), marked(connection, TICK)
-            hints = list(due_hints(connection, work, slots, looked, engine.settings.delivery.mode))
+            hints = list(due_hints(connection, work, looked, engine.settings.delivery.mode, slots=slots))
         for hint in hints:
             self.perform(hint.written())
 

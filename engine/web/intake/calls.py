@@ -53,7 +53,7 @@ class Call:
     may_grant: bool = False
 
 
-def as_kept(content: Mapping[str, Any], key: str, may_grant: bool) -> dict[str, Any]:  # noqa: FBT001 - as of a call
+def as_kept(content: Mapping[str, Any], key: str, *, may_grant: bool) -> dict[str, Any]:
     """Return what a client sent with who told it, as it is kept until it is taken; what the client itself says there is lost."""
     return {**content, TOLD_BY: [key, may_grant]}
 

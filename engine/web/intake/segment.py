@@ -85,7 +85,7 @@ async def _taken(request: Request) -> int:
             "segment",
             kind,
             reason,
-            as_text(as_kept(item, key.name, may_grant) if isinstance(item, dict) else item),
+            as_text(as_kept(item, key.name, may_grant=may_grant) if isinstance(item, dict) else item),
         )
         for item, reason in unusable
     ]

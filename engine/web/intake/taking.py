@@ -119,7 +119,7 @@ def unread_call(call: Call, reason: str) -> Unread:
 
     Of the same call by two keys, that of the one which may grant is kept beside the other.
     """
-    kept = as_text(as_kept(call.content, call.key, call.may_grant))
+    kept = as_text(as_kept(call.content, call.key, may_grant=call.may_grant))
     key = f"{call.message_id}\x1fconsent" if call.message_id and call.may_grant else call.message_id
     return Unread("segment", call.type, reason, kept, key)
 

@@ -74,7 +74,7 @@ def _hold(connection: Connection, calls: Sequence[Call], now: datetime) -> None:
             "visitor": call.visitor,
             "key": call.message_id or _hash(call),
             "at": now,
-            "payload": as_kept(call.content, call.key, call.may_grant),
+            "payload": as_kept(call.content, call.key, may_grant=call.may_grant),
         }
         for call in calls
     ]
