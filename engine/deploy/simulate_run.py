@@ -24,7 +24,6 @@ from engine.recommend.serve import Memory
 from engine.render.mail import Mail
 from engine.runtime import nightly
 from engine.runtime.passes import Engine, work_through
-from engine.runtime.ticking import following_moment
 from engine.runtime.work import Work, look
 from engine.store.scratch import Lone
 from engine.store.types import EPOCH
@@ -98,7 +97,7 @@ class Run:
             if moment >= self.until:
                 return
             assert self._known is not None
-            ahead = following_moment(self.engine, self._known)
+            ahead = self._known.following
             stops = [self.until, ahead, self._night(moment), self._coming()]
             following = min(stop for stop in stops if stop is not None)
             moment = min(self.until, max(on_beat(following, self.beat), moment + timedelta(microseconds=1)))

@@ -17,9 +17,13 @@ from sqlalchemy import Connection, select
 from engine.facts.fact import iso, short_hash
 from engine.facts.raised import Raised, Told
 from engine.facts.state_rows import TIMES, Times, column, newest
-from engine.store.dialect import among, upsert
+from engine.store.bulk import insert_rows, upsert_rows
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import consent_state, consents
 from engine.store.types import EPOCH, to_micros
+
+_STATES = Prepared(select(consent_state).where(within(consent_state.c.customer_id, "customers")))
 
 
 def project_consents(
@@ -32,20 +36,17 @@ def project_consents(
         ledger.append(_ledger_row(item, customer_id))
         if item.fact.fields["state"] != "pending":
             raised.append(_event(index, item, customer_id))
-    connection.execute(consents.insert(), ledger)
+    insert_rows(connection, consents, ledger)
     fold(connection, ledger)
     return dict.fromkeys((index for index, _, _ in told), "new"), raised
 
 
 def fold(connection: Connection, ledger: Sequence[Mapping[str, Any]]) -> None:
     """Fold new rows of the ledger into the states of their customers."""
-    table = consent_state
-    wanted = select(table).where(
-        among(connection, table.c.customer_id, sorted({row["customer_id"] for row in ledger}))
-    )
+    whose = sorted({row["customer_id"] for row in ledger})
     states: dict[tuple[int, str], Times] = {
         (row["customer_id"], row["topic"]): {name: row[name] for name in TIMES}
-        for row in connection.execute(wanted).mappings()
+        for row in _STATES.dicts(connection, customers=whose)
     }
     changed: dict[tuple[int, str], Times] = {}
     for row in ledger:
@@ -57,7 +58,7 @@ def fold(connection: Connection, ledger: Sequence[Mapping[str, Any]]) -> None:
     rows = [
         {"customer_id": customer, "topic": topic, **times} for (customer, topic), times in changed.items()
     ]
-    upsert(connection, table, rows, update=TIMES)
+    upsert_rows(connection, consent_state, rows)
 
 
 def _effective(row: Mapping[str, Any]) -> datetime:

@@ -10,13 +10,24 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from engine.calendar import add
 from engine.journeys.candidates import Candidate
 from engine.journeys.timers import AGAIN, GATHER, Row, set_timers
 from engine.journeys.versions import LiveFlow
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import timers
+
+_STANDING = Prepared(
+    select(timers).where(
+        timers.c.flow == bindparam("flow"),
+        timers.c.trigger_no == bindparam("number"),
+        timers.c.key == GATHER,
+        within(timers.c.customer_id, "customers"),
+    )
+)
 
 
 def gather(
@@ -42,13 +53,9 @@ def gather(
 def _gathering(
     connection: Connection, live: LiveFlow, number: int, customer_ids: Sequence[int]
 ) -> dict[int, Row]:
-    query = select(timers).where(
-        timers.c.flow == live.flow.name,
-        timers.c.trigger_no == number,
-        timers.c.key == GATHER,
-        timers.c.customer_id.in_(sorted(set(customer_ids))),
+    rows = _STANDING.dicts(
+        connection, flow=live.flow.name, number=number, customers=sorted(set(customer_ids))
     )
-    rows = [dict(row) for row in connection.execute(query).mappings()]
     return {row["customer_id"]: {key: value for key, value in row.items() if key != "id"} for row in rows}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
@@ -159,36 +160,48 @@ def next_slot(trigger: ScheduleTrigger, after: datetime, zone: str) -> datetime 
     return None
 
 
-def _next_slots(
-    connection: Connection, live: LiveFlow, number: int, trigger: ScheduleTrigger, at: Round
-) -> dict[str, tuple[str, datetime]]:
-    """Return the next slot in each zone that has one, with the name of the mark that remembers it."""
-    names = {
-        f"schedule:{live.flow.name}:{number}:{zone}": zone
-        for zone in zones_of(connection, trigger, at.shop_zone)
-    }
-    done: dict[str, datetime] = dict(_MARKS.rows(connection, names=list(names)))
-    # A zone that nobody lived in until now begins where the others stand, not where the flow was applied.
-    since = max([live.applied_at, *(moment - WIDEST for moment in done.values())])
-    found = {}
-    for mark, zone in names.items():
-        slot = next_slot(trigger, done.get(mark, since), zone)
-        if slot is not None:
-            found[zone] = (mark, slot)
-    return found
+@dataclass(frozen=True, slots=True)
+class _Schedule:
+    """A schedule trigger of a flow, with the zones on whose clocks it runs by the names of the marks that remember them."""
+
+    live: LiveFlow
+    number: int
+    trigger: ScheduleTrigger
+    marks: Mapping[str, str]
+
+    def next_slots(self, marked: Mapping[str, datetime]) -> dict[str, tuple[str, datetime]]:
+        """Return the next slot in each zone that has one, with the name of its mark."""
+        done = {mark: marked[mark] for mark in self.marks if mark in marked}
+        # A zone that nobody lived in until now begins where the others stand, not where the flow was applied.
+        since = max([self.live.applied_at, *(moment - WIDEST for moment in done.values())])
+        slots = {
+            zone: (mark, next_slot(self.trigger, done.get(mark, since), zone))
+            for mark, zone in self.marks.items()
+        }
+        return {zone: (mark, slot) for zone, (mark, slot) in slots.items() if slot is not None}
+
+
+def _schedules(connection: Connection, live: LiveFlow, at: Round) -> Iterator[_Schedule]:
+    for number, trigger in enumerate(live.flow.triggers):
+        if isinstance(trigger, ScheduleTrigger):
+            zones = zones_of(connection, trigger, at.shop_zone)
+            marks = {f"schedule:{live.flow.name}:{number}:{zone}": zone for zone in zones}
+            yield _Schedule(live, number, trigger, marks)
+
+
+def _marked(connection: Connection, schedules: Iterable[_Schedule]) -> dict[str, datetime]:
+    return dict(_MARKS.rows(connection, names=[mark for each in schedules for mark in each.marks]))
 
 
 def schedule_candidates(connection: Connection, live: LiveFlow, at: Round) -> Iterator[Candidate]:
     """Yield everyone in the segment for each slot that has come since the last look, and note how far we came."""
-    for number, trigger in enumerate(live.flow.triggers):
-        if not isinstance(trigger, ScheduleTrigger):
-            continue
-        for zone, (mark, first) in _next_slots(connection, live, number, trigger, at).items():
+    for each in _schedules(connection, live, at):
+        for zone, (mark, first) in each.next_slots(_marked(connection, [each])).items():
             slot: datetime | None = first
             while slot is not None and slot <= at.now:
-                yield from _everyone(connection, live, number, trigger, zone, slot, at)
+                yield from _everyone(connection, live, each.number, each.trigger, zone, slot, at)
                 note_mark(connection, mark, slot)
-                slot = next_slot(trigger, slot, zone)
+                slot = next_slot(each.trigger, slot, zone)
 
 
 def zones_of(connection: Connection, trigger: ScheduleTrigger, shop_zone: str) -> list[str]:
@@ -235,12 +248,11 @@ def _everyone(
         yield Candidate(number, customer_id, f"slot:{stamp}", slot, slot, {"slot": stamp})
 
 
-def next_schedule(connection: Connection, live: LiveFlow, at: Round) -> datetime | None:
-    """Return the next slot of the flow's schedules, for a virtual clock to stop at."""
-    slots = [
-        slot
-        for number, trigger in enumerate(live.flow.triggers)
-        if isinstance(trigger, ScheduleTrigger)
-        for _, slot in _next_slots(connection, live, number, trigger, at).values()
-    ]
+def next_schedule(connection: Connection, live: Iterable[LiveFlow], at: Round) -> datetime | None:
+    """Return the next slot of these flows' schedules: due where it has come, else where a virtual clock stops."""
+    schedules = [schedule for each in live for schedule in _schedules(connection, each, at)]
+    if not schedules:
+        return None
+    marked = _marked(connection, schedules)
+    slots = [slot for each in schedules for _, slot in each.next_slots(marked).values()]
     return min(slots, default=None)

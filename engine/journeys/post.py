@@ -15,6 +15,7 @@ from engine.journeys.round import Round
 from engine.offers.issue import Issued, Wanted, issue
 from engine.outbox.ledger import drop, make, supersede
 from engine.store import meta
+from engine.store.bulk import update_rows
 from engine.store.tables import messages
 
 EMPTY_POOL_RETRY = timedelta(hours=1)
@@ -141,10 +142,7 @@ def give_offers(
         else:
             refused.append(which)
     if going:
-        statement = (
-            update(messages).where(messages.c.id == bindparam("which")).values(content=bindparam("held"))
-        )
-        connection.execute(statement, [{"which": which, "held": held} for which, held in going.items()])
+        update_rows(connection, messages, [{"content": held, "id": which} for which, held in going.items()])
     if waiting:
         statement = update(messages).where(messages.c.id == bindparam("which"))
         statement = statement.values(

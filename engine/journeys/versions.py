@@ -33,6 +33,8 @@ class _Kept:
 
 
 _kept = _Kept({}, {})
+# What the table of flows held at the last look, and what that means: it seldom changes, and every pass asks.
+_last: tuple[tuple[Any, bool], dict[str, LiveFlow]] = (((), False), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,18 @@ class LiveFlow:
 
 def live_flows(connection: Connection, *, paused_all: bool = False) -> dict[str, LiveFlow]:
     """Return every applied flow by name; `paused_all` marks all of them paused."""
-    rows = _FLOWS.rows(connection)
+    global _last  # noqa: PLW0603 - replaced as a whole, as `_kept` is
+    rows = _FLOWS.unread(connection)
+    told, live = _last
+    if told != (rows, paused_all):
+        live = _read(
+            connection, [_FLOWS.read(connection.dialect, row) for row in rows], paused_all=paused_all
+        )
+        _last = (rows, paused_all), live
+    return dict(live)
+
+
+def _read(connection: Connection, rows: Sequence[Any], *, paused_all: bool) -> dict[str, LiveFlow]:
     found = programs(connection, [row.version for row in rows])
     return {
         row.flow: LiveFlow(

@@ -22,7 +22,7 @@ from engine.runtime.daemon import Daemon, log
 from engine.runtime.installation import why_sandbox
 from engine.runtime.leader import living_daemons
 from engine.runtime.ticking import night_is_due, note_tick
-from engine.runtime.work import Work, look, schedules_due
+from engine.runtime.work import Work, look
 from engine.settings import Settings
 from engine.store.database import Database
 from engine.store.keys import KeyRange, cut
@@ -91,7 +91,6 @@ class Seen:
     """What the leader saw in one look."""
 
     work: Work
-    slots: bool
     unread_from: int | None
     unread_to: int
     marked: datetime | None
@@ -101,7 +100,7 @@ class Seen:
         agenda = self.work.agenda
         steps = agenda.enrollments_at is None or agenda.enrollments_at > goal.moment
         facts = self.unread_from is None or self.unread_from > goal.unread_to
-        return steps and facts and not (agenda.kept or self.slots or agenda.due_flows(goal.moment))
+        return steps and facts and not (agenda.kept or self.work.slot_due or agenda.due_flows(goal.moment))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +138,7 @@ class Beater(Daemon):
             seen = self._see(connection, now)
         marked = self._come_so_far(seen, now)
         with self._database.read() as connection:
-            hints = list(
-                due_hints(connection, seen.work, marked, engine.settings.delivery.mode, slots=seen.slots)
-            )
+            hints = list(due_hints(connection, seen.work, marked, engine.settings.delivery.mode))
             lanes = _lanes(connection)
         if night_is_due(engine, now):
             hints.append(Hint(NIGHT, engine.settings.delivery.mode))
@@ -154,7 +151,7 @@ class Beater(Daemon):
         work = look(connection, self._engine.current().settings, now)
         ends = connection.execute(select(func.min(fact_inbox.c.id), func.max(fact_inbox.c.id))).one()
         since = marked(connection, TICK)
-        return Seen(work, schedules_due(connection, work), ends[0], ends[1] or 0, since)
+        return Seen(work, ends[0], ends[1] or 0, since)
 
     def _come_so_far(self, seen: Seen, now: datetime) -> datetime | None:
         """Note up to which moment everything was taken in: dispatch goes no further. Return that moment."""
@@ -212,18 +209,8 @@ def need_shared_database(settings: Settings, database: Database) -> None:
         )
 
 
-def due_hints(
-    connection: Connection,
-    work: Work,
-    marked: datetime | None,
-    mode: str,
-    *,
-    slots: bool,
-) -> Iterable[Hint]:
-    """Return what there is to do, the pressing first; mails only up to `marked`, when everything had been taken in.
-
-    `slots` says whether a slot of a schedule has come.
-    """
+def due_hints(connection: Connection, work: Work, marked: datetime | None, mode: str) -> Iterable[Hint]:
+    """Return what there is to do, the pressing first; mails only up to `marked`, when everything had been taken in."""
     now = work.at.now
     slices = _slices(connection)
     if marked is not None:
@@ -234,7 +221,7 @@ def due_hints(
         # Somebody must look after what dead workers held, also where nothing else is due.
         always = [0] if work.agenda.leased else []
         yield from _sliced(DISPATCH, mode, slices, connection.scalars(query.limit(SAMPLE)), always)
-    if _to_take_in(work.agenda, now) or slots or work.arming:
+    if _to_take_in(work.agenda, now) or work.slot_due or work.arming:
         yield Hint(TAKE_IN, mode)
     steps = [INSIDE, enrollments.c.next_at <= now]
     if work.closed:

@@ -40,7 +40,7 @@ from engine.runtime.nightly import run_nightly
 from engine.runtime.opening import own_name
 from engine.runtime.passes import Engine, PassReport, advance_once, send_due, take_in_once
 from engine.runtime.ticking import night_is_due
-from engine.runtime.work import look, schedules_due
+from engine.runtime.work import look
 from engine.settings import Settings
 from engine.store.database import Database
 from engine.store.dialect import insert_new, upsert
@@ -142,8 +142,8 @@ class HintWorker:
         engine = self._engine.current()
         with self._database.read() as connection:
             work = look(connection, engine.settings, self._clock())
-            slots, looked = schedules_due(connection, work), marked(connection, TICK)
-            hints = list(due_hints(connection, work, looked, engine.settings.delivery.mode, slots=slots))
+            looked = marked(connection, TICK)
+            hints = list(due_hints(connection, work, looked, engine.settings.delivery.mode))
         for hint in hints:
             self.perform(hint.written())
 
@@ -223,8 +223,7 @@ class HintWorker:
     def _take_in(self, engine: Engine, _hint: Hint, total: PassReport) -> bool:
         with self._database.read() as connection:
             work = look(connection, engine.settings, self._clock())
-            slots = schedules_due(connection, work)
-        report = take_in_once(engine, work, slots=slots)
+        report = take_in_once(engine, work)
         total.add(report)
         return not report.idle or bool(work.arming)
 

@@ -39,6 +39,7 @@ from engine.store.tables import arrivals, customers, fact_inbox
 
 INBOX = 1_000  # facts in one transaction: on SQLite nobody else writes meanwhile
 _UNREAD = Prepared(select(fact_inbox).order_by(fact_inbox.c.id).limit(INBOX))
+_ZONES = Prepared(select(customers.c.id, customers.c.zone).where(within(customers.c.id, "ids")))
 _READ = Prepared(delete(fact_inbox).where(within(fact_inbox.c.id, "ids")))
 
 
@@ -326,5 +327,4 @@ def _joins(candidate: Candidate, live: LiveFlow) -> bool:
 
 def _zones(connection: Connection, candidates: Sequence[Candidate], at: Round) -> dict[int, str]:
     ids = sorted({candidate.customer_id for candidate in candidates})
-    query = select(customers.c.id, customers.c.zone).where(among(connection, customers.c.id, ids))
-    return {row.id: row.zone or at.shop_zone for row in connection.execute(query)}
+    return {row.id: row.zone or at.shop_zone for row in _ZONES.rows(connection, ids=ids)}

@@ -14,7 +14,7 @@ from datetime import datetime, time, timedelta
 from functools import partial
 from typing import Protocol
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from engine.calendar import ALL_DAYS, next_wall
@@ -41,7 +41,9 @@ from engine.store import meta
 from engine.store.database import Database
 from engine.store.keys import KeyRange
 from engine.store.marks import NIGHT, mark, marked
+from engine.store.prepared import Prepared
 from engine.store.tables import customers, journal
+from engine.store.types import Instant
 
 
 class HasFlow(Protocol):
@@ -61,6 +63,8 @@ JOURNAL_DAYS = 400
 PART = 2_000  # customers' memberships compared in one transaction
 SCORES = ("rfm", "spent_percentile", "churn_risk", "predicted_value")
 
+_FORGET = Prepared(delete(journal).where(journal.c.at < bindparam("before", type_=Instant())))
+_NEWEST = Prepared(select(func.max(customers.c.id)))
 
 Part = Callable[[], object]
 
@@ -143,7 +147,7 @@ def _parts(engine: Engine, live: Collection[LiveFlow], now: datetime, *, tables:
 
 def _forget_decisions(database: Database, now: datetime) -> None:
     with database.write() as connection:
-        connection.execute(delete(journal).where(journal.c.at < now - timedelta(days=JOURNAL_DAYS)))
+        _FORGET.run(connection, before=now - timedelta(days=JOURNAL_DAYS))
 
 
 def _night_after(done: datetime, shop_zone: str) -> datetime:
@@ -180,7 +184,7 @@ def _compare_segments(engine: Engine, live: Iterable[LiveFlow], now: datetime) -
     entered = 0
     at = Round(now, engine.settings)
     with engine.database.read() as connection:
-        most = connection.scalar(select(func.max(customers.c.id))) or 0
+        most = _NEWEST.first(connection)[0] or 0
     waiting = [each for each in live if each.open and has_segments([each])]
     if waiting:
         set_up(engine.database, at.shop_zone)  # an apply may have been killed before it noted everybody

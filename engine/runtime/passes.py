@@ -24,7 +24,7 @@ from engine.runtime import rails
 from engine.runtime.intake import Intake, by_time, take_in
 from engine.runtime.poison import advance_all
 from engine.runtime.setting_up import set_up_part
-from engine.runtime.work import Work, look, one_router, schedules_due
+from engine.runtime.work import Work, look, one_router
 from engine.settings import Settings
 from engine.store.database import Database
 from engine.store.keys import KeyRange
@@ -105,22 +105,20 @@ def work_through(
     `known` is what is known already, where nobody else writes: it saves the first look.
     """
     total = PassReport()
-    work, slots = (known.at_moment(now), False) if known and not known.scheduled else _look(engine, now)
-    while not work.agenda.nothing_by(now) or work.agenda.leased or slots or work.arming:
-        report = _once(engine, work, slots=slots, sending=sending)
+    work = known.at_moment(now) if known else _look(engine, now)
+    while not work.agenda.nothing_by(now) or work.agenda.leased or work.slot_due or work.arming:
+        report = _once(engine, work, sending=sending)
         total.add(report)
         arming = work.arming
-        work, slots = _look(engine, now)
+        work = _look(engine, now)
         if (report.idle and not arming) or engine.worker.stopping():
             break
     return total, work
 
 
-def _look(engine: Engine, now: datetime) -> tuple[Work, bool]:
-    """Return what there is to do, and whether a slot of a schedule has come."""
+def _look(engine: Engine, now: datetime) -> Work:
     with engine.database.read() as connection:
-        work = look(connection, engine.settings, now)
-        return work, schedules_due(connection, work)
+        return look(connection, engine.settings, now)
 
 
 def send_due(engine: Engine, now: datetime, due_by: datetime, keys: KeyRange | None = None) -> Tally:
@@ -128,15 +126,14 @@ def send_due(engine: Engine, now: datetime, due_by: datetime, keys: KeyRange | N
 
     `keys` limits it to a range of customers.
     """
-    with engine.database.read() as connection:
-        work = look(connection, engine.settings, now)
+    work = _look(engine, now)
     if not work.agenda.leased and not _due(work.agenda.messages_at, due_by):
         return Tally()
     return _dispatch(engine, work, _closed(engine, work), due_by, keys)
 
 
-def _once(engine: Engine, work: Work, *, slots: bool, sending: bool) -> PassReport:
-    report = take_in_once(engine, work, slots=slots)
+def _once(engine: Engine, work: Work, *, sending: bool) -> PassReport:
+    report = take_in_once(engine, work)
     now, agenda = work.at.now, work.agenda
     while report.entered or _due(agenda.enrollments_at, now) or report.facts:
         with undisturbed(), engine.database.write() as connection:
@@ -149,7 +146,7 @@ def _once(engine: Engine, work: Work, *, slots: bool, sending: bool) -> PassRepo
     return report
 
 
-def take_in_once(engine: Engine, work: Work, *, slots: bool) -> PassReport:
+def take_in_once(engine: Engine, work: Work) -> PassReport:
     """Take in one batch of what is new, and what timers and calendars bring; return what was done."""
     report = PassReport()
     now, agenda = work.at.now, work.agenda
@@ -157,7 +154,7 @@ def take_in_once(engine: Engine, work: Work, *, slots: bool) -> PassReport:
         with undisturbed(), engine.database.write() as connection:
             set_up_part(connection, work.at.shop_zone)
     _take_facts_in(engine, work, report)
-    if slots or agenda.due_flows(now):
+    if work.slot_due or agenda.due_flows(now):
         with undisturbed(), engine.database.write() as connection:
             one_router(connection)
             report.take(by_time(connection, work))
@@ -198,8 +195,7 @@ def _due(moment: datetime | None, now: datetime) -> bool:
 def settle(engine: Engine, now: datetime) -> None:
     """Let everything arrive and be taken in by the flows that are live now: what comes later is for those applied next."""
     while True:
-        with engine.database.read() as connection:
-            work = look(connection, engine.settings, now)
+        work = _look(engine, now)
         if _due(work.agenda.staged_at, now):
             arrive(engine.database, until=now, settings=engine.settings)
         elif not work.agenda.unread:

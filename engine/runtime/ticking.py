@@ -10,10 +10,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from engine.clock import sleep
-from engine.journeys.membership import next_schedule
 from engine.runtime import nightly
 from engine.runtime.passes import Engine, PassReport, run_pass, send_due, work_through
-from engine.runtime.work import Work, look
+from engine.runtime.work import look
 from engine.store import meta
 from engine.store.database import Database
 from engine.store.marks import TICK, mark
@@ -87,7 +86,7 @@ def drive(
             sleep(0.2)
             report, work = work_through(engine, moment)
             total.add(report)
-        following = following_moment(engine, work)
+        following = work.following
         if progress is not None:
             progress(moment, total)
         if moment >= until:
@@ -101,14 +100,4 @@ def drive(
 def next_moment(engine: Engine, now: datetime) -> datetime | None:
     """Return the next moment at which a fact arrives or something of an open flow is due."""
     with engine.database.read() as connection:
-        work = look(connection, engine.settings, now)
-    return following_moment(engine, work)
-
-
-def following_moment(engine: Engine, work: Work) -> datetime | None:
-    """Return the next moment after what is known now."""
-    if not work.scheduled:
-        return work.agenda.next_at
-    with engine.database.read() as connection:
-        slots = [next_schedule(connection, each, work.at) for each in work.live.values() if each.open]
-    return min((moment for moment in (work.agenda.next_at, *slots) if moment is not None), default=None)
+        return look(connection, engine.settings, now).following

@@ -12,7 +12,6 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
-from engine.flows.model import ScheduleTrigger
 from engine.journeys.membership import next_schedule
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows
@@ -37,14 +36,18 @@ class Work:
     secret: bytes
     agenda: Agenda
     arming: frozenset[str]  # flows whose timers are still being set: none of them fires
+    slot_at: datetime | None  # the next slot of an open flow that goes by the calendar
 
     @property
-    def scheduled(self) -> bool:
-        """Whether an open flow goes by the calendar."""
-        return any(
-            live.open and any(isinstance(trigger, ScheduleTrigger) for trigger in live.flow.triggers)
-            for live in self.live.values()
-        )
+    def slot_due(self) -> bool:
+        """Whether a slot of a schedule has come."""
+        return self.slot_at is not None and self.slot_at <= self.at.now
+
+    @property
+    def following(self) -> datetime | None:
+        """The next moment at which something is due, apart from unread facts."""
+        moments = [each for each in (self.agenda.next_at, self.slot_at) if each is not None]
+        return min(moments, default=None)
 
     def at_moment(self, now: datetime) -> Work:
         """Return the same at another moment, for where nobody has written anything since."""
@@ -52,15 +55,17 @@ class Work:
 
 
 def look(connection: Connection, settings: Settings, now: datetime) -> Work:
-    """Return what there is to do at `now`, in three statements."""
+    """Return what there is to do at `now`, in three statements; where a flow goes by the calendar, in one more."""
     known = meta.several(connection, (meta.SECRET, meta.LINK_SECRETS, rails.PAUSED_ALL, STAMP, ARMING))
     live = heeding(live_flows(connection, paused_all=known.get(rails.PAUSED_ALL) is not None), settings)
     applied = applied_sources(connection, known.get(STAMP))
     at = Round(now, settings, listened_names(live.values()), applied.offers)
     closed = tuple(name for name, each in live.items() if each.stopped)
     arming = frozenset(each["flow"] for each in known.get(ARMING, ()))
-    agenda = read_agenda(connection, [name for name, each in live.items() if each.open], closed, arming)
-    return Work(at, live, closed, applied.library, meta.signing_secret(known), agenda, arming)
+    opened = {name: each for name, each in live.items() if each.open}
+    agenda = read_agenda(connection, list(opened), closed, arming)
+    slot_at = next_schedule(connection, opened.values(), at)
+    return Work(at, live, closed, applied.library, meta.signing_secret(known), agenda, arming, slot_at)
 
 
 def held_back(live: Mapping[str, LiveFlow], settings: Settings) -> dict[str, list[str]]:
@@ -87,16 +92,6 @@ def heeding(live: dict[str, LiveFlow], settings: Settings) -> dict[str, LiveFlow
         if held
         else live
     )
-
-
-def schedules_due(connection: Connection, work: Work) -> bool:
-    """Return whether a slot of a schedule trigger has come."""
-    for live in work.live.values():
-        if live.open and any(isinstance(trigger, ScheduleTrigger) for trigger in live.flow.triggers):
-            slot = next_schedule(connection, live, work.at)
-            if slot is not None and slot <= work.at.now:
-                return True
-    return False
 
 
 def listened_names(live: Iterable[LiveFlow]) -> frozenset[str]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from engine.store.bulk import upsert_rows
 from engine.store.dialect import within
@@ -25,6 +25,7 @@ SECRET = "secret"  # noqa: S105 - the name of the row, not a secret
 LINK_SECRETS = "link_secrets"  # newest first
 MAILS_FILLED = "mails_filled"  # share of a daemon's mails that were made from a structure known before
 
+_DROP = Prepared(delete(meta).where(meta.c.name == bindparam("name")))
 _SEVERAL = Prepared(select(meta.c.name, meta.c.value).where(within(meta.c.name, "names")))
 
 
@@ -46,7 +47,7 @@ def put(connection: Connection, name: str, value: Any) -> None:
 
 def drop(connection: Connection, name: str) -> None:
     """Forget the value of that name."""
-    connection.execute(delete(meta).where(meta.c.name == name))
+    _DROP.run(connection, name=name)
 
 
 def virtual_now(connection: Connection) -> datetime | None:

@@ -33,7 +33,7 @@ from engine.runtime import rails
 from engine.runtime.nightly import run_nightly
 from engine.runtime.passes import Engine, send_due, work_through
 from engine.runtime.switch import Switch
-from engine.runtime.ticking import following_moment, night_is_due, note_tick
+from engine.runtime.ticking import night_is_due, note_tick
 from engine.runtime.work import look
 from engine.settings import Settings
 from engine.store.database import connect
@@ -200,7 +200,7 @@ class House:
                 _, known = work_through(engine, now, sending=False)
                 note_tick(self.database, now)
                 scheduler.signal()
-                following = following_moment(engine, known)
+                following = known.following
             scheduler.wait(self._beat_after(following), or_signal=False)
 
     def _beat_after(self, moment: datetime | None) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import tempfile
@@ -116,7 +117,8 @@ def play_many(
     """Play plans on all processors."""
     global _prepared  # noqa: PLW0603 - what forked processes share
     _prepared = prepared
-    with ProcessPoolExecutor(processes or os.cpu_count()) as pool:
+    # What was imported stays to the end: the garbage collector need not walk it again and again.
+    with ProcessPoolExecutor(processes or os.cpu_count(), initializer=gc.freeze) as pool:
         return list(pool.map(_play, [(plan, bug) for plan in plans], chunksize=2))
 
 
