@@ -72,8 +72,11 @@ class WatchedDatabase(Database):
             yield connection
             driver.commit()
         finally:
-            driver.rollback()  # which does nothing after a commit
-            self._idle.append(connection)
+            if connection.invalidated:  # SQLAlchemy closes what a killed program's statement stood in
+                connection.close()
+            else:
+                driver.rollback()  # which does nothing after a commit
+                self._idle.append(connection)
 
     def _opened(self) -> Connection:
         connection = self.engine.connect()
