@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy import Boolean, Connection, bindparam, literal_column, null, select, union_all
 
@@ -28,6 +29,7 @@ from engine.policy.gate import Allow, Handed, Question, Verdict, judge
 from engine.policy.wishes import FREQUENCY, NO_WISH, PAUSED_UNTIL, Wish, wish_of
 from engine.settings import Cap
 from engine.store.dialect import within
+from engine.store.keeping import known
 from engine.store.prepared import Prepared
 from engine.store.tables import consent_state, customers, messages, suppressions
 from engine.store.types import Instant
@@ -79,8 +81,9 @@ _STANDING = Prepared(
 
 @dataclass(slots=True)
 class _Standing:
-    """What is known of one customer when the gate is asked."""
+    """What is known of one customer when the gate is asked: `handed` are the counted mails since `since`."""
 
+    since: datetime
     topics: list[TopicState] = field(default_factory=list)
     suppressed: frozenset[str] = frozenset()
     handed: list[Handed] = field(default_factory=list)
@@ -89,7 +92,7 @@ class _Standing:
 def verdicts(connection: Connection, group: Sequence[Claimed], at: Round) -> list[Verdict]:
     """Lock the customers of a group and judge its messages in order; each allowed one counts for the next."""
     ids = sorted({message.customer_id for message in group})
-    people = _locked(connection, ids)
+    people = known(connection, "locked", ids, lambda some: _locked(connection, some))
     found = programs(connection, [message.version for message in group])
     wished = {cap for *_, wish in people.values() for cap in wish.caps}
     standing = _standing(connection, ids, found, at, wished)
@@ -98,26 +101,26 @@ def verdicts(connection: Connection, group: Sequence[Claimed], at: Round) -> lis
     for message, (exit_clause, false_clause) in zip(group, clauses, strict=True):
         zone, erased, wish = people.get(message.customer_id, (None, True, NO_WISH))
         flow = found[message.version].flow
-        known = standing[message.customer_id]
+        own = standing[message.customer_id]
         question = Question(
             kind=flow.kind,
             zone=zone or at.shop_zone,
             due_at=message.due_at,
             expires_at=message.expires_at,
             consented=message.topic is not None
-            and bool(topics_granted(known.topics, (message.topic,), at.settings.soft_opt_in)),
-            suppressed=erased or flow.kind in known.suppressed,
+            and bool(topics_granted(own.topics, (message.topic,), at.settings.soft_opt_in)),
+            suppressed=erased or flow.kind in own.suppressed,
             exit_clause=exit_clause,
             false_clause=false_clause,
             quiet_hours=at.rules(flow).quiet_hours,
             caps=(*at.caps(flow), *wish.caps),
             paused_until=wish.paused_until,
             when_capped=flow.policy.when_capped,
-            handed=known.handed,
+            handed=own.handed,
         )
         verdict = judge(question, at.now)
         if isinstance(verdict, Allow) and flow.kind == "marketing":
-            known.handed.append(Handed(at.now))
+            own.handed.append(Handed(at.now))
         result.append(verdict)
     return result
 
@@ -132,22 +135,44 @@ def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str |
 
 def _standing(
     connection: Connection, ids: Sequence[int], found: Mapping[str, Program], at: Round, wished: set[Cap]
-) -> dict[int, _Standing]:
-    """Return what is known of each customer: counted mails, oldest first, as far back as the longest cap looks."""
-    standing: dict[int, _Standing] = defaultdict(_Standing)
+) -> Mapping[int, _Standing]:
+    """Return what is known of each customer: counted mails, oldest first, as far back as the longest cap looks.
+
+    Where it is kept, the mails that the gate allowed since then are among them.
+    """
     caps = {cap for program in found.values() for cap in at.caps(program.flow)} | wished
     longest = min((at.now - cap.per.approximate - cap.per.approximate / 10 for cap in caps), default=at.now)
-    rows = _STANDING.rows(connection, ids=ids, longest=longest, in_sandbox=at.sandbox)
+
+    def read(some: Sequence[int]) -> dict[int, _Standing]:
+        return _read_standing(connection, some, longest, sandbox=at.sandbox)
+
+    standing = dict(known(connection, ("standing", at.sandbox), ids, read))
+    for which, each in standing.items():
+        if each.since > longest:
+            again = read([which])[which]
+            each.handed, each.since = again.handed, longest
+        elif each.since < longest:
+            each.since = longest
+            if each.handed and each.handed[0].at <= longest:
+                each.handed = [mail for mail in each.handed if mail.at > longest]
+    return standing
+
+
+def _read_standing(
+    connection: Connection, ids: Sequence[int], longest: datetime, *, sandbox: bool
+) -> dict[int, _Standing]:
+    standing = {customer_id: _Standing(longest) for customer_id in ids}
+    rows = _STANDING.rows(connection, ids=ids, longest=longest, in_sandbox=sandbox)
     for what, customer_id, word, moment, soft, withdrawn in rows:
-        known = standing[customer_id]
+        own = standing[customer_id]
         if what == "consent":
-            known.topics.append(TopicState(word, moment, soft, withdrawn))
+            own.topics.append(TopicState(word, moment, soft, withdrawn))
         elif what == "suppressed":
-            known.suppressed |= kinds_suppressed(word)
+            own.suppressed |= kinds_suppressed(word)
         else:
-            known.handed.append(Handed(moment))
-    for known in standing.values():
-        known.handed.sort(key=lambda mail: mail.at)
+            own.handed.append(Handed(moment))
+    for own in standing.values():
+        own.handed.sort(key=lambda mail: mail.at)
     return standing
 
 

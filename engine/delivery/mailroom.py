@@ -37,6 +37,7 @@ from engine.render.mail import Address, Mail
 from engine.render.render import render
 from engine.render.template import RecommendBlock
 from engine.store.dialect import within
+from engine.store.keeping import known
 from engine.store.prepared import Prepared
 from engine.store.tables import cart_lines, carts, customer_scores, customers, order_lines, orders, products
 
@@ -120,7 +121,12 @@ def make_outlines(
     del secret
     mails = [message for message in claimed if message.channel == "email"]
     ids = sorted({message.customer_id for message in claimed})
-    people: dict[int, Mapping[str, Any]] = {row["id"]: row for row in _ADDRESSES.dicts(connection, ids=ids)}
+    people = known(
+        connection,
+        "addresses",
+        ids,
+        lambda some: {row["id"]: row for row in _ADDRESSES.dicts(connection, ids=some)},
+    )
     picking = [m for m in mails if _blocks(library, m.template, _locale(people.get(m.customer_id), at))]
     picks = _picks_for(connection, picking, people, at, library, memory)
     return [_outline(message, people.get(message.customer_id), picks, at, library) for message in claimed]

@@ -18,6 +18,7 @@ from engine.journeys.moments import as_moment, yearly
 from engine.journeys.round import Round
 from engine.policy.consent import granted_topics, suppressed_kinds
 from engine.store.dialect import among, within
+from engine.store.keeping import kept, known
 from engine.store.prepared import Prepared
 from engine.store.tables import customers, messages, offer_codes
 
@@ -56,7 +57,22 @@ def plain_people(
     connection: Connection, customer_ids: Collection[int], topics: Collection[str], at: Round
 ) -> dict[int, Person]:
     """Return a Person for each customer with what every flow asks for: zone, identity, consent, suppression."""
-    ids = sorted(set(customer_ids))
+    asked = frozenset(topics)
+    if kept(connection) is not None:
+        asked = asked.union(at.settings.topics)  # of other topics, too, so that other flows can use it
+    return dict(
+        known(
+            connection,
+            ("people", asked),
+            sorted(set(customer_ids)),
+            lambda ids: _read_plain(connection, ids, asked, at),
+        )
+    )
+
+
+def _read_plain(
+    connection: Connection, ids: Sequence[int], topics: Collection[str], at: Round
+) -> dict[int, Person]:
     granted = granted_topics(connection, ids, topics, at.settings.soft_opt_in)
     suppressed = suppressed_kinds(connection, ids)
     nothing: frozenset[str] = frozenset()

@@ -19,6 +19,7 @@ from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from engine.store.database import from_json, raw
+from engine.store.keeping import forget_all
 
 Process = Callable[[Any], Any]
 Processes = tuple[tuple[int, Process], ...]
@@ -109,6 +110,7 @@ def undoing(connection: Connection, step: Callable[[], T]) -> T:
     except Exception:
         driven(connection, "ROLLBACK TO SAVEPOINT step", ())
         driven(connection, "RELEASE SAVEPOINT step", ())
+        forget_all(connection)
         raise
     driven(connection, "RELEASE SAVEPOINT step", ())
     return result

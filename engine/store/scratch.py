@@ -16,6 +16,7 @@ from sqlalchemy import Connection, StaticPool, create_engine, event
 
 from engine.store.database import Database, connect, from_json, to_json
 from engine.store.dialect import ONLY_COUNTS
+from engine.store.keeping import KEPT, Kept
 from engine.store.migrate import upgrade
 from engine.store.prepared import driven
 
@@ -37,19 +38,23 @@ UNASKED = (
 class Lone(Database):
     """A database with one connection, whose reads and writes share one transaction until it is settled.
 
-    What happens in it is only counted (`engine.store.dialect.only_counts`).
+    What happens in it is only counted (`engine.store.dialect.only_counts`), and what was read about customers is kept
+    (`engine.store.keeping`).
 
     A block of `write` that fails is undone by itself. Only for a program that drives it alone, in one thread.
     """
 
     def __init__(self, path: Path) -> None:
         url = f"sqlite:///{path}"
+        self._kept = Kept()
         # The driver begins no transaction by itself: SQLAlchemy's word for it is ours alone.
         engine = create_engine(
             url, json_serializer=to_json, json_deserializer=from_json, hide_parameters=True, poolclass=StaticPool,
-            connect_args={"isolation_level": None, "cached_statements": 1_000}, execution_options={ONLY_COUNTS: True},
+            connect_args={"isolation_level": None, "cached_statements": 1_000},
+            execution_options={ONLY_COUNTS: True, KEPT: self._kept},
         )  # fmt: skip
         event.listen(engine, "connect", _hurry)
+        event.listen(engine, "connect", lambda connection, _record: self._kept.watch(connection))
         event.listen(engine, "begin", _begin)
         super().__init__(engine, url)
         self._standing: Connection | None = None
@@ -69,6 +74,7 @@ class Lone(Database):
         except BaseException:
             driven(connection, "ROLLBACK TO SAVEPOINT block", ())
             driven(connection, "RELEASE SAVEPOINT block", ())
+            self._kept.clear()
             raise
         driven(connection, "RELEASE SAVEPOINT block", ())
 
