@@ -7,6 +7,7 @@ database nor for the mailbox: what a power cut spoils is played again. All else 
 
 from __future__ import annotations
 
+import gc
 import random
 import re
 import shutil
@@ -38,6 +39,8 @@ from engine.store.migrate import ensure_current
 from engine.store.tables import customers, enrollments, journal, messages
 
 DAYS = 60
+LOG_PAGES = 16_000  # 64 MB of SQLite's log before it is folded into the database: most pages are written again and again
+SELDOM = (200_000, 20, 50)  # how often cycles are looked for: a year of facts is nothing but rows
 BEAT = timedelta(hours=1)  # the demo's daemon ticks this often; the real one every few seconds
 SEED = 7
 SERVED_AT = "http://localhost:8000"
@@ -97,11 +100,14 @@ def run_demo(
     if database.is_sqlite:
         event.listen(database.engine, "connect", _hurry)
     ensure_current(database)
+    collected = gc.get_threshold()
+    gc.set_threshold(*SELDOM)
     try:
         _play(folder, database, settings, start, days, customers, products, seed, progress)
         with database.read() as connection:
             return _summary(connection, folder, start, start + timedelta(days=days), customers)
     finally:
+        gc.set_threshold(*collected)
         database.close()
 
 
@@ -113,6 +119,7 @@ def _serve_here(file: Path) -> None:
 
 def _hurry(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA synchronous=OFF")
+    connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
 
 
 def clear(folder: Path) -> None:

@@ -34,6 +34,10 @@ class Line:
             plain["price"] = plain_number(self.price)
         object.__setattr__(self, "plain", plain)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process without what dataclasses do for each field of each."""
+        return Line, (self.sku, self.quantity, self.price)
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -56,6 +60,13 @@ class Fact:
     backfill: bool = False
     number: int = 0
     arrives: datetime | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process without what dataclasses do for each field of each."""
+        return Fact, (
+            self.kind, self.key, self.customer, self.at, self.fields, self.properties, self.lines, self.document,
+            self.content, self.backfill, self.number, self.arrives,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
