@@ -13,6 +13,7 @@ import binascii
 import codecs
 import re
 from email.utils import format_datetime
+from functools import lru_cache
 from hashlib import blake2b
 
 from engine.delivery.addresses import UnsafeMail, addr_spec, ascii_domain
@@ -36,7 +37,7 @@ def to_bytes(mail: Mail, *, metadata_headers: bool) -> bytes:
     The same mail gives the same bytes. Raises UnsafeMail.
     """
     lines = [
-        f"From: {_mailbox(mail.sender, 6)}",
+        f"From: {_sender(mail.sender)}",
         f"To: {_mailbox(mail.to, 4)}",
         f"Subject: {_text(mail.subject, 9)}",
     ]
@@ -74,9 +75,14 @@ def feedback_id(mail: Mail) -> str:
 
     The sender's field is 5 to 15 letters and digits of its domain, as Gmail asks; nothing in it is personal.
     """
-    domain = ascii_domain(mail.sender.email.rpartition("@")[2]).lower()
-    sender = re.sub(r"[^a-z0-9]", "", domain)[:15].ljust(5, "0")
-    fields = (mail.metadata.get("flow", ""), mail.metadata.get("step", ""), mail.kind)
+    domain = mail.sender.email.rpartition("@")[2]
+    return _feedback_id(mail.metadata.get("flow", ""), mail.metadata.get("step", ""), mail.kind, domain)
+
+
+@lru_cache(maxsize=1_000)
+def _feedback_id(flow: str, step: str, kind: str, domain: str) -> str:
+    sender = re.sub(r"[^a-z0-9]", "", ascii_domain(domain).lower())[:15].ljust(5, "0")
+    fields = (flow, step, kind)
     return ":".join([*(re.sub(r"[^\w.-]", "-", field, flags=re.ASCII)[:80] for field in fields), sender])
 
 
@@ -89,7 +95,9 @@ def clean(text: str) -> str:
     >>> clean("Hello\r\nBcc: x@example.test")
     'Hello Bcc: x@example.test'
     """
-    text = _CONTROLS.sub(" ", text).strip(" ")
+    if not text.isprintable() or "  " in text:
+        text = _CONTROLS.sub(" ", text)
+    text = text.strip(" ")
     if "=?" in text:
         text = _ENCODED_WORD.sub("= ?", text)
     return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
@@ -131,6 +139,11 @@ def _encoded_word(chunk: bytes | bytearray) -> str:
     return f"=?utf-8?b?{binascii.b2a_base64(chunk, newline=False).decode('ascii')}?="
 
 
+@lru_cache(maxsize=64)
+def _sender(address: Address) -> str:
+    return _mailbox(address, 6)
+
+
 def _mailbox(address: Address, used: int) -> str:
     email = addr_spec(address.email)
     phrase = _phrase(address.name, used)
@@ -157,6 +170,7 @@ def _matching(pattern: re.Pattern[str], value: str, what: str) -> str:
     return value
 
 
+@lru_cache(maxsize=256)
 def _list_id(value: str) -> str:
     match = _LIST_ID.fullmatch(clean(value))
     if match is None:
@@ -195,18 +209,16 @@ def _encoded_body(text: str) -> tuple[str, bytes]:
     if text.isascii() and "=_" not in text and max(map(len, text.split("\n"))) <= 998:
         return "7bit", text.replace("\n", "\r\n").encode("ascii")
     content = text.encode("utf-8", "replace")
-    more = len(content) - len(
-        text
-    )  # two bytes more for each sign of Chinese or Japanese, of four and a half in base64
-    if more * 9 < len(content):
-        return "quoted-printable", _quoted(text)
+    more = len(content) - len(text)
+    if more * 9 < len(content):  # a Chinese sign is two bytes more; base64 makes four of it, the other nine
+        return "quoted-printable", _quoted(content)
     encoded = binascii.b2a_base64(content.replace(b"\n", b"\r\n"), newline=False)
     return "base64", b"\r\n".join([encoded[at : at + 76] for at in range(0, len(encoded), 76)])
 
 
-def _quoted(text: str) -> bytes:
-    """Return text as quoted-printable, with CRLF at the ends of its lines: binascii's own takes five times as long."""
-    quoted = text.replace("=", "=3D").encode("ascii", _QUOTING)
+def _quoted(content: bytes) -> bytes:
+    """Return UTF-8 as quoted-printable, with CRLF at the ends of its lines: binascii's own takes five times as long."""
+    quoted = content.replace(b"=", b"=3D").decode("ascii", _QUOTING).encode("ascii")
     if quoted.translate(None, _PRINTED):
         quoted = _CONTROL.sub(lambda match: b"=%02X" % match[0][0], quoted)
     lines = quoted.split(b"\n")
@@ -225,15 +237,17 @@ def _folded(line: bytes) -> bytes:
 _PRINTED = bytes(range(32, 127)) + b"\t\n"
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 _BLANKS = (b" ", b"\t")
-_PIECES = re.compile(rb".{73,75}(?<!=)(?<!=.)(?=.)|.+")
+_PIECES = re.compile(rb".{75}(?=.)(?<!=)(?<!=.)|.{74}(?=..)(?<!=)|.{73}(?=...)|.+")
+_BEYOND = re.compile(rb"[\x80-\xff]+")
 _QUOTING = "homing-quoted-printable"
 
 
 def _quote(error: UnicodeError) -> tuple[str, int]:
     """Return the bytes of what is not ASCII as quoted-printable writes them."""
-    assert isinstance(error, UnicodeEncodeError)
-    beyond = error.object[error.start : error.end].encode("utf-8", "replace")
-    return f"={beyond.hex('=').upper()}", error.end
+    assert isinstance(error, UnicodeDecodeError)
+    beyond = _BEYOND.match(error.object, error.start)
+    assert beyond is not None
+    return f"={beyond[0].hex('=').upper()}", beyond.end()
 
 
 codecs.register_error(_QUOTING, _quote)

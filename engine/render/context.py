@@ -195,13 +195,13 @@ class RenderContext:
             "offer": record("offer", self.offer),
             "answer": record("answer", self.answer),
             **constants,
-            "products": tuple([record("product", item) for item in self.products]),
-            "facts": tuple([record("trigger", item) for item in self.facts]),
+            "products": _records("product", self.products),
+            "facts": _records("trigger", self.facts),
             "now": self.now,
             "links": Links(self.links),
         }
         for name, products in self.picks.items():
-            names[name] = tuple([record("product", item) for item in products])
+            names[name] = _records("product", products)
         return names
 
 
@@ -213,11 +213,13 @@ class Record:
     def __init__(self, kind: str, values: Mapping[str, Any]) -> None:
         self._kind = kind
         self._values = values
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, Any] | None = None  # most things of a mail are never asked for
 
     def __getattr__(self, name: str) -> Any:
         known = self._known
-        if name in known:
+        if known is None:
+            known = self._known = {}
+        elif name in known:
             return known[name]
         reader = READERS[self._kind].get(name)
         if reader is not None:
@@ -311,6 +313,11 @@ def record(kind: str, values: Mapping[str, Any] | Record | None) -> Record | Non
     return Record(kind, values)
 
 
+def _records(kind: str, things: Sequence[Mapping[str, Any]]) -> tuple[Record | None, ...]:
+    """Return many things of one kind."""
+    return tuple([Record(kind, item) if type(item) is dict else record(kind, item) for item in things])
+
+
 def safe_url(value: object) -> str | None:
     """Return an http(s) URL that is safe inside a mail, percent-encoded; None for anything else.
 
@@ -384,7 +391,11 @@ def _reader(kind: str, name: str, type_: str) -> Callable[[Mapping[str, Any]], A
             return absent if derive is None else derive(values)
         return convert(value)
 
-    return read
+    def read_text(values: Mapping[str, Any]) -> Any:
+        value = values.get(name)
+        return value if type(value) is str and value.isascii() else read(values)  # nothing turns in it
+
+    return read_text if type_ == "text" else read
 
 
 _SCALARS: Mapping[str, Callable[[Any], Any]] = {

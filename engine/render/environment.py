@@ -7,6 +7,7 @@ can be changed, imported or called beyond a short list; loops, texts, output and
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from decimal import Decimal
 from functools import partial
 from io import StringIO
 from itertools import count
+from types import MethodType
 from typing import Any
 
 from jinja2 import BaseLoader, StrictUndefined, Template, TemplateNotFound, nodes
@@ -28,7 +30,7 @@ from jinja2.exceptions import (
 )
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace, pass_context
+from jinja2.utils import Namespace, missing, pass_context
 from jinja2.visitor import NodeTransformer
 from markupsafe import Markup, escape
 
@@ -92,6 +94,7 @@ TIME_FIELDS = frozenset(
 _OF_LOOPS = frozenset(
     ["first", "last", "index", "index0", "revindex", "revindex0", "length", "depth", "depth0"]
 )
+_CALLED_LINKS = frozenset(["answer", "snooze"])
 _KEPT_LINES = 500
 FLAT_AFTER = 40
 _FOR_VALUE = 8
@@ -119,6 +122,15 @@ class StrictName(StrictUndefined):
         if self._undefined_hint:
             return self._undefined_hint
         return _sentence(f'"{name}" is no name that a template knows', did_you_mean(name, NAMES))
+
+
+class Names(dict[str, Any]):
+    """The names of one rendering with their values; any other is Jinja's `missing`."""
+
+    __slots__ = ()
+
+    def __missing__(self, name: str) -> Any:
+        return missing
 
 
 class Blocks:
@@ -222,7 +234,22 @@ class _Code(CodeGenerator):
         self.write(")")
 
 
-class _FlatCode(CodeGenerator):
+class _LineCode(_Code):
+    """Compiles a line of plain text: fields of records are read without detours."""
+
+    def write_commons(self) -> None:
+        """Begin each function with what reads a field."""
+        super().write_commons()
+        self.writeline("field = environment.field")
+
+    def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        """Read a field."""
+        self.write("field(")
+        self.visit(node.node, frame)
+        self.write(f", {node.attr!r})")
+
+
+class _FlatCode(_LineCode):
     """Compiles a mail's one tree: what is output goes to its tokens, fields of records are read without detours."""
 
     codes: Codes | None = None
@@ -235,7 +262,10 @@ class _FlatCode(CodeGenerator):
         """Begin each function with the names that its outputs use."""
         super().write_commons()
         self.writeline(f"budget = context.parent[{BUDGET!r}]")
-        self.writeline("field, emit, charge = environment.field, budget.tokens.emit, budget.charge")
+        self.writeline("emit, charge = budget.tokens.emit, budget.charge")
+        self.writeline(
+            "resolve = context.parent.__getitem__"
+        )  # `Names` gives `missing` for what is not there
 
     def visit_ExprStmt(self, node: nodes.ExprStmt, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         """Take a body's cost off the budget."""
@@ -244,12 +274,6 @@ class _FlatCode(CodeGenerator):
             self.writeline(f"charge({cost.node.value})", node)
         else:
             super().visit_ExprStmt(node, frame)
-
-    def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:  # noqa: N802 - Jinja's name
-        """Read a field."""
-        self.write("field(")
-        self.visit(node.node, frame)
-        self.write(f", {node.attr!r})")
 
     def _output_child_pre(
         self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
@@ -308,6 +332,18 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
         tree = _Charged().visit(tree)
         return fold(tree, self._constants, self, escaped=_escapes(name)) if self._constants else tree
 
+    def _generate(
+        self,
+        source: nodes.Template,
+        name: str | None,
+        filename: str | None,
+        defer_init: bool = False,  # noqa: FBT001 - Jinja's
+    ) -> str:
+        kind = _Code if _escapes(name) else _LineCode
+        stream = StringIO()
+        kind(self, name, filename, stream, defer_init, True).visit(source)
+        return stream.getvalue()
+
     def get_template(self, name: Any, parent: str | None = None, globals: Any = None) -> Template:  # noqa: A002 - Jinja's name
         """Return a template by name; each is loaded once."""
         found = self._ready.get(name) if isinstance(name, str) else None
@@ -342,7 +378,7 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
         generator = _FlatCode(self, name, "flat", stream, False, True)
         generator.codes = codes
         generator.visit(tree)
-        code = self._compile(stream.getvalue(), "flat")
+        code = self._compile(_with_less_to_yield(stream.getvalue()), "flat")
         return Flat(self.template_class.from_code(self, code, dict(self.globals)), f"{next(_MARKS)}:", codes)
 
     def _own_tree(self, name: str) -> nodes.Template:
@@ -436,12 +472,29 @@ class MailEnvironment(ImmutableSandboxedEnvironment):
             kwargs.pop("_block_vars", None)
             kwargs.pop("_loop_vars", None)
             return obj(context.eval_ctx, *args, **kwargs)
+        if type(obj) is MethodType and type(obj.__self__) is Links and obj.__name__ in _CALLED_LINKS:
+            kwargs.pop("_block_vars", None)
+            kwargs.pop("_loop_vars", None)
+            return obj(*args, **kwargs)
         return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Work out an operation, refusing one whose result would be huge."""
         check_operation(operator, left, right)
         return super().call_binop(context, operator, left, right)
+
+
+_YIELDS = re.compile(r"^( +)yield ('[^'\\\n]*')((?:\n\1pass)*)\n\1yield '(?=[^'\\\n]*'$)", re.MULTILINE)
+
+
+def _with_less_to_yield(source: str) -> str:
+    """Return a function's source with constants that are written one after another written at once, on the same lines."""
+    found = 1
+    while found:
+        source, found = _YIELDS.subn(
+            lambda match: f"{match[1]}pass{match[3]}\n{match[1]}yield {match[2][:-1]}", source
+        )
+    return source
 
 
 def _field(environment: MailEnvironment) -> Callable[[Any, str], Any]:
@@ -452,7 +505,9 @@ def _field(environment: MailEnvironment) -> Callable[[Any, str], Any]:
         kind = type(obj)
         if kind is Record:
             known = obj._known  # noqa: SLF001 - the way that every mail goes forty times
-            if attribute in known:
+            if known is None:
+                known = obj._known = {}  # noqa: SLF001
+            elif attribute in known:
                 return known[attribute]
             reader = READERS[obj._kind].get(attribute)  # noqa: SLF001
             if reader is None:

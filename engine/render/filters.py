@@ -27,23 +27,15 @@ _PLAIN = (
     "last", "length", "lower", "max", "min", "striptags", "string", "sum", "title", "trim", "truncate", "upper",
     "urlencode", "wordcount",
 )  # fmt: skip
-_COLLECTING = (
-    "list",
-    "map",
-    "reject",
-    "rejectattr",
-    "reverse",
-    "select",
-    "selectattr",
-    "sort",
-    "unique",
-    "groupby",
-)
+_COLLECTING = ("list", "reverse", "sort", "unique", "groupby")
 _TESTS = (
     "boolean", "defined", "divisibleby", "eq", "equalto", "==", "!=", "even", "false", "ge", "gt", "greaterthan", ">",
     ">=", "in", "le", "lt", "lessthan", "<", "<=", "lower", "mapping", "ne", "none", "number", "odd", "sequence",
     "string", "true", "undefined", "upper",
 )  # fmt: skip
+
+
+_TEXT_ALONE = frozenset([str])
 
 
 def replace_text(text: str, old: str, new: str, count: int = -1) -> str:
@@ -56,7 +48,12 @@ def replace_text(text: str, old: str, new: str, count: int = -1) -> str:
 
 def join_text(separator: str, values: Iterable[Any]) -> str:
     """Return the values joined; markup where one of them is markup, and then everything is escaped."""
-    items = list(bounded_items(list(values)))  # type: ignore[call-overload]
+    items = list(values)
+    bounded_items(items)
+    if type(separator) is str and set(map(type, items)) <= _TEXT_ALONE:
+        if sum(map(len, items)) + len(separator) * len(items) > MAX_TEXT:
+            raise TooMuch(f"a text in the template grows beyond {MAX_TEXT:,} characters")
+        return separator.join(items)
     markup = isinstance(separator, Markup) or any(isinstance(item, Markup) for item in items)
     parts = [escape(item) if markup else str(item) for item in items]
     size = sum(len(part) for part in parts) + len(separator) * len(parts)
@@ -71,7 +68,7 @@ def _join(
 ) -> str:
     if attribute is not None:
         values = [environment.getitem(item, attribute) for item in values]
-    return join_text(separator, ("" if value is None else value for value in values))
+    return join_text(separator, ["" if value is None else value for value in values])
 
 
 def _replace(text: object, old: str, new: str, count: int = -1) -> str:
@@ -126,11 +123,42 @@ def _chosen(name: str, *, keep: bool) -> Callable[..., Any]:
     return choose
 
 
-def _formatted(name: str) -> Callable[..., str]:
+def _picked(name: str, *, keep: bool) -> Callable[..., Any]:
+    """Return `select` or `reject`; asked for what is true, or for texts, as usual, it takes no detours."""
+    jinja = _bounded(_JINJA[name])
+
+    @pass_context
+    def pick(context: Context, values: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs or (args and args != ("string",)):
+            return jinja(context, values, *args, **kwargs)
+        bounded_items(values)
+        if not values:
+            return []
+        if args:
+            return bounded_items([item for item in values if isinstance(item, str) is keep])
+        return bounded_items([item for item in values if bool(item) is keep])
+
+    return pick
+
+
+@pass_context
+def _map(context: Context, values: Any, *args: Any, **kwargs: Any) -> Any:
+    """Do what Jinja's `map` does; asked for one field, as usual, it takes no detours."""
+    field = kwargs.get("attribute")
+    if args or len(kwargs) != 1 or type(field) is not str or not field.isidentifier():
+        return _map_by_jinja(context, values, *args, **kwargs)
+    bounded_items(values)
+    getitem = context.environment.getitem
+    return bounded_items([getitem(item, field) for item in values]) if values else []
+
+
+_map_by_jinja = _bounded(_JINJA["map"])
+
+
+def _formatted(method: Callable[..., str]) -> Callable[..., str]:
     @pass_context
     def write(context: Context, value: object, *args: Any, **kwargs: Any) -> str:
-        formats: Formats = context.parent["_formats"]
-        return str(getattr(formats, name)(value, *args, **kwargs))
+        return method(context.parent["_formats"], value, *args, **kwargs)
 
     return write
 
@@ -138,6 +166,9 @@ def _formatted(name: str) -> Callable[..., str]:
 FILTERS: dict[str, Callable[..., Any]] = {
     **{name: _JINJA[name] for name in _PLAIN},
     **{name: _bounded(_JINJA[name]) for name in _COLLECTING},
+    "map": _map,
+    "select": _picked("select", keep=True),
+    "reject": _picked("reject", keep=False),
     "selectattr": _chosen("selectattr", keep=True),
     "rejectattr": _chosen("rejectattr", keep=False),
     "join": _join,
@@ -145,7 +176,11 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "round": _round,
     "batch": _batch,
     "lines": _lines,
-    **{name: _formatted(name) for name in ("money", "number", "date", "datetime", "plural")},
+    "money": _formatted(Formats.money),
+    "number": _formatted(Formats.number),
+    "date": _formatted(Formats.date),
+    "datetime": _formatted(Formats.datetime),
+    "plural": _formatted(Formats.plural),
 }
 
 _JINJA_TESTS: Mapping[str, Callable[..., Any]] = cast(Any, jinja_tests.TESTS)

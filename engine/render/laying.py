@@ -84,8 +84,8 @@ class Laying:
 
     def finish(self, written: Written, given: Sequence[str]) -> tuple[Finished, bool]:
         """Return the mail, and whether it was filled as a whole. Raises Unfit, and RenderError where it cannot be made."""
-        word, values, plain = settled(written.word, given)
-        found = self._filled(written, word, values, plain=plain)
+        word, values, plain, bare = settled(written.word, given)
+        found = self._filled(written, word, values, plain=plain, bare=bare)
         if found is not None:
             return found, True
         document = written.codes.document(word)
@@ -112,13 +112,18 @@ class Laying:
         known, own = self._learn(written, word, document, values)
         if known is None:
             return True  # the next time
-        found = self._filled(written, word, values, plain=plain) if known.of(own) is not None else None
+        if known.of(own) is not None:
+            found = self._filled(written, word, values, plain=plain, bare=False)
+        else:
+            found = None
         if found is None or (found.html, found.text) == (made.html, made.text):
             return found is not None
         known.learn(own, None)
         return False
 
-    def _filled(self, written: Written, word: str, values: Sequence[str], *, plain: bool) -> Finished | None:
+    def _filled(
+        self, written: Written, word: str, values: Sequence[str], *, plain: bool, bare: bool
+    ) -> Finished | None:
         frame, rows = _apart(word)
         known = self._find(written.mark + frame)
         if known is not None and not known.rows:
@@ -136,8 +141,8 @@ class Laying:
             its = of_row.of(mine) if of_row is not None else None
             if its is None:
                 return None
-            filled.append(its.row(mine))
-        done = layout.filled(own, filled, plain=plain)
+            filled.append(its.row(mine, bare=bare))
+        done = layout.filled(own, filled, plain=plain, bare=bare)
         return Finished(done.html, done.text or finished(done.draft), is_new=False)
 
     def _find(self, key: str) -> _Known | None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.render.pieces import Piece, Slots
+from engine.render.pieces import Piece, Slots, in_text
 from engine.render.text import LINE_BREAK, LINK, PARAGRAPH_BREAK, finished
 from engine.render.values import SIGNS
 
@@ -35,19 +35,23 @@ class Filled:
 class Layout:
     """The slots of a mail or a row: its values first, then the rows that are put into it, then nothing.
 
-    `writers` has one for each value. `asked` are the comparisons between the `said` on which the text rests.
+    `writers` has one for each value, `careful` are those that change more than HTML's own signs. `asked` are the comparisons between the `said` on which the text rests.
     """
 
     html: Slots
     draft: Slots
     text: Slots
     writers: tuple[Callable[[str], str], ...]
+    careful: tuple[tuple[int, Callable[[str], str]], ...]
     said: tuple[_Said, ...]
     asked: tuple[tuple[int, int, bool], ...]
 
-    def filled(self, values: Sequence[str], rows: Sequence[Filled], *, plain: bool) -> Filled:
-        """Return it with values and rows put in; `plain` tells that no value can pass for a sign of the text's own."""
-        written = [write(value) for write, value in zip(self.writers, values, strict=True)]
+    def filled(self, values: Sequence[str], rows: Sequence[Filled], *, plain: bool, bare: bool) -> Filled:
+        """Return it with values and rows put in.
+
+        `plain` tells that no value can pass for a sign of the text's own, `bare` that none holds a sign of HTML's.
+        """
+        written = self._written(values, bare=bare)
         if rows:
             html = self.html.filled([*written, *[row.html for row in rows], ""])
             if plain and self._holds(values):
@@ -60,11 +64,20 @@ class Layout:
             return Filled(html, self.text.filled(said), "")
         return Filled(html, "", self.draft.filled(said))
 
-    def row(self, values: Sequence[str]) -> Filled:
-        """Return a row with values put in: text and draft, whatever the values are."""
-        written = [write(value) for write, value in zip(self.writers, values, strict=True)]
+    def row(self, values: Sequence[str], *, bare: bool = False) -> Filled:
+        """Return a row with values put in: text and draft, whatever the values are; `bare` as above."""
         said = [*values, ""]
-        return Filled(self.html.filled([*written, ""]), self.text.filled(said), self.draft.filled(said))
+        written = [*self._written(values, bare=bare), ""]
+        return Filled(self.html.filled(written), self.text.filled(said), self.draft.filled(said))
+
+    def _written(self, values: Sequence[str], *, bare: bool) -> list[str]:
+        """Return the values as they stand in the HTML; raise Unfit for one that cannot stand there."""
+        if not bare:
+            return [write(value) for write, value in zip(self.writers, values, strict=True)]
+        written = list(values)
+        for number, write in self.careful:
+            written[number] = write(values[number])
+        return written
 
     def _holds(self, values: Sequence[str]) -> bool:
         """Return whether links lead to the same places, and to others, as in the mail that the text was finished for."""
@@ -72,7 +85,10 @@ class Layout:
             values[each] if type(each) is int else each if type(each) is str else each.filled(values)  # type: ignore[union-attr]
             for each in self.said
         ]
-        return all((said[one] == said[other]) is same for one, other, same in self.asked)
+        for one, other, same in self.asked:  # noqa: SIM110 - a generator takes twice as long
+            if (said[one] == said[other]) is not same:
+                return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +125,8 @@ def mail_layout(
     text = _read(finished(draft.filled([*marks, *lines, ""]), asked.same))
     if text.filled([*values, *[row.text for row in rows], ""]) != finished(draft.filled(said)):
         return None
-    return Layout(html, draft, text, _writers(count, [outer, *leaves]), tuple(asked.said), tuple(asked.asked))
+    writers = _writers(count, [outer, *leaves])
+    return Layout(html, draft, text, writers, _careful(writers), tuple(asked.said), tuple(asked.asked))
 
 
 def row_layout(part: Part, values: Sequence[str]) -> Layout | None:
@@ -126,7 +143,8 @@ def row_layout(part: Part, values: Sequence[str]) -> Layout | None:
     whole = finished(draft.filled(values))[:-1]
     if not line or "\n" in line or _read(line).filled(values) != whole:
         return None
-    return Layout(html, draft, _read(line), _writers(count, [part]), (), ())
+    writers = _writers(count, [part])
+    return Layout(html, draft, _read(line), writers, _careful(writers), (), ())
 
 
 def _without_signs(values: Sequence[str]) -> list[str]:
@@ -176,6 +194,10 @@ def _writers(count: int, parts: Sequence[Part | int]) -> tuple[Callable[[str], s
             for number, write in zip(part.numbers, part.piece.writers, strict=True):
                 writers[number] = write
     return tuple(writers)
+
+
+def _careful(writers: Sequence[Callable[[str], str]]) -> tuple[tuple[int, Callable[[str], str]], ...]:
+    return tuple((number, write) for number, write in enumerate(writers) if write not in (str, in_text))
 
 
 def _read(text: str) -> Slots:

@@ -171,7 +171,7 @@ def to_day(value: object, zone: tzinfo) -> date | None:
     moment = to_moment(value)
     if moment is None:
         return None
-    return (moment.astimezone(zone) if moment.tzinfo else moment).date()
+    return (moment if moment.tzinfo in (None, zone) else moment.astimezone(zone)).date()
 
 
 @lru_cache(maxsize=8192)

@@ -129,15 +129,14 @@ def in_text(value: str) -> str:
 
 def in_attribute(value: str) -> str:
     """Return a value as it stands in an attribute when it has been through the compiler."""
-    escaped = in_text(value)
-    if value.isascii() and value.isprintable() and "\\" not in value:
-        return escaped
-    return mjml.attribute(str(escaped))
+    if not value.isascii() or not value.isprintable() or "\\" in value:
+        return mjml.attribute(str(in_text(value)))
+    return in_text(value)
 
 
 def in_address(value: str) -> str:
     """Return a value as it stands at the beginning of a link; raise Unfit for what is no web address."""
-    if not value.startswith(("https://", "http://")):
+    if value[:8] != "https://" and value[:7] != "http://":
         raise Unfit
     return in_attribute(value)
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from functools import lru_cache
 from typing import Any
 
 from markupsafe import escape
@@ -19,7 +20,7 @@ from engine.render import mjml, text
 from engine.render.capture import hides_marks, transformed
 from engine.render.codes import Codes
 from engine.render.context import RenderContext
-from engine.render.environment import BUDGET, FORMATS, Blocks, Flat, MailEnvironment, guarded, run
+from engine.render.environment import BUDGET, FORMATS, Blocks, Flat, MailEnvironment, Names, guarded, run
 from engine.render.errors import RenderError
 from engine.render.laying import Written
 from engine.render.library import TemplateLibrary, Variant
@@ -120,7 +121,7 @@ class Prepared:
         """Return the subject or preheader as one line of plain text."""
         inline: Inline = getattr(self.variant.template, part)
         if "{" not in inline.source:
-            return one_line(inline.source)
+            return _fixed_line(inline.source)
         return one_line(self.run(f"{self.name}.mjml#{part}"))
 
     def mjml(self) -> str:
@@ -240,8 +241,11 @@ def prepare(
     spoken = variant.folder or shop_locale.replace("_", "-")
     written = formatting_locale(variant.folder, wanted, shop_locale)
     zone = context.now.tzinfo or UTC
-    values = {**environment.globals, **context.values(environment.constants)}
-    values.update({block.name: () for block in variant.template.recommend if block.name not in values})
+    values = Names(environment.globals)
+    values.update(context.values(environment.constants))
+    for block in variant.template.recommend:
+        if block.name not in values:
+            values[block.name] = ()
     values["locale"], values["direction"] = spoken, direction(spoken)
     values["subject"] = values["preheader"] = ""
     values[BUDGET] = Budget()
@@ -256,9 +260,14 @@ def one_line(value: str) -> str:
     >>> one_line(" Hello\r\nBcc: everyone ")
     'Hello Bcc: everyone'
     """
-    if value.isprintable() and "  " not in value:
+    if value.replace("\u00a0", "").isprintable() and "  " not in value:
         return value.strip()[:MAX_LINE]
     return " ".join(_CONTROL.sub(" ", value).split(" ")).strip()[:MAX_LINE]
+
+
+@lru_cache(maxsize=1_000)
+def _fixed_line(source: str) -> str:
+    return one_line(source)
 
 
 def _own_subject(prepared: Prepared, source: str) -> str:

@@ -17,7 +17,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from _hashlib import HASHXOF
+    from _hashlib import HASH, HASHXOF
+
+    _Begun = tuple[HASH, HASH, HASHXOF]
 
 MAC_BYTES = 16
 
@@ -27,9 +29,10 @@ def seal(secret: bytes, context: bytes, payload: bytes) -> str:
 
     Never two hyphens in a row, which a comment of HTML must not hold: one byte more is chosen so.
     """
+    begun = _begun(secret, context)
     for spare in _SPARE:
-        mac = _mac(secret, context, payload + spare)
-        text = _written(mac + _hidden(secret, context, mac, payload + spare))
+        mac = _mac(begun, payload + spare)
+        text = _written(mac + _hidden(begun, mac, payload + spare))
         if "--" not in text:
             break
     return text
@@ -46,51 +49,47 @@ def unseal(secrets: Sequence[bytes], context: bytes, text: str) -> bytes | None:
     mac, hidden = raw[:MAC_BYTES], raw[MAC_BYTES:]
     found: bytes | None = None
     for secret in secrets:  # all of them: no hint which one fits
-        payload = _hidden(secret, context, mac, hidden)
-        if hmac.compare_digest(_mac(secret, context, payload), mac):
+        begun = _begun(secret, context)
+        payload = _hidden(begun, mac, hidden)
+        if hmac.compare_digest(_mac(begun, payload), mac):
             found = payload[:-1]
     return found
 
 
-def _hidden(secret: bytes, context: bytes, mac: bytes, payload: bytes) -> bytes:
+def _hidden(begun: _Begun, mac: bytes, payload: bytes) -> bytes:
     """Return the payload under a stream of SHAKE-256 that secret, context and seal begin; done twice, it is bare again."""
-    stream = _stream(secret, context).copy()
+    stream = begun[2].copy()
     stream.update(mac)
     long = len(payload)
     under = int.from_bytes(payload, "big") ^ int.from_bytes(stream.digest(long), "big")
     return under.to_bytes(long, "big")
 
 
-@lru_cache(maxsize=32)
-def _stream(secret: bytes, context: bytes) -> HASHXOF:
-    """Return the stream of a secret in a context before any seal; the secret is not the key of the seal itself."""
-    key = hmac.digest(secret, b"hide\0" + context, "sha256")
-    return hashlib.shake_256(key)
-
-
 def _written(raw: bytes) -> str:
-    text = binascii.b2a_base64(raw, newline=False).decode("ascii")
-    return text.rstrip("=").replace("+", "-").replace("/", "_")
+    return binascii.b2a_base64(raw, newline=False).translate(_FOR_URLS, b"=").decode("ascii")
 
 
-def _mac(secret: bytes, context: bytes, payload: bytes) -> bytes:
+def _mac(begun: _Begun, payload: bytes) -> bytes:
     """Return the HMAC of the payload in its context, cut."""
-    inner, outer = _begun(secret, context)
-    inside, around = inner.copy(), outer.copy()
+    inside, around = begun[0].copy(), begun[1].copy()
     inside.update(payload)
     around.update(inside.digest())
     return around.digest()[:MAC_BYTES]
 
 
 @lru_cache(maxsize=32)
-def _begun(secret: bytes, context: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
-    """Return HMAC-SHA256's two hashes (RFC 2104) as they are before any payload: setting them up takes longest."""
+def _begun(secret: bytes, context: bytes) -> _Begun:
+    """Return HMAC-SHA256's two hashes (RFC 2104) as they are before any payload, and the stream before any seal.
+
+    Setting them up takes longest. The secret is not the key of the stream itself.
+    """
     key = (secret if len(secret) <= _BLOCK else hashlib.sha256(secret).digest()).ljust(_BLOCK, b"\0")
     inner, outer = hashlib.sha256(key.translate(_INNER)), hashlib.sha256(key.translate(_OUTER))
     inner.update(context)
-    return inner, outer
+    return inner, outer, hashlib.shake_256(hmac.digest(secret, b"hide\0" + context, "sha256"))
 
 
+_FOR_URLS = bytes.maketrans(b"+/", b"-_")
 _SPARE = tuple(bytes((byte,)) for byte in range(256))
 _BLOCK = 64
 _INNER = bytes(byte ^ 0x36 for byte in range(256))

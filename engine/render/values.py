@@ -76,26 +76,45 @@ class Values:
         return TOKEN
 
 
-def settled(word: str, values: Sequence[str]) -> tuple[str, Sequence[str], bool]:
-    """Return word and values with odd values put into the word, and whether none could pass for a sign of a mail's text.
+def settled(word: str, values: Sequence[str]) -> tuple[str, Sequence[str], bool, bool]:
+    """Return word and values with odd values put into the word, and two answers about the values.
 
+    The first is whether none could pass for a sign of a mail's text, the second whether none holds a sign of HTML's.
     Raises Unfit where they cannot be told apart.
     """
     lines = "\n".join(values)
     if word.count(TOKEN) != len(values) or len(values) > MOST_TOKENS:
         raise Unfit  # a value brought a token of its own
     if not values:
-        return word, values, True
-    usual = lines if lines.isascii() else lines.replace("\u00a0", " ")
-    one = usual.replace("\n", "")
-    spaced = "  " in usual or "\n " in usual or " \n" in usual or usual[0] == " " or usual[-1] == " "
-    if spaced or not one.isprintable() or len(lines) - len(one) != len(values) - 1:
+        return word, values, True, True
+    if _has_odd(lines) or lines.count("\n") != len(values) - 1:
         word, values = _without_odd(word, values)
-    return word, values, "|" not in one and not any(sign in values for sign in SIGNS)
+    around = f"\n{lines}\n"
+    plain = "|" not in lines and _DASH not in around and _DOT not in around and _BULLET not in around
+    bare = (
+        "&" not in lines and "'" not in lines and "<" not in lines and ">" not in lines and '"' not in lines
+    )
+    return word, values, plain, bare
 
 
 SIGNS = ("-", "·", "•")
 """Values that could pass for a sign of a text's own, as could any that holds a `|`."""
+_DASH, _DOT, _BULLET = (f"\n{sign}\n" for sign in SIGNS)
+
+
+def _has_odd(lines: str) -> bool:
+    """Return whether one of the values in these lines could be odd."""
+    beyond = lines.encode("utf-8", "surrogatepass").translate(None, _PRINTABLE)
+    if beyond:
+        signs = beyond.decode("utf-8", "surrogatepass")
+        if not signs.replace("\u00a0", "").isprintable():
+            return True
+        if "\u00a0" in signs:
+            lines = lines.replace("\u00a0", " ")
+    return "  " in lines or "\n " in lines or " \n" in lines or lines[0] == " " or lines[-1] == " "
+
+
+_PRINTABLE = bytes(range(32, 127)) + b"\n"
 
 
 def _without_odd(word: str, values: Sequence[str]) -> tuple[str, list[str]]:
