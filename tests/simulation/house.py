@@ -275,7 +275,7 @@ class House:
         while True:
             self.scheduler.sleep(timedelta(days=self.chance.uniform(2, 12)))
             for name in self.skew:
-                self.skew[name] = timedelta(minutes=self.chance.choice((0, 0, 0, -7, 3, -55)))
+                self.skew[name] = timedelta(minutes=self.chance.choice((0, -7, 3, -55, -55)))
 
 
 def _together(tellings: Sequence[Telling], most: timedelta) -> list[list[Telling]]:

@@ -246,9 +246,10 @@ def _story(chance: random.Random, name: str, days: int) -> list[Telling]:
             mailed.append(at + timedelta(hours=4))
             at += timedelta(minutes=chance.randint(1, 400))
         if chance.random() < 0.4:
-            _order(
-                tell, chance, name, f"{name}-bought{number}", at + timedelta(minutes=chance.randint(0, 4_000))
-            )
+            bought = at + timedelta(minutes=chance.randint(0, 4_000))
+            if chance.random() < 0.75:  # the mail is being sent
+                bought = mailed[-1] + timedelta(minutes=chance.randint(-10, 60))
+            _order(tell, chance, name, f"{name}-bought{number}", bought)
     for number in range(chance.randint(0, 2)):
         _order(tell, chance, name, f"{name}-order{number}", moment())
     for _ in range(chance.randint(0, 3)):
