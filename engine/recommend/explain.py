@@ -16,7 +16,7 @@ from sqlalchemy import Connection, func, select
 from engine.flows.recommend_rules import ShopRules
 from engine.recommend.sales import counts
 from engine.recommend.serve import AFFINE, ALWAYS, PLAIN, Pick, Request, recommend, seeds_of
-from engine.recommend.shopper import shoppers
+from engine.recommend.shopper import meet, shoppers
 from engine.store.dialect import among
 from engine.store.tables import marks, order_lines, orders, product_affinities, products
 
@@ -95,7 +95,9 @@ def _since(seen: datetime | None) -> str:
 
 
 def _found(connection: Connection, request: Request, picks: Sequence[Pick], now: datetime) -> Found:
-    shopper = shoppers(connection, [request.customer_id], now)[request.customer_id]
+    found = shoppers(connection, [request.customer_id], now)
+    meet(connection, [request.customer_id], now, found)
+    shopper = found[request.customer_id]
     reasons: dict[tuple[str, str], list[str]] = {}
     for strategy in dict.fromkeys(pick.strategy for pick in picks if pick.strategy in AFFINE):
         weights = seeds_of(strategy, request, shopper)

@@ -32,7 +32,7 @@ from engine.flows.recommend_rules import ShopRules
 from engine.recommend.narrow import passes, passes_any
 from engine.recommend.popularity import Ranked
 from engine.recommend.sales import presentable
-from engine.recommend.shopper import Shopper, shoppers
+from engine.recommend.shopper import Shopper, meet, shoppers
 from engine.recommend.shown import COLUMNS, arrived, article, category, sellable, shown
 from engine.store.dialect import within
 from engine.store.prepared import Prepared
@@ -100,7 +100,7 @@ class Memory:
     unread: dict[str, Sequence[Any]] = field(default_factory=dict)
     shown: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     offered: dict[str, Offered | None] = field(default_factory=dict)
-    affinities: dict[tuple[str, str], list[tuple[str, float]]] = field(default_factory=dict)
+    affinities: defaultdict[str, dict[str, list[Ranked]]] = field(default_factory=lambda: defaultdict(dict))
     ranks: dict[tuple[str, str], list[Ranked]] = field(default_factory=dict)
     newest: list[Ranked] | None = None
 
@@ -113,7 +113,8 @@ class Memory:
     @property
     def full(self) -> bool:
         """Whether it holds more than it should."""
-        return max(len(self.unread), len(self.affinities)) > MOST_REMEMBERED
+        neighbours = sum(map(len, self.affinities.values()))
+        return max(len(self.unread), neighbours) > MOST_REMEMBERED
 
 
 def recommend(
@@ -172,8 +173,14 @@ def seeds_of(strategy: str, request: Request, shopper: Shopper) -> Mapping[str, 
     return dict(nsmallest(SEEDS, weights.items(), key=lambda item: (-item[1], item[0])))
 
 
+def _head(chain: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a chain up to the first strategy that mostly fills what is left; what comes after it is seldom looked at."""
+    plenty = next((place for place, name in enumerate(chain, 1) if name in _PLENTIFUL), len(chain))
+    return chain[:plenty]
+
+
 class _Shelf:
-    """Everything that a batch can be served from, read once."""
+    """Everything that a batch can be served from, read once; for what mostly fills no slot any more, when one is empty."""
 
     def __init__(
         self,
@@ -184,27 +191,42 @@ class _Shelf:
         memory: Memory,
     ) -> None:
         self._now, self._rules, self._memory = now, rules, memory
+        self._connection = connection
         self._boosts: dict[str, float] = {}
-        own = shoppers(connection, sorted({request.customer_id for request in requests}), now)
-        mentioned = {sku for request in requests for sku in request.sku_context}
-        mentioned.update(sku for shopper in own.values() for sku in shopper.bought)
-        mentioned.update(
-            sku for shopper in own.values() for sku in (*shopper.viewed, *shopper.wished, *shopper.carted)
-        )
+        self._own = shoppers(connection, sorted({request.customer_id for request in requests}), now)
         self._products = _Catalogue(connection, memory)
+        mentioned = {sku for request in requests for sku in request.sku_context}
+        mentioned.update(sku for shopper in self._own.values() for sku in shopper.bought)
         self._products.fetch(mentioned)
-        self._asked = [self._ask(request, own[request.customer_id]) for request in requests]
+        self._asked = [self._ask(request, self._own[request.customer_id]) for request in requests]
         self._new: set[str] = set()  # products of what is read here for the first time
-        self._affinities = self._read_affinities(connection)
-        self._ranks = self._read_ranks(connection)
-        self._newest: Iterable[Ranked] = (
-            self._read_newest(connection) if any("newest" in request.chain for request in requests) else []
-        )
-        self._products.fetch(self._new)
+        self._ranks: dict[tuple[str, str], Sequence[Ranked]] = {}
+        self._newest: Iterable[Ranked] = []
         self._always = self._read_always(connection)
+        self._whole = bool(self._always)
+        self._read_deeds()
+        used = [(name, asked) for asked in self._asked for name in asked.request.chain]
+        self._read_ranks(used)
+        if any(name == "newest" for name, _ in used):
+            self._newest = self._read_newest(connection)
+        self._products.fetch(self._new)
         self._newest = self._boosted(self._newest)
-        if rules.boost:
+        if self._rules.boost:
             self._ranks = {key: list(self._boosted(ranked)) for key, ranked in self._ranks.items()}
+
+    def _read_deeds(self) -> None:
+        """Read what customers did and what lies near it, for the beginnings of the chains or, later, the whole of them."""
+        used = [(name, asked) for asked in self._asked for name in self._chain(asked.request)]
+        interested = {asked.request.customer_id for name, asked in used if name in _INTERESTED}
+        missing = sorted(each for each in interested if not self._own[each].met)
+        if missing:
+            meet(self._connection, missing, self._now, self._own)
+            deeds = (self._own[each] for each in missing)
+            self._new.update(sku for own in deeds for sku in (*own.viewed, *own.wished, *own.carted))
+        self._read_affinities(used)
+
+    def _chain(self, request: Request) -> tuple[str, ...]:
+        return request.chain if self._whole else _head(request.chain)
 
     def _read_newest(self, connection: Connection) -> Sequence[Ranked]:
         if self._memory.newest is None:
@@ -253,56 +275,63 @@ class _Shelf:
             if category
         )
 
-    def _read_affinities(self, connection: Connection) -> Mapping[tuple[str, str], list[tuple[str, float]]]:
-        wanted = {
+    def _read_affinities(self, used: Iterable[tuple[str, _Asked]]) -> None:
+        known = self._memory.affinities
+        missing = {
             (table, sku)
-            for strategy, asked in self._uses(AFFINE)
+            for strategy, asked in used
+            if strategy in AFFINE
             for sku in asked.seeds(strategy)
             for table in AFFINE[strategy]
+            if sku not in known[table]
         }
-        known = self._memory.affinities
-        missing = wanted - known.keys()
-        if missing:
-            named, skus = {strategy for strategy, _ in missing}, {sku for _, sku in missing}
-            found: defaultdict[tuple[str, str], list[tuple[str, float]]] = defaultdict(list)
-            for strategy, sku, other, score in _AFFINITIES.unread(
-                connection, strategies=sorted(named), skus=sorted(skus)
-            ):
-                found[strategy, sku].append((other, score))
-                self._new.add(other)
-            known.update((pair, found[pair]) for pair in missing)
-        return {pair: known[pair] for pair in wanted}
+        if not missing:
+            return
+        named, skus = {strategy for strategy, _ in missing}, {sku for _, sku in missing}
+        found: defaultdict[tuple[str, str], list[Ranked]] = defaultdict(list)
+        for strategy, sku, other, score in _AFFINITIES.unread(
+            self._connection, strategies=sorted(named), skus=sorted(skus)
+        ):
+            found[strategy, sku].append(Ranked(other, score))
+            self._new.add(other)
+        for table, sku in missing:
+            known[table][sku] = sorted(found[table, sku], key=_best_first)
 
-    def _read_ranks(self, connection: Connection) -> Mapping[tuple[str, str], Sequence[Ranked]]:
-        scopes = {key for strategy, asked in self._uses(_RANKED) for key in _RANKED[strategy](asked)}
+    def _read_ranks(self, used: Iterable[tuple[str, _Asked]]) -> None:
+        scopes = {key for name, asked in used if name in _RANKED for key in _RANKED[name](asked)}
         known = self._memory.ranks
         missing = scopes - known.keys()
         if missing:
             whole = sorted({strategy for strategy, scope in missing if not scope})
             narrow = sorted({scope for _, scope in missing if scope})
             found: defaultdict[tuple[str, str], list[Ranked]] = defaultdict(list)
-            for strategy, scope, sku, score in _RANKS.unread(connection, strategies=whole, scopes=narrow):
+            for strategy, scope, sku, score in _RANKS.unread(
+                self._connection, strategies=whole, scopes=narrow
+            ):
                 found[strategy, scope].append(Ranked(sku, score))
                 self._new.add(sku)
             known.update((key, found[key]) for key in missing)
-        return {key: known[key] for key in scopes}
-
-    def _uses(self, strategies: Iterable[str]) -> Iterator[tuple[str, _Asked]]:
-        known = set(strategies)
-        return ((name, asked) for asked in self._asked for name in asked.request.chain if name in known)
+        self._ranks = {key: known[key] for key in scopes}
 
     # ── filling one block ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def fill(self, place: int, others: set[str]) -> list[Pick]:
-        """Return the picks of the request at that place."""
-        asked = self._asked[place]
+    def fill(self, number: int, others: set[str]) -> list[Pick]:
+        """Return the picks of the request of that number."""
+        asked = self._asked[number]
         request = asked.request
         block = _Block(request.count, self._limit(request), set(others))
         context = self._articles(request.sku_context)
         barred = context | self._articles(asked.shopper.bought)
         if self._always and any(strategy not in _OWN for strategy in request.chain):
             self._offer(block, ALWAYS, self._pinned(asked), request, barred, most=1)
-        for strategy in request.chain:
+        head = len(request.chain) if self._whole else len(_head(request.chain))
+        for place, strategy in enumerate(request.chain):
+            if len(block.picks) >= block.count:
+                break
+            if place == head and not self._whole:
+                self._whole = True
+                self._read_deeds()
+                self._products.fetch(self._new)
             ranked = self.candidates(strategy, asked)
             self._offer(block, strategy, ranked, request, context if strategy == "reorder" else barred)
         picks = block.filled()
@@ -368,13 +397,21 @@ class _Shelf:
         ]
         return sorted(found, key=lambda item: (-item.score, item.sku))
 
-    def _affine(self, strategy: str, asked: _Asked) -> Iterator[Ranked]:
+    def _affine(self, strategy: str, asked: _Asked) -> Iterable[Ranked]:
+        seeds, held = asked.seeds(strategy), self._memory.affinities
+        if list(seeds.values()) == [1.0] and list(AFFINE[strategy].values()) == [1.0]:  # nothing to add up
+            ((sku, _),), (table,) = seeds.items(), AFFINE[strategy]
+            return held[table].get(sku, ())
+        return self._added_up(strategy, seeds)
+
+    def _added_up(self, strategy: str, seeds: Mapping[str, float]) -> Iterator[Ranked]:
         scores: dict[str, float] = {}
         known = scores.get
-        for sku, weight in asked.seeds(strategy).items():
-            for table, share in AFFINE[strategy].items():
+        tables = [(self._memory.affinities[table], share) for table, share in AFFINE[strategy].items()]
+        for sku, weight in seeds.items():
+            for table, share in tables:
                 factor = weight * share
-                for other, score in self._affinities.get((table, sku), ()):
+                for other, score in table.get(sku, ()):
                     scores[other] = known(other, 0.0) + factor * score
         best = [(-score, sku) for sku, score in scores.items()]
         heapify(best)
@@ -447,6 +484,10 @@ _RANKED: Mapping[str, Callable[[_Asked], list[tuple[str, str]]]] = {
 }
 
 
+def _best_first(item: Ranked) -> tuple[float, str]:
+    return -item.score, item.sku
+
+
 def _in_order(skus: Sequence[str]) -> list[Ranked]:
     return [Ranked(sku, 1.0 / place) for place, sku in enumerate(skus, 1)]
 
@@ -458,6 +499,8 @@ _OWN: Mapping[str, Callable[[Shopper], list[Ranked]]] = {
     "cart": lambda shopper: _in_order(shopper.carted),
     "reorder": lambda shopper: _in_order(list(shopper.bought)),
 }
+_INTERESTED = frozenset({"for_you", "recently_viewed", "wishlist", "cart"})  # by more than what was bought
+_PLENTIFUL = frozenset({"newest", "trending", "bestsellers", "popular_in_category"})
 STRATEGIES: tuple[str, ...] = (*AFFINE, *_RANKED, *_OWN, "newest")
 
 

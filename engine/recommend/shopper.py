@@ -57,22 +57,30 @@ _LEFT = Prepared(
 
 @dataclass(slots=True)
 class Shopper:
-    """One customer's own products: `bought` by how strong the habit is, the others newest first."""
+    """One customer's own products: `bought` by how strong the habit is, the others newest first, once `met`."""
 
     bought: dict[str, float] = field(default_factory=dict)
     viewed: list[str] = field(default_factory=list)
     wished: list[str] = field(default_factory=list)
     carted: list[str] = field(default_factory=list)
+    met: bool = False
 
 
 def shoppers(connection: Connection, customer_ids: Sequence[int], now: datetime) -> dict[int, Shopper]:
-    """Return each customer's behaviour up to `now`; customers who did nothing have empty ones."""
+    """Return what each customer bought up to `now`; customers who did nothing have empty ones."""
     found = {customer_id: Shopper() for customer_id in customer_ids}
-    ids = sorted(found)
-    _read_purchases(connection, ids, now, found)
-    _read_interests(connection, ids, now, found)
-    _read_carts(connection, ids, now, found)
+    _read_purchases(connection, sorted(found), now, found)
     return found
+
+
+def meet(
+    connection: Connection, customer_ids: Sequence[int], now: datetime, found: dict[int, Shopper]
+) -> None:
+    """Read what some of the found customers viewed, wished for and left in the cart up to `now`."""
+    _read_interests(connection, customer_ids, now, found)
+    _read_carts(connection, customer_ids, now, found)
+    for customer_id in customer_ids:
+        found[customer_id].met = True
 
 
 def _read_purchases(
