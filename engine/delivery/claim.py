@@ -15,7 +15,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Integer, bindparam, select, update
 
+from engine.journeys.post import POSTED, Posted
 from engine.store.dialect import among, within
+from engine.store.keeping import kept
 from engine.store.keys import KeyRange
 from engine.store.prepared import Prepared
 from engine.store.tables import UNSETTLED, attempts, customers, enrollments, messages
@@ -77,6 +79,7 @@ class Claimed:
     visit: int
     content: Mapping[str, Any]
     enrollment: Any
+    asked: bool = False  # whether all that the gate asks of clauses held at this very moment
 
 
 def recover(
@@ -147,9 +150,29 @@ def claim(
 def look_at(connection: Connection, now: datetime, closed: Collection[str], limit: int) -> list[Claimed]:
     """Return what `claim` would take, without taking it: for a store with one program, which nobody can come between."""
     first = _first(tuple(sorted(closed))).column(connection, now=now, limit=limit)
-    return read_messages(
-        connection, sorted(first if len(first) < limit else _waiting(connection, now, closed, limit))
+    ids = sorted(first if len(first) < limit else _waiting(connection, now, closed, limit))
+    memory = kept(connection)
+    posted = memory.beside(POSTED) if memory is not None else {}
+    found = [_as_posted(which, posted[which]) for which in ids if which in posted and posted[which].at == now]
+    fresh = {message.id for message in found}
+    posted.clear()
+    return sorted(
+        [*found, *read_messages(connection, [which for which in ids if which not in fresh])], key=_in_order
     )
+
+
+def _as_posted(which: int, posted: Posted) -> Claimed:
+    """Return a message that was written a moment ago, without reading it."""
+    row, walker = posted.row, posted.walker
+    return Claimed(
+        which, row["key"], 0, row["enrollment_id"], row["flow"], row["version"], row["step"], row["channel"],
+        row["template"], row["customer_id"], row["kind"], row["topic"], row["priority"], row["due_at"], row["expires_at"], 0,
+        int(row["key"].rsplit(":", 1)[1]), row["content"], walker, posted.asked,
+    )  # fmt: skip
+
+
+def _in_order(message: Claimed) -> tuple[int, int, datetime, int]:
+    return message.customer_id, -message.priority, message.due_at, message.id
 
 
 @lru_cache(maxsize=64)
@@ -208,7 +231,7 @@ def read_messages(connection: Connection, ids: Sequence[int]) -> list[Claimed]:
         )
         for row in found.values()
     ]  # fmt: skip
-    return sorted(claimed, key=lambda each: (each.customer_id, -each.priority, each.due_at, each.id))
+    return sorted(claimed, key=_in_order)
 
 
 def release_all(connection: Connection, worker: str) -> None:

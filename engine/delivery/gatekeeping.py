@@ -15,7 +15,7 @@ from datetime import datetime
 from sqlalchemy import Boolean, Connection, bindparam, literal_column, null, select, union_all
 
 from engine.audience.sql import EVERYTHING, truths
-from engine.audience.subjects import Ask
+from engine.audience.subjects import Ask, told
 from engine.delivery.claim import Claimed
 from engine.flows.model import Send, Webhook
 from engine.journeys.decide import first_false
@@ -86,6 +86,7 @@ class _Standing:
     since: datetime
     topics: list[TopicState] = field(default_factory=list)
     suppressed: frozenset[str] = frozenset()
+    granted: dict[str, bool] = field(default_factory=dict)
     handed: list[Handed] = field(default_factory=list)
 
 
@@ -97,23 +98,26 @@ def verdicts(connection: Connection, group: Sequence[Claimed], at: Round) -> lis
     wished = {cap for *_, wish in people.values() for cap in wish.caps}
     standing = _standing(connection, ids, found, at, wished)
     clauses = _clauses(connection, group, found, at)
+    rules = {
+        version: (program.flow, at.rules(program.flow).quiet_hours, at.caps(program.flow))
+        for version, program in found.items()
+    }
     result: list[Verdict] = []
     for message, (exit_clause, false_clause) in zip(group, clauses, strict=True):
         zone, erased, wish = people.get(message.customer_id, (None, True, NO_WISH))
-        flow = found[message.version].flow
+        flow, quiet_hours, caps = rules[message.version]
         own = standing[message.customer_id]
         question = Question(
             kind=flow.kind,
             zone=zone or at.shop_zone,
             due_at=message.due_at,
             expires_at=message.expires_at,
-            consented=message.topic is not None
-            and bool(topics_granted(own.topics, (message.topic,), at.settings.soft_opt_in)),
+            consented=message.topic is not None and _consented(own, message.topic, at),
             suppressed=erased or flow.kind in own.suppressed,
             exit_clause=exit_clause,
             false_clause=false_clause,
-            quiet_hours=at.rules(flow).quiet_hours,
-            caps=(*at.caps(flow), *wish.caps),
+            quiet_hours=quiet_hours,
+            caps=(*caps, *wish.caps) if wish.caps else caps,
             paused_until=wish.paused_until,
             when_capped=flow.policy.when_capped,
             handed=own.handed,
@@ -123,6 +127,14 @@ def verdicts(connection: Connection, group: Sequence[Claimed], at: Round) -> lis
             own.handed.append(Handed(at.now))
         result.append(verdict)
     return result
+
+
+def _consented(standing: _Standing, topic: str, at: Round) -> bool:
+    found = standing.granted.get(topic)
+    if found is None:
+        found = bool(topics_granted(standing.topics, (topic,), at.settings.soft_opt_in))
+        standing.granted[topic] = found
+    return found
 
 
 def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str | None, bool, Wish]]:
@@ -179,11 +191,16 @@ def _read_standing(
 def _clauses(
     connection: Connection, group: Sequence[Claimed], found: Mapping[str, Program], at: Round
 ) -> list[tuple[str | None, str | None]]:
-    """Return for each message the words of the clause that ends its enrollment and of the one that forbids it."""
+    """Return for each message the words of the clause that ends its enrollment and of the one that forbids it.
+
+    Of what was decided at this very moment, with nothing written since, they are known: none did.
+    """
     result: list[tuple[str | None, str | None]] = [(None, None)] * len(group)
     asked: dict[tuple[str, str], tuple[Ask, ...]] = {}
     same: dict[tuple[str, tuple[Ask, ...]], list[int]] = defaultdict(list)
     for index, message in enumerate(group):
+        if message.asked:
+            continue
         asks = asked.get((message.version, message.step))
         if asks is None:
             program = found[message.version]
@@ -197,8 +214,7 @@ def _clauses(
         rows = truths(
             connection, asks, subjects, now=at.now, told=EVERYTHING, segments=program.flow.segments, shop_zone=at.shop_zone
         )  # fmt: skip
-        for index, row in zip(indexes, rows, strict=True):
-            truth = dict(zip(asks, row, strict=True))
+        for index, truth in zip(indexes, told(asks, rows), strict=True):
             result[index] = _words(program, group[index], truth, at)
     return result
 

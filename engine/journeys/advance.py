@@ -29,6 +29,7 @@ from engine.journeys.decide import Decision, Heard, Person, Post, Rules, decide
 from engine.journeys.effects import Effects, take
 from engine.journeys.enter import Newcomer, look_again
 from engine.journeys.people import read_people
+from engine.journeys.post import ask_again
 from engine.journeys.program import Program
 from engine.journeys.react import leave_by_law
 from engine.journeys.round import Round
@@ -228,6 +229,7 @@ def _walk(
                 effects.cut(length)
         changed = effects.asked_anew
         if unwritten.hold(effects):
+            ask_again(connection, changed)
             again = [walker for walker in walkers if walker.customer_id in changed]
             for walker in again:
                 walker.stays = False

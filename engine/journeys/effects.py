@@ -131,6 +131,7 @@ def _go_on(walker: Walker, program: Program, decision: Decision, effects: Effect
             Posting(
                 walker.id, walker.flow, walker.version, walker.customer_id, step, decision.template, program.flow,
                 walker.anchor_at, decision.expires_at, walker.visit, walker.person.zone, walker.context, effects.entries[-1],
+                walker,
             )
         )  # fmt: skip
         walker.visit += 1

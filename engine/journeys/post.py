@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -14,11 +14,14 @@ from engine.journeys.journal import Entry
 from engine.journeys.round import Round
 from engine.offers.issue import Issued, Wanted, issue
 from engine.outbox.ledger import drop, make, supersede
+from engine.outbox.own_facts import NAMES as OWN_FACTS
 from engine.store import meta
 from engine.store.bulk import update_rows
+from engine.store.keeping import kept
 from engine.store.tables import messages
 
 EMPTY_POOL_RETRY = timedelta(hours=1)
+POSTED = "posted"  # the kind of what is kept of messages that were just posted
 AWAITED = "offer_awaited"  # in the content of a message whose pool of codes was empty
 
 
@@ -38,11 +41,25 @@ class Posting(NamedTuple):
     zone: str
     context: Mapping[str, Any]
     entry: Entry
+    walker: Any = None  # whose decision it is, as it stands when the message is handed over
 
     @property
     def key(self) -> str:
         """The message key: enrollment, step and visit, unique for ever."""
         return f"{self.enrollment_id}:{self.step.id}:{self.visit}"
+
+
+class Posted(NamedTuple):
+    """A message that was posted at `at`, as a store that is driven alone keeps it for the hand-over of the same stop.
+
+    `asked` tells that the clauses which the gate would ask held when it was decided, at that very moment, and that nothing
+    that they could ask about has been written since.
+    """
+
+    at: datetime
+    row: Mapping[str, Any]
+    walker: Any
+    asked: bool = True
 
 
 def post_messages(connection: Connection, posts: Sequence[Posting], at: Round) -> None:
@@ -51,12 +68,21 @@ def post_messages(connection: Connection, posts: Sequence[Posting], at: Round) -
         return
     supersede(connection, {post.enrollment_id: post.due_at for post in posts}, at.now)
     contents = {id(post.step): _content(post) for post in posts}  # those of one step share theirs
-    ids = make(connection, [_row(post, contents[id(post.step)], at) for post in posts])
+    rows = [_row(post, contents[id(post.step)], at) for post in posts]
+    ids = make(connection, rows)
     for post in posts:
         post.entry["message_id"] = ids[post.key]
     with_offer = [post for post in posts if isinstance(post.step, Send) and post.step.offer]
-    if with_offer:
-        _give_offers(connection, with_offer, ids, at)
+    going = _give_offers(connection, with_offer, ids, at) if with_offer else {}
+    memory = kept(connection)
+    if memory is not None and at.listened.isdisjoint(OWN_FACTS):
+        held = memory.beside(POSTED)
+        for post, row in zip(posts, rows, strict=True):
+            which = ids[post.key]
+            if not isinstance(post.step, Send) or not post.step.offer:
+                held[which] = Posted(at.now, row, post.walker)
+            elif which in going:
+                held[which] = Posted(at.now, {**row, "content": going[which]}, post.walker, asked=False)
 
 
 def _content(post: Posting) -> dict[str, Any]:
@@ -92,7 +118,19 @@ def _row(post: Posting, content: Mapping[str, Any], at: Round) -> dict[str, Any]
     }
 
 
-def _give_offers(connection: Connection, posts: Sequence[Posting], ids: Mapping[str, int], at: Round) -> None:
+def ask_again(connection: Connection, customer_ids: Collection[int]) -> None:
+    """Have the clauses asked at the gate of what was posted to these customers just now: other ones may be true."""
+    memory = kept(connection)
+    if memory is not None and customer_ids:
+        held = memory.beside(POSTED)
+        for which, posted in held.items():
+            if posted.row["customer_id"] in customer_ids:
+                held[which] = posted._replace(asked=False)
+
+
+def _give_offers(
+    connection: Connection, posts: Sequence[Posting], ids: Mapping[str, int], at: Round
+) -> dict[int, Mapping[str, Any]]:
     carrying = [
         Carrying(
             Wanted(post.step.offer, post.customer_id, ids[post.key], post.zone),
@@ -102,7 +140,7 @@ def _give_offers(connection: Connection, posts: Sequence[Posting], ids: Mapping[
         for post in posts
         if isinstance(post.step, Send) and post.step.offer
     ]
-    give_offers(connection, carrying, at)
+    return give_offers(connection, carrying, at)
 
 
 @dataclass(frozen=True, slots=True)

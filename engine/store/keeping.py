@@ -26,10 +26,11 @@ T = TypeVar("T")
 class Kept:
     """What is known of customers, by kind."""
 
-    __slots__ = ("_kinds",)
+    __slots__ = ("_beside", "_kinds")
 
     def __init__(self) -> None:
         self._kinds: dict[Hashable, dict[int, Any]] = {}
+        self._beside: dict[Hashable, dict[int, Any]] = {}
 
     def of(self, kind: Hashable) -> dict[int, Any]:
         """Return what is known of one kind, by customer."""
@@ -38,6 +39,10 @@ class Kept:
             held.clear()
         return held
 
+    def beside(self, kind: Hashable) -> dict[int, Any]:
+        """Return what is known of one kind by another id than a customer's: who keeps it says when it is over."""
+        return self._beside.setdefault(kind, {})
+
     def forget(self, customer_id: int | None) -> None:
         """Forget one customer."""
         if customer_id is not None:
@@ -45,8 +50,8 @@ class Kept:
                 held.pop(customer_id, None)
 
     def clear(self) -> None:
-        """Forget everybody."""
-        for held in self._kinds.values():
+        """Forget everybody, and everything."""
+        for held in (*self._kinds.values(), *self._beside.values()):
             held.clear()
 
     def watch(self, connection: Any) -> None:
