@@ -50,17 +50,21 @@ def mapped(
 
 
 def ahead(things: Iterable[T], *, waiting: int = 64) -> Iterator[T]:
-    """Yield the things, made by a process of its own while this one works on those that it has.
+    """Return the things, made by a process of its own while this one does something else, or works on those that it has.
 
-    That process is a copy of this one, at most `waiting` things ahead of it. What making them raises is raised here.
+    That process begins at once; it is a copy of this one, at most `waiting` things ahead of it. What making them raises is
+    raised here.
     """
     if processors() < 2 or not _can_fork():
-        yield from things
-        return
+        return iter(things)
     context = multiprocessing.get_context("fork")
     made: Any = context.Queue(waiting)
     maker = context.Process(target=_make, args=(things, made), daemon=True)
     maker.start()
+    return _taken(made, maker)
+
+
+def _taken(made: Any, maker: Any) -> Iterator[Any]:
     try:
         while True:
             thing, error, more = _next(made, maker)

@@ -11,7 +11,7 @@ import gc
 import random
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,7 @@ from engine.deploy.demo_shop import demo_facts
 from engine.deploy.pictures import PATH
 from engine.errors import UsageError
 from engine.facts.fact import KINDS, Kind, Row
-from engine.facts.ingest import ingest_rows
+from engine.facts.ingest import Batch, read_ahead, take_batches
 from engine.project import init_project
 from engine.recommend.rebuild import rebuild
 from engine.runtime.installation import place_clock
@@ -99,11 +99,12 @@ def run_demo(
     database = connect(settings.database_url, settings.root)
     if database.is_sqlite:
         event.listen(database.engine, "connect", _hurry)
+    told = _begin_to_tell(settings, start, days, customers, products, seed)
     ensure_current(database)
     collected = gc.get_threshold()
     gc.set_threshold(*SELDOM)
     try:
-        _play(folder, database, settings, start, days, customers, products, seed, progress)
+        _play(folder, database, settings, start, days, told, seed, progress)
         with database.read() as connection:
             return _summary(connection, folder, start, start + timedelta(days=days), customers)
     finally:
@@ -141,27 +142,31 @@ def clear(folder: Path) -> None:
     shutil.rmtree(folder / MAILBOX, ignore_errors=True)
 
 
+def _begin_to_tell(
+    settings: settings_module.Settings, start: datetime, days: int, customers: int, products: int, seed: int
+) -> Iterator[Batch]:
+    """Return the shop's facts; they are made up by a process of its own while this one makes the database."""
+    facts = demo_facts(seed, start, days, customers, products, pictures=f"{settings.link_base}{PATH}")
+    rows = (Row(number, row, kind=_KINDS[kind]) for number, (kind, row) in enumerate(facts, 1))
+    return read_ahead(rows, "events", settings=settings, now=start)
+
+
 def _play(
     folder: Path,
     database: Database,
     settings: settings_module.Settings,
     start: datetime,
     days: int,
-    customers: int,
-    products: int,
+    told: Iterator[Batch],
     seed: int,
     progress: Progress,
 ) -> None:
     place_clock(database, start, start, writing=True)
-    facts = demo_facts(seed, start, days, customers, products, pictures=f"{settings.link_base}{PATH}")
-    rows = (Row(number, row, kind=_KINDS[kind]) for number, (kind, row) in enumerate(facts, 1))
-    ingest_rows(
+    take_batches(
         database,
-        "events",
-        rows,
+        told,
         settings=settings,
         now=start,
-        apart=True,
         progress=lambda done, _share: progress(f"{done:,} facts", 0.0),
     )
     rebuild(database, start)

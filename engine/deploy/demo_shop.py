@@ -60,7 +60,8 @@ def demo_facts(
         person = make_person(seed, number, first, start, end)
         told += (fact for fact in _Life(person, shelf, seed, first, end).facts() if first <= fact[0] < end)
     told.sort(key=lambda fact: (fact[0], _ORDER[fact[1]]))
-    return ((kind, row) for _, kind, row in told)
+    for _, kind, row in told:
+        yield kind, row
 
 
 class _Shelf:

@@ -102,13 +102,38 @@ def ingest_rows(
     many are worth; `progress` is called with the rows read so far and what `share` said where they were read; `on_bad`
     with each row set aside.
     """
+    reading = Reading(settings.shop.timezone, now, frozenset(settings.topics))
+    batches = _read(rows, kind, reading, share, backfill=backfill, cells=cells)
+    return take_batches(
+        database, ahead(batches) if apart else batches, settings=settings, now=now, virtual=virtual, progress=progress,
+        on_bad=on_bad,
+    )  # fmt: skip
+
+
+def read_ahead(
+    rows: Iterable[Mapping[str, Any] | Row | BadRow], kind: Kind, *, settings: Settings, now: datetime
+) -> Iterator[Batch]:
+    """Begin to read rows of one kind in a process of its own, for `take_batches`; what makes them is called there."""
+    reading = Reading(settings.shop.timezone, now, frozenset(settings.topics))
+    return ahead(_read(rows, kind, reading, lambda: 0.0, backfill=False, cells=False))
+
+
+def take_batches(
+    database: Database,
+    batches: Iterable[Batch],
+    *,
+    settings: Settings,
+    now: datetime,
+    virtual: bool = False,
+    progress: Progress | None = None,
+    on_bad: Callable[[BadRow], None] | None = None,
+) -> IngestReport:
+    """Take what was read as `ingest_rows` does."""
     with database.read() as connection:
         virtual = virtual or meta.virtual_now(connection) is not None
         size = CHUNK if flows_are_applied(connection) else FIRST_CHUNK
     intake = _Intake(database, settings, now, virtual=virtual, progress=progress, size=size)
-    reading = Reading(settings.shop.timezone, now, frozenset(settings.topics))
-    batches = _read(rows, kind, reading, share, backfill=backfill, cells=cells)
-    for batch in ahead(batches) if apart else batches:
+    for batch in batches:
         intake.warnings += batch.warnings
         intake.share = batch.share
         for told in batch.rows:
@@ -120,7 +145,7 @@ def ingest_rows(
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class Batch:
     """Some rows as facts, or as bad ones, with the share of all that was read when they were."""
 
     rows: list[list[Fact] | BadRow]
@@ -136,7 +161,7 @@ def _read(
     *,
     backfill: bool,
     cells: bool,
-) -> Iterator[_Batch]:
+) -> Iterator[Batch]:
     numbered = enumerate(rows, 1)
     while some := list(islice(numbered, BATCH)):
         told: list[list[Fact] | BadRow] = []
@@ -150,7 +175,7 @@ def _read(
                 told.append(_of_file(facts, row))
             else:
                 told.append([replace(fact, backfill=True) for fact in facts] if backfill else facts)
-        yield _Batch(told, Counter(reading.warnings), share())
+        yield Batch(told, Counter(reading.warnings), share())
         reading.warnings.clear()
 
 
