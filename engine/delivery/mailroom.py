@@ -27,7 +27,7 @@ from engine.full_names import full_name
 from engine.journeys.references import names_of, resolved
 from engine.journeys.round import Round
 from engine.journeys.versions import programs
-from engine.recommend.serve import Memory, Pick, Request, recommend
+from engine.recommend.serve import Memory, Pick, Request, as_shown, recommend
 from engine.render.compose import Envelope, compose
 from engine.render.context import RenderContext
 from engine.render.counting import counted
@@ -188,8 +188,7 @@ def make_again(
     """Return a mail as it was made at `at.now`: in its language, with the products that stood in its slots then."""
     material = read_material(connection, [message], at, library)
     slots: Mapping[str, Sequence[Mapping[str, str]]] = message.content.get("slots", {})
-    shown = sorted({slot["sku"] for chosen in slots.values() for slot in chosen})
-    catalogue = _by_id(connection, products, "sku", shown)
+    catalogue = as_shown(connection, sorted({slot["sku"] for chosen in slots.values() for slot in chosen}))
     picks = {
         (message.id, name): [
             Pick(slot["sku"], slot["strategy"], 0.0, catalogue[slot["sku"]])

@@ -161,6 +161,12 @@ class _Asked:
         return found
 
 
+def as_shown(connection: Connection, skus: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Return products by SKU as a block shows them, read by one statement; those that are gone are left out."""
+    rows = _PRODUCTS.dicts(connection, skus=skus) if skus else ()
+    return {row["sku"]: shown(arrived(dict(row))) for row in rows}
+
+
 def seeds_of(strategy: str, request: Request, shopper: Shopper) -> Mapping[str, float]:
     """Return the products that a strategy of affinities starts from, with the weight of each."""
     if strategy != "for_you":
@@ -238,8 +244,8 @@ class _Shelf:
         """Return the skus that a rule wants in every block; without such a rule nothing is read."""
         if not self._rules.always:
             return []
-        statement = select(*COLUMNS).where(presentable()).order_by(products.c.sku)
-        found = [shown(dict(row)) for row in connection.execute(statement).mappings()]
+        statement = select(*COLUMNS, _BEGAN).where(presentable()).order_by(products.c.sku)
+        found = [shown(arrived(dict(row))) for row in connection.execute(statement).mappings()]
         found = [product for product in found if passes_any(product, self._rules.always, self._now)]
         self._products.add(found)
         return [product["sku"] for product in found]
@@ -512,11 +518,8 @@ def _merged(lists: Sequence[Sequence[Ranked]]) -> Sequence[Ranked]:
     return [ranked[place] for place in range(longest) for ranked in lists if place < len(ranked)]
 
 
-_PRODUCTS = Prepared(
-    select(*COLUMNS, select(func.min(products.c.first_seen_at)).scalar_subquery().label("began")).where(
-        within(products.c.sku, "skus")
-    )
-)
+_BEGAN = select(func.min(products.c.first_seen_at)).scalar_subquery().label("began")
+_PRODUCTS = Prepared(select(*COLUMNS, _BEGAN).where(within(products.c.sku, "skus")))
 _AFFINITIES = Prepared(
     select(
         *(product_affinities.c[name] for name in ("strategy", "sku", "other", "score")),

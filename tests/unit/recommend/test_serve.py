@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import insert
 
 from engine.flows.conditions import FieldTest, Test
+from engine.flows.recommend_rules import shop_rules
 from engine.recommend.rebuild import rebuild
-from engine.recommend.serve import STRATEGIES, Pick, Request, recommend
+from engine.recommend.serve import STRATEGIES, Pick, Request, as_shown, recommend
 from engine.store.tables import product_affinities, product_ranks
 from tests.unit.recommend.shop import NOW, Shop, ago
 from tests.unit.recommend.statements import counted
@@ -222,7 +223,7 @@ def test_newest_of_a_fresh_shop_are_those_changed_last(shop: Shop) -> None:
 
 
 def test_what_the_catalogue_began_with_is_not_called_new(shop: Shop) -> None:
-    """A product of the first loading has no first day; a mail can only call new what came later."""
+    """A product of the first loading has no first day, by a rule of the shop or in a mail made again either."""
     shop.product("old", first_seen_at=ago(30))
     shop.product("old-too", first_seen_at=ago(28))
     shop.product("new", first_seen_at=ago(5))
@@ -231,6 +232,12 @@ def test_what_the_catalogue_began_with_is_not_called_new(shop: Shop) -> None:
     assert {pick.sku: pick.product["first_seen_at"] for pick in picks} == {
         "new": ago(5), "old-too": None, "old": None
     }  # fmt: skip
+    rules = shop_rules({"always": [{"sku": "old"}]})[0]
+    with shop.database.read() as connection:
+        picks = recommend(connection, [Request(1, (), ("newest",))], NOW, rules)[0]
+        again = as_shown(connection, ["new", "old", "gone"])
+    assert {pick.sku: pick.product["first_seen_at"] for pick in picks}["old"] is None
+    assert again == {pick.sku: pick.product for pick in picks if pick.sku != "old-too"}
 
 
 def requests_of(shop: Shop, mails: int) -> list[Request]:
