@@ -275,10 +275,13 @@ def _print(
 
 
 def _print_others(session: Session, look: _Look) -> None:
+    failed: dict[tuple[str, str], list[str]] = {}
     for seen in look.others:
         for shot in seen.shots:
             if shot.error:
-                session.note(f"     {seen.who}: {shot.slot.step} cannot be made: {shot.error}")
+                failed.setdefault((shot.slot.step, str(shot.error)), []).append(seen.who)
+    for (step, error), who in failed.items():
+        session.note(f"     {'; '.join(who)}: {step} cannot be made: {error}")
 
 
 def _print_whole(session: Session, shot: Shot) -> None:

@@ -117,6 +117,10 @@ class StrictName(StrictUndefined):
             return _sentence(f'{kind} has no field "{name}"', did_you_mean(name, KINDS[kind].fields))
         if isinstance(self._undefined_obj, Links):
             return _sentence(f'links has no "{name}"', did_you_mean(name, KINDS["links"].fields))
+        if type(self._undefined_obj) is Blocks:
+            return f'there is no block "{name}" in templates/blocks/'
+        if name.lstrip("-").isdigit():
+            return f"there is no item {name} in this list; guard it with {{% if … %}}"
         if self._undefined_obj is None:
             return f'"{name}" is asked of something that this mail does not have; guard it with {{% if … %}}'
         if self._undefined_hint:

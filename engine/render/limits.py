@@ -121,16 +121,20 @@ def check_operation(operator: str, left: object, right: object) -> None:
             "% does not format text in a template; write the text and {{ values }} side by side"
         )
     elif operator == "+" and isinstance(left, (str, list, tuple)) and isinstance(right, (str, list, tuple)):
-        limit = MAX_TEXT if isinstance(left, str) else MAX_ITEMS
-        if len(left) + len(right) > limit:
-            raise TooMuch(f"a value in the template grows beyond {limit:,} items")
+        _check_size(left, len(left) + len(right))
 
 
 def _check_repeat(value: object, times: object) -> None:
     if isinstance(value, (str, bytes, list, tuple)) and isinstance(times, int):
-        limit = MAX_TEXT if isinstance(value, (str, bytes)) else MAX_ITEMS
-        if len(value) * times > limit:
-            raise TooMuch(f"a value in the template grows beyond {limit:,} items")
+        _check_size(value, len(value) * times)
+
+
+def _check_size(value: object, size: int) -> None:
+    if isinstance(value, (str, bytes)):
+        if size > MAX_TEXT:
+            raise TooMuch(f"a text in the template grows beyond {MAX_TEXT:,} characters")
+    elif size > MAX_ITEMS:
+        raise TooMuch(f"a list in the template grows beyond {MAX_ITEMS:,} items")
 
 
 def _check_power(left: object, right: object) -> None:

@@ -336,6 +336,17 @@ def fails(span: Span, message: str, persona: str) -> Finding:
 
 _OTHERWISE = (
     ("range()", "loop over what the mail has, such as `cart.lines`"),
+    (
+        "its loops run too often",
+        "loop over what the mail has, such as `cart.lines`, and not inside of another loop",
+    ),
+    (
+        "takes longer than",
+        "loop over what the mail has, such as `cart.lines`, and not inside of another loop",
+    ),
+    ("grows beyond", "write less: a mail that people read is far below this bound"),
+    ("the template writes more than", "write less: a mail that people read is far below this bound"),
+    ("division by zero", "ask beforehand: {% if … %} around it, for where the number is 0"),
     ("may not touch", "use the names that a template knows: customer, shop, cart, order and so on"),
     (
         "no MJML document",
