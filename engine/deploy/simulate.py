@@ -54,7 +54,6 @@ from engine.store.marks import NIGHT
 from engine.store.scratch import lone
 from engine.store.tables import customers, events, marks
 
-SELDOM = (200_000, 20, 50)  # how often cycles are looked for
 MOST = 2_000  # messages judged at once
 APART = 2_000  # customers from which processes of their own are worth their start
 EXACT = 500  # facts or customers up to which the clock stops at every moment
@@ -364,13 +363,15 @@ def drive_part(source: Database, task: Task, tell: Callable[[datetime, int], Non
 
 @contextmanager
 def _seldom_collected() -> Iterator[None]:
-    """Look for cycles seldom: a store is nothing but rows."""
-    before = gc.get_threshold()
-    gc.set_threshold(*SELDOM)
+    """Look for cycles only where a run says so: a store is nothing but rows, and most of them stay."""
+    was_on = gc.isenabled()
+    gc.disable()
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        gc.unfreeze()
+        if was_on:
+            gc.enable()
 
 
 @contextmanager

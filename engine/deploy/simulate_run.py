@@ -7,6 +7,7 @@ in, entering, advancing, the gate with its caps and hours - is the code that sen
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,6 +32,7 @@ from engine.store.types import EPOCH
 SETTLED_EVERY = (
     8  # stops of the clock: what is undone in memory stays small, and a page is written once for all
 )
+COLLECTED_EVERY = 200  # stops: what was found to stay is not looked at again
 Tell = Callable[[datetime, int], None]
 
 
@@ -87,6 +89,9 @@ class Run:
             self.mails += handed
             if isinstance(self.engine.database, Lone) and not number % SETTLED_EVERY:
                 self.engine.database.settle()
+            if not number % COLLECTED_EVERY and not gc.isenabled():
+                gc.collect()
+                gc.freeze()
             self.tell(moment, self.mails)
 
     def _moments(self) -> Iterator[datetime]:
