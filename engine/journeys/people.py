@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -18,7 +18,7 @@ from engine.journeys.moments import as_moment, yearly
 from engine.journeys.round import Round
 from engine.policy.consent import granted_topics, suppressed_kinds
 from engine.store.dialect import among, within
-from engine.store.keeping import kept, known
+from engine.store.keeping import CUSTOMER, kept, known
 from engine.store.prepared import Prepared
 from engine.store.tables import customers, messages, offer_codes
 
@@ -47,10 +47,41 @@ def read_people(
 
 def topics_of(flows: Iterable[Flow]) -> frozenset[str]:
     """Return the topics that messages of these flows are about."""
-    found = set()
-    for flow in flows:
-        found |= {flow.topic, *(step.topic for step in flow.all_steps() if isinstance(step, Send))}
-    return frozenset(topic for topic in found if topic)
+    return frozenset().union(*(_wanted(_SameFlow(flow)).topics for flow in flows))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What one flow wants to know: topics, templates that a step chooses among, moments that a wait refers to."""
+
+    topics: frozenset[str]
+    choices: frozenset[str]
+    paths: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _SameFlow:
+    """A flow, compared by its identity: quick, and definitions never change."""
+
+    flow: Flow
+
+    def __hash__(self) -> int:
+        return id(self.flow)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _SameFlow) and self.flow is other.flow
+
+
+@lru_cache(maxsize=256)
+def _wanted(same: _SameFlow) -> _Wanted:
+    steps = list(same.flow.all_steps())
+    sends = [step for step in steps if isinstance(step, Send)]
+    topics = {same.flow.topic, *(step.topic for step in sends)}
+    return _Wanted(
+        frozenset(topic for topic in topics if topic),
+        frozenset(name for step in sends if len(step.templates) > 1 for name in step.templates),
+        frozenset(step.field_path for step in steps if isinstance(step, WaitField)),
+    )
 
 
 def plain_people(
@@ -113,13 +144,7 @@ def _sent_templates(
     connection: Connection, ids: Sequence[int], flows: Sequence[Flow]
 ) -> dict[int, frozenset[str]]:
     """Return which templates each customer was sent, asked only where a step chooses among several."""
-    choices = {
-        name
-        for flow in flows
-        for step in flow.all_steps()
-        if isinstance(step, Send) and len(step.templates) > 1
-        for name in step.templates
-    }
+    choices = {name for flow in flows for name in _wanted(_SameFlow(flow)).choices}
     if not choices:
         return {}
     query = select(messages.c.customer_id, messages.c.template).where(
@@ -145,13 +170,27 @@ def _fields_of(names: tuple[str, ...]) -> Prepared:
 
 def _moments(
     connection: Connection, ids: Sequence[int], flows: Sequence[Flow], at: Round
-) -> dict[int, Mapping[str, Moment]]:
+) -> Mapping[int, Mapping[str, Moment]]:
     """Return the moments that waits of these flows refer to, for each customer."""
-    paths = {step.field_path for flow in flows for step in flow.all_steps() if isinstance(step, WaitField)}
+    paths = sorted({path for flow in flows for path in _wanted(_SameFlow(flow)).paths})
     if not paths:
         return {}
+
+    def read(some: Sequence[int]) -> dict[int, dict[str, Moment]]:
+        return _read_moments(connection, some, paths, at)
+
+    columns = [column for path in paths if (column := column_of(path.removeprefix("customer."))) is not None]
+    offers = any(path.startswith("offer.") for path in paths)
+    if offers or any(column.key not in CUSTOMER for column in columns):
+        return read(ids)
+    return known(connection, ("moments", *paths), ids, read)
+
+
+def _read_moments(
+    connection: Connection, ids: Sequence[int], paths: Sequence[str], at: Round
+) -> dict[int, dict[str, Moment]]:
     found: dict[int, dict[str, Moment]] = defaultdict(dict)
-    plain = {path: path.removeprefix("customer.") for path in sorted(paths)}
+    plain = {path: path.removeprefix("customer.") for path in paths}
     for row in _fields_of(tuple(plain.values())).dicts(connection, ids=ids):
         zone, own = row["zone"] or at.shop_zone, found[row["id"]]
         for path, name in plain.items():

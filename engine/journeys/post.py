@@ -66,7 +66,10 @@ def post_messages(connection: Connection, posts: Sequence[Posting], at: Round) -
     """Write the messages of one round of decisions; a newer one of an enrollment supersedes what still waits."""
     if not posts:
         return
-    supersede(connection, {post.enrollment_id: post.due_at for post in posts}, at.now)
+    again = {
+        post.enrollment_id: post.due_at for post in posts if post.visit
+    }  # before a first one nothing waits
+    supersede(connection, again, at.now)
     contents = {id(post.step): _content(post) for post in posts}  # those of one step share theirs
     rows = [_row(post, contents[id(post.step)], at) for post in posts]
     ids = make(connection, rows)

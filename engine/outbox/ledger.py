@@ -53,6 +53,8 @@ def drop_pending(connection: Connection, reasons: Mapping[int, str], now: dateti
 
 def supersede(connection: Connection, newer: Mapping[int, datetime], now: datetime) -> int:
     """Drop what waits for these enrollments and fell due before their newer message (id → its due time)."""
+    if not newer:
+        return 0
     rows = _WAITING.rows(connection, ids=list(newer))
     late = [(row, "superseded") for row in rows if row.due_at < newer[row.enrollment_id]]
     return drop(connection, late, now)

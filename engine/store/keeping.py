@@ -18,6 +18,7 @@ MOST = 200_000
 # What may be kept: these columns of customers, and all that stands in the tables that say whom one may mail.
 CUSTOMER = (
     "id", "zone", "external_id", "email", "locale", "erased_at", "quarantined_at", "properties",
+    "birthday", "created_at", "created_on", "points_expire_at", "points_expire_on",
 )  # fmt: skip
 ABOUT = ("consent_state", "suppressions")
 T = TypeVar("T")
