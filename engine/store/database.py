@@ -24,6 +24,7 @@ from engine.errors import OutsideError, UsageError
 
 BUSY_SECONDS = 30
 REST_SECONDS = 1.0  # a connection that rested longer is asked whether it lives before it is used
+PREPARED_AFTER, MOST_PREPARED = 1, 300
 PAUSES = (0.02, 0.1, 0.5)  # seconds before the work of a transaction that gave way is done again
 GAVE_WAY = ("40P01", "40001")  # deadlock, serialisation
 _PLAINER = {
@@ -177,6 +178,8 @@ def _prepare_postgres(connection: Any, _record: Any) -> None:
             "SET idle_in_transaction_session_timeout = '120s'; "
             "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
         )
+    # What is asked a second time is asked again and again: the server reads it once, and keeps as many as flows may ask.
+    connection.prepare_threshold, connection.prepared_max = PREPARED_AFTER, MOST_PREPARED
     connection.commit()
 
 
