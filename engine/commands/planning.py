@@ -146,6 +146,9 @@ def _tell_applied(session: Session, done: Planned, now: datetime) -> None:
                 "flows": [_told(change) for change in done.changes],
                 "moved": moved,
                 "allowed": done.allowed,
+                "codes": [
+                    {"offer": each.offer, "new": each.came, "withdrawn": each.left} for each in done.codes
+                ],
             }
         )
     for finding in done.findings:
@@ -156,9 +159,12 @@ def _tell_applied(session: Session, done: Planned, now: datetime) -> None:
     for each in done.moved:
         fate = "moved" if each.moved else "stay on their version, as the new one has no such step"
         session.say(f"  {each.flow}: {each.enrollments:,} before {each.step or 'the end'} {fate}")
+    for pool in done.codes:
+        gone = f", {pool.left:,} withdrawn" if pool.left else ""
+        session.say(f"  codes of {pool.offer}: {pool.came:,} new{gone}")
     for name in done.allowed:
         session.say(f"  {name} may go beyond what is usual; `homing resume {name}` lets it go on")
-    if any(change.change != "unchanged" for change in done.changes) or done.moved:
+    if any(change.change != "unchanged" for change in done.changes) or done.moved or done.codes:
         session.say("applied; `homing tick` or `homing run` sends what is due")
     elif not done.allowed:
         session.say("nothing to apply: what lies in the folder is live")

@@ -29,7 +29,7 @@ from engine.flows.parse import flow_from_definition
 from engine.flows.validate import validate
 from engine.journeys.arming_known import to_arm
 from engine.journeys.versions import live_flows
-from engine.offers.pools import load_pools
+from engine.offers.pools import PoolMoved, load_pools
 from engine.render.library import read_folder
 from engine.runtime.applied import OFFERS, STAMP, TEMPLATES
 from engine.runtime.setting_up import put_off, set_up, set_up_part
@@ -63,6 +63,7 @@ class Planned:
     allowed: tuple[
         str, ...
     ] = ()  # flows that the brake had stopped, and that may go beyond what is usual now
+    codes: tuple[PoolMoved, ...] = ()  # of offers whose files of codes changed
 
 
 def compare(database: Database, settings: Settings) -> Planned:
@@ -95,7 +96,7 @@ def apply(
         raise FindingsError([finding for finding in findings if finding.is_error])
     with database.write() as connection:
         changes = tuple(changes_of(connection, planned.project, planned.templates))
-        _activate(
+        codes = _activate(
             connection,
             planned.project,
             planned.templates,
@@ -110,7 +111,7 @@ def apply(
         _record(connection, changes, who, now)
         insert_new(connection, marks, [{"name": NIGHT, "at": now}])  # nights count from the first apply
     set_up(database, settings.shop.timezone)
-    return Planned(planned.project, planned.templates, changes, tuple(findings), moved, allowed)
+    return Planned(planned.project, planned.templates, changes, tuple(findings), moved, allowed, codes)
 
 
 def apply_version(
@@ -183,12 +184,13 @@ def _activate(
     allowance: int | None,
     *,
     backfill: bool = False,
-) -> None:
-    """Make these changes live; what is to be armed for them is put off."""
+) -> tuple[PoolMoved, ...]:
+    """Make these changes live; what is to be armed for them is put off. Return which pools of codes changed."""
     meta.secret(connection)
+    codes: list[PoolMoved] = []
     if templates is not None:
         _store_sources(connection, settings.root, templates)
-        load_pools(connection, settings.root, project.definitions.offers)
+        codes = load_pools(connection, settings.root, project.definitions.offers)
     before = live_flows(connection)
     for change in changes:
         _apply_one(connection, project, change, now, allowance)
@@ -200,6 +202,7 @@ def _activate(
             own = live[change.flow]
             more = to_arm(connection, own, now, placing=backfill, before=old)
             put_off(connection, change.flow, more, len(own.flow.triggers))
+    return tuple(codes)
 
 
 # ── comparing ────────────────────────────────────────────────────────────────────────────────────────────────────────

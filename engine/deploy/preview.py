@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from email.header import decode_header, make_header
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from engine.calendar import add
 from engine.delivery.claim import Claimed
@@ -39,6 +39,7 @@ from engine.flows.model import (
     Experiment,
     ExperimentArm,
     Flow,
+    ReplenishTrigger,
     Send,
     Step,
     WaitClock,
@@ -56,7 +57,7 @@ from engine.render.mail import Address, Mail
 from engine.render.render import Rendered, render
 from engine.render.samples import NOW, Persona, SampleLinks, personas, sample_context, sample_product
 from engine.settings import Settings
-from engine.store.tables import carts, customers, enrollments, events, orders
+from engine.store.tables import carts, customers, enrollments, events, orders, products
 
 CLIPPED_AT = 102_000  # bytes of HTML beyond which Gmail cuts a mail off
 _OFFER_DAYS = timedelta(days=7)
@@ -354,7 +355,8 @@ def _standing(connection: Connection, slot: Slot, customer_id: int) -> Any:
         if "order" in without
         else _newest(connection, orders.c.order_id, orders.c.placed_at, customer_id)
     )
-    sku = None if "product" in without else _newest_sku(connection, customer_id)
+    runs_out = flow is not None and any(isinstance(each, ReplenishTrigger) for each in flow.triggers)
+    sku = None if "product" in without else _newest_sku(connection, customer_id, runs_out=runs_out)
     trigger = {
         "order_number": connection.scalar(select(customers.c.orders).where(customers.c.id == customer_id))
         or None
@@ -372,11 +374,22 @@ def _newest(connection: Connection, column: Any, at: Any, customer_id: int) -> A
     return connection.scalar(query.limit(1))
 
 
-def _newest_sku(connection: Connection, customer_id: int) -> str | None:
-    query = select(events.c.sku).where(events.c.customer_id == customer_id, events.c.sku.is_not(None))
-    found: str | None = connection.scalar(
-        query.order_by(events.c.occurred_at.desc(), events.c.id.desc()).limit(1)
+def _newest_sku(connection: Connection, customer_id: int, *, runs_out: bool) -> str | None:
+    """Return what the customer had to do with last; with `runs_out` rather one that is known to run out."""
+    query = (
+        select(events.c.sku)
+        .where(events.c.customer_id == customer_id, events.c.sku.is_not(None))
+        .order_by(events.c.occurred_at.desc(), events.c.id.desc())
+        .limit(1)
     )
+    found: str | None = None
+    if runs_out:
+        lasts = func.coalesce(products.c.days_of_supply, products.c.learned_days)
+        found = connection.scalar(
+            query.join(products, products.c.sku == events.c.sku).where(lasts.is_not(None))
+        )
+    if found is None:
+        found = connection.scalar(query)
     return found
 
 

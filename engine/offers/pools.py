@@ -50,16 +50,27 @@ def pools_left(connection: Connection, offers: Mapping[str, Offer]) -> list[Pool
     ]
 
 
-def load_pools(connection: Connection, root: Path, offers: Mapping[str, Offer]) -> None:
-    """Bring the pools of these offers in line with their files, in the caller's transaction."""
+@dataclass(frozen=True, slots=True)
+class PoolMoved:
+    """What bringing an offer's pool in line changed: how many codes came in, and how many were withdrawn."""
+
+    offer: str
+    came: int
+    left: int
+
+
+def load_pools(connection: Connection, root: Path, offers: Mapping[str, Offer]) -> list[PoolMoved]:
+    """Bring the pools of these offers in line with their files, in the caller's transaction; return what changed."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(POOLS_LOCK)))
     pools = {name for name, offer in offers.items() if offer.pool is not None}
+    moved: list[PoolMoved] = []
     for name, offer in sorted(offers.items()):
         if offer.pool is not None:
             codes = codes_of(root / offer.pool)
             taken = _elsewhere(connection, codes, pools - {name})
-            _load(connection, name, [code for code in codes if code not in taken])
+            moved.append(_load(connection, name, [code for code in codes if code not in taken]))
+    return [each for each in moved if each.came or each.left]
 
 
 def _elsewhere(connection: Connection, codes: list[str], others: set[str]) -> set[str]:
@@ -82,17 +93,20 @@ def codes_of(path: Path) -> list[str]:
     return list(dict.fromkeys(code for line in lines if (code := line.partition("#")[0].strip())))
 
 
-def _load(connection: Connection, offer: str, codes: list[str]) -> None:
+def _load(connection: Connection, offer: str, codes: list[str]) -> PoolMoved:
     table = offer_codes.c
     known: dict[str, tuple[int, bool]] = {}
     for row in connection.execute(select(table.id, table.code, table.issued_at).where(table.offer == offer)):
         known[row.code] = (row.id, row.issued_at is not None)
-    insert_rows(
-        connection, offer_codes, [{"offer": offer, "code": code} for code in codes if code not in known]
-    )
+    new = [{"offer": offer, "code": code} for code in codes if code not in known]
+    insert_rows(connection, offer_codes, new)
     wanted = set(codes)
     gone = [which for code, (which, issued) in known.items() if not issued and code not in wanted]
+    left = 0
     if gone:
         # Another program may have given one of them away since it was read.
         unclaimed = table.issued_at.is_(None)
-        connection.execute(delete(offer_codes).where(among(connection, table.id, gone), unclaimed))
+        left = connection.execute(
+            delete(offer_codes).where(among(connection, table.id, gone), unclaimed)
+        ).rowcount
+    return PoolMoved(offer, len(new), left)

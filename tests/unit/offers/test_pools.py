@@ -9,7 +9,7 @@ from sqlalchemy import delete
 
 from engine.flows.model import Offer
 from engine.offers import pools
-from engine.offers.pools import PoolLeft, load_pools, pools_left
+from engine.offers.pools import PoolLeft, PoolMoved, load_pools, pools_left
 from engine.store.database import Database
 from engine.store.tables import offer_codes
 from tests.unit.offers.till import Till
@@ -23,11 +23,11 @@ def till(database: Database) -> Till:
     return Till(database)
 
 
-def load(till: Till, root: Path, text: str, *offers: Offer) -> None:
+def load(till: Till, root: Path, text: str, *offers: Offer) -> list[PoolMoved]:
     """Apply a file of codes."""
     (root / "codes.txt").write_text(text, encoding="utf-8")
     with till.database.write() as connection:
-        load_pools(connection, root, {offer.name: offer for offer in offers or (TEN,)})
+        return load_pools(connection, root, {offer.name: offer for offer in offers or (TEN,)})
 
 
 def codes(till: Till, offer: str = "ten") -> list[str]:
@@ -36,13 +36,13 @@ def codes(till: Till, offer: str = "ten") -> list[str]:
 
 
 def test_the_file_is_what_waits(till: Till, tmp_path: Path) -> None:
-    """New codes come, those that left the file go, those that somebody has stay; the same file changes nothing."""
-    load(till, tmp_path, "A\nB\nC\n")
+    """New codes come, those that left the file go, those that somebody has stay; both are told; the same file changes nothing."""
+    assert load(till, tmp_path, "A\nB\nC\n") == [PoolMoved("ten", 3, 0)]
     assert till.give([TEN], 1)[0].code == "A"
-    load(till, tmp_path, "C\nD\n")
+    assert load(till, tmp_path, "C\nD\n") == [PoolMoved("ten", 1, 1)]
     assert codes(till) == ["A", "C", "D"]
     before = till.rows()
-    load(till, tmp_path, "C\nD\n")
+    assert load(till, tmp_path, "C\nD\n") == []
     assert till.rows() == before
     assert [till.give([TEN], who)[0].code for who in (2, 3, 4)] == ["C", "D", None]
 
