@@ -68,7 +68,7 @@ class Reader:
         self.tables: list[bool] = [in_data]  # for each open table, whether it holds data
         self.row_cells = 0
         self.lists: list[int] = []  # the next number; 0 for dashes
-        self.links: list[tuple[str, int]] = []
+        self.links: list[tuple[str, int, str]] = []  # where it leads, where its words begin, how it is called
         self.row_links: list[str] = []
         self.numbering = self.numbered = (
             False  # whether a number's cell is open, or the words behind it come next
@@ -135,7 +135,8 @@ class Reader:
         elif name == "img":
             self._image(attributes)
         elif name == "a":
-            self.links.append((_attribute(attributes, "href"), len(self.out)))
+            called = _attribute(attributes, "aria-label") if "aria-label" in attributes else ""
+            self.links.append((_attribute(attributes, "href"), len(self.out), html.unescape(called)))
         elif name == "table":
             self.tables.append('role="presentation"' not in attributes)
             self.out.append(PARAGRAPH_BREAK)
@@ -202,8 +203,8 @@ class Reader:
         if self.links and alt:
             self.out.append(f"{_ALT}{_SPACES.sub(' ', alt)}{_ALT}")
 
-    def _link(self, url: str, start: int) -> None:
-        label = "".join(self.out[start:])
+    def _link(self, url: str, start: int, called: str) -> None:
+        label = called or "".join(self.out[start:])
         words = re.sub(f"{_ALT}[^{_ALT}]*{_ALT}", "", label).strip()
         of_picture = not words
         words = _SPACES.sub(" ", words or label.replace(_ALT, "")).strip()
@@ -240,7 +241,7 @@ def finished(draft: str, same: Same = operator.eq) -> str:
 
 
 _BREAKS = re.compile(f"[{LINE_BREAK}{PARAGRAPH_BREAK}][ {LINE_BREAK}{PARAGRAPH_BREAK}]*")
-_SIDE_BY_SIDE = re.compile(f"{_END}[ \u00a0]*[·|•][ \u00a0]*{LINK}")
+_SIDE_BY_SIDE = re.compile(f"{_END}[ \u00a0]*(?:[·|•][ \u00a0]*)?{LINK}")
 _WIDE = re.compile(" {2,}")
 _AT_START = frozenset(" |-\t\v\f\r\x1c\x1d\x1e\x1f\x85\u00a0\u1680\u2028\u2029\u202f\u205f\u3000") | {
     chr(space) for space in range(0x2000, 0x200B)

@@ -105,8 +105,16 @@ def test_numbers_stand_before_their_words() -> None:
 
 
 def test_links_side_by_side_stand_below_each_other() -> None:
-    """Between two links a dot or a bar is a line break, since addresses are long; between words it stays."""
+    """Between two links a dot, a bar or a space is a line break, since addresses are long; between words it stays."""
     page = '<body><p>a · b <a href="https://x.test/1">one</a> · <a href="https://x.test/2">two</a> | <a href="https://x.test/3">three</a> · end</p></body>'
     assert (
         text_of(page) == "a · b one: https://x.test/1\ntwo: https://x.test/2\nthree: https://x.test/3 · end\n"
     )
+    page = '<body><p>Rate it: <a href="https://x.test/1">1</a> <a href="https://x.test/2">2</a></p></body>'
+    assert text_of(page) == "Rate it: 1: https://x.test/1\n2: https://x.test/2\n"
+
+
+def test_a_link_is_called_as_it_is_read_out() -> None:
+    """A star has a name for readers of screens; readers of the text get the same."""
+    page = '<body><p><a href="https://x.test/2" aria-label="2 of 5 stars">★</a></p></body>'
+    assert text_of(page) == "2 of 5 stars: https://x.test/2\n"
