@@ -100,7 +100,7 @@ def connect(url: str, root: Path | None = None) -> Database:
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
-        engine = _engine(parsed)
+        engine = _engine(parsed, pool_use_lifo=True)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise UsageError("PostgreSQL needs the driver: pip install 'homing[postgres]'") from error
     event.listen(engine, "connect", _prepare_postgres)
@@ -116,13 +116,14 @@ def _connect_sqlite(url: str, path: str | None, root: Path | None) -> Database:
         full = (root or Path()) / path
         if not full.parent.is_dir():
             raise OutsideError(f"the folder of the database does not exist: {full.parent}")
-        engine = _engine(f"sqlite:///{full}", connect_args={"timeout": BUSY_SECONDS})
+        engine = _engine(f"sqlite:///{full}", connect_args={"timeout": BUSY_SECONDS}, pool_use_lifo=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return Database(engine, url)
 
 
 def _engine(url: str | URL, **how: Any) -> Engine:
+    # Where a pool is given: the connection that came back last is taken next, with all that it has read and prepared.
     # Errors tell the statement and not what was bound to it: addresses would stand in logs.
     return create_engine(
         url, json_serializer=to_json, json_deserializer=from_json, hide_parameters=True, **how
