@@ -48,6 +48,9 @@ _ADDRESSES = Prepared(
 )
 
 
+_NOBODY = Address("", "")
+
+
 @dataclass(frozen=True, slots=True)
 class WebhookCall:
     """What a webhook step hands over: the target's name and the body."""
@@ -147,9 +150,9 @@ def _picks_for(
     if not picking:
         return {}
     ids = {m.enrollment.cart_id for m in picking if m.enrollment.cart_id}
-    found_carts = _with_lines(connection, carts, cart_lines, "cart_id", ids)
+    found_carts = _line_skus(connection, cart_lines, "cart_id", ids)
     ids = {m.enrollment.order_id for m in picking if m.enrollment.order_id}
-    found_orders = _with_lines(connection, orders, order_lines, "order_id", ids)
+    found_orders = _line_skus(connection, order_lines, "order_id", ids)
     return _picks(connection, picking, people, found_carts, found_orders, at, library, memory)
 
 
@@ -172,8 +175,7 @@ def _outline(
         if not chosen and block.otherwise == "skip":
             return Made(message, reason="nothing_to_recommend")
         slots[block.name] = [{"sku": pick.sku, "strategy": pick.strategy} for pick in chosen]
-    nobody = Address("", "")
-    mail = Mail(message.key, "", nobody, Address(person["email"]), "", "", "", at.now)
+    mail = Mail(message.key, "", _NOBODY, Address(person["email"]), "", "", "", at.now)
     return Made(message, mail=mail, slots=slots)
 
 
@@ -289,6 +291,22 @@ def _with_lines(
         for row in lines.dicts(connection, ids=sorted(things)):
             things[row[key]]["lines"].append(row)
     return things
+
+
+def _line_skus(
+    connection: Connection, line_table: Table, key: str, ids: set[str]
+) -> Mapping[Any, Mapping[str, Any]]:
+    """Return carts or orders with nothing but the products of their lines, which is all that recommending asks for."""
+    found: dict[Any, dict[str, Any]] = {}
+    for thing, sku in _skus_by(line_table, key).rows(connection, ids=sorted(ids)) if ids else ():
+        found.setdefault(thing, {"lines": []})["lines"].append({"sku": sku})
+    return found
+
+
+@lru_cache(maxsize=8)
+def _skus_by(table: Table, key: str) -> Prepared:
+    query = select(table.c[key], table.c.sku).where(within(table.c[key], "ids"))
+    return Prepared(query.order_by(table.c[key], table.c.line_no))
 
 
 def _trigger_skus(message: Claimed) -> list[str]:

@@ -72,8 +72,7 @@ class Request:
     mail: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
+class Pick(NamedTuple):
     """One slot: the product as it is now, the strategy that put it there, and that strategy's score."""
 
     sku: str
