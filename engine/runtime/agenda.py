@@ -7,7 +7,7 @@ many customers there are.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -55,6 +55,11 @@ class Agenda:
         """The earliest moment at which something is due, apart from unread facts."""
         moments = [self.staged_at, self.enrollments_at, self.messages_at, *self.timers_at.values()]
         return min((moment for moment in moments if moment is not None), default=None)
+
+    @property
+    def without_mails(self) -> Agenda:
+        """The same for a pass that sends nothing: what waits in the outbox is nothing to it."""
+        return replace(self, messages_at=None, leased=False)
 
 
 def read_agenda(

@@ -106,7 +106,7 @@ def work_through(
     """
     total = PassReport()
     work = known.at_moment(now) if known else _look(engine, now)
-    while not work.agenda.nothing_by(now) or work.agenda.leased or work.slot_due or work.arming:
+    while _anything(work, now, sending=sending) or work.slot_due or work.arming:
         report = _once(engine, work, sending=sending)
         total.add(report)
         arming = work.arming
@@ -119,6 +119,12 @@ def work_through(
 def _look(engine: Engine, now: datetime) -> Work:
     with engine.database.read() as connection:
         return look(connection, engine.settings, now)
+
+
+def _anything(work: Work, now: datetime, *, sending: bool) -> bool:
+    """Return whether anything is due for a pass that sends, or for one that does not."""
+    agenda = work.agenda if sending else work.agenda.without_mails
+    return not agenda.nothing_by(now) or agenda.leased
 
 
 def send_due(engine: Engine, now: datetime, due_by: datetime, keys: KeyRange | None = None) -> Tally:
