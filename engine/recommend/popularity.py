@@ -8,15 +8,16 @@ only products with price and image are ranked (stock changes too quickly for a n
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, case, distinct, func, select
+from sqlalchemy import Connection, select
 
-from engine.recommend.sales import counts, presentable
-from engine.store.tables import order_lines, orders, products
+from engine.recommend.packed import PackedSales
+from engine.recommend.sales import presentable
+from engine.store.tables import products
 
 WINDOW = timedelta(days=90)
 RECENT = timedelta(days=14)
@@ -25,6 +26,7 @@ PRIOR_ORDERS = 4.0  # orders by which growth from next to nothing is damped
 TRENDING_FROM = 3  # recent orders from which a product can be trending
 DEEPEST = 1000  # ranks kept for the whole shop
 DEEPEST_IN_CATEGORY = 200
+NOTHING: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +48,23 @@ class Ranked(NamedTuple):
     score: float
 
 
-def sold(connection: Connection, now: datetime) -> list[Sold]:
-    """Return every presentable product that was ever sold, with its orders by time."""
+def sold(
+    connection: Connection, sales: PackedSales, now: datetime, earlier: Mapping[str, int] = NOTHING
+) -> list[Sold]:
+    """Return every presentable product that was ever sold, with its orders by time.
 
-    def within(bounds: ColumnElement[bool]) -> ColumnElement[int]:
-        return func.count(distinct(case((bounds, orders.c.order_id))))
-
-    placed = orders.c.placed_at
-    statement = (
-        select(
-            products.c.sku,
-            products.c.category,
-            func.count(distinct(orders.c.order_id)),
-            within(placed > now - WINDOW),
-            within(placed > now - RECENT),
-            within(placed.between(now - RECENT - BEFORE, now - RECENT)),
-        )
-        .join_from(order_lines, orders, orders.c.order_id == order_lines.c.order_id)
-        .join(products, products.c.sku == order_lines.c.sku)
-        .where(counts(now), presentable())
-        .group_by(products.c.sku, products.c.category)
-        .order_by(products.c.sku)
-    )
-    return [Sold(*row) for row in connection.execute(statement)]
+    `sales` hold at least what was sold in the last 90 days; `earlier` are the orders of each product before them.
+    """
+    counted = sales.counted()
+    window = sales.counted(sales.after(now - WINDOW))
+    lately = sales.after(now - RECENT)
+    recent, before = sales.counted(lately), sales.counted(sales.since(now - RECENT - BEFORE), lately)
+    statement = select(products.c.sku, products.c.category).where(presentable()).order_by(products.c.sku)
+    return [
+        Sold(sku, category, ever, window.get(sku, 0), recent.get(sku, 0), before.get(sku, 0))
+        for sku, category in connection.execute(statement)
+        if (ever := counted.get(sku, 0) + earlier.get(sku, 0))
+    ]
 
 
 def rank(items: Sequence[Sold]) -> dict[tuple[str, str], list[Ranked]]:

@@ -2,47 +2,38 @@
 
 Comes in: a database and the moment up to which facts are known. Goes out: the tables `product_ranks` and
 `product_affinities`, what `products` learned of repeats, the mark `recommend`, and a report. Promises that nothing later than the
-moment is used; that a night without new orders or products costs one small read; that what is heavy (co-purchase, tastes,
+moment is used; that sales are read once for all tables, and only the last weeks' for ranks alone; that a night without new orders or products costs one small read; that what is heavy (co-purchase, tastes,
 repeats) is done again only when orders have grown by 2 % or a week has passed; and that rows which did not change are not
 written, in transactions of a few hundred products, so that other writers get their turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import groupby, islice
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Select,
-    bindparam,
-    case,
-    delete,
-    distinct,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, bindparam, case, delete, func, or_, select, update
 
-from engine.recommend.popularity import Ranked, rank, sold
+from engine.recommend.packed import PackedSales, packed_sales
+from engine.recommend.popularity import WINDOW, Ranked, rank, sold
 from engine.recommend.repeats import repeats
-from engine.recommend.sales import chunks, counts, presentable, stream
+from engine.recommend.sales import chunks, presentable
 from engine.recommend.similar import articles, similar
 from engine.recommend.supply import SUPPLY, middle_days
-from engine.recommend.tastes import LATELY, LATEST, bought_by_the_same
+from engine.recommend.tastes import LATELY, LATEST, bought_by_the_same, collections
 from engine.recommend.together import Baskets, bought_together
 from engine.store import meta
+from engine.store.bulk import insert_rows
 from engine.store.database import Database
 from engine.store.dialect import among, upsert
-from engine.store.tables import marks, order_lines, orders, product_affinities, product_ranks, products
+from engine.store.tables import marks, orders, product_affinities, product_ranks, products
 
 NAME = "recommend"  # of the mark, and of the remembered state in `meta`
+EARLIER = "recommend_earlier"  # in `meta`: how many orders of each product lie before those that the next nights read
 TASTES_LAST = timedelta(days=730)  # older orders say nothing about what goes together
 GROWTH = 0.02  # share of new orders after which co-purchase is counted again
 WEEK = timedelta(days=7)
@@ -61,6 +52,15 @@ class RebuildReport:
 
 
 @dataclass(frozen=True, slots=True)
+class _Known:
+    """The sales that were read, and of those before them the orders of each product; what the next night is to know of them."""
+
+    sales: PackedSales
+    earlier: Mapping[str, int] = field(default_factory=dict)
+    to_remember: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Work:
     """Which parts are to be done, and the state to remember once they are."""
 
@@ -74,19 +74,22 @@ def rebuild(database: Database, now: datetime, *, force: bool = False) -> Rebuil
     """Bring the recommendation tables up to what is known at `now`; `force` does everything again."""
     with database.read() as connection:
         work = _work(connection, now, force=force)
+        known = _read(connection, now, whole=work.deep) if work.ranks or work.deep else None
     written = 0
-    if work.ranks:
-        written += _rebuild_ranks(database, now)
+    if known and work.ranks:
+        written += _rebuild_ranks(database, known, now)
     if work.similar:
         with database.read() as connection:
             catalogue = articles(connection)
         written += _write_affinities(database, "similar", similar(catalogue))
-    if work.deep:
-        written += _rebuild_together(database, now)
-        written += _rebuild_tastes(database, now)
-        written += _rebuild_repeats(database, now)
+    if known and work.deep:
+        written += _rebuild_together(database, known.sales, now)
+        written += _rebuild_tastes(database, known.sales, now)
+        written += _rebuild_repeats(database, known.sales)
     with database.write() as connection:
         meta.put(connection, NAME, dict(work.state))
+        if known and known.to_remember:
+            meta.put(connection, EARLIER, dict(known.to_remember))
         upsert(connection, marks, [{"name": NAME, "at": now}], update=["at"])
     with database.read() as connection:
         return _report(connection, written, skipped=not (work.ranks or work.similar or work.deep))
@@ -131,9 +134,31 @@ def _work(connection: Connection, now: datetime, *, force: bool) -> _Work:
     return _Work(ranks=new_sales or new_products, similar=alike, deep=deep, state=state)
 
 
-def _rebuild_ranks(database: Database, now: datetime) -> int:
+def _read(connection: Connection, now: datetime, *, whole: bool) -> _Known:
+    """Read the sales; only those of the last weeks where how often each product was ordered before is still known."""
+    told = {} if whole else meta.get(connection, EARLIER, {})
+    if told:
+        until = datetime.fromisoformat(told["until"])
+        if until <= now - WINDOW and _sign(connection, now, until) == told["sign"]:
+            return _Known(packed_sales(connection, now, until), told["orders"])
+    sales, until = packed_sales(connection, now), now - WINDOW
+    earlier = sales.counted(0, sales.after(until))
+    sign = _sign(connection, now, until)
+    return _Known(sales, to_remember={"until": until.isoformat(), "sign": sign, "orders": earlier})
+
+
+def _sign(connection: Connection, now: datetime, until: datetime) -> list[Any]:
+    """Return what changes where an order placed by `until` comes, goes or is changed: how many there are, cancelled ones, the last change."""
+    cancelled = func.count(case((orders.c.cancelled_at <= now, 1)))
+    count, undone, changed = connection.execute(
+        select(func.count(), cancelled, func.max(orders.c.updated_at)).where(orders.c.placed_at <= until)
+    ).one()
+    return [count, undone, changed.isoformat() if changed else None]
+
+
+def _rebuild_ranks(database: Database, known: _Known, now: datetime) -> int:
     with database.read() as connection:
-        ranks = rank(sold(connection, now))
+        ranks = rank(sold(connection, known.sales, now, known.earlier))
         stored = _stored_ranks(connection)
     changed = {key: ranked for key, ranked in ranks.items() if stored.get(key) != ranked}
     gone = [key for key in stored if key not in ranks]
@@ -150,8 +175,7 @@ def _rebuild_ranks(database: Database, now: datetime) -> int:
                 for key in keys
                 for place, item in enumerate(changed.get(key, ()), 1)
             ]
-            if rows:
-                connection.execute(insert(product_ranks), rows)
+            insert_rows(connection, product_ranks, rows)
     return sum(len(ranked) for ranked in changed.values())
 
 
@@ -166,69 +190,28 @@ def _stored_ranks(connection: Connection) -> dict[tuple[str, str], list[Ranked]]
     }
 
 
-def _rebuild_together(database: Database, now: datetime) -> int:
+def _rebuild_together(database: Database, sales: PackedSales, now: datetime) -> int:
     with database.read() as connection:
         skus = _shown_skus(connection)
-        baskets = Baskets(_baskets(connection, now, skus), len(skus))
+    number = {sku: place for place, sku in enumerate(skus)}
+    baskets = Baskets(sales.baskets(number, sales.after(now - TASTES_LAST)), len(skus))
     return _write_affinities(database, "bought_together", bought_together(baskets, skus))
 
 
 def _shown_skus(connection: Connection) -> list[str]:
-    statement = select(products.c.sku).where(presentable()).order_by(products.c.sku)
-    return list(connection.execute(statement).scalars())
+    """Return what can be shown, in the order of Python's text, which decides among equals; databases have orders of their own."""
+    return sorted(connection.execute(select(products.c.sku).where(presentable())).scalars())
 
 
-def _baskets(connection: Connection, now: datetime, skus: Sequence[str]) -> Iterator[list[int]]:
-    number = {sku: place for place, sku in enumerate(skus)}
-    statement = (
-        select(order_lines.c.order_id, order_lines.c.sku)
-        .join_from(order_lines, orders, orders.c.order_id == order_lines.c.order_id)
-        .where(counts(now), orders.c.placed_at > now - TASTES_LAST)
-        .order_by(order_lines.c.order_id)
-    )
-    for _, rows in groupby(stream(connection, statement), key=itemgetter(0)):
-        basket = sorted({number[sku] for _, sku in rows if sku in number})
-        if basket:
-            yield basket
-
-
-def _rebuild_tastes(database: Database, now: datetime) -> int:
+def _rebuild_tastes(database: Database, sales: PackedSales, now: datetime) -> int:
     with database.read() as connection:
         skus = _shown_skus(connection)
-        number = {sku: place for place, sku in enumerate(skus)}
-        lately, ever = [0] * len(skus), [0] * len(skus)
-        for sku, late, all_of in connection.execute(_orders_by_product(now)):
-            if sku in number:
-                lately[number[sku]], ever[number[sku]] = late, all_of
-        customers = Baskets(_collections(connection, now, number), len(skus), LATEST)
+    number = {sku: place for place, sku in enumerate(skus)}
+    first = sales.after(now - TASTES_LAST)
+    counted, newer = sales.counted(first), sales.counted(sales.after(now - LATELY))
+    lately, ever = [newer.get(sku, 0) for sku in skus], [counted.get(sku, 0) for sku in skus]
+    customers = Baskets(collections(sales, number, first), len(skus), LATEST)
     return _write_affinities(database, "for_you", bought_by_the_same(customers, skus, lately, ever))
-
-
-def _orders_by_product(now: datetime) -> Select[Any]:
-    late = case((orders.c.placed_at > now - LATELY, orders.c.order_id))
-    return (
-        select(order_lines.c.sku, func.count(distinct(late)), func.count(distinct(orders.c.order_id)))
-        .join_from(order_lines, orders, orders.c.order_id == order_lines.c.order_id)
-        .where(counts(now), orders.c.placed_at > now - TASTES_LAST)
-        .group_by(order_lines.c.sku)
-    )
-
-
-def _collections(connection: Connection, now: datetime, number: Mapping[str, int]) -> Iterator[list[int]]:
-    """Yield what each customer bought, at most their latest products."""
-    newest = func.max(orders.c.placed_at)
-    statement = (
-        select(orders.c.customer_id, order_lines.c.sku)
-        .join_from(order_lines, orders, orders.c.order_id == order_lines.c.order_id)
-        .where(counts(now), orders.c.placed_at > now - TASTES_LAST, orders.c.customer_id.is_not(None))
-        .group_by(orders.c.customer_id, order_lines.c.sku)
-        .order_by(orders.c.customer_id, newest.desc(), order_lines.c.sku)
-    )
-    for _, rows in groupby(stream(connection, statement), key=itemgetter(0)):
-        known = (number[sku] for _, sku in rows if sku in number)
-        collection = sorted(islice(known, LATEST))
-        if len(collection) > 1:
-            yield collection
 
 
 def _write_affinities(database: Database, strategy: str, found: Iterable[tuple[str, list[Ranked]]]) -> int:
@@ -276,15 +259,14 @@ def _replace_affinities(connection: Connection, strategy: str, wanted: Mapping[s
         for sku, ranked in wanted.items()
         for place, item in enumerate(ranked, 1)
     ]
-    if rows:
-        connection.execute(insert(table), rows)
+    insert_rows(connection, table, rows)
     return len(rows)
 
 
-def _rebuild_repeats(database: Database, now: datetime) -> int:
+def _rebuild_repeats(database: Database, sales: PackedSales) -> int:
     table = products.c
     with database.read() as connection:
-        found = repeats(connection, now)
+        found = repeats(sales, set(connection.execute(select(table.sku)).scalars()))
         statement = select(table.sku, table.learned_days, table.learned_repeats).where(
             or_(table.learned_days.is_not(None), table.learned_repeats.is_not(None))
         )

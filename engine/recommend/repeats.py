@@ -1,7 +1,7 @@
 """What is bought again: how long a piece lasts, how often its buyers come back for it, and how far quantity counts.
 
-Comes in: the orders known at a moment that name a customer. Goes out: a `Repeats`. Promises to read the repeated purchases
-once and to hold of them two numbers a gap. `engine.recommend.supply` turns it into a customer's own run-out date,
+Comes in: the sales known at a moment. Goes out: a `Repeats`, of orders that name a customer. Promises to hold two numbers a
+gap. `engine.recommend.supply` turns it into a customer's own run-out date,
 `engine.recommend.serve` into an order of what to buy again.
 
     days a piece      the middle of the customers' own middles of gap / pieces^e, from 5 gaps up
@@ -16,22 +16,19 @@ Each customer counts once for a product, so that those who buy it every week do 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
 from math import log
-from operator import itemgetter
 from statistics import fmean, median
-from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
-
-from engine.recommend.sales import counts, gaps, stream
-from engine.store.tables import order_lines, orders, products
+from engine.recommend.packed import PackedSales
+from engine.recommend.sales import gaps, gaps_of_days
 
 REPEATS_FROM = 5  # gaps from which a product's days are called learned
 BUYERS_AT_FIRST = 5.0  # buyers without repeats that every product is taken to have had
+DAY = 86_400_000_000  # microseconds
 PULL = 20.0  # how strongly the exponent is held at 1, in squared logarithms: about 40 gaps after a doubled quantity
 
 
@@ -44,43 +41,45 @@ class Repeats:
     exponent: float = 1.0
 
 
-_Purchases = list[tuple[datetime, float]]
-
-
 class _Gaps:
     """One product's gaps, customer by customer, packed: a large shop has millions of them."""
 
     __slots__ = ("_counts", "_numbers")
 
-    def __init__(self, owns: Iterable[_Purchases]) -> None:
+    def __init__(self) -> None:
         self._counts, self._numbers = array("I"), array("d")
-        for own in owns:
-            found = gaps(own)
-            self._counts.append(len(found))
-            for pair in found:
-                self._numbers.extend(pair)
+
+    def add(self, found: Sequence[tuple[float, float]]) -> None:
+        """Take one customer's gaps as (days, pieces)."""
+        self._counts.append(len(found))
+        for pair in found:
+            self._numbers.extend(pair)
 
     def __iter__(self) -> Iterator[list[tuple[float, float]]]:
-        """Yield each customer's gaps as (days, pieces), as `gaps` returns them."""
+        """Yield each customer's gaps as they were added."""
         numbers = iter(self._numbers)
         for count in self._counts:
             yield [(next(numbers), next(numbers)) for _ in range(count)]
 
 
-def repeats(connection: Connection, now: datetime) -> Repeats:
-    """Return what the repeats of all products teach; products that nobody bought twice are left out."""
-    held = {sku: _Gaps(owns) for sku, owns in _by_product(connection, now)}
-    exponent = _fitted(own for found in held.values() for own in found)
-    buyers = _buyers(connection, now)
+def repeats(sales: PackedSales, known: Collection[str]) -> Repeats:
+    """Return what the repeats of all products teach that are `known`; those that nobody bought twice are left out."""
+    buyers, gaps_of = _bought_again(sales)
+    held = sorted(
+        (sku, buyers[item], gaps_of[item])
+        for item, sku in enumerate(sales.skus)
+        if item in gaps_of and sku in known
+    )
+    exponent = _fitted(own for _, _, found in held for own in found)
     days: dict[str, float] = {}
     often: dict[str, float] = {}
-    for sku, owns in held.items():
+    for sku, people, owns in held:
         found = [[length / pieces**exponent for length, pieces in own] for own in owns]
         again = sum(map(len, found))
         if again:
-            often[sku] = (again + buyers[sku] + BUYERS_AT_FIRST) / (buyers[sku] + BUYERS_AT_FIRST)
+            often[sku] = (again + people + BUYERS_AT_FIRST) / (people + BUYERS_AT_FIRST)
         if again >= REPEATS_FROM:
-            days[sku] = median(median(own) for own in found if own)
+            days[sku] = median(median(own) for own in found)
     return Repeats(days, often, exponent)
 
 
@@ -102,34 +101,22 @@ def _fitted(each: Iterable[Sequence[tuple[float, float]]]) -> float:
     return min(1.0, max(0.0, above / below))
 
 
-def _buyers(connection: Connection, now: datetime) -> dict[str, int]:
-    """Return how many customers bought each product, once or more."""
-    query = _sold(now, order_lines.c.sku, func.count(orders.c.customer_id.distinct()))
-    return {sku: count for sku, count in connection.execute(query.group_by(order_lines.c.sku))}
-
-
-def _by_product(connection: Connection, now: datetime) -> Iterator[tuple[str, list[_Purchases]]]:
-    """Yield each product with the purchases of each of its customers who has more than one line of it."""
-    by = (order_lines.c.sku, orders.c.customer_id)
-    lines = func.count().over(partition_by=by).label("lines")
-    sold = _sold(now, *by, orders.c.placed_at, order_lines.c.quantity, lines).subquery()
-    wanted = (sold.c.sku, sold.c.customer_id, sold.c.placed_at, sold.c.quantity)
-    statement = select(*wanted).where(sold.c.lines > 1)
-    statement = statement.order_by(sold.c.sku, sold.c.customer_id, sold.c.placed_at)
-    for sku, rows in groupby(stream(connection, statement), key=itemgetter(0)):
-        yield sku, [_purchases(own) for _, own in groupby(rows, key=itemgetter(1))]
-
-
-def _sold(now: datetime, *columns: Any) -> Select[Any]:
-    """Return the query for these columns of what customers with a name bought of products that are known."""
-    return (
-        select(*columns)
-        .select_from(order_lines)
-        .join(orders, orders.c.order_id == order_lines.c.order_id)
-        .join(products, products.c.sku == order_lines.c.sku)
-        .where(counts(now), orders.c.customer_id.is_not(None))
-    )
-
-
-def _purchases(rows: Iterable[Any]) -> _Purchases:
-    return [(placed_at, quantity) for _, _, placed_at, quantity in rows]
+def _bought_again(sales: PackedSales) -> tuple[Counter[int], dict[int, _Gaps]]:
+    """Return how many customers bought each product, and the gaps of those who bought it on more than one day."""
+    buyers: Counter[int] = Counter()
+    found: defaultdict[int, _Gaps] = defaultdict(_Gaps)
+    starts, items, pieces = sales.starts, sales.items, sales.pieces
+    for own in sales.by_customer():
+        days = [sales.placed[order] // DAY for order in own]
+        if days[0] == days[-1]:
+            buyers.update({item for order in own for item in items[starts[order] : starts[order + 1]]})
+            continue
+        bought: defaultdict[int, list[tuple[int, float]]] = defaultdict(list)
+        for day, order in zip(days, own, strict=True):
+            for place in range(starts[order], starts[order + 1]):
+                bought[items[place]].append((day, pieces[place]))
+        buyers.update(bought.keys())
+        for item, purchases in bought.items():
+            if len(purchases) > 1 and (gaps_found := gaps_of_days(purchases)):
+                found[item].add(gaps_found)
+    return buyers, found

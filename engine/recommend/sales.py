@@ -41,9 +41,13 @@ def gaps(purchases: Sequence[tuple[datetime, float]]) -> list[tuple[float, float
 
     `purchases` are (moment, pieces) in order of time; those of one day (UTC) are one purchase.
     """
+    return gaps_of_days((moment.toordinal(), pieces) for moment, pieces in purchases)
+
+
+def gaps_of_days(purchases: Iterable[tuple[int, float]]) -> list[tuple[float, float]]:
+    """Return the gaps as `gaps` does, of purchases whose moments are days already, counted from any day."""
     days: dict[int, float] = {}
-    for moment, pieces in purchases:
-        day = moment.toordinal()
+    for day, pieces in purchases:
         days[day] = days.get(day, 0.0) + pieces
     ordered = [(day, pieces) for day, pieces in sorted(days.items()) if pieces > 0]
     return [(float(later - day), pieces) for (day, pieces), (later, _) in pairwise(ordered)]

@@ -129,13 +129,56 @@ def recommend(
     """
     if not requests:
         return []
+    return _filled(_shelf(connection, requests, now, rules, memory), requests)
+
+
+def slots_of(
+    connection: Connection,
+    requests: Sequence[Request],
+    now: datetime,
+    rules: ShopRules = PLAIN,
+    memory: Memory | None = None,
+) -> list[list[str]]:
+    """Return the strategy of each slot that `recommend` would fill, for who counts slots and shows none.
+
+    Where a mail has a single block that its first strategy fills, in whatever order, nothing is put in order.
+    """
+    if not requests:
+        return []
+    shelf = _shelf(connection, requests, now, rules, memory)
+    asking = Counter(request.mail for request in requests)
+    quick = {
+        place: [request.chain[0]] * request.count
+        for place, request in enumerate(requests)
+        if (request.mail is None or asking[request.mail] == 1) and shelf.is_filled_at_once(place)
+    }
+    rest = [place for place in range(len(requests)) if place not in quick]
+    slow = _filled(shelf, requests, rest)
+    told = {place: [pick.strategy for pick in picks] for place, picks in zip(rest, slow, strict=True)}
+    return [quick[place] if place in quick else told[place] for place in range(len(requests))]
+
+
+def _shelf(
+    connection: Connection,
+    requests: Sequence[Request],
+    now: datetime,
+    rules: ShopRules,
+    memory: Memory | None,
+) -> _Shelf:
     memory = memory if memory is not None else Memory()
     if memory.full:
         memory.forget()
-    shelf = _Shelf(connection, requests, now, rules, memory)
+    return _Shelf(connection, requests, now, rules, memory)
+
+
+def _filled(
+    shelf: _Shelf, requests: Sequence[Request], places: Sequence[int] | None = None
+) -> list[list[Pick]]:
+    """Return the picks of these requests (None: of all)."""
     in_mail: defaultdict[int | None, set[str]] = defaultdict(set)
     found = []
-    for place, request in enumerate(requests):
+    for place in range(len(requests)) if places is None else places:
+        request = requests[place]
         others = in_mail[request.mail] if request.mail is not None else set[str]()
         picks = shelf.fill(place, others)
         others.update(article(pick.product) for pick in picks)
@@ -341,6 +384,27 @@ class _Shelf:
             self._offer(block, strategy, ranked, request, context if strategy == "reorder" else barred)
         picks = block.filled()
         return picks if len(picks) >= request.at_least else []
+
+    def is_filled_at_once(self, number: int) -> bool:
+        """Return whether a block's first strategy fills it in any order of what it offers, with nothing left for others."""
+        asked = self._asked[number]
+        request = asked.request
+        if self._always or not request.chain or not 0 < max(request.count, request.at_least) <= request.count:
+            return False
+        strategy = request.chain[0]
+        if strategy not in AFFINE:
+            return False  # of what stands in order few are looked at
+        barred = self._articles(request.sku_context) | self._articles(asked.shopper.bought)
+        block = _Block(request.count, self._limit(request), set())
+        self._offer(block, strategy, self._any_order(strategy, asked), request, barred)
+        return len(block.picks) >= request.count
+
+    def _any_order(self, strategy: str, asked: _Asked) -> Iterator[Ranked]:
+        """Yield what a strategy of affinities offers, as it comes; the same product may come again."""
+        tables = [self._memory.affinities[table] for table in AFFINE[strategy]]
+        for sku in asked.seeds(strategy):
+            for table in tables:
+                yield from table.get(sku, ())
 
     def _offer(
         self,

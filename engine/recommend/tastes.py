@@ -13,11 +13,12 @@ on an earlier month of Online Retail among powers, windows and lengths; docs/rec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from heapq import nsmallest
 from math import sqrt
 
+from engine.recommend.packed import PackedSales
 from engine.recommend.popularity import Ranked
 from engine.recommend.together import Baskets
 
@@ -29,23 +30,39 @@ LATEST = 300  # products of one customer that count, the latest ones: a reseller
 NEIGHBOURS = 24
 
 
+def collections(sales: PackedSales, number: Mapping[str, int], first: int) -> Iterator[list[int]]:
+    """Yield what each customer bought in the orders from `first` on, as numbers of products, at most the latest ones."""
+    places = sales.numbered(number)
+    starts, items = sales.starts, sales.items
+    for own in sales.by_customer(first):
+        latest: dict[int, int] = {}
+        for order in own:
+            placed = sales.placed[order]
+            for item in items[starts[order] : starts[order + 1]]:
+                latest[item] = placed
+        known = [item for item in latest if places[item] >= 0]
+        if len(known) > LATEST:
+            known = nsmallest(LATEST, known, key=lambda item: (-latest[item], sales.skus[item]))
+        if len(known) > 1:
+            yield sorted(places[item] for item in known)
+
+
 def bought_by_the_same(
     customers: Baskets, skus: Sequence[str], lately: Sequence[int], ever: Sequence[int]
 ) -> Iterator[tuple[str, list[Ranked]]]:
     """Yield each product with its neighbours, best first; those without any are left out.
 
-    `customers` holds each customer's products as a basket; `lately` and `ever` count orders by product number.
+    `customers` holds each customer's products as a basket; `lately` and `ever` count orders by product number. `skus`
+    are in order, so that among equals the smaller number comes first.
     """
     season = [((late + 1.0) / (all_of + 5.0)) ** SEASON for late, all_of in zip(lately, ever, strict=True)]
+    frequency = [customers.frequency[item] for item in range(len(skus))]
     for item, sku in enumerate(skus):
-        own = customers.frequency[item]
+        own = frequency[item]
         scored = [
-            Ranked(
-                skus[other],
-                both / (sqrt(own * customers.frequency[other]) + SHRINKAGE) * season[other],
-            )
+            (-(both / (sqrt(own * frequency[other]) + SHRINKAGE) * season[other]), other)
             for other, both in customers.companions(item).items()
             if both >= BOTH_FROM
         ]
         if scored:
-            yield sku, nsmallest(NEIGHBOURS, scored, key=lambda ranked: (-ranked.score, ranked.sku))
+            yield sku, [Ranked(skus[other], -score) for score, other in nsmallest(NEIGHBOURS, scored)]

@@ -15,6 +15,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import nsmallest
+from itertools import chain
 from math import log
 
 from engine.recommend.popularity import Ranked
@@ -51,28 +52,28 @@ class Baskets:
 
     def companions(self, item: int) -> Counter[int]:
         """Return in how many baskets each other product stood beside this one."""
-        met: Counter[int] = Counter()
         starts, items = self._starts, self._items
-        for number in self._of_item[item]:
-            met.update(items[starts[number] : starts[number + 1]])
+        met = Counter(
+            chain.from_iterable(items[starts[number] : starts[number + 1]] for number in self._of_item[item])
+        )
         del met[item]
         return met
 
 
 def bought_together(baskets: Baskets, skus: Sequence[str]) -> Iterator[tuple[str, list[Ranked]]]:
-    """Yield each product with its companions, best first; those without any are left out."""
+    """Yield each product with its companions, best first; those without any are left out. `skus` are in order."""
+    frequency = [baskets.frequency[item] for item in range(len(skus))]
     for item, sku in enumerate(skus):
         scored = []
-        own = baskets.frequency[item]
+        own = frequency[item]
         for other, together in baskets.companions(item).items():
             if together < TOGETHER_FROM:
                 continue
-            expected = own * baskets.frequency[other] / baskets.count
-            score = lift(together, expected)
-            if score > 0:
-                scored.append(Ranked(skus[other], score))
+            expected = own * frequency[other] / baskets.count
+            if together > expected and (score := lift(together, expected)) > 0:
+                scored.append((-score, other))
         if scored:
-            yield sku, nsmallest(COMPANIONS, scored, key=lambda ranked: (-ranked.score, ranked.sku))
+            yield sku, [Ranked(skus[other], -negative) for negative, other in nsmallest(COMPANIONS, scored)]
 
 
 def lift(together: int, expected: float) -> float:

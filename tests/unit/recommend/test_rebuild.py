@@ -6,10 +6,11 @@ from datetime import timedelta
 
 from sqlalchemy import insert, select, update
 
+from engine.recommend.packed import packed_sales
 from engine.recommend.popularity import rank, sold
 from engine.recommend.rebuild import NAME, rebuild
 from engine.store import meta
-from engine.store.tables import marks, orders, product_affinities, product_ranks, products
+from engine.store.tables import marks, order_lines, orders, product_affinities, product_ranks, products
 from tests.unit.recommend.shop import NOW, Shop, ago
 
 
@@ -100,7 +101,7 @@ def test_trending_is_growth_beyond_the_shops_own(shop: Shop) -> None:
     for number in range(6):
         shop.order(200 + number, "rising", 3)
     with shop.database.read() as connection:
-        trending = rank(sold(connection, NOW))["trending", ""]
+        trending = rank(sold(connection, packed_sales(connection, NOW), NOW))["trending", ""]
     assert [item.sku for item in trending] == ["rising"]
     # 18 orders in 14 days after 48 in 56: the shop grew by .375; nothing was expected of it, so 6 / √4
     assert trending[0].score == 3.0
@@ -243,3 +244,64 @@ def test_the_future_is_not_known(shop: Shop) -> None:
         shop.order(number, "b", 5)
     rebuild(shop.database, ago(20))
     assert ranks(shop, "bestsellers") == ["a"]
+
+
+def test_ranks_of_a_plain_night_are_those_of_reading_everything(shop: Shop) -> None:
+    """The nights that read the last weeks' orders alone notice old ones that come late, are cancelled or go."""
+    shop.products("a", "b", "c")
+    with shop.database.write() as connection:
+        placed = {f"old{number}": ago(100 + number) for number in range(120)}
+        lines = [{"order_id": name, "line_no": 0, "sku": "abc"[at % 3]} for at, name in enumerate(placed)]
+        rows = [
+            {"order_id": name, "placed_at": at, "status": "placed", "status_at": at, "updated_at": at}
+            for name, at in placed.items()
+        ]
+        connection.execute(insert(orders), rows)
+        connection.execute(insert(order_lines), lines)
+    rebuild(shop.database, NOW)
+
+    def night(number: int) -> list[str]:
+        """Let a night pass; return its bestsellers and hold them against those of reading everything."""
+        assert not rebuild(shop.database, NOW + timedelta(days=number)).skipped
+        with shop.database.read() as connection:
+            assert meta.get(connection, NAME)["deep_at"] == NOW.isoformat()
+        plain = ranks(shop, "bestsellers")
+        with shop.database.read() as connection:
+            now = NOW + timedelta(days=number)
+            whole = rank(sold(connection, packed_sales(connection, now), now))["bestsellers", ""]
+        assert plain == [item.sku for item in whole]
+        return plain
+
+    assert ranks(shop, "bestsellers") == ["a", "b", "c"]
+    shop.order(None, "c", 120)
+    assert night(1) == ["c", "a", "b"]
+    shop.order(None, "b", -1)
+    assert night(2) == ["b", "c", "a"]
+    with shop.database.write() as connection:
+        late = update(orders).where(orders.c.order_id.in_(["old2", "old5"]))
+        connection.execute(late.values(cancelled_at=ago(-2), updated_at=ago(-2)))
+    assert night(3) == ["b", "a", "c"]
+
+
+def test_a_product_stands_once_in_an_order(shop: Shop) -> None:
+    """Two lines of one product are one order of it, with the pieces of both."""
+    shop.products("a", "b")
+    with shop.database.write() as connection:
+        told = {"order_id": "twice", "placed_at": ago(5), "status": "placed", "status_at": ago(5)}
+        connection.execute(insert(orders), [{**told, "updated_at": ago(5)}])
+        lines = [("a", 2.0), ("b", 1.0), ("a", 3.0)]
+        connection.execute(
+            insert(order_lines),
+            [
+                {"order_id": "twice", "line_no": number, "sku": sku, "quantity": pieces}
+                for number, (sku, pieces) in enumerate(lines)
+            ],
+        )
+    with shop.database.read() as connection:
+        sales = packed_sales(connection, NOW)
+    assert sales.counted() == {"a": 1, "b": 1}
+    assert dict(zip(map(sales.skus.__getitem__, sales.items), sales.pieces, strict=True)) == {
+        "a": 5.0,
+        "b": 1.0,
+    }
+    assert list(sales.baskets({"b": 0, "a": 1})) == [[0, 1]]

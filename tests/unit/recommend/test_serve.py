@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -12,8 +13,9 @@ from sqlalchemy import insert
 
 from engine.flows.conditions import FieldTest, Test
 from engine.flows.recommend_rules import shop_rules
+from engine.recommend import serve
 from engine.recommend.rebuild import rebuild
-from engine.recommend.serve import STRATEGIES, Pick, Request, as_shown, recommend
+from engine.recommend.serve import STRATEGIES, Pick, Request, as_shown, recommend, slots_of
 from engine.store.tables import product_affinities, product_ranks
 from tests.unit.recommend.shop import NOW, Shop, ago
 from tests.unit.recommend.statements import counted
@@ -268,3 +270,40 @@ def test_an_empty_batch_asks_nothing(shop: Shop) -> None:
     with shop.database.read() as connection, counted(connection) as statements:
         assert recommend(connection, [], NOW) == []
     assert statements == []
+
+
+def test_who_counts_slots_counts_those_that_are_filled(shop: Shop) -> None:
+    """Slots that are only counted are those of the picks, by strategy, whatever limits, purchases and variants there are."""
+    chance = random.Random(7)
+    skus = [f"p{number}" for number in range(40)]
+    for sku in skus:
+        group = chance.choice([None, None, "g1", "g2", "g3"])
+        shop.product(
+            sku, category=chance.choice("abcd"), variant_group=group, stock=chance.choice([0, 5, 5, 5])
+        )
+    for customer in range(1, 31):
+        for _ in range(chance.randrange(4)):
+            shop.order(
+                customer, " ".join(chance.sample(skus, chance.randrange(1, 6))), chance.randrange(1, 300)
+            )
+        shop.customer(customer)
+    for sku in skus:
+        for strategy in ("bought_together", "similar", "for_you"):
+            if near := chance.sample(skus, chance.randrange(0, 7)):
+                affine(shop, sku, " ".join(near), strategy)
+    ranked(shop, " ".join(chance.sample(skus, 20)))
+    requests = [
+        Request(
+            customer, tuple(chance.sample(skus, chance.randrange(0, 3))),
+            chance.choice([("bought_together", "bestsellers"), ("for_you", "similar", "newest"), ("similar",)]),
+            chance.randrange(1, 6), chance.randrange(1, 7), per_category=chance.choice([None, 1, 2]),
+            mail=chance.choice([None, customer, customer % 5]),
+        )
+        for customer in range(1, 31)
+        for _ in range(3)
+    ]  # fmt: skip
+    for rules in (serve.PLAIN, replace(serve.PLAIN, per_category=2)):
+        with shop.database.read() as connection:
+            picked = recommend(connection, requests, NOW, rules)
+            assert slots_of(connection, requests, NOW, rules) == [[p.strategy for p in own] for own in picked]
+    assert sum(map(len, picked)) > 50
