@@ -1,8 +1,8 @@
 """Conditions as SQL: the truth of clauses for a batch of subjects, and the whole audience of a list of clauses.
 
 Comes in: asks (clauses in their place) and subjects, or clauses alone. Goes out: rows of booleans in the subjects' order,
-or a SELECT of customer ids. Promises: one statement whatever the number of subjects, which travel as one bound JSON
-parameter; every value and name that a user wrote is bound; a missing value makes a test false and `not` is a true
+or a SELECT of customer ids. Promises: one statement whatever the number of subjects, which travel as one bound parameter
+(on PostgreSQL one for each column); every value and name that a user wrote is bound; a missing value makes a test false and `not` is a true
 complement (`engine.audience.meaning`). The other execution is `engine.audience.memory`.
 
 What `did` counts: facts of that name with `occurred_at` and `arrived_at` up to now, both included (whoever decides about
@@ -34,7 +34,7 @@ from sqlalchemy import (
     literal_column,
     select,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.sql.selectable import CTE
 from sqlalchemy.types import TypeEngine
 
@@ -43,6 +43,7 @@ from engine.audience.sqlconditions import Compiler, Ground
 from engine.audience.sqlvalues import Either, Moments, Truth
 from engine.audience.subjects import Ask, Subject
 from engine.flows.conditions import Clause
+from engine.store.bulk import array_of
 from engine.store.dialect import within
 from engine.store.keys import KeyRange
 from engine.store.prepared import Prepared
@@ -85,11 +86,14 @@ def truths(
     if not asks or not subjects:
         return [() for _ in subjects]
     plan = _plan(_SameAsks(tuple(asks), segments), connection.dialect.name)
-    values: dict[str, Any] = plan.moments.values(now, shop_zone, told)
-    values["subjects"] = _listed(subjects, plan)
+    values: dict[str, Any] = plan.moments.values(now, shop_zone, told) | _listed(subjects, plan)
     found: list[tuple[bool, ...]] = [()] * len(subjects)
-    for row in plan.statement.rows(connection, **values):
-        found[row[0]] = tuple(map(bool, row[1:]))
+    known: dict[Sequence[Any], tuple[bool, ...]] = {}  # few differ
+    for row in plan.statement.unread(connection, **values):
+        held = row[1:]
+        if held not in known:
+            known[held] = tuple(map(bool, held))
+        found[row[0]] = known[held]
     return found
 
 
@@ -232,41 +236,55 @@ def _truths_over(subjects: CTE, equal: _EqualAsks) -> tuple[list[Truth], Compile
 
 
 def _subjects(columns: Sequence[str], dialect: str) -> CTE:
-    """Return the subjects as rows, unrolled from the one parameter that they travel in."""
-    listed = bindparam("subjects", type_=Text(), required=True)
+    """Return the subjects as rows, unrolled from the parameters that they travel in."""
     if dialect == "sqlite":
-        rows = func.json_each(listed).table_valued("value")
+        rows = func.json_each(bindparam("subjects", type_=Text(), required=True)).table_valued("value")
         taken = [
-            func.json_extract(rows.c.value, literal_column(f"'$.{name}'"), type_=_COLUMNS[name]).label(name)
-            for name in columns
+            func.json_extract(rows.c.value, literal_column(f"'$[{place}]'"), type_=_COLUMNS[name]).label(name)
+            for place, name in enumerate(columns)
         ]
         query = select(*taken)
     else:
-        recordset = func.jsonb_to_recordset(cast(listed, JSONB))
+        arrays = [
+            cast(bindparam(f"every_{name}", type_=Text(), required=True), ARRAY(_COLUMNS[name]))
+            for name in columns
+        ]
         typed = [column(name, _COLUMNS[name]) for name in columns]
-        query = select(recordset.table_valued(*typed).render_derived(with_types=True))
-    # Both databases would otherwise unroll the parameter again for every use.
+        query = select(func.unnest(*arrays).table_valued(*typed).render_derived())
+    # Both databases would otherwise unroll the parameters again for every use.
     return query.cte("subjects").prefix_with("MATERIALIZED")
 
 
-def _listed(subjects: Sequence[Subject], plan: _Plan) -> str:
-    """Return the subjects as one JSON document with only the columns and fields that the plan uses."""
-    rows: list[dict[str, Any]] = [
-        {"n": n, "customer_id": subject.customer_id} for n, subject in enumerate(subjects)
-    ]
-    for name in plan.columns[2:]:
-        for row, subject in zip(rows, subjects, strict=True):
-            row[name] = _told(subject, name, plan)
-    return dump_json(rows)
+def _listed(subjects: Sequence[Subject], plan: _Plan) -> dict[str, str]:
+    """Return the subjects as parameters, with only the columns and fields that the plan uses."""
+    told = [_told(subjects, name, plan) for name in plan.columns]
+    if plan.dialect == "sqlite":
+        return {"subjects": dump_json(list(zip(*told, strict=True)))}
+    return {
+        f"every_{name}": array_of(_COLUMNS[name], values)
+        for name, values in zip(plan.columns, told, strict=True)
+    }
 
 
-def _told(subject: Subject, name: str, plan: _Plan) -> Any:
+def _told(subjects: Sequence[Subject], name: str, plan: _Plan) -> Sequence[Any]:
+    """Return one column of the subjects, as the database takes it inside a parameter."""
+    if name == "n":
+        return range(len(subjects))
     if name in ("order_id", "cart_id", "sku"):
-        return trigger_id(subject, name)
-    if name == "trigger":
-        fact = flat_fact(subject.trigger)
-        return {key: fact[key] for key in plan.trigger_keys if key in fact}
-    if name == "answers":
-        return answer_document(subject.answers)
-    value = getattr(subject, name)
-    return to_micros(value) if isinstance(value, datetime) and plan.dialect == "sqlite" else value
+        return [trigger_id(subject, name) for subject in subjects]
+    if name in ("trigger", "answers"):
+        documents = [
+            _trigger(subject.trigger, plan) if name == "trigger" else answer_document(subject.answers)
+            for subject in subjects
+        ]
+        # Inside the one document of SQLite they are written with all the rest.
+        return documents if plan.dialect == "sqlite" else list(map(dump_json, documents))
+    values = [getattr(subject, name) for subject in subjects]
+    if plan.dialect == "sqlite" and isinstance(_COLUMNS[name], Instant):
+        return list(map(to_micros, values))
+    return values
+
+
+def _trigger(trigger: Mapping[str, Any], plan: _Plan) -> dict[str, Any]:
+    fact = flat_fact(trigger)
+    return {key: fact[key] for key in plan.trigger_keys if key in fact}

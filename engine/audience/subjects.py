@@ -47,13 +47,35 @@ class Ask:
         return self._hash
 
 
+class Told(dict[Ask, bool]):
+    """Asks with their truth, which many subjects share; what is looked for in it again is remembered."""
+
+    __slots__ = ("_among", "_first")
+
+    def __init__(self, asks: Sequence[Ask], truths: Iterable[bool]) -> None:
+        super().__init__(zip(asks, truths, strict=True))
+        self._among: Sequence[Ask] = ()
+        self._first: Ask | None = None
+
+    def first_of(self, asks: Sequence[Ask]) -> Ask | None:
+        """Return the first of these asks that holds."""
+        if self._among is not asks:
+            self._among, self._first = asks, first_true(self, asks)
+        return self._first
+
+
+def first_true(truth: Mapping[Ask, bool], asks: Iterable[Ask]) -> Ask | None:
+    """Return the first of these asks that holds; one that was not asked does not."""
+    return next((ask for ask in asks if truth.get(ask, False)), None)
+
+
 def told(asks: Sequence[Ask], rows: Iterable[tuple[bool, ...]]) -> Iterator[Mapping[Ask, bool]]:
     """Yield each row of truths by its asks; equal rows share one mapping, which nobody may change."""
     known: dict[tuple[bool, ...], Mapping[Ask, bool]] = {}
     for row in rows:
         found = known.get(row)
         if found is None:
-            found = known[row] = dict(zip(asks, row, strict=True))
+            found = known[row] = Told(asks, row)
         yield found
 
 

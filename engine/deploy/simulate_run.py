@@ -21,6 +21,7 @@ from engine.deploy.simulate_shelf import Shelf, put_on
 from engine.facts.finding import find_customer
 from engine.facts.rights import suppress
 from engine.journeys.versions import live_flows
+from engine.outbox.ledger import held
 from engine.recommend.serve import Memory
 from engine.render.mail import Mail
 from engine.runtime import nightly
@@ -30,7 +31,7 @@ from engine.store.scratch import Lone
 from engine.store.types import EPOCH
 
 SETTLED_EVERY = (
-    8  # stops of the clock: what is undone in memory stays small, and a page is written once for all
+    32  # stops of the clock: what is undone in memory stays small, and a page is written once for all
 )
 COLLECTED_EVERY = 200  # stops: what was found to stay is not looked at again
 Tell = Callable[[datetime, int], None]
@@ -85,7 +86,7 @@ class Run:
             if night is not None and night <= moment:
                 self._by_night(moment)
                 night = self._night(moment)
-            handed, self._known = settle_moment(self.engine, moment, self._known, self._memory)
+            handed, self._known = self._settle(moment)
             self.mails += handed
             if isinstance(self.engine.database, Lone) and not number % SETTLED_EVERY:
                 self.engine.database.settle()
@@ -93,6 +94,11 @@ class Run:
                 gc.collect()
                 gc.freeze()
             self.tell(moment, self.mails)
+
+    def _settle(self, moment: datetime) -> tuple[int, Work]:
+        step = partial(settle_moment, self.engine, moment, self._known, self._memory)
+        database = self.engine.database
+        return database.boldly(step) if isinstance(database, Lone) else step()
 
     def _moments(self) -> Iterator[datetime]:
         """Yield where the clock stops: wherever something is due, on the beat."""
@@ -182,7 +188,8 @@ def settle_moment(
 
 def _hand_over(engine: Engine, work: Work, moment: datetime, memory: Memory | None) -> tuple[int, int]:
     """Take what is due through the gate; return how many messages were claimed and how many went."""
-    due = work.agenda.messages_at
+    with engine.database.read() as connection:
+        due = moment if held(connection) else work.agenda.messages_at
     claimed = handed = 0
     while due is not None and due <= moment:
         tally = rehearse(

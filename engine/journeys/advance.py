@@ -39,7 +39,7 @@ from engine.journeys.wait_fields import is_about, look_up
 from engine.journeys.walker import COLUMNS, Walker
 from engine.outbox import own_facts
 from engine.store.bulk import reserve
-from engine.store.dialect import within
+from engine.store.dialect import only_counts, within
 from engine.store.keys import KeyRange
 from engine.store.prepared import Prepared
 from engine.store.tables import INSIDE, enrollments
@@ -210,9 +210,10 @@ def _walk(
     """
     rules = {version: at.rules(program.flow) for version, program in found.items()}
     chosen: Chosen = defaultdict(set)
+    counted = only_counts(connection)
     moving = [w for w in walkers if setting or not _sets(w, found)]
     while moving:
-        effects = Effects()
+        effects = Effects(only_counted=counted)
         look_up(connection, list(_waiting_for_fields(moving, found)))
         truth = _truths(connection, found, moving, at)
         heard = _heard(connection, found, moving, truth, at)

@@ -17,7 +17,7 @@ from datetime import datetime, time
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from engine.audience.subjects import Ask
+from engine.audience.subjects import Ask, Told, first_true
 from engine.calendar import Duration, QuietHours, add, at_wall, local, next_wall
 from engine.flows.conditions import Clause
 from engine.flows.model import (
@@ -188,10 +188,8 @@ def leave_reason(flow: Flow, exits: Sequence[Ask], person: Person, truth: Truth)
         return "suppressed"
     if flow.kind == "marketing" and flow.topic not in person.granted:
         return "no_consent"
-    for ask in exits:
-        if truth.get(ask, False):
-            return f"exited: {ask.clause.text}"
-    return None
+    left = truth.first_of(exits) if isinstance(truth, Told) else first_true(truth, exits)
+    return None if left is None else f"exited: {left.clause.text}"
 
 
 def _at_step(

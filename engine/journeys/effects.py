@@ -44,6 +44,7 @@ class Effects:
     told: dict[int, list[Mapping[str, Any]]] = field(
         default_factory=dict
     )  # clauses by the identity of their truth
+    only_counted: bool = False  # whether nobody reads what a decision rested on
 
     @property
     def change_what_is_asked(self) -> bool:
@@ -107,12 +108,14 @@ def _journal(
     walker: Walker, decision: Decision, truth: Mapping[Ask, bool], at: Round, effects: Effects
 ) -> None:
     """Note the decision; a wait goes into the row of what led to it, where that one is still to be written."""
-    what, reason, detail = _describe(decision)
+    what, reason = _named(decision)
+    detail = {} if effects.only_counted else _detail(decision)
     if what == "waiting" and walker.unwritten is not None:
-        journal.then_waits(walker.unwritten, walker.position, detail)
+        if not effects.only_counted:
+            journal.then_waits(walker.unwritten, walker.position, detail)
         walker.unwritten = None
         return
-    if truth and what != "waiting":
+    if truth and what != "waiting" and not effects.only_counted:
         detail["clauses"] = effects.clauses(truth)
     entry = journal.entry(
         at.now, walker.flow, walker.customer_id, what, reason, enrollment_id=walker.id, step=walker.position, detail=detail
@@ -152,26 +155,32 @@ def _leave(walker: Walker, decision: Leave, at: Round, effects: Effects) -> None
         effects.left.append(walker)
 
 
-def _describe(decision: Decision) -> tuple[str, str | None, dict[str, Any]]:
-    """Return a decision as the journal's word, reason and detail."""
+def _named(decision: Decision) -> tuple[str, str | None]:
+    """Return a decision as the journal's word, and its reason."""
+    if isinstance(decision, Heard):
+        return "heard" if decision.held else "not_heard", None
+    return _WORDS[type(decision)], getattr(decision, "reason", None)
+
+
+_WORDS = {
+    Leave: "exited", Post: "due", Skip: "skipped", Defer: "deferred", Sleep: "waiting", Listen: "waiting", Take: "took",
+    Change: "set", Complete: "completed",
+}  # fmt: skip
+
+
+def _detail(decision: Decision) -> dict[str, Any]:
+    """Return what else the journal keeps of a decision."""
     match decision:
-        case Leave(reason=reason):
-            return "exited", reason, {}
         case Post(template=template, expires_at=expires_at):
-            return "due", None, {"template": template, "expires_at": expires_at.isoformat()}
-        case Skip(reason=reason):
-            return "skipped", reason, {}
-        case Defer(until=until, reason=reason):
-            return "deferred", reason, {"until": until.isoformat()}
+            return {"template": template, "expires_at": expires_at.isoformat()}
+        case Defer(until=until):
+            return {"until": until.isoformat()}
         case Sleep(until=until, go_to=go_to):
-            return "waiting", None, {"until": until.isoformat(), "next": go_to}
+            return {"until": until.isoformat(), "next": go_to}
         case Listen(limit=limit):
-            return "waiting", None, {"until": limit.isoformat()}
-        case Heard(held=held):
-            return "heard" if held else "not_heard", None, {}
+            return {"until": limit.isoformat()}
         case Take(arm=arm, go_to=go_to):
-            return "took", None, {"arm": arm, "next": go_to}
+            return {"arm": arm, "next": go_to}
         case Change(values=values):
-            return "set", None, {"fields": sorted(values)}
-        case Complete():
-            return "completed", None, {}
+            return {"fields": sorted(values)}
+    return {}

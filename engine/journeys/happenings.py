@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, Text, bindparam, select, type_coerce
+from sqlalchemy import BigInteger, Connection, Select, Text, bindparam, cast, select, type_coerce
 
 from engine.journeys.candidates import ArrivedEvent, Told
 from engine.store.dialect import within
 from engine.store.prepared import Prepared
 from engine.store.tables import customers, events
 
-# As the database gives it: a text on SQLite, a document on PostgreSQL, whose driver reads it at once.
-UNREAD = type_coerce(events.c.properties, Text())
+# As a text, which is read when somebody asks: PostgreSQL's driver would read each document at once.
+UNREAD = cast(events.c.properties, Text())
 
 
 def event_rows() -> Select[Any]:

@@ -16,6 +16,7 @@ from engine.journeys.dates import dig
 from engine.journeys.decide import Person
 from engine.journeys.moments import as_moment, yearly
 from engine.journeys.round import Round
+from engine.outbox.ledger import write_held
 from engine.policy.consent import granted_topics, suppressed_kinds
 from engine.store.dialect import among, within
 from engine.store.keeping import CUSTOMER, kept, known
@@ -147,6 +148,7 @@ def _sent_templates(
     choices = {name for flow in flows for name in _wanted(_SameFlow(flow)).choices}
     if not choices:
         return {}
+    write_held(connection)
     query = select(messages.c.customer_id, messages.c.template).where(
         among(connection, messages.c.customer_id, ids),
         messages.c.template.in_(sorted(choices)),

@@ -13,7 +13,7 @@ from engine.flows.model import Flow, Send, Webhook
 from engine.journeys.journal import Entry
 from engine.journeys.round import Round
 from engine.offers.issue import Issued, Wanted, issue
-from engine.outbox.ledger import drop, make, supersede
+from engine.outbox.ledger import drop, hold, make, supersede
 from engine.outbox.own_facts import NAMES as OWN_FACTS
 from engine.store import meta
 from engine.store.bulk import update_rows
@@ -72,20 +72,28 @@ def post_messages(connection: Connection, posts: Sequence[Posting], at: Round) -
     supersede(connection, again, at.now)
     contents = {id(post.step): _content(post) for post in posts}  # those of one step share theirs
     rows = [_row(post, contents[id(post.step)], at) for post in posts]
-    ids = make(connection, rows)
+    memory = kept(connection)
+    keeping = memory is not None and at.listened.isdisjoint(OWN_FACTS)
+    if memory is not None and keeping and memory.bold:
+        ids = hold(connection, rows, [not _has_offer(post) for post in posts])
+    else:
+        ids = make(connection, rows)
     for post in posts:
         post.entry["message_id"] = ids[post.key]
-    with_offer = [post for post in posts if isinstance(post.step, Send) and post.step.offer]
+    with_offer = [post for post in posts if _has_offer(post)]
     going = _give_offers(connection, with_offer, ids, at) if with_offer else {}
-    memory = kept(connection)
-    if memory is not None and at.listened.isdisjoint(OWN_FACTS):
+    if memory is not None and keeping:
         held = memory.beside(POSTED)
         for post, row in zip(posts, rows, strict=True):
             which = ids[post.key]
-            if not isinstance(post.step, Send) or not post.step.offer:
+            if not _has_offer(post):
                 held[which] = Posted(at.now, row, post.walker)
             elif which in going:
                 held[which] = Posted(at.now, {**row, "content": going[which]}, post.walker, asked=False)
+
+
+def _has_offer(post: Posting) -> bool:
+    return isinstance(post.step, Send) and bool(post.step.offer)
 
 
 def _content(post: Posting) -> dict[str, Any]:

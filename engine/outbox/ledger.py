@@ -6,18 +6,20 @@ or claimed, with the reason. Dropping takes only messages that no hand-over has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, or_, select, update
 
-from engine.store.bulk import insert_numbered, insert_rows
+from engine.store.bulk import insert_numbered, insert_rows, reserve
 from engine.store.dialect import among, within
+from engine.store.keeping import kept
 from engine.store.prepared import Prepared
 from engine.store.tables import journal, messages, offer_codes
 
 OPEN = ("pending", "claimed")
+_HELD = "held"  # the kind of what is kept of messages that are not written yet
 NO_DETAILS: Mapping[int, Mapping[str, Any]] = {}
 LOOK_BACK = timedelta(days=60)
 COUNTED = ("handing_over", "accepted", "delivered", "bounced", "unknown")
@@ -45,8 +47,41 @@ def make(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> dict[str,
     return {row["key"]: identity for row, identity in zip(rows, ids, strict=True)}
 
 
+def held(connection: Connection) -> dict[int, Mapping[str, Any]]:
+    """Return the messages, by id, that a step that is undone as a whole keeps unwritten until it is known what they become."""
+    memory = kept(connection)
+    return memory.beside(_HELD) if memory is not None and memory.bold else {}
+
+
+def hold(
+    connection: Connection, rows: Sequence[Mapping[str, Any]], holding: Sequence[bool]
+) -> dict[str, int]:
+    """Do what `make` does, but keep those of `holding` unwritten until `write_held`; return the ids of all by key."""
+    waiting = held(connection)
+    first = max(reserve(connection, messages, 1)[0], max(waiting, default=0) + 1)
+    ids = range(first, first + len(rows))
+    told = list(zip(ids, rows, holding, strict=True))
+    waiting.update((identity, row) for identity, row, later in told if later)
+    insert_rows(connection, messages, [{"id": identity, **row} for identity, row, later in told if not later])
+    return {row["key"]: identity for identity, row, _ in told}
+
+
+def write_held(connection: Connection, ids: Collection[int] | None = None) -> None:
+    """Write messages that were kept unwritten (None: all of them) as they were made."""
+    waiting = held(connection)
+    going = [each for each in (list(waiting) if ids is None else ids) if each in waiting]
+    insert_rows(connection, messages, [{"id": each, **waiting.pop(each)} for each in going])
+
+
+def _write_held_of(connection: Connection, owners: Collection[int]) -> None:
+    waiting = held(connection)
+    if waiting:
+        write_held(connection, [which for which, row in waiting.items() if row["enrollment_id"] in owners])
+
+
 def drop_pending(connection: Connection, reasons: Mapping[int, str], now: datetime) -> int:
     """Drop what still waits for these enrollments (id → reason); return how many messages that were."""
+    _write_held_of(connection, reasons)
     rows = _WAITING.rows(connection, ids=list(reasons))
     return drop(connection, [(row, reasons[row.enrollment_id]) for row in rows], now)
 
@@ -55,6 +90,7 @@ def supersede(connection: Connection, newer: Mapping[int, datetime], now: dateti
     """Drop what waits for these enrollments and fell due before their newer message (id → its due time)."""
     if not newer:
         return 0
+    _write_held_of(connection, newer)
     rows = _WAITING.rows(connection, ids=list(newer))
     late = [(row, "superseded") for row in rows if row.due_at < newer[row.enrollment_id]]
     return drop(connection, late, now)

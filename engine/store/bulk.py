@@ -307,6 +307,11 @@ def _processors(
 # ── arrays for PostgreSQL ────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def array_of(kind: Any, values: Sequence[Any]) -> str:
+    """Return values of a column type as PostgreSQL reads an array of them; documents come written down already."""
+    return _texts(values) if isinstance(kind, JSON) else _writer(kind)(values)
+
+
 @lru_cache(maxsize=256)
 def _writers(table: Table, columns: tuple[str, ...]) -> tuple[Callable[[Sequence[Any]], str], ...]:
     """Return what writes the values of each column down as an array."""

@@ -24,12 +24,17 @@ ABOUT = ("consent_state", "suppressions")
 T = TypeVar("T")
 
 
-class Kept:
-    """What is known of customers, by kind."""
+class Unsure(BaseException):
+    """A step failed that nothing could undo by itself: all that was done boldly is undone, and done again with care."""
 
-    __slots__ = ("_beside", "_kinds")
+
+class Kept:
+    """What is known of customers, by kind; `bold` tells that steps are undone only together (`Lone.boldly`)."""
+
+    __slots__ = ("_beside", "_kinds", "bold")
 
     def __init__(self) -> None:
+        self.bold = False
         self._kinds: dict[Hashable, dict[int, Any]] = {}
         self._beside: dict[Hashable, dict[int, Any]] = {}
 

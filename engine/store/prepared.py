@@ -19,7 +19,7 @@ from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from engine.store.database import from_json, raw
-from engine.store.keeping import forget_all
+from engine.store.keeping import Unsure, forget_all, kept
 
 Process = Callable[[Any], Any]
 Processes = tuple[tuple[int, Process], ...]
@@ -102,6 +102,9 @@ def undoing(connection: Connection, step: Callable[[], T]) -> T:
 
     What the database itself refuses (a lost connection, a full disk) is left to whoever ends the whole transaction.
     """
+    memory = kept(connection)
+    if memory is not None and memory.bold:
+        return _sure(step)
     driven(connection, "SAVEPOINT step", ())
     try:
         result = step()
@@ -114,6 +117,16 @@ def undoing(connection: Connection, step: Callable[[], T]) -> T:
         raise
     driven(connection, "RELEASE SAVEPOINT step", ())
     return result
+
+
+def _sure(step: Callable[[], T]) -> T:
+    """Do a step that is not expected to fail; one that does ends everything that is undone with it."""
+    try:
+        return step()
+    except OperationalError:
+        raise
+    except Exception as error:
+        raise Unsure from error
 
 
 # ── what is compiled once ────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,19 +7,20 @@ nothing is ever synced.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, StaticPool, create_engine, event
 
 from engine.store.database import Database, connect, from_json, to_json
 from engine.store.dialect import ONLY_COUNTS
-from engine.store.keeping import KEPT, Kept
+from engine.store.keeping import KEPT, Kept, Unsure
 from engine.store.migrate import upgrade
 from engine.store.prepared import driven
 
+T = TypeVar("T")
 PRAGMAS = (
     "journal_mode=MEMORY",
     "synchronous=OFF",
@@ -27,6 +28,7 @@ PRAGMAS = (
     "cache_size=-131072",
     "temp_store=MEMORY",
     "mmap_size=0",
+    "secure_delete=OFF",
 )
 # What only people and pages ask by, and every row pays for.
 UNASKED = (
@@ -41,7 +43,7 @@ class Lone(Database):
     What happens in it is only counted (`engine.store.dialect.only_counts`), and what was read about customers is kept
     (`engine.store.keeping`).
 
-    A block of `write` that fails is undone by itself. Only for a program that drives it alone, in one thread.
+    A block of `write` that fails is undone by itself, but for one of a step that is done `boldly`. Only for a program that drives it alone, in one thread.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,6 +70,12 @@ class Lone(Database):
     def write(self) -> Iterator[Connection]:
         """Give the one connection; what the block wrote is undone where it fails."""
         connection = self._held()
+        if self._kept.bold:
+            try:
+                yield connection
+            except Exception as error:
+                raise Unsure from error
+            return
         driven(connection, "SAVEPOINT block", ())
         try:
             yield connection
@@ -77,6 +85,26 @@ class Lone(Database):
             self._kept.clear()
             raise
         driven(connection, "RELEASE SAVEPOINT block", ())
+
+    def boldly(self, step: Callable[[], T]) -> T:
+        """Do a step with nothing in it that is undone by itself; where that is needed, undo the whole and do it with care.
+
+        Of what the step does outside of the database only the last time may count.
+        """
+        connection = self._held()
+        driven(connection, "SAVEPOINT bold", ())
+        self._kept.bold = True
+        try:
+            result = step()
+        except Unsure:
+            self._kept.bold = False
+            driven(connection, "ROLLBACK TO SAVEPOINT bold", ())
+            self._kept.clear()
+            result = step()
+        finally:
+            self._kept.bold = False
+            driven(connection, "RELEASE SAVEPOINT bold", ())
+        return result
 
     def settle(self) -> None:
         """End the transaction: memory for undoing is given back."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, delete, insert, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from engine.store import keeping
 from engine.store.keeping import ABOUT, CUSTOMER, Kept, kept, known
@@ -79,6 +79,30 @@ def test_what_was_undone_is_not_kept(store: Lone) -> None:
         fails(connection)
     with store.read() as connection:
         assert reads(connection) == [1, 2]
+    store.close()
+
+
+def test_what_is_done_boldly_is_undone_as_a_whole_and_done_again_with_care(store: Lone) -> None:
+    """Where a step inside fails, nothing of the first try stays, written or kept; the second try undoes the step alone."""
+    tries: list[int] = []
+
+    def fails(connection: Connection) -> None:
+        connection.execute(update(customers).values(orders=9))
+        raise ZeroDivisionError
+
+    def step() -> int:
+        tries.append(len(tries))
+        with store.write() as connection:
+            connection.execute(update(customers).values(points=customers.c.orders + len(tries)))
+            reads(connection)
+            with pytest.raises(ZeroDivisionError):
+                undoing(connection, lambda: fails(connection))
+        return len(tries)
+
+    assert store.boldly(step) == 2
+    with store.read() as connection:
+        assert connection.execute(select(customers.c.orders, customers.c.points)).all() == [(0, 2), (0, 2)]
+        assert store.boldly(lambda: len(tries)) == 2
     store.close()
 
 

@@ -36,7 +36,7 @@ from engine.settings import Settings
 from engine.store import meta
 from engine.store.database import Database, connect
 from engine.store.migrate import upgrade
-from engine.store.scratch import lone, scratch
+from engine.store.scratch import Lone, lone, scratch
 from engine.store.tables import customers, messages, metadata, order_lines
 from tests.integration.small_shop import END, NOW, START, checksum, make_project, play_of, tell
 
@@ -129,6 +129,18 @@ def test_the_same_bytes_whatever_the_size_of_batches(
         monkeypatch.setattr(simulate_run, "SETTLED_EVERY", settled)
         texts.add(json.dumps(document(simulate(sqlite_database, play_of(settings), daily, processes=1))))
     assert len(texts) == 1
+
+
+def test_the_same_bytes_whether_a_stop_is_done_boldly_or_with_care(
+    tmp_path: Path, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay whose every stop is done with care from the beginning gives the same bytes as one that never needs it."""
+    settings = make_project(tmp_path)
+    tell(sqlite_database, settings, NOW)
+    daily = replace(REPLAY, beat=timedelta(days=1))
+    bold = json.dumps(document(simulate(sqlite_database, play_of(settings), daily, processes=1)))
+    monkeypatch.setattr(Lone, "boldly", lambda _store, step: step())
+    assert json.dumps(document(simulate(sqlite_database, play_of(settings), daily, processes=1))) == bold
 
 
 def test_the_real_database_is_not_touched(tmp_path: Path, database: Database) -> None:
