@@ -128,13 +128,13 @@ def _send_all(engine: Engine, now: datetime) -> int:
     """Send what is due as the daemon does: by as many threads as `homing run` has; return how many messages were judged."""
     threads = 1 if engine.database.is_sqlite else SENDERS
     with ThreadPoolExecutor(threads) as pool:
-        return sum(pool.map(lambda _number: _send_until_none(engine, now), range(threads)))
+        return sum(pool.map(lambda _number: _send_until_none(engine, now, threads), range(threads)))
 
 
-def _send_until_none(engine: Engine, now: datetime) -> int:
+def _send_until_none(engine: Engine, now: datetime, threads: int) -> int:
     judged = 0
     while True:
-        tally = send_due(engine, now, now)
+        tally = send_due(engine, now, now, among=threads)
         judged += sum(tally.outcomes.values())
         if not tally.claimed:
             return judged

@@ -49,3 +49,18 @@ class OutsideError(HomingError):
 
 class DatabaseBehind(OutsideError):
     """The database's schema is not the one this program needs; `homing db upgrade` mends it."""
+
+
+def sentence_of(error: Exception) -> str:
+    """Return an error as a sentence for people: its own where it has one, else that it is ours and where it lies."""
+    if isinstance(error, HomingError):
+        return str(error)
+    return f"a bug of ours stopped it, in {place(error)}; the log says more"
+
+
+def place(error: Exception) -> str:
+    """Return where an error came from, without the values that may be a customer's."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace is not None else "?"

@@ -8,14 +8,14 @@ are of machine time and last at most 60 s. What a dead worker held comes back: c
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Integer, bindparam, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, bindparam, func, select, update
 
 from engine.journeys.post import POSTED, Posted
+from engine.outbox.ledger import held, write_held
 from engine.store.dialect import among, within
 from engine.store.keeping import kept
 from engine.store.keys import KeyRange
@@ -24,6 +24,7 @@ from engine.store.tables import UNSETTLED, attempts, customers, enrollments, mes
 
 LEASE = timedelta(seconds=60)  # of a hand-over that has begun; providers end within 45
 CLAIM_LEASE = timedelta(seconds=30)  # of what waits in a worker's hands
+LEAST_SHARE = 50  # messages that one of several threads claims at least: each claim costs a dozen statements
 
 _IN_HANDS = Prepared(
     select(messages.c.id, messages.c.state, messages.c.claimed_by, messages.c.lease_until).where(
@@ -56,8 +57,7 @@ _KNOWS = (
 _OWNERS = Prepared(select(*(enrollments.c[name] for name in _KNOWS)).where(within(enrollments.c.id, "ids")))
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A message in this worker's hands, with what its enrollment knows."""
 
     id: int
@@ -133,14 +133,17 @@ def claim(
     closed: Collection[str],
     limit: int,
     keys: KeyRange | None = None,
+    among: int = 1,
 ) -> list[Claimed]:
     """Claim up to about `limit` due messages of flows that are not in `closed`, all of a customer together.
 
-    `keys` limits them to a range of customers.
+    `keys` limits them to a range of customers. Where `among` so many threads claim beside each other and less is due than
+    all of them could take, each takes its part, so that none stands idle.
 
     They come back in the order in which they are to be handed over: customer by customer, higher priority first.
     """
-    ids = _waiting(connection, now, closed, limit, keys)
+    most = _share(connection, now, closed, limit, keys, among) if among > 1 else limit
+    ids = _waiting(connection, now, closed, most, keys)
     if not ids:
         return []
     lease = machine_now + CLAIM_LEASE
@@ -150,7 +153,11 @@ def claim(
 def look_at(connection: Connection, now: datetime, closed: Collection[str], limit: int) -> list[Claimed]:
     """Return what `claim` would take, without taking it: for a store with one program, which nobody can come between."""
     first = _first(tuple(sorted(closed))).column(connection, now=now, limit=limit)
-    ids = sorted(first if len(first) < limit else _waiting(connection, now, closed, limit))
+    unwritten = held(connection)
+    if unwritten and (closed or len(first) + len(unwritten) >= limit):
+        write_held(connection)
+        first = _first(tuple(sorted(closed))).column(connection, now=now, limit=limit)
+    ids = sorted([*first, *unwritten] if len(first) < limit else _waiting(connection, now, closed, limit))
     memory = kept(connection)
     posted = memory.beside(POSTED) if memory is not None else {}
     found = [_as_posted(which, posted[which]) for which in ids if which in posted and posted[which].at == now]
@@ -179,11 +186,38 @@ def _in_order(message: Claimed) -> tuple[int, int, datetime, int]:
 def _first(closed: tuple[str, ...]) -> Prepared:
     """Return the statement for the first messages that are due: fewer than were asked for are all there are."""
     table = messages.c
+    query = select(table.id).where(*_is_due(closed, None)).order_by(table.try_at, table.id)
+    return Prepared(query.limit(bindparam("limit", type_=Integer())))
+
+
+def _is_due(closed: tuple[str, ...], keys: KeyRange | None) -> list[ColumnElement[bool]]:
+    table = messages.c
     due = [UNSETTLED, table.state == "pending", table.try_at <= bindparam("now")]
     if closed:
         due.append(table.flow.not_in(closed))
-    query = select(table.id).where(*due).order_by(table.try_at, table.id)
-    return Prepared(query.limit(bindparam("limit", type_=Integer())))
+    if keys is not None:
+        due.append(keys.holds(table.customer_id))
+    return due
+
+
+def _share(
+    connection: Connection,
+    now: datetime,
+    closed: Collection[str],
+    limit: int,
+    keys: KeyRange | None,
+    among: int,
+) -> int:
+    """Return how many messages one of so many threads should take now."""
+    due: int = _count(tuple(sorted(closed)), keys).column(connection, now=now, limit=limit * among)[0]
+    return min(limit, max(LEAST_SHARE, -(-due // among)))
+
+
+@lru_cache(maxsize=64)
+def _count(closed: tuple[str, ...], keys: KeyRange | None) -> Prepared:
+    """Return the statement that counts what is due, and stops counting at the limit."""
+    some = select(messages.c.id).where(*_is_due(closed, keys)).limit(bindparam("limit", type_=Integer()))
+    return Prepared(select(func.count()).select_from(some.subquery()))
 
 
 def _waiting(
@@ -197,12 +231,7 @@ def _waiting(
 @lru_cache(maxsize=64)
 def _due(closed: tuple[str, ...], keys: KeyRange | None, dialect: str) -> tuple[Prepared, Prepared]:
     """Return the statements for the first customers to whom anything is due, and for all that is due to some."""
-    table = messages.c
-    due = [UNSETTLED, table.state == "pending", table.try_at <= bindparam("now")]
-    if closed:
-        due.append(table.flow.not_in(closed))
-    if keys is not None:
-        due.append(keys.holds(table.customer_id))
+    table, due = messages.c, _is_due(closed, keys)
     first = select(table.customer_id).where(*due).order_by(table.try_at, table.id)
     if dialect == "postgresql":
         # Whom another worker claims for or judges at this moment is stepped over, so that workers neither wait for each

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeGuard
 
@@ -28,7 +28,7 @@ from engine.journeys.post import AWAITED, Carrying, give_offers
 from engine.journeys.round import Round
 from engine.journeys.versions import programs
 from engine.offers.issue import Wanted
-from engine.outbox.ledger import drop
+from engine.outbox.ledger import drop, held, write_held
 from engine.policy.gate import Allow, Defer, Drop, Verdict
 from engine.render.library import TemplateLibrary
 from engine.render.mail import Mail
@@ -128,13 +128,15 @@ def dispatch(
     make: Maker | None = None,
     group: int = GROUP,
     keys: KeyRange | None = None,
+    among: int = 1,
 ) -> Tally:
     """Claim what is due and take it through the gate and out of the house; return what became of it.
 
     `make` makes the mails (default: `make_mails`); `group` of them share a hand-over: what a crash makes `unknown`.
 
     `due_by` (default: the moment of `at`) leaves younger messages for later: the gate judges at the present, but only
-    what was due when a pass looked at everything, so that priorities meet.
+    what was due when a pass looked at everything, so that priorities meet. `among`: so many threads dispatch beside each
+    other, and share what is due.
     """
     tally = Tally()
     begin_by = worker.machine_now() + CLAIM_LEASE - CLAIM_SPARE
@@ -148,6 +150,7 @@ def dispatch(
             closed,
             limit or worker.most,
             keys,
+            among,
         )
         claimed = _with_awaited_offers(connection, claimed, at)
     if not claimed:
@@ -191,12 +194,14 @@ def rehearse(
         tally.claimed = len(claimed)
         made = make(connection, claimed, at, library, secret)
         refused = [(each.message, each.reason) for each in made if each.reason is not None]
+        write_held(connection, [message.id for message, _ in refused])
         drop(connection, refused, at.now)
         for _, reason in refused:
             tally.count(reason)
         ready = [each for each in made if each.reason is None]
         judged = verdicts(connection, [each.message for each in ready], at) if ready else []
         pairs = list(zip(ready, judged, strict=True))
+        write_held(connection, [each.message.id for each, verdict in pairs if not isinstance(verdict, Allow)])
         _stop(connection, [(each.message, verdict) for each, verdict in pairs], at, tally)
         gone = [each for each, verdict in pairs if isinstance(verdict, Allow)]
         _let_go(connection, gone, at)
@@ -206,19 +211,32 @@ def rehearse(
 
 def _let_go(connection: Connection, gone: Sequence[Made], at: Round) -> None:
     """Write messages down as accepted at once; what a slot held is kept, to be counted."""
-    rows: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
-    for made in gone:
-        kept = {"content": _kept(made)} if made.slots or made.links else {}
-        rows[bool(kept)].append(
-            {
-                "state": "accepted", "counted_at": at.now, "accepted_at": at.now, "settled_at": at.now,
-                "tries": made.message.tries + 1, "sandbox": at.sandbox, **kept, "id": made.message.id,
-            }
-        )  # fmt: skip
-    for part in rows.values():
-        update_rows(connection, messages, part)
+    unwritten = held(connection)
+    fresh = [made for made in gone if made.message.id in unwritten]
+    rows = [
+        {"id": made.message.id, **unwritten.pop(made.message.id), **_accepted(made, at)} for made in fresh
+    ]
+    insert_rows(connection, messages, rows)  # once, as they stand
+    known = {made.message.id for made in fresh}
+    _note_accepted(connection, [made for made in gone if made.message.id not in known], at)
     if not at.listened.isdisjoint(("mail_sent", "offer_issued")):
         tell(connection, [(made, "", Accepted(made.message.key)) for made in gone], at)
+
+
+def _accepted(made: Made, at: Round) -> dict[str, Any]:
+    return {
+        "state": "accepted", "counted_at": at.now, "accepted_at": at.now, "settled_at": at.now,
+        "tries": made.message.tries + 1, "sandbox": at.sandbox, "content": _kept(made),
+    }  # fmt: skip
+
+
+def _note_accepted(connection: Connection, gone: Sequence[Made], at: Round) -> None:
+    plain = [made.message.id for made in gone if not made.slots and not made.links]
+    if plain:
+        _ACCEPTED.run(connection, ids=plain, moment=at.now, in_sandbox=at.sandbox)
+    shown = [made for made in gone if made.slots or made.links]
+    rows = [{**_accepted(made, at), "id": made.message.id} for made in shown]
+    update_rows(connection, messages, rows)
 
 
 def _with_awaited_offers(connection: Connection, claimed: Sequence[Claimed], at: Round) -> list[Claimed]:
@@ -237,7 +255,7 @@ def _with_awaited_offers(connection: Connection, claimed: Sequence[Claimed], at:
     going = give_offers(connection, carrying, at)
     left_out = {each.id for each in awaiting} - going.keys()
     return [
-        replace(each, content=going.get(each.id, each.content)) for each in claimed if each.id not in left_out
+        each._replace(content=going.get(each.id, each.content)) for each in claimed if each.id not in left_out
     ]
 
 
@@ -433,12 +451,22 @@ def _begin(
     return [(made, route) for made, route in allowed_ones if held.get(made.message.id) == made.message.fence]
 
 
-def _kept(made: Made) -> dict[str, Any]:
+def _kept(made: Made) -> Mapping[str, Any]:
     """Return what a message keeps to be shown again: what its slots held, where its counted links lead."""
+    if not made.slots and not made.links:
+        return made.message.content  # which those of one step share, to be written down once
     shown = {"slots": made.slots} if made.slots else {}
     return {**made.message.content, **shown, **({"links": list(made.links)} if made.links else {})}
 
 
+_ACCEPTED = Prepared(
+    update(messages)
+    .where(within(messages.c.id, "ids"))
+    .values(
+        state="accepted", counted_at=bindparam("moment"), accepted_at=bindparam("moment"), settled_at=bindparam("moment"),
+        tries=messages.c.tries + 1, sandbox=bindparam("in_sandbox"),
+    )
+)  # fmt: skip
 _HELD = select(messages.c.id, messages.c.fence).where(within(messages.c.id, "ids"))
 _CLAIMED = Prepared(_HELD.where(messages.c.state == "claimed"))
 _HANDED_OVER = Prepared(_HELD.where(messages.c.state == "handing_over"))

@@ -7,7 +7,8 @@ each mail is rendered on its own, so that one broken template or customer stops 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -17,7 +18,7 @@ from sqlalchemy import Connection, Table, select
 
 from engine.calendar import local
 from engine.delivery.claim import Claimed
-from engine.errors import HomingError
+from engine.errors import HomingError, place, sentence_of
 from engine.facts.days import on_clock
 from engine.flows.conditions import FieldTest
 from engine.flows.model import Offer
@@ -27,7 +28,7 @@ from engine.full_names import full_name
 from engine.journeys.references import names_of, resolved
 from engine.journeys.round import Round
 from engine.journeys.versions import programs
-from engine.recommend.serve import Memory, Pick, Request, as_shown, recommend
+from engine.recommend.serve import ALWAYS, STRATEGIES, Memory, Pick, Request, as_shown, recommend, slots_of
 from engine.render.compose import Envelope, compose
 from engine.render.context import RenderContext
 from engine.render.counting import counted
@@ -39,8 +40,10 @@ from engine.render.template import RecommendBlock
 from engine.store.dialect import within
 from engine.store.keeping import known
 from engine.store.prepared import Prepared
+from engine.store.sifting import sift
 from engine.store.tables import cart_lines, carts, customer_scores, customers, order_lines, orders, products
 
+log = logging.getLogger("homing.dispatch")
 _ADDRESSES = Prepared(
     select(customers.c.id, customers.c.email, customers.c.locale, customers.c.erased_at).where(
         within(customers.c.id, "ids")
@@ -48,7 +51,7 @@ _ADDRESSES = Prepared(
 )
 
 
-_NOBODY = Address("", "")
+_SLOT: Mapping[str, Mapping[str, str]] = {name: {"strategy": name} for name in (*STRATEGIES, ALWAYS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,24 @@ class Material:
 def make_mails(
     connection: Connection, claimed: Sequence[Claimed], at: Round, library: TemplateLibrary, secret: bytes
 ) -> list[Made]:
-    """Return what each claimed message became, in order; nothing is written."""
+    """Return what each claimed message became, in order; nothing is written.
+
+    A message of whom something fails that nobody foresaw fails alone; where more than ten do, it is not they, and the error goes
+    up: nothing is given up then.
+    """
+    done, failed = sift(
+        connection, claimed, lambda some: _made_together(connection, some, at, library, secret)
+    )
+    made = {each.message.id: each for some in done for each in some}
+    for message, error in failed:
+        log.error("a mail of %s failed: %s at %s", message.flow, type(error).__name__, place(error))
+        made[message.id] = Made(message, error=sentence_of(error))
+    return [made[message.id] for message in claimed]
+
+
+def _made_together(
+    connection: Connection, claimed: Sequence[Claimed], at: Round, library: TemplateLibrary, secret: bytes
+) -> list[Made]:
     mails = [message for message in claimed if message.channel == "email"]
     material = read_material(connection, mails, at, library)
     summaries = {
@@ -117,7 +137,7 @@ def make_outlines(
     secret: bytes,
     memory: Memory | None = None,
 ) -> list[Made]:
-    """Return what `make_mails` would, with nothing rendered: mails hold address and recommendations, for dry runs.
+    """Return what `make_mails` would, with nothing rendered, for dry runs: no mail, and of each slot its strategy alone.
 
     `memory` keeps what recommendations are made from, for who says when it changes.
     """
@@ -131,35 +151,38 @@ def make_outlines(
         lambda some: {row["id"]: row for row in _ADDRESSES.dicts(connection, ids=some)},
     )
     picking = [m for m in mails if _blocks(library, m.template, _locale(people.get(m.customer_id), at))]
-    picks = _picks_for(connection, picking, people, at, library, memory)
-    return [_outline(message, people.get(message.customer_id), picks, at, library) for message in claimed]
+    slots = _slots_for(connection, picking, people, at, library, memory)
+    return [_outline(message, people.get(message.customer_id), slots, at, library) for message in claimed]
 
 
 def _locale(person: Mapping[str, Any] | None, at: Round) -> str:
     return (person or {}).get("locale") or at.settings.shop.locale
 
 
-def _picks_for(
+def _slots_for(
     connection: Connection,
     picking: Sequence[Claimed],
     people: Mapping[int, Mapping[str, Any]],
     at: Round,
     library: TemplateLibrary,
     memory: Memory | None = None,
-) -> Mapping[tuple[int, str], Sequence[Pick]]:
+) -> Mapping[tuple[int, str], Sequence[str]]:
+    """Return the strategies of the slots that blocks would have, by message and block."""
     if not picking:
         return {}
     ids = {m.enrollment.cart_id for m in picking if m.enrollment.cart_id}
     found_carts = _line_skus(connection, cart_lines, "cart_id", ids)
     ids = {m.enrollment.order_id for m in picking if m.enrollment.order_id}
     found_orders = _line_skus(connection, order_lines, "order_id", ids)
-    return _picks(connection, picking, people, found_carts, found_orders, at, library, memory)
+    asked = list(_requests(picking, people, found_carts, found_orders, at, library))
+    found = slots_of(connection, [request for _, request in asked], at.now, rules_of(at.settings), memory)
+    return {key: slots for (key, _), slots in zip(asked, found, strict=True)}
 
 
 def _outline(
     message: Claimed,
     person: Mapping[str, Any] | None,
-    picks: Mapping[tuple[int, str], Sequence[Pick]],
+    filled: Mapping[tuple[int, str], Sequence[str]],
     at: Round,
     library: TemplateLibrary,
 ) -> Made:
@@ -171,12 +194,11 @@ def _outline(
         return Made(message, reason="suppressed")
     slots = {}
     for block in _blocks(library, message.template, _locale(person, at)):
-        chosen = picks.get((message.id, block.name), ())
+        chosen = filled.get((message.id, block.name), ())
         if not chosen and block.otherwise == "skip":
             return Made(message, reason="nothing_to_recommend")
-        slots[block.name] = [{"sku": pick.sku, "strategy": pick.strategy} for pick in chosen]
-    mail = Mail(message.key, "", _NOBODY, Address(person["email"]), "", "", "", at.now)
-    return Made(message, mail=mail, slots=slots)
+        slots[block.name] = [_SLOT[strategy] for strategy in chosen]
+    return Made(message, slots=slots)
 
 
 def make_again(
@@ -262,7 +284,7 @@ def read_material(
     for message in messages:
         skus |= {*_trigger_skus(message), *_given_skus(message, at.offers)}
     catalogue = _by_id(connection, products, "sku", sorted(skus))
-    picks = _picks(connection, messages, people, found_carts, found_orders, at, library)
+    picks = _picks(connection, list(_requests(messages, people, found_carts, found_orders, at, library)), at)
     return Material(people, scores, found_carts, found_orders, catalogue, picks)
 
 
@@ -312,11 +334,16 @@ def _skus_by(table: Table, key: str) -> Prepared:
 def _trigger_skus(message: Claimed) -> list[str]:
     context = message.enrollment.context
     facts = [context.get("trigger", {}), *context.get("facts", [])]
-    skus = [str(fact["sku"]) for fact in facts if fact.get("sku")]
-    skus += [str(line["sku"]) for fact in facts for line in fact.get("lines") or [] if line.get("sku")]
+    lines = [line for fact in facts for line in _listed(fact.get("lines"))]
+    skus = [str(each["sku"]) for each in (*facts, *lines) if each.get("sku")]
     if message.enrollment.sku:
         skus.append(message.enrollment.sku)
     return list(dict.fromkeys(skus))
+
+
+def _listed(told: Any) -> list[Mapping[str, Any]]:
+    """Return the lines that a fact tells of: anybody may send anything under that name."""
+    return [line for line in told if isinstance(line, Mapping)] if isinstance(told, list | tuple) else []
 
 
 def _blocks(library: TemplateLibrary, template: str | None, locale: str | None) -> tuple[RecommendBlock, ...]:
@@ -327,17 +354,21 @@ def _blocks(library: TemplateLibrary, template: str | None, locale: str | None) 
 
 
 def _picks(
-    connection: Connection,
+    connection: Connection, asked: Sequence[tuple[tuple[int, str], Request]], at: Round
+) -> dict[tuple[int, str], Sequence[Pick]]:
+    found = recommend(connection, [request for _, request in asked], at.now, rules_of(at.settings))
+    return {key: picks for (key, _), picks in zip(asked, found, strict=True)}
+
+
+def _requests(
     messages: Sequence[Claimed],
     people: Mapping[int, Mapping[str, Any]],
     found_carts: Mapping[str, Mapping[str, Any]],
     found_orders: Mapping[str, Mapping[str, Any]],
     at: Round,
     library: TemplateLibrary,
-    memory: Memory | None = None,
-) -> dict[tuple[int, str], Sequence[Pick]]:
-    keys: list[tuple[int, str]] = []
-    requests: list[Request] = []
+) -> Iterator[tuple[tuple[int, str], Request]]:
+    """Yield what the blocks of these mails ask for, by message and block."""
     for message in messages:
         locale = people.get(message.customer_id, {}).get("locale") or at.settings.shop.locale
         for block in _blocks(library, message.template, locale):
@@ -346,15 +377,11 @@ def _picks(
                 *found_orders.get(message.enrollment.order_id, {}).get("lines", []),
             ]
             context = dict.fromkeys([*_trigger_skus(message), *(str(line["sku"]) for line in lines)])
-            keys.append((message.id, block.name))
-            requests.append(
-                Request(
-                    message.customer_id, tuple(context), tuple(block.strategies), block.count, block.at_least,
-                    _narrowing(block), per_category=block.per_category, mail=message.id,
-                )
+            request = Request(
+                message.customer_id, tuple(context), tuple(block.strategies), block.count, block.at_least,
+                _narrowing(block), per_category=block.per_category, mail=message.id,
             )  # fmt: skip
-    found = recommend(connection, requests, at.now, rules_of(at.settings), memory) if requests else []
-    return dict(zip(keys, found, strict=True))
+            yield (message.id, block.name), request
 
 
 def _narrowing(block: RecommendBlock) -> tuple[FieldTest, ...]:

@@ -25,6 +25,7 @@ from engine.facts.fact import KINDS, BadRow, Fact, Kind, Line, iso, plain_number
 from engine.facts.fields import (
     FALSE,
     FIELDS,
+    MOST_MONEY,
     TRUE,
     BadField,
     Reading,
@@ -299,6 +300,7 @@ def _order_facts(read: _Read, number: int) -> list[Fact]:
             raise _Refused("status", f"is none of {', '.join(STATUSES)}")
         read.put("status", status, status)
     _check_refunds(read)
+    _worth_of(read)
     _customer_of(read)
     customer = read.fields.pop("customer", None) or ""
     return [_fact("orders", read, order_id, number, customer=customer, at=_own_time("orders", read))]
@@ -327,13 +329,20 @@ def _customer_of(read: _Read) -> None:
 def _cart_facts(read: _Read, number: int) -> list[Fact]:
     cart_id = read.need("cart_id")
     _customer_of(read)
-    lines: tuple[Line, ...] | None = read.fields.get("lines")
-    if lines is not None and read.fields.get("value") is None:
-        value = lines_value(lines)
-        if value is not None:
-            read.put("value", value, plain_number(value))
+    value = _worth_of(read)
+    if value is not None and read.fields.get("value") is None:
+        read.put("value", value, plain_number(value))
     customer = read.fields.pop("customer", None) or ""
     return [_fact("carts", read, cart_id, number, customer=customer, at=_own_time("carts", read))]
+
+
+def _worth_of(read: _Read) -> Decimal | None:
+    """Return what the lines are worth; refuse more than an amount of money can be."""
+    lines: tuple[Line, ...] | None = read.fields.get("lines")
+    value = lines_value(lines) if lines is not None else None
+    if value is not None and abs(value) >= MOST_MONEY:
+        raise _Refused("lines", "are worth more than any amount here should be")
+    return value
 
 
 def lines_value(lines: tuple[Line, ...]) -> Decimal | None:

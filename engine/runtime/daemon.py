@@ -169,7 +169,7 @@ class Daemon:
             now = self._clock()
             if looked is None:
                 return
-            tally = send_due(engine, now, min(looked, now))
+            tally = send_due(engine, now, min(looked, now), among=self._workers)
             if tally.outcomes:
                 self._filled = tally.filled
                 told = _told(

@@ -14,7 +14,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import OperationalError
 
-from engine.errors import HomingError
+from engine.errors import HomingError, place, sentence_of
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow
 from engine.runtime import rails
@@ -25,7 +25,7 @@ log = logging.getLogger("homing.pass")
 FLOW_TRIES = 3
 
 
-class Braked(Exception):
+class Braked(HomingError):
     """A flow would take in far more customers than usual."""
 
 
@@ -83,18 +83,3 @@ def _count_failure(connection: Connection, flow: str, error: Exception, now: dat
     )
     if standing.tries + 1 >= FLOW_TRIES:
         rails.freeze(connection, flow, f"failed {FLOW_TRIES} times: {reason}", now)
-
-
-def sentence_of(error: Exception) -> str:
-    """Return an error as a sentence for people: its own where it has one, else that it is ours and where it lies."""
-    if isinstance(error, HomingError):
-        return str(error)
-    return f"a bug of ours stopped it, in {place(error)}; the log says more"
-
-
-def place(error: Exception) -> str:
-    """Return where an error came from, without the values that may be a customer's."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace is not None else "?"

@@ -30,11 +30,12 @@ from engine.journeys.versions import LiveFlow
 from engine.runtime import rails
 from engine.runtime.guarding import Braked, guarded
 from engine.runtime.poison import begin_all
+from engine.runtime.setting_aside import set_candidate_aside, set_customer_aside, set_event_aside
 from engine.runtime.setting_up import unnoted
-from engine.runtime.sifting import MOST, set_candidate_aside, set_customer_aside, set_event_aside, sift
 from engine.runtime.work import Work
 from engine.store.dialect import among, within
 from engine.store.prepared import Prepared, undoing
+from engine.store.sifting import MOST, sift
 from engine.store.tables import arrivals, customers, fact_inbox
 
 INBOX = 1_000  # facts in one transaction: on SQLite nobody else writes meanwhile

@@ -38,8 +38,9 @@ class LogLine(logging.Formatter):
             return json.dumps(head | told, ensure_ascii=False, default=str)
         words = [record.levelname, message, *(f"{key}={_quoted(value)}" for key, value in told.items())]
         line = " ".join([moment, *words] if self._timed else words)
-        # Only `-vv` lets the place of a mistake of ours through; the other lines carry none.
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        # Only `-vv` lets the place of a mistake of ours through; what a library could not do is said in its sentence.
+        ours = record.name.partition(".")[0] == LOGGER
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info and ours else line
 
 
 def tell_warnings(stream: TextIO, *, verbosity: int) -> None:

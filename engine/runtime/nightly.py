@@ -19,6 +19,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from engine.calendar import ALL_DAYS, next_wall
 from engine.clock import sleep
+from engine.errors import place, sentence_of
 from engine.flows.conditions import Of, walk
 from engine.flows.load import flow_clauses
 from engine.flows.model import Flow, SegmentTrigger
@@ -30,18 +31,19 @@ from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows
 from engine.recommend.rebuild import rebuild
 from engine.runtime import rails
-from engine.runtime.guarding import guarded, place, sentence_of
+from engine.runtime.guarding import guarded
 from engine.runtime.intake import admit_all, enter_apart
 from engine.runtime.passes import Engine
 from engine.runtime.poison import begin_all
+from engine.runtime.setting_aside import set_customer_aside
 from engine.runtime.setting_up import PAUSE, set_up
-from engine.runtime.sifting import set_customer_aside, sift
 from engine.runtime.work import heeding, one_router
 from engine.store import meta
 from engine.store.database import Database
 from engine.store.keys import KeyRange
 from engine.store.marks import NIGHT, mark, marked
 from engine.store.prepared import Prepared
+from engine.store.sifting import sift
 from engine.store.tables import customers, journal
 from engine.store.types import Instant
 

@@ -127,15 +127,17 @@ def _anything(work: Work, now: datetime, *, sending: bool) -> bool:
     return not agenda.nothing_by(now) or agenda.leased
 
 
-def send_due(engine: Engine, now: datetime, due_by: datetime, keys: KeyRange | None = None) -> Tally:
+def send_due(
+    engine: Engine, now: datetime, due_by: datetime, keys: KeyRange | None = None, *, among: int = 1
+) -> Tally:
     """Dispatch one claim of what was due at `due_by`, judged at `now`; return what became of it.
 
-    `keys` limits it to a range of customers.
+    `keys` limits it to a range of customers; `among` so many threads, which do the same beside each other, it is shared.
     """
     work = _look(engine, now)
     if not work.agenda.leased and not _due(work.agenda.messages_at, due_by):
         return Tally()
-    return _dispatch(engine, work, _closed(engine, work), due_by, keys)
+    return _dispatch(engine, work, _closed(engine, work), due_by, keys, among)
 
 
 def _once(engine: Engine, work: Work, *, sending: bool) -> PassReport:
@@ -228,7 +230,12 @@ def _dispatch_all(engine: Engine, work: Work, report: PassReport) -> None:
 
 
 def _dispatch(
-    engine: Engine, work: Work, closed: Sequence[str], due_by: datetime, keys: KeyRange | None = None
+    engine: Engine,
+    work: Work,
+    closed: Sequence[str],
+    due_by: datetime,
+    keys: KeyRange | None = None,
+    among: int = 1,
 ) -> Tally:
     return dispatch(
         engine.database,
@@ -240,6 +247,7 @@ def _dispatch(
         closed,
         due_by=due_by,
         keys=keys,
+        among=among,
     )
 
 

@@ -16,17 +16,18 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 from sqlalchemy.exc import OperationalError
 
+from engine.errors import place, sentence_of
 from engine.journeys import journal
 from engine.journeys.advance import BATCH, Failed, advance, begin
 from engine.journeys.candidates import candidate_of_row
 from engine.journeys.enter import Newcomer
 from engine.journeys.round import Round
-from engine.runtime.guarding import place, sentence_of
-from engine.runtime.sifting import set_candidate_aside, sift
+from engine.runtime.setting_aside import set_candidate_aside
 from engine.store.bulk import insert_rows, update_rows
 from engine.store.dialect import within
 from engine.store.keys import KeyRange
 from engine.store.prepared import Prepared, undoing
+from engine.store.sifting import sift
 from engine.store.tables import INSIDE, customers, enrollments, quarantine
 
 log = logging.getLogger("homing.pass")

@@ -122,7 +122,8 @@ class Shop:
         """Return how often each mail was taken, by its Message-ID; lines before `since` (bytes) belong to earlier runs."""
         with self.server.ledger.open("rb") as ledger:
             ledger.seek(since)
-            lines = [json.loads(line) for line in ledger.read().splitlines()]
+            whole = ledger.read().rpartition(b"\n")[0]  # the server may be writing the last one
+            lines = [json.loads(line) for line in whole.splitlines()]
         if self.provider == "sendgrid":
             keys = [line["body"]["personalizations"][0]["custom_args"]["homing_message"] for line in lines]
             return Counter(message_id(key, SENDER) for key in keys)

@@ -19,12 +19,13 @@ from sqlalchemy import func, select
 from benchmarks import shop
 from benchmarks.facts import a_day_of_facts
 from engine import settings as settings_module
+from engine.delivery.claim import LEAST_SHARE
 from engine.delivery.outcome import Accepted, Outcome
 from engine.deploy.apply import apply
 from engine.project import init_project
 from engine.render.mail import Mail
 from engine.runtime.opening import open_engine
-from engine.runtime.passes import run_pass
+from engine.runtime.passes import run_pass, send_due
 from engine.settings import Settings
 from engine.store.database import Database, connect
 from engine.store.tables import attempts, enrollments, messages
@@ -126,3 +127,33 @@ def _most(connection: Any, *columns: Any) -> int:
         .limit(1)
     )
     return found
+
+
+def test_threads_that_send_beside_each_other_share_what_is_due(database: Database, tmp_path: Path) -> None:
+    """Of two senders each claims half of what is due, though a claim could hold all of it; a small rest is taken whole."""
+    init_project(tmp_path / "shop")
+    settings = settings_module.load(tmp_path / "shop")
+    shop.build(database, 2 * CUSTOMERS)
+    apply(database, settings, now=shop.NOW - timedelta(days=1), who="test")
+    for number in range(3):
+        a_day_of_facts(database, settings, shop.NOW, CUSTOMERS * 4, CUSTOMERS * 2, name=f"part{number}")
+    engine = open_engine(settings, database)
+    engine = replace(engine, exits=replace(engine.exits, mailbox=Counting()))
+    run_pass(engine, shop.NOW, sending=False)
+    with database.read() as connection:
+        due = connection.scalar(
+            select(func.count()).select_from(messages).where(messages.c.state == "pending")
+        )
+    assert due is not None
+    assert 2 * LEAST_SHARE < due < 2 * engine.worker.most
+
+    first = send_due(engine, shop.NOW, shop.NOW, among=2).claimed
+    assert due / 2 <= first < min(due, engine.worker.most)  # a customer's messages stay together
+    second = send_due(engine, shop.NOW, shop.NOW, among=2).claimed
+    assert second >= min(LEAST_SHARE, due - first)
+    while send_due(engine, shop.NOW, shop.NOW, among=2).claimed:
+        pass
+    with database.read() as connection:
+        assert not connection.scalar(
+            select(func.count()).select_from(messages).where(messages.c.state == "claimed")
+        )

@@ -13,9 +13,10 @@ from engine.errors import UsageError
 from engine.journeys import advance as advancing
 from engine.journeys import enter as entering
 from engine.journeys.round import Round
-from engine.runtime import intake, poison, sifting, waiting
+from engine.runtime import intake, poison, waiting
 from engine.runtime.story import sentences
 from engine.runtime.why import why
+from engine.store import sifting
 from engine.store.tables import customers, flows, quarantine
 from tests.scenarios.world import World
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from engine.delivery import mailroom
 from engine.journeys import advance as advancing
 from engine.journeys.decide import decide
 from engine.journeys.effects import take
@@ -101,6 +102,54 @@ def test_a_mail_that_cannot_be_made_is_set_aside(anywhere: World, monkeypatch: p
     assert [(row.kind, row.subject, row.tries) for row in aside] == [("template", "share", 3)] * 2
     assert {row.payload["message"] for row in aside} == {row.key for row in failed}
     assert all("templates/share.mjml" in row.reason and ":5:" in row.reason for row in aside), aside[0].reason
+
+
+@pytest.mark.parametrize("name", ["read_material", "context_of"])
+def test_a_mail_that_fails_as_nobody_foresaw_is_set_aside_alone(
+    anywhere: World, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A bug that one customer's data shows while mails are read for or made costs nobody else theirs."""
+    here = anywhere
+    real = getattr(mailroom, name)
+
+    def poisoning(_here: World, victims: set[str], patch: pytest.MonkeyPatch) -> None:
+        bad = ids_of(here, victims)
+
+        def fails(*given: Any) -> Any:
+            messages_at = given[1] if name == "read_material" else [given[0]]
+            if bad & {message.customer_id for message in messages_at}:
+                raise AttributeError("secret")
+            return real(*given)
+
+        patch.setattr(mailroom, name, fails)
+
+    play(here, poisoning, {"bad1", "bad2"}, monkeypatch)
+    assert {name for _, name, _ in here.sent} == set(PEOPLE)
+    assert len({moment for moment, _, _ in here.sent}) == 1
+    assert [(row.kind, row.tries) for row in here.rows(quarantine)] == [("template", 3)] * 2
+    assert all(
+        "a bug of ours stopped it" in row.reason and "secret" not in row.reason
+        for row in here.rows(quarantine)
+    )
+
+
+def test_where_everybodys_mail_fails_nobodys_is_given_up(
+    anywhere: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails for more than ten at once is no customer's: the pass says so, and the mails wait until it is mended."""
+    here = anywhere
+
+    def fails(*_: Any) -> Any:
+        raise AttributeError("secret")
+
+    def poisoning(_here: World, _victims: set[str], patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(mailroom, "context_of", fails)
+
+    with monkeypatch.context() as patch, pytest.raises(AttributeError):
+        play(here, poisoning, {"more"}, patch)
+    assert here.rows(quarantine) == []
+    here.go_on(hours=1)
+    assert {name for _, name, _ in here.sent} == {*PEOPLE, "more"}
 
 
 @pytest.mark.parametrize("poisoning", [undecidable, impossible])

@@ -100,6 +100,8 @@ def test_money_is_exact() -> None:
         ("orders", {"order_id": "o", "total": "1e99"}, "total"),
         ("orders", {"order_id": "o", "lines": [{"quantity": 1}]}, "lines.sku"),
         ("orders", {"order_id": "o", "lines": [{"sku": "T", "quantity": -1}]}, "lines.quantity"),
+        ("orders", {"order_id": "o", "lines": [{"sku": "T", "quantity": 10**6, "price": "100000"}]}, "lines"),
+        ("carts", {"cart_id": "k", "lines": [{"sku": "T", "quantity": 10**6, "price": "-100000"}]}, "lines"),
         ("orders", {"order_id": "o", "refunds": [{"amount": "-5"}]}, "refunds"),
         ("orders", {"order_id": "o", "email": "nobody"}, "email"),
         ("carts", {"customer": "c"}, "cart_id"),

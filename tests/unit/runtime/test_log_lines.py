@@ -60,3 +60,12 @@ def test_a_command_that_ends_by_itself_tells_no_time() -> None:
         made.exc_info = sys.exc_info()
     first, *place = line.format(made).splitlines()
     assert (first, place[-1]) == ("INFO bug", "ValueError: no")
+
+
+def test_what_a_library_could_not_do_is_one_line() -> None:
+    """A broker that is away is told in a sentence: where in the library that was found out helps nobody."""
+    try:
+        raise ConnectionError("refused")
+    except ConnectionError:
+        made = logging.LogRecord("kombu", logging.CRITICAL, "", 0, "Couldn't ack 7", None, sys.exc_info())
+    assert LogLine(as_json=False, timed=False).format(made) == "CRITICAL Couldn't ack 7"

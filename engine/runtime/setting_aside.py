@@ -1,31 +1,27 @@
-"""Sifting: of a batch that fails, those are found that fail alone; they are set aside, and the others go on.
+"""Setting aside: what fails alone (`engine.store.sifting`) waits in the quarantine for somebody to look at it.
 
-Comes in: items (facts, candidates, newcomers) and what is to be done with them. Goes out: what was done, and the items
-that fail alone, each with its error. What the database itself refuses, the brake, and an error with a sentence of its own
-concern more than one item and go up.
+Comes in: a fact, a candidate or a customer of a flow, and the error. Goes out: an entry that `homing quarantine retry` can bring
+to the door again, a row of the journal, and, where too many stand aside, a frozen flow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, Integer, Text, bindparam, func, select
-from sqlalchemy.exc import OperationalError
 
-from engine.errors import HomingError
+from engine.errors import sentence_of
 from engine.journeys import journal
 from engine.journeys.candidates import ArrivedEvent, Candidate
 from engine.runtime import rails
-from engine.runtime.guarding import Braked, sentence_of
 from engine.store.bulk import insert_rows
-from engine.store.prepared import Prepared, undoing
+from engine.store.prepared import Prepared
+from engine.store.sifting import MOST
 from engine.store.tables import customers, events, quarantine
 from engine.store.types import Key
 
-MOST = 10  # failing alone, in one batch or still set aside; beyond that it is the flow that fails
 _NAMED = Prepared(select(customers.c.external_id).where(customers.c.id == bindparam("customer", type_=Key)))
 _OPEN = (quarantine.c.kind == "fact", quarantine.c.resolved_at.is_(None))
 _STANDING = Prepared(select(quarantine.c.id).where(*_OPEN, quarantine.c.subject == bindparam("subject")))
@@ -33,36 +29,6 @@ _BEGINNING = func.substr(quarantine.c.subject, 1, bindparam("length", type_=Inte
 _OF_FLOW = Prepared(
     select(func.count().label("facts")).where(*_OPEN, bindparam("beginning", type_=Text()) == _BEGINNING)
 )
-T = TypeVar("T")
-R = TypeVar("R")
-Failed = tuple[T, Exception]
-
-
-def sift(
-    connection: Connection, items: Sequence[T], attempt: Callable[[Sequence[T]], R]
-) -> tuple[list[R], list[Failed[T]]]:
-    """Do something for all items; where that fails, halve them until those stand alone that fail.
-
-    Raise the error itself where more than ten items fail alone: then it is not the items.
-    """
-    done: list[R] = []
-    failed: list[Failed[T]] = []
-    waiting = [items] if items else []
-    while waiting:
-        some = waiting.pop()
-        try:
-            done.append(undoing(connection, partial(attempt, some)))
-        except (OperationalError, Braked, HomingError):
-            raise
-        except Exception as error:
-            if len(some) > 1:
-                half = len(some) // 2
-                waiting += [some[half:], some[:half]]  # the earlier ones are done first
-                continue
-            failed.append((some[0], error))
-            if len(failed) > MOST:
-                raise
-    return done, failed
 
 
 def set_candidate_aside(
