@@ -59,6 +59,5 @@ def _print(session: Session, report: PassReport) -> None:
              "messages": report.outcomes}
         )  # fmt: skip
         return
-    session.say(
-        f"{report.facts:,} facts, {report.entered:,} entered, {report.left:,} left; {counted(report.outcomes)}"
-    )
+    facts = "1 fact" if report.facts == 1 else f"{report.facts:,} facts"
+    session.say(f"{facts}, {report.entered:,} entered, {report.left:,} left; {counted(report.outcomes)}")

@@ -215,7 +215,7 @@ def _as_data(path: Path, report: IngestReport, aside: Path) -> dict[str, Any]:
 
 def _say(session: Session, path: Path, report: IngestReport, aside: Path) -> None:
     words = {
-        "new": "new facts", "unchanged": "told before", "stale": "older than what is known",
+        "new": "new fact" if report.new == 1 else "new facts", "unchanged": "told before", "stale": "older than what is known",
         "staged": "waiting for the virtual clock", "erased": "about erased customers",
     }  # fmt: skip
     parts = [f"{getattr(report, name):,} {word}" for name, word in words.items() if getattr(report, name)]

@@ -29,6 +29,7 @@ from engine.delivery.mailroom import (
 from engine.delivery.mime import to_bytes
 from engine.deploy.pictures import PATH
 from engine.deploy.preview_cast import Role
+from engine.deploy.preview_moments import at_moment
 from engine.diagnostics import Finding, did_you_mean
 from engine.errors import HomingError, UsageError
 from engine.flows.conditions import Did, Of, walk
@@ -242,7 +243,7 @@ def _sample(studio: Studio, slot: Slot, persona: Persona) -> RenderContext:
         if given.keys() & {"gift", "buy_one_get_one"}:
             given["product"] = sample_product(shop_fields(at), studio.pictures)
         context = replace(context, offer=given)
-    return context
+    return at_moment(context, flow, send)
 
 
 def _flow_fields(studio: Studio, slot: Slot) -> dict[str, Any]:

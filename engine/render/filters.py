@@ -5,9 +5,10 @@ What is not listed here does not exist in a template: nothing that marks text as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, cast
 
 from jinja2 import Environment
@@ -96,6 +97,29 @@ def _lines(text: object) -> Markup:
     return Markup("<br />").join(escape(line) for line in bounded_text(str(text)).splitlines())
 
 
+_MEASURE = re.compile(
+    r"(?<=\d)[ \t](?=(?:[kcm]?[gl]|[kcm]?m|[mcd]?L|fl\.? ?oz|oz|lbs?|°[CF]|%|[kM]?W|V|pcs)(?!\w))"
+)
+_SHORT = 256  # characters: texts that are worth remembering
+
+
+def _measured(text: str) -> str:
+    return _MEASURE.sub("\u00a0", text)
+
+
+_remembered = lru_cache(maxsize=4_096)(_measured)
+
+
+def _unbroken(text: object) -> str:
+    """Return text in which no line ends between a number and its unit: "500 g" stays on one line."""
+    if text is None:
+        return ""
+    known = bounded_text(text if isinstance(text, str) else str(text))
+    if isinstance(known, Markup):
+        return Markup(_measured(str(known)))  # noqa: S704 - as safe as it came: one space became another
+    return _remembered(known) if len(known) <= _SHORT else _measured(known)
+
+
 def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def bounded(*args: Any, **kwargs: Any) -> Any:
@@ -176,6 +200,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "round": _round,
     "batch": _batch,
     "lines": _lines,
+    "unbroken": _unbroken,
     "money": _formatted(Formats.money),
     "number": _formatted(Formats.number),
     "date": _formatted(Formats.date),

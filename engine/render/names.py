@@ -162,6 +162,14 @@ class _Checking:
         found = (node for node in tree.find_all(nodes.Macro) if node.name == name) if tree else iter(())
         return next((macro_of(node) for node in found), None)
 
+    def other_names(self, name: str) -> list[str] | None:
+        """Return the macros of a block's file that lacks the block's own; None where it is there, or cannot be read."""
+        path = self.library.find(f"blocks/{name}", self.chain)
+        tree = parse(Source(path, self.library.parse(path).body), []) if path is not None else None
+        if tree is None or name in _assigned(tree.body):
+            return None
+        return [node.name for node in tree.find_all(nodes.Macro)]
+
 
 def macro_of(node: nodes.Macro) -> Macro:
     """Return what a macro takes."""
@@ -325,6 +333,9 @@ class _Walker:
         """Return the type of an owner's field; a field that does not exist is a finding."""
         if owner == "blocks":
             if self.checking.draw(f"blocks/{name}"):
+                others = self.checking.other_names(name)
+                if others is not None:
+                    self.add(problems.empty_block(self.source.find(name, at), name, others))
                 return f"macro:{name}"
             self.add(problems.unknown_block(self.source.find(name, at), name, self.checking.block_names()))
             return None

@@ -296,6 +296,15 @@ def unknown_block(span: Span, name: str, known: Iterable[str]) -> Finding:
     )  # fmt: skip
 
 
+def empty_block(span: Span, name: str, found: Sequence[str]) -> Finding:
+    """The file of a block (T206) has no macro of the block's name."""
+    there = f"; it has {', '.join(found)}" if found else ""
+    return Finding(
+        "T206", "error", f'templates/blocks/{name}.mjml has no macro "{name}"{there}', span,
+        effect="the mail cannot be made", help=f"write {{% macro {name}(…) %}} there: a block is the macro that its file is named after",
+    )  # fmt: skip
+
+
 @page("T207", "wrong-arguments")
 def wrong_arguments(span: Span, name: str, message: str, signature: str) -> Finding:
     """A block or macro is called with arguments that it does not take.

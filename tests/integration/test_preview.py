@@ -288,6 +288,23 @@ def test_an_empty_cart_says_what_the_flow_does(project: Path) -> None:
     assert "would go out all the same" in shot.note
 
 
+def test_what_holds_a_mail_back_is_said_before_it(project: Path) -> None:
+    """On the page an empty cart's note stands above the mail; a mistake in a template is told once, with place and help."""
+    studio = open_studio(settings.load(project))
+    shown = page(
+        preview_sample(studio, "cart-recovery", None, role("empty-cart")), title="t", shop="s", who="w"
+    )
+    note = shown.index("This cart is empty, so this mail would not go out")
+    assert note < shown.index('class="device desktop"')
+    file = project / "templates" / "cart-reminder.mjml"
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("first_name |", "frist_name |"), encoding="utf-8"
+    )
+    broken = page(preview_sample(open_studio(settings.load(project)), "cart-recovery:cart-reminder"), title="t", shop="s",
+                  who="w")  # fmt: skip
+    assert broken.count("has no field &#34;frist_name&#34;") == 1
+
+
 @pytest.mark.parametrize("locale", ["xx_!!", "en_!!", "klingon", "", "../ja"])
 def test_a_language_that_is_none_is_told(locale: str) -> None:
     """`--locale` takes languages only; what is none ends with a usage error."""

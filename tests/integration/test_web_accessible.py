@@ -122,7 +122,7 @@ def test_choosing_and_unsubscribing_by_keyboard(browser: Browser, public: Servin
     page.keyboard.press("Enter")
     page.get_by_role("status").wait_for()
     assert not page.get_by_role("checkbox", name="Offers and news").is_checked()
-    assert page.get_by_role("radio", name="At most one mail a week").is_checked()
+    assert page.get_by_role("radio", name="At most one email a week").is_checked()
     page.goto(links.unsubscribe())
     reach(page, "button", re.compile("Stop all"))
     page.keyboard.press("Enter")

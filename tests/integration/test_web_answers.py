@@ -67,3 +67,18 @@ def test_a_mail_that_cannot_be_made_any_more_still_says_what_is_answered(
         scored = small.client.get(urlsplit(made.answer("survey_answered", survey="nps", score=9)).path).text
         assert "nps" in scored
         assert 'value="9" checked' in scored
+
+
+def test_a_scale_says_its_number_once(sqlite_url: str, tmp_path: Path) -> None:
+    """A score or a rating is seen on its scale; no "Your answer" of a single star or number stands beside it."""
+    with small_served(sqlite_url, tmp_path) as small:
+        made = links_of(small.site, 1)
+        for event, told, checked in (
+            ("nps_answered", {"score": 9}, 'value="9" checked'),
+            ("review_submitted", {"rating": 5, "sku": "T1"}, 'value="5" aria-label="5 of 5" checked'),
+        ):
+            page = small.client.get(urlsplit(made.answer(event, **told)).path).text
+            assert checked in page
+            assert "Your answer" not in page
+        both = small.client.get(urlsplit(made.answer("x", score=3, choice="so-so")).path).text
+        assert "so-so" in both

@@ -72,5 +72,20 @@ async function fits(name, how, widths = WIDTHS) {
     await page.setViewport({ width, height: 800 });
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
     if (wide > width) problems.push(`${name}: ${wide} pixels wide on a screen of ${width}${how}`);
+    const cut = await page.evaluate(beyond, width);
+    if (cut) problems.push(`${name}: "${cut}" is cut off on a screen of ${width}${how}`);
   }
+}
+
+// A sheet with round corners hides what is wider than itself, so that the page is never too wide: its words are looked at.
+function beyond(width) {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+    if (!text.data.trim() || getComputedStyle(text.parentElement).display === "none") continue;
+    const range = document.createRange();
+    range.selectNodeContents(text);
+    const { right, width: wide } = range.getBoundingClientRect();
+    if (wide && right > width + 1) return text.data.trim().slice(0, 40);
+  }
+  return "";
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.calendar import add
+from engine.deploy.preview_moments import at_moment
 from engine.flows.load import load_project
 from engine.flows.model import Definitions, Flow, Send
 from engine.render.compose import Envelope, compose
@@ -132,6 +133,7 @@ def _made(
     context = replace(context, links=SignedLinks(settings.link_base, SECRET, key, 1, topic or ""))
     if send.offer is not None and person.with_offer:
         context = replace(context, offer=_offer(shop, send.offer))
+    context = at_moment(context, flow, send)
     rendered = render(
         shop.library, template, context, locale=str(person.fields["locale"]), subject=send.subject
     )

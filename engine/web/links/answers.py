@@ -61,9 +61,11 @@ async def _ask(request: Request) -> Response:
     asked, chosen = await run_in_threadpool(
         _question, request.app.state.site, reader, request.path_params["token"]
     )
+    score, rating = _whole(facts.get("score"), 0, 10), _whole(facts.get("rating"), 1, 5)
+    # A scale shows its number itself; the words of a star's link are one star, whichever it is.
+    scaled = (score is not None or rating is not None) and not facts.keys() & {"choice", "answer"}
     values = {
-        "question": asked, "chosen": chosen,
-        "score": _whole(facts.get("score"), 0, 10), "rating": _whole(facts.get("rating"), 1, 5),
+        "question": asked, "chosen": "" if scaled else chosen, "score": score, "rating": rating,
     }  # fmt: skip
     return page(request, "answer", values, locale=reader.locale)
 

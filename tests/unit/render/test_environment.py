@@ -238,6 +238,25 @@ def test_everyday_filters() -> None:
     assert written("{{ customer.spent | money }}", customer={"spent": Decimal("1200")}) == "€1,200.00"
 
 
+@pytest.mark.parametrize(
+    ("title", "kept"),
+    [
+        ("Sencha 500 g", "Sencha 500_g"),
+        ("Teapot, 0.8 l, black", "Teapot, 0.8_l, black"),
+        ("Oil 250 ml × 2 at 80 °C", "Oil 250_ml × 2 at 80_°C"),
+        ("2 in 1, 3 golden cups, 4 mats", "2 in 1, 3 golden cups, 4 mats"),
+        ("Whisk", "Whisk"),
+    ],
+)
+def test_a_number_stays_with_its_unit(title: str, kept: str) -> None:
+    """`unbroken` puts a no-break space between a number and its unit and touches nothing else; what is markup stays so."""
+    values = {"first_name": title}
+    assert written("{{ customer.first_name | unbroken }}", customer=values) == kept.replace("_", "\u00a0")
+    assert written("{{ customer.last_name | unbroken }}", customer={"last_name": None}) == ""
+    marked = "{{ ('a < b\\n9 g' | lines) | unbroken }}"
+    assert written(marked) == "a &lt; b<br />9\u00a0g"
+
+
 def test_german_money_keeps_its_no_break_space() -> None:
     """A price in German never breaks between number and sign, in words and in attributes."""
     html = rendered(

@@ -89,6 +89,7 @@ NAMES = [
     ("T205", '{% include ◊"nope.mjml" %}'),
     ("T205", "{% include ◊customer.tier %}"),
     ("T206", "{{ blocks.◊crt(cart) }}"),
+    ("T206", "{{ blocks.◊named() }}"),
     ("T207", "{{ blocks.◊b(1, 2, 3) }}"),
     ("T207", "{{ blocks.◊b(colour=1) }}"),
     ("T202", "{% macro m(a) %}{{ a }}{{ ◊c }}{% endmacro %}"),
@@ -103,7 +104,11 @@ NAMES = [
 def test_names_have_line_and_column(code: str, body: str) -> None:
     """An unknown name, field, filter, file or block is told where it stands, without any values."""
     source, place = marked(mail(f"\n  {body}"))
-    found = told(source, **{"blocks/b.mjml": "{% macro b(x, y=1) %}{{ x }}{{ y }}{% endmacro %}"})
+    drawn = {
+        "blocks/b.mjml": "{% macro b(x, y=1) %}{{ x }}{{ y }}{% endmacro %}",
+        "blocks/named.mjml": "{% macro otherwise() %}x{% endmacro %}",
+    }
+    found = told(source, **drawn)
     assert f"{code} x.mjml:{place}" in found
 
 

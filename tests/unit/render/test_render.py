@@ -66,7 +66,7 @@ def test_a_value_does_not_turn_the_words_behind_it(field: str) -> None:
 @pytest.mark.parametrize(("days_ago", "says"), [(10, True), (None, False)])
 def test_win_back_calls_new_only_what_is(starter: TemplateLibrary, days_ago: int | None, says: bool) -> None:
     """Products that were there at the last order, or of which that is not known, are no news, in any language."""
-    new = ("things that were not here", "New since", "並んだもの", "新しい顔ぶれ", "多了這些", "有新東西")
+    new = ("new things since", "New since", "並んだもの", "新しい顔ぶれ", "多了這些", "有新東西")
     for locale in ("en", "ja", "zh-TW"):
         shown = sample_context(personas()[0], recommend=["picks"])
         ordered = shown.now - timedelta(days=90)
