@@ -174,7 +174,7 @@ def _read(
             if isinstance(facts, BadRow):
                 told.append(_of_file(facts, row))
             else:
-                told.append([replace(fact, backfill=True) for fact in facts] if backfill else facts)
+                told.append([fact._replace(backfill=True) for fact in facts] if backfill else facts)
         yield Batch(told, Counter(reading.warnings), share())
         reading.warnings.clear()
 
@@ -347,7 +347,7 @@ def _parts(fact: Fact, now: datetime) -> Iterator[Fact]:
         document = {name: value for name, value in fact.document.items() if name not in later} | {
             "status": "placed"
         }
-        yield replace(fact, fields=fields, document=document, at=placed)
+        yield fact._replace(fields=fields, document=document, at=placed)
     yield fact
 
 
@@ -404,7 +404,7 @@ def _arrive_chunk(connection: Connection, until: datetime, settings: Settings, m
         assert not isinstance(facts, BadRow), (
             f"a staged fact cannot be read again: {facts.column} {facts.reason}"
         )
-        fact = replace(facts[0], backfill=True) if row.backfill else facts[0]
+        fact = facts[0]._replace(backfill=True) if row.backfill else facts[0]
         at = row.arrives_at if fact.at is None else min(fact.at, row.arrives_at)
         told.append(Told(fact, at, row.arrives_at))
     if told:

@@ -194,7 +194,7 @@ def _event(index: int, told: Told, customer_id: int) -> Raised:
     fact = told.fact
     properties = fact.properties
     return Raised(
-        index=index, key=fact.key, customer_id=customer_id, name=fact.fields["event"], occurred_at=told.at, arrived_at=told.received,
+        place=index, key=fact.key, customer_id=customer_id, name=fact.fields["event"], occurred_at=told.at, arrived_at=told.received,
         properties={**fact.document, "at": iso(told.at)}, value=_amount(properties.get("value")),
         order_id=_named(properties.get("order_id")), cart_id=_named(properties.get("cart_id")),
         sku=_named(properties.get("sku") or properties.get("product_id")), backfill=fact.backfill, refresh=True,
