@@ -161,7 +161,9 @@ def raw(connection: Connection, text: str, values: Any) -> Any:
     What the database refuses becomes SQLAlchemy's error, and a connection that was lost leaves the pool, as with its own
     statements.
     """
-    cursor = connection.connection.cursor()
+    driver = connection.connection.dbapi_connection
+    assert driver is not None  # as the pool's own `cursor` does, which is called for each statement
+    cursor = driver.cursor()
     try:
         (cursor.executemany if isinstance(values, list) else cursor.execute)(text, values)
     except connection.dialect.loaded_dbapi.Error as error:
