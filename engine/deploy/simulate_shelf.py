@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, bindparam, delete, event, or_, select, update
 
 from engine.deploy.simulate_copy import MAPPED, ROWS, Copied, copy_rows, file_of
+from engine.recommend.packed import history
 from engine.recommend.rebuild import NAME, TASTES_LAST, rebuild
 from engine.recommend.supply import SUPPLY
 from engine.store import meta
@@ -61,9 +62,11 @@ def shelves(
     database = scratch(folder, name)
     try:
         _bring_sales(source, database, start - TASTES_LAST, moments[-1])
+        with database.read() as connection:
+            sales = history(connection, moments[-1])
         found = []
         for moment in moments:
-            rebuild(database, moment)
+            rebuild(database, moment, read=lambda _connection, now: sales.at(now))
             file = folder / f"shelf-{moment:%Y%m%dT%H%M%S}.jsonl"
             with database.read() as connection, file.open("w", encoding="utf-8") as lines:
                 lines.writelines(json.dumps(line) + "\n" for line in _lines(connection, wanted))

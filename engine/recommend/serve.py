@@ -698,7 +698,7 @@ class _Catalogue:
 
     def fetch(self, skus: Iterable[str]) -> None:
         """Read more products, in one statement."""
-        missing = sorted(set(skus).difference(self._unread, self._shown))
+        missing = sorted(set(skus).difference(self._unread).difference(self._shown))
         if missing:
             rows = _PRODUCTS.unread(self._connection, skus=missing)
             self._unread.update((row[0], row) for row in rows)  # the sku stands first
