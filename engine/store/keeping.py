@@ -95,11 +95,11 @@ def known(
     if memory is None:
         return read(ids)
     held = memory.of(kind)
-    missing = [each for each in ids if each not in held]
-    if missing:
-        held.update(read(missing))
+    try:
+        return {each: held[each] for each in ids}  # most batches hold nobody who is new
+    except KeyError:
+        held.update(read([each for each in ids if each not in held]))
         return {each: held[each] for each in ids if each in held}
-    return {each: held[each] for each in ids}
 
 
 def forget_all(connection: Connection) -> None:
