@@ -226,6 +226,26 @@ def no_scenario(span: Span) -> Finding:
     )  # fmt: skip
 
 
+@page("F509", "scenario-that-expects-nothing", "warning")
+def expects_nothing(span: Span) -> Finding:
+    """A scenario expects nothing, so that it passes whatever the flow does.
+
+    That nothing is sent is an expectation, too: `nothing_more`.
+
+    Before:
+
+        expect: []
+
+    After:
+
+        expect: [nothing_more]
+    """
+    return Finding(
+        "F509", "warning", "this scenario expects nothing", span, effect="it passes whatever the flow does",
+        help="say what should come of it; where no mail should, `expect: [nothing_more]`",
+    )  # fmt: skip
+
+
 def _likely(reason: str, known: Sequence[str]) -> Sequence[str]:
     """Return some of the reasons, those of the same kind first."""
     kind = reason.partition(":")[0]
@@ -260,6 +280,7 @@ def check_folder(root: Path, definitions: Definitions, settings: Settings) -> li
     findings += _same_names(read)
     for scenario in read:
         findings += _order(scenario, settings.shop.timezone)
+        findings += [] if scenario.expect else [expects_nothing(scenario.places.get("expect", scenario.span))]
         flow = definitions.flows.get(scenario.flow)
         if flow is None and (root / "flows" / f"{scenario.flow}.yaml").exists():
             continue  # its own errors come first
