@@ -44,13 +44,13 @@ class Unwritten:
         self.withdrawn: set[int] = set()
         self.overtaken: set[int] = set()
 
-    def hold(self, effects: Effects) -> bool:
-        """Keep the effects of a round; write all where they change what is asked, and return whether they do."""
+    def hold(self, effects: Effects) -> set[int]:
+        """Keep the effects of a round; write all where they change what is asked of customers, who are returned."""
         self._rounds.append(effects)
-        changes = effects.change_what_is_asked
-        if changes:
+        changed = effects.asked_anew
+        if changed:
             self._flush()
-        return changes
+        return changed
 
     def finish(self) -> None:
         """Write everything, with where each enrollment stands now."""
