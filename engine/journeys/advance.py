@@ -100,12 +100,7 @@ def begin(
             reserve(connection, enrollments, len(newcomers)), newcomers, strict=True
         )
     ]
-    about = {name: {"flow": name} for name in {walker.flow for walker in walkers}}
-    facts = [
-        own_facts.fact(f"flow_entered:{w.id}", w.customer_id, "flow_entered", at.now, about[w.flow])
-        for w in walkers
-    ]
-    own_facts.record(connection, facts, at.listened)
+    _tell_entries(connection, walkers, at)
     rows = {walker.id: newcomer.row for walker, newcomer in zip(walkers, newcomers, strict=True)}
     unwritten = Unwritten(connection, at, walkers, rows)
     versions = {version: {"version": version} for version in {walker.version for walker in walkers}}
@@ -119,6 +114,17 @@ def begin(
     unwritten.finish()
     _look_again(connection, newcomers, walkers, unwritten.overtaken)
     return len(walkers) - len(unwritten.overtaken)
+
+
+def _tell_entries(connection: Connection, walkers: Sequence[Walker], at: Round) -> None:
+    if not own_facts.is_told(connection, "flow_entered", at.listened):
+        return
+    about = {name: {"flow": name} for name in {walker.flow for walker in walkers}}
+    facts = [
+        own_facts.fact(f"flow_entered:{w.id}", w.customer_id, "flow_entered", at.now, about[w.flow])
+        for w in walkers
+    ]
+    own_facts.record(connection, facts, at.listened)
 
 
 def _look_again(
