@@ -58,7 +58,7 @@ Progress = Callable[[int, float], None]
 class IngestReport:
     """What became of a reading.
 
-    Rows read; facts `new` (or changing something), `unchanged` (told before), `stale` (older than what is known),
+    Rows of the file `read`, also where several make one fact or one makes several; facts `new` (or changing something), `unchanged` (told before), `stale` (older than what is known),
     `staged` (waiting for the virtual clock), `erased` (about an erased customer); rows `quarantined`. `bad_rows` holds the first thousand of the `quarantined` ones; `warnings` are plain sentences.
     """
 
@@ -137,6 +137,7 @@ def take_batches(
         intake.warnings += batch.warnings
         intake.share = batch.share
         for told in batch.rows:
+        intake.read += batch.read
             if isinstance(told, BadRow):
                 intake.set_aside(told, on_bad)
             else:
@@ -146,10 +147,11 @@ def take_batches(
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some rows as facts, or as bad ones, with the share of all that was read when they were."""
+    """Some rows as facts, or as bad ones, with the rows of the file that they are and the share of all that was read then."""
 
     rows: list[list[Fact] | BadRow]
     warnings: Counter[str]
+    read: int
     share: float
 
 
@@ -164,18 +166,24 @@ def _read(
 ) -> Iterator[Batch]:
     numbered = enumerate(rows, 1)
     while some := list(islice(numbered, BATCH)):
+    last = 0  # a row that tells several facts comes several times, one after the other
         told: list[list[Fact] | BadRow] = []
         for place, given in some:
+        read = 0
             row = given if isinstance(given, Row | BadRow) else Row(place, given)
             if isinstance(row, BadRow):
                 told.append(row)
+                read += row.number != last
+                last = row.number
                 continue
             facts = normalise(row.kind or kind, row.values, reading, number=row.number, cells=cells)
+            read += (len(row.numbers) or 1) if row.number != last else 0
+            last = row.number
             if isinstance(facts, BadRow):
                 told.append(_of_file(facts, row))
             else:
                 told.append([replace(fact, backfill=True) for fact in facts] if backfill else facts)
-        yield Batch(told, Counter(reading.warnings), share())
+        yield Batch(told, read, Counter(reading.warnings), share())
         reading.warnings.clear()
 
 
@@ -255,7 +263,6 @@ class _Intake:
     warnings: Counter[str] = field(default_factory=Counter)
 
     def set_aside(self, row: BadRow, on_bad: Callable[[BadRow], None] | None) -> None:
-        self.read += 1
         self.quarantined += 1
         if len(self.bad) < MOST_BAD_ROWS:
             self.bad.append(row)
@@ -263,7 +270,6 @@ class _Intake:
             on_bad(row)
 
     def add(self, facts: Sequence[Fact]) -> None:
-        self.read += 1
         self.chunk += facts
         self.lines += len(facts[0].lines or ())
         if len(self.chunk) >= self.size or self.lines >= self.size * LINES_A_FACT:
