@@ -27,6 +27,7 @@ from engine.facts.project import project
 from engine.facts.quarantine import QuarantineFile
 from engine.facts.raised import Told, flows_are_applied
 from engine.facts.readers import open_source
+from engine.facts.totals import count_foreign, foreign_sentence
 from engine.processes import ahead
 from engine.settings import Settings
 from engine.store import meta
@@ -136,8 +137,8 @@ def take_batches(
     for batch in batches:
         intake.warnings += batch.warnings
         intake.share = batch.share
-        for told in batch.rows:
         intake.read += batch.read
+        for told in batch.rows:
             if isinstance(told, BadRow):
                 intake.set_aside(told, on_bad)
             else:
@@ -150,8 +151,8 @@ class Batch:
     """Some rows as facts, or as bad ones, with the rows of the file that they are and the share of all that was read then."""
 
     rows: list[list[Fact] | BadRow]
-    warnings: Counter[str]
     read: int
+    warnings: Counter[str]
     share: float
 
 
@@ -165,20 +166,20 @@ def _read(
     cells: bool,
 ) -> Iterator[Batch]:
     numbered = enumerate(rows, 1)
-    while some := list(islice(numbered, BATCH)):
     last = 0  # a row that tells several facts comes several times, one after the other
+    while some := list(islice(numbered, BATCH)):
         told: list[list[Fact] | BadRow] = []
-        for place, given in some:
         read = 0
+        for place, given in some:
             row = given if isinstance(given, Row | BadRow) else Row(place, given)
             if isinstance(row, BadRow):
-                told.append(row)
                 read += row.number != last
                 last = row.number
+                told.append(row)
                 continue
-            facts = normalise(row.kind or kind, row.values, reading, number=row.number, cells=cells)
             read += (len(row.numbers) or 1) if row.number != last else 0
             last = row.number
+            facts = normalise(row.kind or kind, row.values, reading, number=row.number, cells=cells)
             if isinstance(facts, BadRow):
                 told.append(_of_file(facts, row))
             else:
@@ -325,6 +326,9 @@ def take(
         projection = project(connection, due, settings.shop.currency)
         counts.update(projection.outcomes)
         warnings = projection.warnings
+    # What arrives later is told now: nobody reads a summary then.
+    if count := count_foreign(ahead, settings.shop.currency, but={each.fact.key for each in due}):
+        warnings[foreign_sentence(settings.shop.currency)] += count
     _stage(connection, ahead, now)
     counts["staged"] += len(ahead)
     digests.write()
