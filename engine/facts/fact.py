@@ -66,7 +66,7 @@ class BadRow:
     """A row set aside: its number in the file (1-based, the header not counted), the column, a plain reason, and itself.
 
     `raw` is the row as it came (one entry for each line of an order that was given in several, of which `line` is the
-    bad one).
+    bad one); `columns` are those of its table, where it does not have as many cells.
     """
 
     number: int
@@ -74,6 +74,7 @@ class BadRow:
     reason: str
     raw: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     line: int = 0
+    columns: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
