@@ -98,12 +98,19 @@ def _flow(flow: FlowPlan, paint: Paint) -> Iterator[str]:
         if flow.over is not None:
             yield "      " + paint(f"too late           {too_late(flow.over)}", "!")
         yield f"      enter in 24 hours  {number(flow.entries)}"
+    if flow.audience is not None or flow.inside:
         yield f"      mails in 24 hours  {number(flow.day)}"
         yield f"      mails in 30 days   {number(flow.month)}"
-        if sum(flow.kept_back.values()) > flow.month.expected:
-            for reason, count in list(flow.kept_back.items())[:SHOWN]:
-                yield f"        kept back        about {count:,}: {reason_in_words(reason)}"
+        for words in kept_back(flow):
+            yield f"        kept back        {words}"
     yield from inside_lines(flow)
+
+
+def kept_back(flow: FlowPlan) -> Iterator[str]:
+    """Yield how many mails would fall due and not go, by reason, where those are more than go."""
+    if sum(flow.kept_back.values()) > flow.month.expected:
+        for reason, count in list(flow.kept_back.items())[:SHOWN]:
+            yield f"about {count:,}: {reason_in_words(reason)}"
 
 
 def too_late(over: datetime) -> str:
@@ -160,9 +167,8 @@ def brake_lines(plan: Plan) -> list[str]:
     braked = [flow for flow in plan.flows if flow.brake]
     if not braked:
         return []
-    most = max(max(flow.entries.high, flow.day.high) for flow in braked)
     lines = [f"The brake stops {flow.change.flow}: it {flow.brake}." for flow in braked]
-    lines.append(f"If that is meant: homing apply --allow-audience {most}")
+    lines.append(f"If that is meant: homing apply --allow-audience {plan.needed}")
     if not plan.live:
         lines.append("(While in sandbox nobody is mailed, and the brake lets everything pass.)")
     return lines
@@ -217,7 +223,7 @@ def as_data(plan: Plan) -> dict[str, Any]:
     """Return a plan as plain data."""
     return {
         "at": plan.at, "customers": plan.customers, "live": plan.live, "sample": plan.sample,
-        "day_sample": plan.day_sample, "braked": plan.braked,
+        "day_sample": plan.day_sample, "braked": plan.braked, "needed": plan.needed,
         "changes": kinds(plan), "flows": [_flow_data(flow) for flow in plan.flows],
     }  # fmt: skip
 
@@ -232,7 +238,7 @@ def _flow_data(flow: FlowPlan) -> dict[str, Any]:
         "inside": [
             {"version": e.version, "step": e.step, "customers": e.customers, "moves": e.moves} for e in flow.inside
         ],
-        "brake": flow.brake, "over": flow.over, "kept_back": dict(flow.kept_back),
+        "brake": flow.brake, "needed": flow.needed, "over": flow.over, "kept_back": dict(flow.kept_back),
     }  # fmt: skip
 
 
