@@ -12,13 +12,13 @@ import click
 
 from engine.calendar import local
 from engine.commands.progress import progress
-from engine.commands.session import Session, command
+from engine.commands.session import Session, command, printable
 from engine.deploy.apply import FlowChange, Planned, apply, apply_version
 from engine.deploy.plan import Plan, plan
 from engine.deploy.plan_moving import history
-from engine.deploy.plan_text import as_data, as_markdown, as_text
+from engine.deploy.plan_text import as_data, as_markdown, as_text, refused_as_markdown
 from engine.diagnostics import Finding
-from engine.errors import UsageError
+from engine.errors import FindingsError, UsageError
 from engine.processes import processors
 from engine.render.lint import lint_project
 from engine.runtime.opening import open_engine
@@ -45,12 +45,18 @@ def _register_plan(group: click.Group) -> None:
     @click.option("--history", "past", is_flag=True, help="Show what was applied when and by whom instead.")
     @_AUDIENCE
     def plan_(session: Session, form: str, past: bool, allow_audience: int | None) -> int:
-        """Show what `apply` would change, and what that does to customers; exit 1 where the brake would stop it."""
+        """Show what `apply` would change, and what that does to customers; exit 1 where the brake or `apply` would refuse."""
         session.as_json = session.as_json or form == "json"
         if past:
             _tell_history(session)
             return 0
-        found = _planned(session, allow_audience)
+        try:
+            found = _planned(session, allow_audience)
+        except FindingsError as error:
+            if form != "markdown" or session.as_json:
+                raise
+            click.echo(printable(refused_as_markdown(error.findings, session.root)))
+            return error.exit_code
         if session.as_json:
             session.document(as_data(found))
         elif form == "markdown":
@@ -70,6 +76,7 @@ def _planned(session: Session, allow_audience: int | None) -> Plan:
             now=now,
             sandbox=sandbox,
             allow_audience=allow_audience,
+            lint=_lint,
             progress=tell,
         )
 
@@ -152,8 +159,7 @@ def _tell_applied(session: Session, done: Planned, now: datetime) -> None:
             }
         )
     for finding in done.findings:
-        if not finding.is_error:
-            session.note(f"{finding.severity}[{finding.code}] {finding.span}: {finding.message}")
+        session.note(f"{finding.severity}[{finding.code}] {finding.span}: {finding.message}")
     for change in done.changes:
         session.say(f"  {change.change:<10} {change.flow}")
     for each in done.moved:

@@ -18,18 +18,17 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from engine.calendar import at_wall
-from engine.deploy.apply import FlowChange, Planned, applied_content, compare, raw_segments, with_excluded
+from engine.deploy.apply import FlowChange, Planned, applied_content, checked, raw_segments, with_excluded
 from engine.deploy.content import Content, differing
 from engine.deploy.plan_audience import Audience, audience, everybody
 from engine.deploy.plan_moving import can_move
 from engine.deploy.simulate import Play, Stretch, simulate
 from engine.deploy.simulate_tally import Tally
-from engine.diagnostics import has_errors
-from engine.errors import FindingsError
 from engine.flows.conditions import clause_text
 from engine.flows.fingerprint import Change
 from engine.flows.load import used_segments
 from engine.flows.model import Branch, Experiment, Flow, ScheduleTrigger, Send, Step
+from engine.flows.validate import Lint
 from engine.journeys.program import Program, compile_program
 from engine.journeys.round import Round
 from engine.journeys.versions import live_flows, programs
@@ -142,12 +141,11 @@ def plan(
     now: datetime,
     sandbox: bool,
     allow_audience: int | None = None,
+    lint: Lint | None = None,
     progress: Progress = lambda _what, _share: None,
 ) -> Plan:
-    """Return what applying the folder at `now` would do; nothing is written. Raise FindingsError where it has errors."""
-    planned = compare(database, settings)
-    if has_errors(planned.findings):
-        raise FindingsError([finding for finding in planned.findings if finding.is_error])
+    """Return what applying the folder at `now` would do; nothing is written. Raise FindingsError where `apply` would."""
+    planned = checked(database, settings, lint)
     with database.read() as connection:
         people = (
             connection.scalar(

@@ -5,12 +5,15 @@ Comes in: a `Plan`. Goes out: text or a document. Promises the same numbers in e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from engine.calendar import local
 from engine.deploy.plan import MOST_DIFFERENCES, FlowPlan, Plan, Range, kinds
+from engine.diagnostics import Finding
+from engine.flows.report import render_text
 
 SIGNS = {"new": "+", "behaviour": "~", "content": "~", "text": "~", "removed": "-", "unchanged": "="}
 COLOURS = {"+": "32", "~": "33", "-": "31", "=": "2", "!": "1;31"}
@@ -199,6 +202,15 @@ def as_markdown(plan: Plan, zone: str) -> str:
         f"<sub>{plan.customers:,} customers at {local(plan.at, zone):%Y-%m-%d %H:%M} {zone}.{_sampled(plan)}</sub>"
     )
     return "\n".join(lines)
+
+
+def refused_as_markdown(findings: Sequence[Finding], root: Path | None) -> str:
+    """Return, as a comment for a pull request, why `apply` would refuse what lies in the folder."""
+    told = render_text(findings, root=root).rstrip("\n")
+    title = "### Homing plan: `apply` would refuse this"
+    return "\n".join(
+        [title, "", "> [!CAUTION]\n> Nothing of it would be live.", "", "~~~~text", told, "~~~~"]
+    )
 
 
 def _details(flow: FlowPlan) -> list[str]:

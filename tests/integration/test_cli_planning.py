@@ -117,3 +117,46 @@ def test_why_missing_as_typed(shop: Path) -> None:
     unsaid = homing(shop, "why")
     assert unsaid.exit_code == 2
     assert "--missing" in unsaid.stderr
+
+
+def test_plan_tells_what_apply_would_refuse_in_every_form(shop: Path) -> None:
+    """A mail that cannot be made stops `apply`: `plan` says the same before, with exit code 1, in a pull request too."""
+    template = shop / "templates" / "note.mjml"
+    template.write_text(
+        template.read_text("utf-8").replace("Hello. <a", "Hello {{ customer.nme }}. <a"), "utf-8"
+    )
+    refused = homing(shop, "apply", "--yes")
+    assert refused.exit_code == 1
+    code = refused.stderr.split("error[")[1][:4]
+    for form in ("text", "json", "markdown"):
+        told = homing(shop, "plan", "--format", form)
+        assert told.exit_code == 1
+        assert code in (told.stderr if form == "text" else told.stdout), form
+    assert homing(shop, "plan").stderr == refused.stderr
+    assert {each["code"] for each in document(homing(shop, "plan", "--json"))["findings"]} == {code}
+    comment = homing(shop, "plan", "--format", "markdown").stdout
+    assert comment.startswith("### Homing plan: `apply` would refuse this\n")
+    assert refused.stderr.strip() in comment
+
+
+def test_a_flow_may_go_before_its_scenarios(shop: Path) -> None:
+    """Scenarios of a flow that is gone are told once a file, by `validate` as an error; `plan` and `apply` go on."""
+    scenario = (
+        "- scenario: number {}\n  flow: cart\n  timeline: [{{at: 2026-03-02 10:00, event: cart_updated}}]\n"
+        "  expect: [{{after: 4h, sends: note}}]\n"
+    )
+    (shop / "tests").mkdir()
+    for name in ("one", "two"):
+        (shop / "tests" / f"{name}.yaml").write_text("".join(scenario.format(n) for n in range(3)), "utf-8")
+    assert homing(shop, "apply", "--yes").exit_code == 0
+    (shop / "flows" / "cart.yaml").unlink()
+    told = document(homing(shop, "validate", "--format", "json"))["findings"]
+    lost = [each for each in told if each["code"] == "F501"]
+    assert [each["file"] for each in lost] == ["tests/one.yaml", "tests/two.yaml"]
+    assert {each["severity"] for each in lost} == {"error"}
+    assert homing(shop, "validate").exit_code == 1
+    planned = homing(shop, "plan")
+    assert (planned.exit_code, "- cart  removed" in planned.stdout) == (0, True)
+    applied = homing(shop, "apply", "--yes")
+    assert applied.exit_code == 0
+    assert applied.stderr.count("error[F501]") == 2
