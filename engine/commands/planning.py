@@ -47,6 +47,7 @@ def _register_plan(group: click.Group) -> None:
     def plan_(session: Session, form: str, past: bool, allow_audience: int | None) -> int:
         """Show what `apply` would change, and what that does to customers; exit 1 where the brake or `apply` would refuse."""
         session.as_json = session.as_json or form == "json"
+        session.only_look()
         if past:
             _tell_history(session)
             return 0
@@ -91,7 +92,8 @@ def _tell_history(session: Session) -> None:
     for entry in found:
         session.say(f"{local(entry['at'], zone):%Y-%m-%d %H:%M}  {entry['who']}")
         for change in entry["changes"]:
-            versions = " → ".join(str(each) for each in (change["from"], change["to"]) if each)
+            ends = [change["from"] if change["change"] != "new" else None, change["to"]]
+            versions = " → ".join(str(each) for each in ends if each)
             session.say(f"    {change['change']:<10} {change['flow']:<28} {versions}")
     if not found:
         session.say("nothing was applied yet; `homing apply` makes flows live")
@@ -138,10 +140,10 @@ def _register_apply(group: click.Group) -> None:
                 database, settings, now=now, who=_who(), backfill=backfill, allow_audience=allow_audience,
                 migrate=migrate, lint=_lint,
             )  # fmt: skip
-        _tell_applied(session, done, now)
+        _tell_applied(session, done, now, digest)
 
 
-def _tell_applied(session: Session, done: Planned, now: datetime) -> None:
+def _tell_applied(session: Session, done: Planned, now: datetime, digest: str | None) -> None:
     if session.as_json:
         moved = [
             {"flow": each.flow, "version": each.version, "step": each.step, "customers": each.enrollments, "moved": each.moved}
@@ -173,7 +175,8 @@ def _tell_applied(session: Session, done: Planned, now: datetime) -> None:
     if any(change.change != "unchanged" for change in done.changes) or done.moved or done.codes:
         session.say("applied; `homing tick` or `homing run` sends what is due")
     elif not done.allowed:
-        session.say("nothing to apply: what lies in the folder is live")
+        what = "what lies in the folder" if digest is None else f"version {done.changes[0].after}"
+        session.say(f"nothing to apply: {what} is live")
 
 
 def _lint(root: Path, settings: Settings) -> list[Finding]:

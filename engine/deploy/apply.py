@@ -233,9 +233,8 @@ def changes_of(connection: Connection, project: Project, templates: Mapping[str,
             if row is not None and row.active
             else None
         )
-        result.append(
-            FlowChange(name, change_between(old, new), row.version if row is not None else None, new.version)
-        )
+        before = row.version if row is not None and row.active else None
+        result.append(FlowChange(name, change_between(old, new), before, new.version))
     for name, row in sorted(known.items()):
         if row.active and name not in project.definitions.flows:
             result.append(FlowChange(name, "removed", row.version, None))

@@ -25,7 +25,7 @@ from engine.deploy.plan_moving import can_move
 from engine.deploy.simulate import Play, Stretch, simulate
 from engine.deploy.simulate_tally import Tally
 from engine.flows.conditions import clause_text
-from engine.flows.fingerprint import Change
+from engine.flows.fingerprint import Change, version_hash
 from engine.flows.load import used_segments
 from engine.flows.model import Branch, Experiment, Flow, ScheduleTrigger, Send, Step
 from engine.flows.validate import Lint
@@ -76,12 +76,16 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """Customers inside a flow at one step of one version; `moves`: whether `--migrate` can move them."""
+    """Customers inside a flow at one step of one version; `moves`: whether `--migrate` can move them.
+
+    `alike`: what becomes of them is no other than in the version that will be live, which says at most another summary.
+    """
 
     version: str
     step: str | None
     customers: int
     moves: bool
+    alike: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,10 +358,18 @@ def _inside(connection: Connection, change: FlowChange, flow: Flow) -> tuple[Ins
         return ()
     new = compile_program(flow, change.after) if change.after is not None else None
     old = _programs(connection, {row[0] for row in rows})
+    if new is None:
+        return tuple(Inside(version, position, number, moves=False) for version, position, number in rows)
+    ours = _but_for_summary(flow)
+    alike = {version for version, program in old.items() if _but_for_summary(program.flow) == ours}
     return tuple(
-        Inside(version, position, number, new is not None and can_move(old[version], new, position))
+        Inside(version, position, number, can_move(old[version], new, position), version in alike)
         for version, position, number in rows
     )
+
+
+def _but_for_summary(flow: Flow) -> str:
+    return version_hash(replace(flow, summary=""))
 
 
 def _programs(connection: Connection, hashes: set[str]) -> Mapping[str, Program]:

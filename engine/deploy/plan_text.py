@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.calendar import local
-from engine.deploy.plan import MOST_DIFFERENCES, FlowPlan, Plan, Range, kinds
+from engine.deploy.plan import MOST_DIFFERENCES, FlowPlan, Inside, Plan, Range, kinds
 from engine.diagnostics import Finding
 from engine.flows.report import render_text
 
@@ -76,7 +76,9 @@ def as_text(plan: Plan, zone: str, *, colour: bool) -> str:
     unchanged = [flow for flow in plan.flows if flow.change.change == "unchanged"]
     if unchanged:
         lines += [paint("  = unchanged", "=")]
-        lines += [paint(f"      {flow.change.flow:<26} {_mails(flow)}", "=") for flow in unchanged]
+        for flow in unchanged:
+            lines.append(paint(f"      {flow.change.flow:<26} {_mails(flow)}", "="))
+            lines += inside_lines(flow, "        ") if older(flow) else ()
         lines.append("")
     lines.append(f"{summary(plan)}{_sampled(plan)}")
     lines += [paint(line, "!") for line in brake_lines(plan)]
@@ -133,19 +135,25 @@ def inside_lines(flow: FlowPlan, indent: str = "      ") -> Iterator[str]:
     if flow.change.change == "removed":
         yield f"{indent}inside now         {total:,} finish it; nobody enters any more"
         return
-    older = [each for each in flow.inside if each.version != flow.change.after]
-    if not older:
-        yield f"{indent}inside now         {total:,}"
+    others = older(flow)
+    if not others:
+        same = "; nothing changes for them" if flow.change.change == "text" else ""
+        yield f"{indent}inside now         {total:,}{same}"
         return
-    staying = sum(each.customers for each in older)
+    staying = sum(each.customers for each in others)
     stay = (
         "stays on the version that was entered" if staying == 1 else "stay on the version that they entered"
     )
     yield f"{indent}inside now         {total:,}; {staying:,} {stay}"
-    for each in older:
+    for each in others:
         fate = "--migrate moves them" if each.moves else "cannot be moved: no such step"
         fate = fate.replace("them", "it") if each.customers == 1 else fate
         yield f"{indent}  {each.version:<16} {each.customers:,} before {each.step or 'the end'} ({fate})"
+
+
+def older(flow: FlowPlan) -> list[Inside]:
+    """Return those inside who go on in another way than whoever enters."""
+    return [each for each in flow.inside if each.version != flow.change.after and not each.alike]
 
 
 def summary(plan: Plan) -> str:
@@ -196,8 +204,9 @@ def as_markdown(plan: Plan, zone: str) -> str:
             f"| `{SIGNS[flow.change.change]}` | {flow.change.flow} | {flow.change.change} | {size} | {number(flow.day)} | {number(flow.month)} |"
         )
     lines.append("")
-    for flow in plan.changed():
-        lines += _details(flow)
+    for flow in plan.flows:
+        if flow.change.change != "unchanged" or older(flow):
+            lines += _details(flow)
     lines.append(
         f"<sub>{plan.customers:,} customers at {local(plan.at, zone):%Y-%m-%d %H:%M} {zone}.{_sampled(plan)}</sub>"
     )
@@ -220,6 +229,9 @@ def _details(flow: FlowPlan) -> list[str]:
             f"    left out: {count:,} {reason_in_words(reason)}"
             for reason, count in flow.audience.excluded.items()
         ]
+        told += [f"    open until then: {clause}" for clause in flow.audience.open]
+        told.append(f"    enter in 24 hours: {number(flow.entries)}")
+    told += [f"    kept back: {words}" for words in kept_back(flow)]
     if flow.over is not None:
         told.append(f"    too late: {too_late(flow.over)}")
     told += list(inside_lines(flow, "    "))
@@ -248,7 +260,8 @@ def _flow_data(flow: FlowPlan) -> dict[str, Any]:
         "excluded": dict(found.excluded) if found else {}, "open": list(found.open) if found else [],
         "mails": {"24h": _range(flow.day), "30d": _range(flow.month)}, "entries": {"24h": _range(flow.entries)},
         "inside": [
-            {"version": e.version, "step": e.step, "customers": e.customers, "moves": e.moves} for e in flow.inside
+            {"version": e.version, "step": e.step, "customers": e.customers, "moves": e.moves, "alike": e.alike}
+            for e in flow.inside
         ],
         "brake": flow.brake, "needed": flow.needed, "over": flow.over, "kept_back": dict(flow.kept_back),
     }  # fmt: skip

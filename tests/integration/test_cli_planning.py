@@ -160,3 +160,27 @@ def test_a_flow_may_go_before_its_scenarios(shop: Path) -> None:
     applied = homing(shop, "apply", "--yes")
     assert applied.exit_code == 0
     assert applied.stderr.count("error[F501]") == 2
+
+
+def test_a_plan_of_a_new_folder_makes_no_database(tmp_path: Path) -> None:
+    """Whoever only looks leaves no file behind."""
+    make_project(tmp_path)
+    done = homing(tmp_path, "plan")
+    assert (done.exit_code, "3 new" in done.stdout) == (0, True)
+    assert homing(tmp_path, "plan", "--history").exit_code == 0
+    assert not list(tmp_path.glob("*.db*"))
+
+
+def test_going_back_is_told_as_what_it_is(shop: Path) -> None:
+    """A version that is live is named where the folder differs; a flow that comes back comes from nothing."""
+    assert homing(shop, "apply", "--yes").exit_code == 0
+    flows = document(homing(shop, "plan", "--json"))["flows"]
+    version = next(flow["to"] for flow in flows if flow["flow"] == "cart")
+    (shop / "flows" / "cart.yaml").unlink()
+    again = homing(shop, "apply", "--yes", "--version", version[:6])
+    assert f"nothing to apply: version {version} is live" in again.stdout
+    assert homing(shop, "apply", "--yes").exit_code == 0
+    assert homing(shop, "apply", "--yes", "--version", version[:6]).exit_code == 0
+    (newest, *_) = document(homing(shop, "plan", "--history", "--json"))
+    assert newest["changes"] == [{"flow": "cart", "change": "new", "from": None, "to": version}]
+    assert f"new        cart                         {version}\n" in homing(shop, "plan", "--history").stdout

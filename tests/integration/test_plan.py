@@ -353,3 +353,39 @@ def test_a_removed_flow_is_forecast_with_the_mails_of_those_inside(
     assert "5 finish it; nobody enters any more" in text
     assert "| `-` | thanks | removed |  | 0 | 5 |" in markdown
     assert {each["flow"]: each["mails"]["30d"]["expected"] for each in data["flows"]}["thanks"] == 5
+
+
+def test_those_inside_an_older_version_are_told_where_it_differs(
+    tmp_path: Path, sqlite_database: Database
+) -> None:
+    """Another summary changes nothing for anybody; whoever stayed on other behaviour is named under unchanged flows, too."""
+    settings = make_project(tmp_path)
+    with sqlite_database.write() as connection:
+        meta.set_virtual_now(connection, NOW)
+    person = {"external_id": "n1", "email": "n1@example.test", "country": "DE", "consent": ["reminders"]}
+    ingest_rows(sqlite_database, "customers", [person], settings=settings, now=NOW)
+    apply(sqlite_database, settings, now=NOW, who="ann")
+    order = {"order_id": "b1", "customer": "n1", "placed_at": NOW.isoformat(), "total": 3, "lines": []}
+    ingest_rows(sqlite_database, "orders", [order], settings=settings, now=NOW)
+    drive(quiet_engine(settings, sqlite_database), NOW, NOW, nights=False)
+    (first,) = inside(sqlite_database, "thanks")
+
+    def told() -> tuple[str, str, list[bool]]:
+        found, by_name = planned(sqlite_database, settings)
+        alike = [each.alike for each in by_name["thanks"].inside]
+        return as_text(found, "UTC", colour=False), as_markdown(found, "UTC"), alike
+
+    rewrite(settings, "thanks", "topic: reminders", "topic: reminders\nsummary: Say thanks.")
+    for text, markdown, alike in [told()]:
+        assert "inside now         1; nothing changes for them\n" in text
+        assert "inside now         1; nothing changes for them\n" in markdown
+        assert "enter in 24 hours: 0" in markdown
+        assert alike == [True]
+    apply(sqlite_database, settings, now=NOW, who="ann")
+    assert "inside now" not in told()[0]
+    rewrite(settings, "thanks", "at_least: 12h", "at_least: 15h")
+    apply(sqlite_database, settings, now=NOW, who="ann")
+    for text, markdown, alike in [told()]:
+        for words in (text, markdown):
+            assert f"{first} 1 before thank-you (--migrate moves it)" in words
+        assert alike == [False]
