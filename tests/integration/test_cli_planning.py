@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ def test_simulate_as_typed(shop: Path, tmp_path: Path) -> None:
         (("--from", "2026-03-05", "--behaviour", "history"), "--behaviour is for a forecast"),
         (("--every", "soon"), "--every"),
         (("--against", "feedbeef"), "was ever applied"),
+        (("--out", "report.txt"), "--out writes .html or .json"),
     ):
         told = homing(shop, "simulate", *wrong, "--now", NOW.isoformat())
         assert told.exit_code == 2
@@ -114,9 +116,19 @@ def test_why_missing_as_typed(shop: Path) -> None:
     assert homing(shop, "apply", "--yes").exit_code == 0
     found = document(homing(shop, "why", "--missing", "cart", "--since", START.isoformat(), "--json"))
     assert (found["flow"], found["got_nothing"]) == ("cart", 0)
-    unsaid = homing(shop, "why")
-    assert unsaid.exit_code == 2
-    assert "--missing" in unsaid.stderr
+    stretch = document(
+        homing(shop, "why", "--missing", "cart", "--since", "60d", "--json", "--now", NOW.isoformat())
+    )
+    assert stretch["since"].startswith(f"{NOW - timedelta(days=60):%Y-%m-%d}")
+    for wrong, words in (
+        ((), "--missing"),
+        (("c1", "--missing", "cart"), 'leave "c1" out'),
+        (("--missing", "cart", "--since=-60d"), "is not a time"),
+        (("--missing", "cart", "--since", "soon"), "is not a time"),
+    ):
+        told = homing(shop, "why", *wrong)
+        assert told.exit_code == 2
+        assert words in told.stderr
 
 
 def test_plan_tells_what_apply_would_refuse_in_every_form(shop: Path) -> None:

@@ -10,12 +10,13 @@ import pytest
 from sqlalchemy import select
 
 from engine.calendar import Duration
+from engine.commands.simulating import only
 from engine.deploy import plan as plan_module
 from engine.deploy.apply import apply, apply_version
 from engine.deploy.plan import FlowPlan, Plan, Range, most_entries, most_mails, plan
 from engine.deploy.plan_moving import earlier_version, history
 from engine.deploy.plan_text import as_data, as_markdown, as_text
-from engine.deploy.simulate import quiet_engine
+from engine.deploy.simulate import Stretch, quiet_engine, simulate
 from engine.errors import UsageError
 from engine.facts.ingest import ingest_rows
 from engine.flows.model import (
@@ -33,7 +34,7 @@ from engine.settings import Cap, Settings
 from engine.store import meta
 from engine.store.database import Database
 from engine.store.tables import INSIDE, enrollments, flows
-from tests.integration.small_shop import FLOWS, NOW, checksum, make_project, tell
+from tests.integration.small_shop import FLOWS, NOW, checksum, make_project, play_of, tell
 
 
 def planned(
@@ -183,23 +184,28 @@ def inside(database: Database, flow: str) -> dict[str, int]:
     return {version: rows.count(version) for version in set(rows)}
 
 
-def test_those_inside_are_moved_step_by_step_and_back_again(tmp_path: Path, database: Database) -> None:
-    """--migrate moves those whose step the new version has, tells who stays; --version makes the earlier one live again."""
-    settings = make_project(tmp_path)
+def let_in(database: Database, settings: Settings, number: int) -> None:
+    """Make the folder live, and let so many customers into `thanks`."""
     with database.write() as connection:
         meta.set_virtual_now(connection, NOW)
     people = [
         {"external_id": f"n{n}", "email": f"n{n}@example.test", "country": "DE", "consent": ["reminders"]}
-        for n in range(5)
+        for n in range(number)
     ]
     ingest_rows(database, "customers", people, settings=settings, now=NOW)
     apply(database, settings, now=NOW, who="ann")
     bought = [
         {"order_id": f"b{n}", "customer": f"n{n}", "placed_at": NOW.isoformat(), "total": 3, "lines": []}
-        for n in range(5)
+        for n in range(number)
     ]
     ingest_rows(database, "orders", bought, settings=settings, now=NOW)
     drive(quiet_engine(settings, database), NOW, NOW, nights=False)
+
+
+def test_those_inside_are_moved_step_by_step_and_back_again(tmp_path: Path, database: Database) -> None:
+    """--migrate moves those whose step the new version has, tells who stays; --version makes the earlier one live again."""
+    settings = make_project(tmp_path)
+    let_in(database, settings, 5)
     (first,) = inside(database, "thanks")
     rewrite(settings, "thanks", "{send: note, id: thank-you}", "{send: note, id: merci}")
     _, by_name = planned(database, settings)
@@ -329,20 +335,7 @@ def test_a_removed_flow_is_forecast_with_the_mails_of_those_inside(
 ) -> None:
     """Nobody enters a removed flow any more, but those inside finish it: their mails stand in every form of the plan."""
     settings = make_project(tmp_path)
-    with database.write() as connection:
-        meta.set_virtual_now(connection, NOW)
-    people = [
-        {"external_id": f"n{n}", "email": f"n{n}@example.test", "country": "DE", "consent": ["reminders"]}
-        for n in range(5)
-    ]
-    ingest_rows(database, "customers", people, settings=settings, now=NOW)
-    apply(database, settings, now=NOW, who="ann")
-    bought = [
-        {"order_id": f"b{n}", "customer": f"n{n}", "placed_at": NOW.isoformat(), "total": 3, "lines": []}
-        for n in range(5)
-    ]
-    ingest_rows(database, "orders", bought, settings=settings, now=NOW)
-    drive(quiet_engine(settings, database), NOW, NOW, nights=False)
+    let_in(database, settings, 5)
     (tmp_path / "flows" / "thanks.yaml").unlink()
     found, by_name = planned(database, settings)
     gone = by_name["thanks"]
@@ -360,14 +353,7 @@ def test_those_inside_an_older_version_are_told_where_it_differs(
 ) -> None:
     """Another summary changes nothing for anybody; whoever stayed on other behaviour is named under unchanged flows, too."""
     settings = make_project(tmp_path)
-    with sqlite_database.write() as connection:
-        meta.set_virtual_now(connection, NOW)
-    person = {"external_id": "n1", "email": "n1@example.test", "country": "DE", "consent": ["reminders"]}
-    ingest_rows(sqlite_database, "customers", [person], settings=settings, now=NOW)
-    apply(sqlite_database, settings, now=NOW, who="ann")
-    order = {"order_id": "b1", "customer": "n1", "placed_at": NOW.isoformat(), "total": 3, "lines": []}
-    ingest_rows(sqlite_database, "orders", [order], settings=settings, now=NOW)
-    drive(quiet_engine(settings, sqlite_database), NOW, NOW, nights=False)
+    let_in(sqlite_database, settings, 1)
     (first,) = inside(sqlite_database, "thanks")
 
     def told() -> tuple[str, str, list[bool]]:
@@ -389,3 +375,13 @@ def test_those_inside_an_older_version_are_told_where_it_differs(
         for words in (text, markdown):
             assert f"{first} 1 before thank-you (--migrate moves it)" in words
         assert alike == [False]
+
+
+def test_a_forecast_of_some_flows_has_no_others(tmp_path: Path, sqlite_database: Database) -> None:
+    """Those inside another flow are mailed by it in a forecast of the folder, and not in one of some flows only."""
+    settings = make_project(tmp_path)
+    let_in(sqlite_database, settings, 5)
+    stretch = Stretch(NOW, NOW + timedelta(days=30), replay=False)
+    play = play_of(settings)
+    mails = [simulate(sqlite_database, each, stretch).tally.mails for each in (play, only(play, "cart"))]
+    assert mails == [{("thanks", "thank-you"): 5}, {}]
