@@ -109,6 +109,18 @@ def connect(url: str, root: Path | None = None) -> Database:
     return Database(engine, url)
 
 
+def is_unmade(url: str, root: Path) -> bool:
+    """Return whether a URL names a file of SQLite that is not there yet; one that is not understood names none."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return False
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        return False
+    file = root / parsed.database
+    return file.parent.is_dir() and not file.exists()
+
+
 def _connect_sqlite(url: str, path: str | None, root: Path | None) -> Database:
     if not path or path == ":memory:":
         engine = _engine("sqlite://", poolclass=StaticPool)
