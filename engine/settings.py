@@ -191,6 +191,16 @@ def load(root: Path, environ: Mapping[str, str] = os.environ, *, strict: bool = 
     return settings
 
 
+def findings_in(source: str, root: Path, environ: Mapping[str, str] = os.environ) -> tuple[Finding, ...]:
+    """Return what would be wrong with the settings if homing.toml held this text."""
+    try:
+        text = source.removeprefix("\ufeff").replace("\r\n", "\n")
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return (_broken_toml(error),)
+    return _Reader(text, _with_environment(raw, environ), environ).settings(root).findings
+
+
 def place_of(known: Mapping[tuple[str, ...], Place], *path: str) -> Place | None:
     """Return where a setting stands, else the section that it belongs to, else None."""
     for end in range(len(path), 0, -1):
