@@ -176,19 +176,29 @@ def load(root: Path, environ: Mapping[str, str] = os.environ, *, strict: bool = 
     Not `strict`, only a file that is no TOML raises: what is wrong with a setting stands in `findings`, and its default
     holds, so that everything else can be looked at too.
     """
-    path = root / FILE
+    path, source = root / FILE, ""
     try:
         source = path.read_text(encoding="utf-8")
         raw = tomllib.loads(source)
     except FileNotFoundError as error:
         raise UsageError(f"{root} holds no {FILE}; `homing init DIR` makes a project") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FindingsError([_broken_toml(error)]) from error
+        raise FindingsError([_broken_toml(error, source)]) from error
     reader = _Reader(source, _with_environment(raw, environ), environ)
     settings = reader.settings(root)
     if strict and has_errors(settings.findings):
         raise FindingsError(settings.findings)
     return settings
+
+
+def findings_in(source: str, root: Path, environ: Mapping[str, str] = os.environ) -> tuple[Finding, ...]:
+    """Return what would be wrong with the settings if homing.toml held this text."""
+    try:
+        text = source.removeprefix("\ufeff").replace("\r\n", "\n")
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return (_broken_toml(error, text),)
+    return _Reader(text, _with_environment(raw, environ), environ).settings(root).findings
 
 
 def place_of(known: Mapping[tuple[str, ...], Place], *path: str) -> Place | None:
@@ -209,7 +219,21 @@ def setting_place(root: Path, *path: str) -> Span:
     return place.value if place is not None else Span(FILE, 1, 1)
 
 
-def _broken_toml(error: Exception) -> Finding:
+_QUOTED = re.compile(r"#.*|\"(?:[^\"\\]|\\.)*\"|'[^']*'|([\"'])")
+_TOML = (
+    ("Invalid value", "this is no value"),
+    ("Invalid statement", "this is neither a key nor a section"),
+    ("Expected '=' after a key", "a = is wanted after the key"),
+    ("Expected newline or end of document after a statement", "something stands behind the value"),
+    ("Cannot overwrite a value", "this key stands twice"),
+    ("Cannot declare", "this section stands twice"),
+    ("Unclosed array", "this [ is not closed"),
+    ("Unterminated string", "a quote is not closed"),
+    ("Unescaped '\\' in a string", "a backslash begins an escape; write it twice, or use single quotes"),
+)
+
+
+def _broken_toml(error: Exception, source: str = "") -> Finding:
     if isinstance(error, UnicodeDecodeError):
         before = error.object[: error.start].decode("utf-8-sig", "replace")
         span = Span(FILE, before.count("\n") + 1, len(before) - before.rfind("\n"))
@@ -219,9 +243,27 @@ def _broken_toml(error: Exception) -> Finding:
     where = re.search(r"line (\d+), column (\d+)", str(error))
     span = Span(FILE, int(where[1]), int(where[2])) if where else Span(FILE, 1, 1)
     message = re.sub(r"\s*\(at .*\)", "", str(error))
-    return Finding(
-        "S101", "error", f"this file is no TOML: {message}", span, help="mend the line; text stands in quotes"
-    )
+    opened = _open_quote(source, message, span.line if where else 0)
+    if opened >= 0:
+        place = Span(FILE, source.count("\n", 0, opened) + 1, opened - source.rfind("\n", 0, opened))
+        way_out = f"close it with {source[opened]} at the end of the text"
+        return Finding("S101", "error", "this quote is not closed", place, help=way_out)
+    way_out = "mend the line; text stands in quotes"
+    for words, plain in _TOML:
+        if message.startswith(words):
+            return Finding("S101", "error", f"this file is no TOML: {plain}", span, help=way_out)
+    return Finding("S101", "error", f"this file is no TOML: {message}", span, help=way_out)
+
+
+def _open_quote(source: str, message: str, line: int) -> int:
+    """Return the offset of the quote that nothing closes, where the reader gave up for it (at `line`, or the end), else -1."""
+    if message.startswith('Expected "\'"'):
+        return source.rfind("'")  # nothing behind it closes it: it is the last one of the file
+    if not line or not message.startswith(("Illegal character '\\n'", "Found invalid character '\\n'")):
+        return -1
+    lines = source.split("\n")
+    before = sum(len(each) + 1 for each in lines[: line - 1])
+    return next((before + each.start() for each in _QUOTED.finditer(lines[line - 1]) if each[1]), -1)
 
 
 def _with_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:

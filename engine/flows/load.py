@@ -7,7 +7,7 @@ definition means the same whatever happens to `segments.yaml`; every name that a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from engine.flows.model import (
     WaitUntil,
     Webhook,
 )  # fmt: skip
-from engine.flows.names import Names, Segments, segment_names
+from engine.flows.names import Names, Segments, Tell, segment_names
 from engine.flows.nodes import Items, Node, Scalar, Table, plain
 from engine.flows.parse import flow_from_definition, parse_flow, parse_offers, parse_segments
 from engine.flows.reading import NAME
-from engine.flows.yaml_source import read_file
+from engine.flows.yaml_source import read_file, read_yaml
 from engine.settings import Settings
 
 FOLDER = "flows"
@@ -77,16 +77,11 @@ def load_project(root: Path, settings: Settings) -> Project:
     findings: list[Finding] = []
     segments_node = _special(root, SEGMENTS, findings)
     offers_node = _special(root, OFFERS, findings)
-    unread = {
-        tell
-        for name, tell in _DECLARED.items()
-        if any(f.span.file == f"{FOLDER}/{name}" and f.code in _FAILS for f in findings)
-    }
     segments = parse_segments(segments_node, findings) if segments_node is not None else {}
     offers = parse_offers(offers_node, findings) if offers_node is not None else {}
     templates = template_names(root)
     declared = offers_node.keys if isinstance(offers_node, Table) else ()
-    names = Names(root, settings, segments, declared, templates, findings, frozenset(unread))
+    names = Names(root, settings, segments, declared, templates, findings, _unread(findings))
     names.check_segments(segments_node)
     names.check_offers(offers_node, offers)
     sources = _sources(root, names)
@@ -100,6 +95,41 @@ def load_project(root: Path, settings: Settings) -> Project:
         segments_node if isinstance(segments_node, Table) else None,
         offers_node if isinstance(offers_node, Table) else None, good,
     )  # fmt: skip
+
+
+def reread(project: Project, file: str, text: str) -> Project:
+    """Return a project as if one file under `flows/` held this text, with that file's flow and findings alone."""
+    findings: list[Finding] = []
+    node = read_yaml(text, file, findings)
+    segments, offers = project.definitions.segments, project.definitions.offers
+    segments_node, offers_node, sources = project.segments_node, project.offers_node, list[Source]()
+    if file == f"{FOLDER}/{SEGMENTS}":
+        segments = parse_segments(node, findings) if node is not None else {}
+        segments_node = node if isinstance(node, Table) else None
+    elif file == f"{FOLDER}/{OFFERS}":
+        offers = parse_offers(node, findings) if node is not None else {}
+        offers_node = node if isinstance(node, Table) else None
+    declared = offers_node.keys if offers_node is not None else ()
+    unread = _unread(project.findings)
+    names = Names(project.root, project.settings, segments, declared, project.templates, findings, unread)
+    if file == f"{FOLDER}/{SEGMENTS}":
+        names.check_segments(segments_node)
+    elif file == f"{FOLDER}/{OFFERS}":
+        names.check_offers(offers_node, offers)
+    elif node is not None:
+        sources.append(Source(file, node, _flow_of(project.root / file, node, names)))
+    flows = {source.flow.name: source.flow for source in sources if source.flow is not None}
+    definitions = replace(project.definitions, flows=flows, segments=segments, offers=offers)
+    return replace(
+        project, definitions=definitions, sources=tuple(sources), findings=tuple(findings), segments_node=segments_node,
+        offers_node=offers_node, by_flow={source.flow.name: source for source in sources if source.flow is not None},
+    )  # fmt: skip
+
+
+def _unread(findings: Iterable[Finding]) -> frozenset[Tell]:
+    """Return what nobody can tell, since the file that declares it cannot be read."""
+    failed = {finding.span.file for finding in findings if finding.code in _FAILS}
+    return frozenset(tell for name, tell in _DECLARED.items() if f"{FOLDER}/{name}" in failed)
 
 
 def template_names(root: Path) -> frozenset[str]:

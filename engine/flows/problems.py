@@ -211,12 +211,18 @@ def unknown_key(
     hint = did_you_mean(key, (name for name in known if name not in taken))
     if key == "<<":
         way_out = "merging tables (<<) is no YAML 1.2; write the keys out"
-    elif not hint and not way_out and did_you_mean(key, known):
-        way_out = f"remove it: {did_you_mean(key, known)[13:-1]} stands here already"
+    elif not hint and not way_out:
+        way_out = _instead(did_you_mean(key, known), taken)
     return Finding(
         "F101", "error", f'"{key}" is no key of {where}', span, fixable=bool(hint) and not way_out,
         help=way_out or hint or f"known here: {', '.join(known)}",
     )  # fmt: skip
+
+
+def _instead(hint: str, taken: Sequence[str]) -> str:
+    """Return what to do where the word that a hint suggests stands in the same table already, else nothing."""
+    meant = hint.removeprefix("did you mean ").removesuffix("?")
+    return f"remove it: {meant} stands here already" if meant and meant.strip('"') in taken else ""
 
 
 @page("F102", "missing-key")
@@ -589,7 +595,9 @@ def circle_of_offers(span: Span, names: Sequence[str]) -> Finding:
 
 
 @page("C101", "unknown-condition")
-def unknown_condition(span: Span, key: str, known: Sequence[str], *, way_out: str = "") -> Finding:
+def unknown_condition(
+    span: Span, key: str, known: Sequence[str], *, way_out: str = "", taken: Sequence[str] = ()
+) -> Finding:
     """A condition asks something that conditions cannot ask.
 
     A condition is one of `did`, `did_not`, `customer`, `trigger`, `product`, `cart`, `order`, `answer`, `offer`,
@@ -605,14 +613,18 @@ def unknown_condition(span: Span, key: str, known: Sequence[str], *, way_out: st
     """
     hint = did_you_mean(key, known)
     way_out = way_out or (
-        "merging tables (<<) is no YAML 1.2; write the condition out" if key == "<<" else ""
+        "merging tables (<<) is no YAML 1.2; write the condition out"
+        if key == "<<"
+        else _instead(hint, taken)
     )
     return Finding("C101", "error", f'"{key}" is no condition', span, help=way_out or hint or f"known: {', '.join(known)}",
                    fixable=bool(hint) and not way_out)  # fmt: skip
 
 
 @page("C102", "unknown-field")
-def unknown_field(span: Span, scope: str, path: str, known: Sequence[str]) -> Finding:
+def unknown_field(
+    span: Span, scope: str, path: str, known: Sequence[str], *, taken: Sequence[str] = ()
+) -> Finding:
     """A condition asks for a field that customers, products, carts or orders do not have.
 
     What a shop tells beyond the known fields is kept under `properties.`. A name that looks like a misspelt field is an
@@ -628,7 +640,8 @@ def unknown_field(span: Span, scope: str, path: str, known: Sequence[str]) -> Fi
     """
     hint = did_you_mean(path, known)
     if hint:
-        return Finding("C102", "error", f'{scope} has no field "{path}"', span, fixable=True, help=hint,
+        way_out = _instead(hint, taken)
+        return Finding("C102", "error", f'{scope} has no field "{path}"', span, fixable=not way_out, help=way_out or hint,
                        effect="the test could never hold")  # fmt: skip
     return Finding("C102", "warning", f'{scope} has no field "{path}" of its own', span, fixable=True,
                    effect="it is asked as a property of that name", help=f"write `properties.{path}`")  # fmt: skip

@@ -7,7 +7,7 @@ in which a clause is reported; every mistake in a list is told, not only the fir
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, cast
 
@@ -119,7 +119,9 @@ def _strangers(reader: Reader, table: Table) -> bool:
             way_out = f"write {{customer: {{{entry.key}: …}}}}"
         elif entry.key in fields.EVENTS:
             way_out = f"write {{did: {entry.key}}}"
-        reader.add(problems.unknown_condition(entry.key_span, entry.key, KNOWN, way_out=way_out))
+        reader.add(
+            problems.unknown_condition(entry.key_span, entry.key, KNOWN, way_out=way_out, taken=table.keys)
+        )
     events = [entry for entry in table if entry.key in ("did", "did_not")]
     if len(events) == 2:
         reader.add(problems.did_twice(events[1].key_span))
@@ -282,7 +284,7 @@ def field_tests(reader: Reader, node: Node, scope: str) -> tuple[FieldTest, ...]
         return ()
     found = []
     for entry in _sorted(table):
-        if not _known_path(reader, entry, scope):
+        if not _known_path(reader, entry, scope, table.keys):
             continue
         tests = read_tests(reader, entry.value, entry.key)
         if tests:
@@ -295,7 +297,7 @@ def field_tests_of(plain: Mapping[str, Any], scope: str = "product") -> tuple[Fi
     return field_tests(Reader([], stored=True), from_plain(plain), scope)
 
 
-def _known_path(reader: Reader, entry: Entry, scope: str) -> bool:
+def _known_path(reader: Reader, entry: Entry, scope: str, taken: Sequence[str]) -> bool:
     if not fields.is_path(entry.key):
         reader.add(problems.bad_path(entry.key_span, entry.key))
         return False
@@ -305,7 +307,7 @@ def _known_path(reader: Reader, entry: Entry, scope: str) -> bool:
     if entry.key == "properties":
         inner = entry.value.keys[0] if isinstance(entry.value, Table) and len(entry.value) else "NAME"
         known = [f"properties.{inner}"]
-    finding = problems.unknown_field(entry.key_span, scope, entry.key, known)
+    finding = problems.unknown_field(entry.key_span, scope, entry.key, known, taken=taken)
     reader.add(finding)
     return not finding.is_error
 

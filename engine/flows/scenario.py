@@ -21,7 +21,7 @@ from engine.flows.conditions import clause_text
 from engine.flows.nodes import Entry, Items, Node, Scalar, Table, exact
 from engine.flows.read_triggers import optional
 from engine.flows.reading import Reader, describe
-from engine.flows.yaml_source import read_file
+from engine.flows.yaml_source import read_file, read_yaml
 from engine.settings import FILE as SETTINGS
 from engine.settings import Cap, percent
 
@@ -218,6 +218,16 @@ def scenario_nodes(
             others.append(item)
     if node is None:
         findings += own
+
+
+def findings_in(text: str, file: str) -> list[Finding]:
+    """Return what would be wrong with the scenarios of a file if it held this text."""
+    findings: list[Finding] = []
+    node = read_yaml(text, file, findings)
+    for item in node.items if isinstance(node, Items) else (node,):
+        if isinstance(item, Table) and _MARKS & set(item.keys):
+            parse_scenario(item, findings)
+    return findings
 
 
 def _timeline(reader: Reader, node: Node) -> tuple[Happening, ...]:

@@ -1,21 +1,22 @@
 """Everything that can be known about a project without customers.
 
 Comes in: the project's folder, its settings, and the check of templates (which stands in a higher layer). Goes out:
-findings, each once, by place. Promises: nothing raises for what stands in a file; `fixes` gives whole new texts that
-keep comments and layout, and mending what is mended changes nothing.
+findings, each once, by place. Promises: nothing raises for what stands in a file; what is said to be fixable was tried;
+`fixes` gives whole new texts that keep comments and layout, and mending what is mended changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from engine.diagnostics import Finding
 from engine.errors import UsageError
-from engine.flows import fixing, rules, scenario_check
-from engine.flows.load import load_project
+from engine.flows import fixing, rules, scenario, scenario_check
+from engine.flows.load import Project, load_project, reread
 from engine.flows.report import in_order
-from engine.settings import Settings
+from engine.settings import FILE, Settings, findings_in
 
 _OF_TESTS_ALONE = ("F501",)
 Lint = Callable[[Path, Settings], Iterable[Finding]]
@@ -38,7 +39,19 @@ def validate(
     ]
     if lint is not None:
         findings += lint(root, settings)
-    return [finding for finding in in_order(findings) if wanted is None or _is_in(finding.span.file, wanted)]
+    shown = [finding for finding in in_order(findings) if wanted is None or _is_in(finding.span.file, wanted)]
+    return fixing.mendable(root, shown, partial(_found_in, project))
+
+
+def _found_in(project: Project, file: str, text: str) -> list[Finding]:
+    """Return what would be found in a file if it held this text: what can be mended there, and what mending could break."""
+    if file == FILE:
+        return in_order(findings_in(text, project.root))
+    if file.startswith(f"{scenario.FOLDER}/"):
+        return in_order(scenario.findings_in(text, file))
+    retold = reread(project, file, text)
+    found = [*retold.findings, *rules.run(retold)]
+    return in_order(finding for finding in found if finding.span.file == file)
 
 
 def refusals(findings: Iterable[Finding]) -> list[Finding]:

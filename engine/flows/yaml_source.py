@@ -349,6 +349,10 @@ def _syntax(error: yaml.YAMLError, name: str, lines: list[str], last: Any = None
         return _no_colon(
             name, lines, span.line - 2, len(lines[span.line - 2]) - len(lines[span.line - 2].lstrip(" -"))
         )
+    if "mapping values are not allowed" in said:
+        bare = _first_key(lines, span.line - 1)
+        if bare is not None:
+            return _no_colon(name, lines, *bare)
     if lines[span.line - 1][span.column - 1 :].startswith("\t"):
         return problems.syntax(
             span, "a tab stands here", way_out="indent with spaces, as the lines around it"
@@ -367,6 +371,24 @@ def _syntax(error: yaml.YAMLError, name: str, lines: list[str], last: Any = None
             return replace(finding, second=span, second_label="still open here") if span != begun else finding
         return problems.syntax(span, message, way_out=way_out)
     return problems.syntax(span, f"this is no YAML: {said}")
+
+
+def _first_key(lines: list[str], line: int) -> tuple[int, int] | None:
+    """Return the line (0-based) above and its column, where a table seems to begin there with a key that lacks its colon."""
+    above = [
+        number
+        for number in range(line)
+        if lines[number].strip() and not lines[number].lstrip().startswith("#")
+    ]
+    if not above:
+        return None
+    text = lines[above[-1]]
+    column = len(text) - len(text.lstrip(" -"))
+    indent = len(lines[line]) - len(lines[line].lstrip(" "))
+    is_first = len(above) == 1 or text.lstrip().startswith("- ") or lines[above[-2]].rstrip().endswith(":")
+    if column != indent or not is_first or not re.match(r"[\w.-]+\s+[^\s:#]", text[column:]):
+        return None
+    return None if re.search(r":(\s|$)", text) else (above[-1], column)
 
 
 def _within(name: str, lines: list[str], line: int, column: int) -> Span:

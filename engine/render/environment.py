@@ -50,6 +50,7 @@ from engine.render.flatten import (
 )
 from engine.render.folding import every, fold
 from engine.render.limits import Budget, bounded_range, bounded_text, check_operation
+from engine.render.positions import sentence
 
 BUDGET, FORMATS = "_budget", "_formats"
 TEXT_METHODS = frozenset(
@@ -556,7 +557,7 @@ def guarded(write: Callable[[], str], name: str, where: Callable[[str], str]) ->
         raise error.placed(*_place(error, name, where)) from error
     except TemplateSyntaxError as error:
         path = where(error.name or name)
-        raise RenderError(error.message or "this is not Jinja", template=path, line=error.lineno) from error
+        raise RenderError(sentence(error), template=path, line=error.lineno) from error
     except TemplateNotFound as error:
         raise RenderError(
             _missing(error), template=where(name), line=_place(error, name, where)[1]
@@ -605,8 +606,43 @@ def _sentence_of(error: TemplateError) -> str:
 def _reason(error: Exception) -> str:
     """Return an exception's text where it names types only; values of customers never leave."""
     if isinstance(error, (TypeError, AttributeError)):
-        return str(error)
+        return _in_words(str(error))
     return "division by zero" if isinstance(error, ZeroDivisionError) else "a value has the wrong form"
+
+
+_TYPES = {
+    "NoneType": "nothing", "bool": "true or false", "int": "a number", "float": "a number", "Decimal": "a number",
+    "str": "text", "Markup": "text", "list": "a list", "tuple": "a list", "dict": "a table", "datetime": "a moment",
+    "date": "a date", "timedelta": "a stretch of time", "Undefined": "nothing",
+}  # fmt: skip
+_PYTHON = (
+    (re.compile(r"unsupported operand type\(s\) for (\S+?):? '([\w.]+)' and '([\w.]+)'"), "{0} does not work with {1} and {2}"),
+    (re.compile(r"can only concatenate ()([\w.]+) \(not \"([\w.]+)\"\) to .+"), "+ does not work with {1} and {2}"),
+    (re.compile(r"'(\S+)' not supported between instances of '([\w.]+)' and '([\w.]+)'"), "{0} does not compare {1} with {2}"),
+    (re.compile(r"()'([\w.]+)' object is not iterable"), "a loop cannot go through {1}"),
+    (re.compile(r"'([\w.]+)' object is not callable()"), "{0} is no function to call"),
+)  # fmt: skip
+
+
+def _in_words(said: str) -> str:
+    """Return Python's sentence about types in the words of the language.
+
+    >>> _in_words("unsupported operand type(s) for +: 'NoneType' and 'int'")
+    '+ does not work with nothing and a number'
+    >>> _in_words('can only concatenate str (not "int") to str')
+    '+ does not work with text and a number: join text with ~'
+    """
+    for pattern, plain in _PYTHON:
+        match = pattern.fullmatch(said)
+        if match is not None:
+            words = [_TYPES.get(word.rpartition(".")[2], word) for word in match.groups()]
+            told = plain.format(*words)
+            return (
+                f"{told}: join text with ~"
+                if words[0] in ("+", "") and "text" in words[1:] and "with" in told
+                else told
+            )
+    return said
 
 
 def _sentence(problem: str, hint: str) -> str:

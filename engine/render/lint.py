@@ -378,9 +378,9 @@ def _lint_copy(
     yield from names
     if drawn is not None:
         drawn.update(paths)
-    for each in paths:
-        *_, body = sources_of(library.parse(each))
-        yield from _bare_signs(body)
+    bodies = [list(sources_of(library.parse(each)))[-1] for each in paths]
+    bare = [finding for body in bodies for finding in _bare_signs(body)]
+    yield from bare
     yield from lost_blocks(library, path, chain)
     endless = circles(library, path, chain)
     yield from endless
@@ -390,7 +390,8 @@ def _lint_copy(
     made: _Made = {}
     for persona, context in contexts.items():
         variant = Variant(template, folder, chain)
-        yield from _sample(_Sample(library, variant, context, persona, kind, base), marked, made)
+        sample = _Sample(library, variant, context, persona, kind, base)
+        yield from _sample(sample, marked, made, is_broken=has_errors(bare))
 
 
 def _front_matter_fails(findings: Iterable[Finding]) -> bool:
@@ -488,7 +489,10 @@ class _Sample:
         return problems.fails(span, error.problem, self.persona)
 
 
-def _sample(sample: _Sample, marked: MarkedEnvironment, made: _Made) -> Iterator[Finding]:
+def _sample(
+    sample: _Sample, marked: MarkedEnvironment, made: _Made, *, is_broken: bool = False
+) -> Iterator[Finding]:
+    """Yield what is wrong with a copy for one sample; why MJML does not take it is known where it `is_broken`."""
     try:
         document = sample.document(marked)
     except RenderError as error:
@@ -508,7 +512,7 @@ def _sample(sample: _Sample, marked: MarkedEnvironment, made: _Made) -> Iterator
     try:
         compiled = mjml.compile(structure.unmarked(document))
     except RenderError as error:
-        if not has_errors(found):
+        if not is_broken and not has_errors(found):
             yield sample.failed(error)
         return
     made[shape] = len(compiled.encode())
@@ -519,6 +523,8 @@ def _authored(sample: _Sample, finding: Finding) -> Finding:
     """Return the finding at the words in the mail's own file, where it is about words that were handed to a block there."""
     quoted = re.search('"(.+)"', finding.message) if finding.code == "T409" else None
     words = finding.label if finding.code == "T402" else quoted[1] if quoted else ""
+    if finding.code == "T409":
+        finding = replace(finding, span=_words_at(sample.prepared.library, finding.span, words))
     if not words or finding.span.file == sample.top.file:
         return finding
     lines = sample.prepared.library.sources[sample.variant.template.path].replace("\r\n", "\n").split("\n")
@@ -527,6 +533,21 @@ def _authored(sample: _Sample, finding: Finding) -> Finding:
         return finding
     span = Span(sample.top.file, number, lines[number - 1].index(words) + 1, len(words))
     return replace(finding, span=span, label="" if finding.code == "T402" else finding.label)
+
+
+def _words_at(library: TemplateLibrary, span: Span, words: str) -> Span:
+    """Return where words stand in a file, at a place or behind it, else the place."""
+    text = (
+        library.sources.get(span.file.removeprefix("templates/"), "")
+        .replace("\r\n", "\n")
+        .replace("\r", "\n")
+    )
+    lines = text.split("\n")
+    for number in range(span.line, len(lines) + 1):
+        at = lines[number - 1].find(words, span.column - 1 if number == span.line else 0)
+        if at >= 0:
+            return Span(span.file, number, at + 1, len(words))
+    return span
 
 
 def _attribute(library: TemplateLibrary, tag: Span, name: str) -> Span:
@@ -556,7 +577,7 @@ def _lines(sample: _Sample) -> Iterator[Finding]:
         if other is not None:
             own = sample.variant.template.subject if name == "subject" else sample.variant.template.preheader
             place = Span(sample.top.file, own.line, own.column, max(len(own.source), 1))
-            yield problems.merge_tag(place, other)
+            yield problems.merge_tag(_words_at(sample.prepared.library, place, other), other)
 
 
 def _by_law(sample: _Sample) -> tuple[str, str]:

@@ -6,6 +6,7 @@ column goes out, through layouts, blocks, loops and macros. Nothing of this runs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from jinja2.lexer import TokenStream
@@ -52,8 +53,26 @@ def pinpointed(error: RenderError, library: TemplateLibrary, again: Callable[[],
         if source[at : at + 1] == ".":
             at += 1
         if source.count("\n", 0, at) + 1 == error.line:
-            return error.at(at - source.rfind("\n", 0, at))
+            at = _asked_at(source, at, error.problem)
+            line, column = source.count("\n", 0, at) + 1, at - source.rfind("\n", 0, at)
+            return type(error)(error.problem, template=error.template, line=line, column=column)
     return error
+
+
+def _asked_at(source: str, at: int, problem: str) -> int:
+    """Return where a field is asked for in the expression at an offset, else that offset.
+
+    Jinja gives the place of the last filter of a chain for what fails in its first part.
+    """
+    asked = re.match(r'"(\w+)" is asked of', problem)
+    begin = max(source.rfind("{{", 0, at), source.rfind("{%", 0, at))
+    ends = [end for end in (source.find("}}", at), source.find("%}", at)) if end >= 0]
+    if asked is None or begin < 0 or not ends:
+        return at
+    places = [match.start(1) for match in re.finditer(rf"\.\s*({asked[1]})\b", source[begin : min(ends)])]
+    if len(places) != 1 or begin + places[0] + len(asked[1]) == at:  # there already, behind the name
+        return at
+    return begin + places[0]
 
 
 def _source(library: TemplateLibrary, path: str, line: int) -> str:

@@ -94,11 +94,11 @@ def _parsed(source: Source) -> nodes.Template | Finding:
             read = begun + len(text)
     except TemplateSyntaxError as error:  # the lexer's own: its line is a line
         at = begun if "Missing end" in (error.message or "") else read
-        return problems.syntax(source.span(_offset_of_failure(source.text, at, error)), _sentence(error))
+        return problems.syntax(source.span(_offset_of_failure(source.text, at, error)), sentence(error))
     try:
         return _ENVIRONMENT.parse(source.text)
     except TemplateSyntaxError as error:
-        return problems.syntax(source.span(min(error.lineno - 1, len(source.text))), _sentence(error))
+        return problems.syntax(source.span(min(error.lineno - 1, len(source.text))), sentence(error))
 
 
 def offset(node: nodes.Node) -> int:
@@ -122,7 +122,23 @@ def _offset_of_failure(text: str, read: int, error: TemplateSyntaxError) -> int:
     return min(at + len(text[at:]) - len(text[at:].lstrip()), max(len(text) - 1, 0))
 
 
-def _sentence(error: TemplateSyntaxError) -> str:
+_UNKNOWN_TAG = re.compile(
+    r"Encountered unknown tag '(\w+)'"
+    r"(?:\..*?looking for the following tags: (.+?)\. The innermost block that needs to be closed is '(\w+)')?"
+)
+
+
+def sentence(error: TemplateSyntaxError) -> str:
+    """Return Jinja's sentence in the words of the language.
+
+    >>> sentence(TemplateSyntaxError("Encountered unknown tag 'endcal'.", 1))
+    '"endcal" is no tag that a template knows'
+    """
     message = (error.message or "this is not Jinja").rstrip(".")
+    unknown = _UNKNOWN_TAG.match(message)
+    if unknown is not None:
+        wanted = (unknown[2] or "").replace("'", '"')
+        inside = f', and the open "{unknown[3]}" wants {wanted}' if wanted and unknown[3] else ""
+        return f'"{unknown[1]}" is no tag that a template knows{inside}'
     message = message.replace("Jinja was looking for the following tags", "wanted here")
     return message[:1].lower() + message[1:]

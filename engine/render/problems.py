@@ -7,6 +7,7 @@ Comes in: where it stands and what was found. Goes out: a `Finding`. The docstri
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from engine.diagnostics import Finding, Span, did_you_mean
 from engine.flows.manual import page
@@ -355,6 +356,7 @@ _OTHERWISE = (
     ),
     ("grows beyond", "write less: a mail that people read is far below this bound"),
     ("the template writes more than", "write less: a mail that people read is far below this bound"),
+    ("text with ~", 'write {{ one ~ " " ~ other }}'),
     ("division by zero", "ask beforehand: {% if … %} around it, for where the number is 0"),
     ("may not touch", "use the names that a template knows: customer, shop, cart, order and so on"),
     (
@@ -488,6 +490,12 @@ def not_closed(span: Span, tag: str) -> Finding:
     return Finding(
         "T304", "error", f"<{tag}> has no matching end", span, help=f"close it with </{tag.lstrip('/')}>"
     )
+
+
+def open_tag(span: Span, tag: str) -> Finding:
+    """A tag begins, and the next one comes before its `>` (a case of T304)."""
+    span = replace(span, length=len(tag) + 1)
+    return Finding("T304", "error", f"<{tag} has no > before the next tag", span, help=f"write <{tag}>")
 
 
 @page("T305", "not-supported")

@@ -148,6 +148,10 @@ _MARK = re.compile(r' data-at="([^"]*):(\d+):(\d+)"')
 _ANY_TAG = re.compile(r"</?[A-Za-z][\w:-]*")
 _NAMES = re.compile(r"(?:^|\s)([A-Za-z][\w:-]*)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
 _BARE = re.compile(r"<(?![A-Za-z/!?])")
+_OPEN_TAG = re.compile(
+    r"<!--.*?(?:-->|\Z)|<([A-Za-z][\w:-]*)(?=[\s<])(?:[^<>\"'=]|=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>=])|[\"'])*+(?=<)",
+    re.DOTALL,
+)
 _AMPERSAND = re.compile(r"&(?!#\d+;|#x[0-9A-Fa-f]+;|[A-Za-z][A-Za-z0-9]*;)")
 _SHARED = frozenset(["mj-section", "mj-group"])
 _SHARING = frozenset(["mj-column", "mj-group", "mj-image"])
@@ -200,7 +204,10 @@ def place_of(document: str, at: int) -> Span:
 
 
 def check_text(text: str, place: Callable[[int], Span]) -> Iterator[Finding]:
-    """Yield bare `<` and `&` in a piece of template text."""
+    """Yield bare `<` and `&` in a piece of template text, and tags without a `>` before the next one."""
+    for match in _OPEN_TAG.finditer(text):
+        if match[1]:
+            yield problems.open_tag(place(match.start()), match[1])
     for match in _BARE.finditer(text):
         yield problems.bare_sign(place(match.start()), "<")
     for match in _AMPERSAND.finditer(text):

@@ -58,6 +58,24 @@ def test_each_problem_of_settings_tells_wrong_from_right(tmp_path: Path, code: s
 
 
 @pytest.mark.parametrize(
+    ("text", "column", "said"),
+    [
+        ('[shop]\ncurrency = "EUR\nname = "x"\n', 12, "this quote is not closed"),
+        ("[shop]\nname = 'Kiyomi  # our\n", 8, "this quote is not closed"),
+        ("[shop]\nname = 'Kiyomi\nurl = 'x'\n", 8, "this quote is not closed"),
+        ("[policy]\ncaps = ['a', \"b's]\n", 14, "this quote is not closed"),
+        ("[shop]\nname 'x'\n", 6, "this file is no TOML: a = is wanted after the key"),
+        ("[shop]\nname = 'x' 'y'\n", 12, "this file is no TOML: something stands behind the value"),
+    ],
+)
+def test_broken_settings_are_told_where_they_break(tmp_path: Path, text: str, column: int, said: str) -> None:
+    """A quote that nothing closes is told where it opens."""
+    (finding,) = found(tmp_path, text)
+    assert (finding.code, finding.message) == ("S101", said)
+    assert (finding.span.line, finding.span.column) == (2, column)
+
+
+@pytest.mark.parametrize(
     ("text", "word"),
     [
         ("[sendr]\nemail = 'x'\n", 'did you mean "sender"?'),

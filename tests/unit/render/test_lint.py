@@ -170,6 +170,8 @@ STRUCTURE = [
     ("T303", SECTION.format("<mj-text>a ◊< b</mj-text>")),
     ("T303", SECTION.format("<mj-text>a ◊& b</mj-text>")),
     ("T304", SECTION.format("<mj-text>◊<p>a</mj-text>")),
+    ("T304", SECTION.format("<mj-text><p>The ◊<em kettle</p><p>is hot</p></mj-text>")),
+    ("T304", SECTION.format("<mj-text><p>It isn't ◊<b\n'hot'</p></mj-text>")),
     ("T305", '◊<mj-include path="x" />'),
     ("T401", SECTION.format('◊<mj-image src="https://x.test/a.png" />')),
     ("T401", SECTION.format('<mj-text>◊<img src="https://x.test/a.png" /></mj-text>')),
@@ -225,6 +227,30 @@ def test_structure_has_line_and_column(code: str, body: str) -> None:
     source, place = marked(f"{PAGE}  {body}\n{{% endblock %}}")
     found = told(source, **{"layouts/l.mjml": LAYOUT})
     assert found.count(f"{code} x.mjml:{place}") == 1
+
+
+def test_what_a_subject_asks_for_is_told_at_its_name() -> None:
+    """However long the chain of filters behind it; the front matter's columns are those of the file."""
+    subject = "For {{ (order.◊lines | map(attribute='title') | first) | default('it', true) | truncate(34, end='…') }}"
+    source, place = marked(f'---\nsubject: "{subject}"\n---\n<mjml><mj-body></mj-body></mjml>')
+    assert f"T208 x.mjml:{place}" in told_without_order(source)
+
+
+def told_without_order(source: str) -> list[str]:
+    """Return `CODE file:line:column` for each finding of a template that a flow without orders sends."""
+    library = TemplateLibrary({"x.mjml": source})
+    contexts = sample_contexts(library, "x", without=frozenset({"order"}))
+    found = lint(library, "x", contexts, kind="transactional")
+    return [f"{finding.code} {str(finding.span).removeprefix('templates/')}" for finding in found]
+
+
+def test_a_tag_without_its_end_is_told_alone() -> None:
+    """What MJML says of the whole mail is not told as well; comments, and tags that Jinja goes on with, are fine."""
+    open_tag = "<mj-section><mj-column><mj-text><p>The <em kettle</p></mj-text></mj-column></mj-section>"
+    assert told(f"{PAGE}{open_tag}{{% endblock %}}", **{"layouts/l.mjml": LAYOUT}) == ["T304 x.mjml:6:40"]
+    fine = "<!-- <em kettle <b --><p {% if 1 < 2 %}class=\"x > y\"{% endif %}>a</p><a\n href='{{ shop.url }}'>b</a>"
+    page = f"{PAGE}{SECTION.format(f'<mj-text>{fine}</mj-text>')}{{% endblock %}}"
+    assert [each for each in told(page, **{"layouts/l.mjml": LAYOUT}) if each.startswith("T30")] == []
 
 
 def test_attributes_that_are_meant_are_named() -> None:

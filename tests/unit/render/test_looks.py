@@ -57,8 +57,9 @@ AT = f"{BODY_LINE}:1"
         ('<mj-text font-size="10px">Soon</mj-text>', [f"T408 {AT}"]),
         ('<mj-text font-size="12px">Soon</mj-text>', []),
         ('<mj-text font-size="16px"><span style="font-size:0.6em">Soon</span></mj-text>', [f"T408 {BODY_LINE}:27"]),
-        ('<mj-text>Dear *|FNAME|*</mj-text>', [f"T409 {AT}"]),
-        ('<mj-text>Dear %FIRST_NAME%, 50% off</mj-text>', [f"T409 {AT}"]),
+        ('<mj-text>Dear *|FNAME|*</mj-text>', [f"T409 {BODY_LINE}:15"]),
+        ('<mj-text>Dear %FIRST_NAME%, 50% off</mj-text>', [f"T409 {BODY_LINE}:15"]),
+        ('<mj-text>\n<p>Dear {first_name}, {first_name}</p></mj-text>', [f"T409 {BODY_LINE + 1}:9"]),
     ],
 )  # fmt: skip
 def test_what_is_hard_to_read_is_told_at_its_tag(body: str, told: list[str]) -> None:
@@ -84,6 +85,7 @@ def test_the_nearest_background_counts() -> None:
 def test_subjects_of_other_mailers_are_told() -> None:
     """A raw merge tag in the subject is told at the subject."""
     assert found("<mj-text>Soon</mj-text>", subject="*|FNAME|*, hello") == ["T409 2:11"]
+    assert found("<mj-text>Soon</mj-text>", subject="Hello *|FNAME|*") == ["T409 2:17"]
     assert found("<mj-text>Soon</mj-text>", subject="{{ customer.first_name or 'Hello' }}") == []
 
 
