@@ -267,6 +267,7 @@ STRANGE = [
     ("order_id: o1", "order_id: o1, lines: [{sku: a, quantiti: 1}]", "quantiti"),
     ("expect:", "products: [{sku: a, titel: b}]\nexpect:", "titel"),
     ("event: order_placed", "event: consent_withdrawn, topic: remindrs", "remindrs"),
+    ("event: order_placed", "event: survey_answered, survy: nps", "survy"),
 ]
 
 
