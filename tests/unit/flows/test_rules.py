@@ -207,6 +207,8 @@ SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "S203": ({"web_url": "http://localhost:8000"}, "warning"),
     "S204": ({"policy": Policy(quiet_hours=None, caps=())}, "warning"),
     "S205": ({"recommend": {"never": "sale"}}, "error"),
+    "S206": ({"shop": Shop(postal_address="x", currency="eur")}, "warning"),
+    "S207": ({"shop": Shop(postal_address="x", locale="xx-99")}, "warning"),
     "D201": ({"delivery": Delivery(mode="live", provider="mailbox")}, "warning"),
     "D202": ({"delivery": Delivery(provider="sendgird")}, "error"),
     "D203": ({"sender": Sender(email="shop@gmail.com")}, "warning"),
@@ -229,6 +231,41 @@ def test_each_rule_of_settings_tells_wrong_from_right(folder: Folder, code: str)
     assert (finding.span.file, finding.severity) == ("homing.toml", severity)
     folder.settings = good
     assert found(folder, code) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "way_out"),
+    [
+        ("currency", "eur", 'write "EUR"'),
+        ("currency", "Euro", "write its code of three capital letters, such as EUR"),
+        ("currency", "ABC", "write its code of three capital letters, such as EUR"),
+        ("currency", "", "write its code of three capital letters, such as EUR"),
+        ("locale", "xx", "write a language such as de, en-GB or zh-Hant-TW"),
+        ("locale", "german", "write a language such as de, en-GB or zh-Hant-TW"),
+        ("locale", "en-UK", 'write "en-GB"'),
+        ("locale", "de-99", 'write "de"'),
+    ],
+)
+def test_what_no_money_and_no_language_is_called_is_told(
+    folder: Folder, key: str, value: str, way_out: str
+) -> None:
+    """At the very value, with the one that was probably meant."""
+    folder.write({"flows/one.yaml": flow(), "homing.toml": f"[shop]\n{key} = '{value}'\n"})
+    change: dict[str, Any] = {key: value}
+    folder.settings = replace(folder.settings, shop=replace(folder.settings.shop, **change))
+    (finding,) = found(folder, "S206" if key == "currency" else "S207")
+    assert (finding.help, finding.span.line, finding.span.column) == (way_out, 2, len(key) + 4)
+
+
+@pytest.mark.parametrize(
+    ("currency", "locale"), [("JPY", "zh-Hant-TW"), ("USD", "es-419"), ("CHF", "de_CH"), ("XAF", "fil")]
+)
+def test_currencies_and_locales_of_the_world_are_known(folder: Folder, currency: str, locale: str) -> None:
+    """Whatever the world pays with and speaks is right."""
+    shop = replace(folder.settings.shop, currency=currency, locale=locale)
+    folder.settings = replace(folder.settings, shop=shop)
+    folder.write({"flows/one.yaml": flow()})
+    assert found(folder, "S206") + found(folder, "S207") == []
 
 
 def test_flows_that_mail_together_are_told(folder: Folder) -> None:
