@@ -34,7 +34,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from engine import calendar
-from engine.audience.subjects import Subject
+from engine.audience.subjects import About
 from engine.calendar import Duration
 from engine.flows.conditions import Scalar
 from engine.store.database import to_json
@@ -208,7 +208,7 @@ def span_of(op: str, duration: Duration) -> tuple[tuple[Comparison, When], ...]:
 # ── what travels with a subject ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def trigger_id(subject: Subject, name: str) -> str | None:
+def trigger_id(subject: About, name: str) -> str | None:
     """Return the subject's `order_id`, `cart_id` or `sku`, else the text of that name in its trigger."""
     own = getattr(subject, name, None)
     told = own if own is not None else flat_fact(subject.trigger).get(name)

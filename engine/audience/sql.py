@@ -41,7 +41,7 @@ from sqlalchemy.types import TypeEngine
 from engine.audience.meaning import When, answer_document, dump_json, flat_fact, trigger_id
 from engine.audience.sqlconditions import Compiler, Ground
 from engine.audience.sqlvalues import Either, Moments, Truth
-from engine.audience.subjects import Ask, Subject
+from engine.audience.subjects import About, Ask
 from engine.flows.conditions import Clause
 from engine.store.bulk import array_of
 from engine.store.dialect import within
@@ -71,7 +71,7 @@ _COLUMNS: Mapping[str, TypeEngine[Any]] = {
 def truths(
     connection: Connection,
     asks: Sequence[Ask],
-    subjects: Sequence[Subject],
+    subjects: Sequence[About],
     *,
     now: datetime,
     segments: Segments,
@@ -255,7 +255,7 @@ def _subjects(columns: Sequence[str], dialect: str) -> CTE:
     return query.cte("subjects").prefix_with("MATERIALIZED")
 
 
-def _listed(subjects: Sequence[Subject], plan: _Plan) -> dict[str, str]:
+def _listed(subjects: Sequence[About], plan: _Plan) -> dict[str, str]:
     """Return the subjects as parameters, with only the columns and fields that the plan uses."""
     told = [_told(subjects, name, plan) for name in plan.columns]
     if plan.dialect == "sqlite":
@@ -266,7 +266,7 @@ def _listed(subjects: Sequence[Subject], plan: _Plan) -> dict[str, str]:
     }
 
 
-def _told(subjects: Sequence[Subject], name: str, plan: _Plan) -> Sequence[Any]:
+def _told(subjects: Sequence[About], name: str, plan: _Plan) -> Sequence[Any]:
     """Return one column of the subjects, as the database takes it inside a parameter."""
     if name == "n":
         return range(len(subjects))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from engine.flows.conditions import Clause
 
@@ -30,6 +30,37 @@ class Subject(NamedTuple):
     sku: str | None = None
     trigger: Mapping[str, Any] = {}
     answers: Mapping[str, Any] = {}
+
+
+class About(Protocol):
+    """What a condition is asked about: a `Subject`, or what knows the same of itself and is asked for it one by one."""
+
+    @property
+    def customer_id(self) -> int: ...  # noqa: D102 - see `Subject`
+
+    @property
+    def entered_at(self) -> datetime: ...  # noqa: D102
+
+    @property
+    def since_at(self) -> datetime: ...  # noqa: D102
+
+    @property
+    def event_id(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def order_id(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def cart_id(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def sku(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def trigger(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+    @property
+    def answers(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)

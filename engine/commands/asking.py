@@ -8,7 +8,7 @@ from typing import Any
 import click
 from sqlalchemy import select
 
-from engine.calendar import local
+from engine.calendar import Duration, local, subtract
 from engine.commands.session import Session, command, the_customer
 from engine.errors import UsageError
 from engine.journeys.round import Round
@@ -33,14 +33,20 @@ def register(group: click.Group) -> None:
     @click.option(
         "--missing", metavar="FLOW", help="Instead: who had the trigger and got nothing, by reason."
     )
-    @click.option("--since", help="With --missing: from this time on (default: 30 days ago).")
+    @click.option(
+        "--since", help="With --missing: from this time on, or for so long, such as 60d (default: 30d)."
+    )
     def why_(
         session: Session, customer: str | None, flow: str | None, missing: str | None, since: str | None
     ) -> None:
         """Tell a customer's story in one flow or all: each decision, what it rested on, what comes next."""
         at = Round(session.now(writing=False), session.held_settings)
         if missing is not None:
-            _tell_missing(session, missing, session.moment(since) or at.now - MISSING_DAYS, at)
+            if customer is not None:
+                raise UsageError(
+                    f'--missing is about everybody; leave "{customer}" out, or leave --missing out'
+                )
+            _tell_missing(session, missing, _since(session, since, at.now), at)
             return
         if customer is None or since is not None:
             raise UsageError("homing why WHO [FLOW], or homing why --missing FLOW [--since TIME]")
@@ -114,6 +120,21 @@ def register(group: click.Group) -> None:
         if session.as_json:
             session.document({"message": message_id, "outcome": outcome})
         session.say(f"message {message_id}: {outcome}")
+
+
+def _since(session: Session, told: str | None, now: datetime) -> datetime:
+    """Read a time, or how long ago it is; nothing is 30 days ago."""
+    if told is None:
+        return now - MISSING_DAYS
+    try:
+        stretch = Duration.parse(told)
+        if stretch.approximate_days > 0:
+            return subtract(now, stretch, session.settings.shop.timezone)
+    except (ValueError, OverflowError):
+        pass  # a time, or neither
+    since = session.moment(told)
+    assert since is not None
+    return since
 
 
 def _tell_missing(session: Session, flow: str, since: datetime, at: Round) -> None:

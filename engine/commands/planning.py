@@ -12,13 +12,13 @@ import click
 
 from engine.calendar import local
 from engine.commands.progress import progress
-from engine.commands.session import Session, command
+from engine.commands.session import Session, command, printable
 from engine.deploy.apply import FlowChange, Planned, apply, apply_version
 from engine.deploy.plan import Plan, plan
 from engine.deploy.plan_moving import history
-from engine.deploy.plan_text import as_data, as_markdown, as_text
+from engine.deploy.plan_text import as_data, as_markdown, as_text, refused_as_markdown
 from engine.diagnostics import Finding
-from engine.errors import UsageError
+from engine.errors import FindingsError, UsageError
 from engine.processes import processors
 from engine.render.lint import lint_project
 from engine.runtime.opening import open_engine
@@ -45,12 +45,19 @@ def _register_plan(group: click.Group) -> None:
     @click.option("--history", "past", is_flag=True, help="Show what was applied when and by whom instead.")
     @_AUDIENCE
     def plan_(session: Session, form: str, past: bool, allow_audience: int | None) -> int:
-        """Show what `apply` would change, and what that does to customers; exit 1 where the brake would stop it."""
+        """Show what `apply` would change, and what that does to customers; exit 1 where the brake or `apply` would refuse."""
         session.as_json = session.as_json or form == "json"
+        session.only_look()
         if past:
             _tell_history(session)
             return 0
-        found = _planned(session, allow_audience)
+        try:
+            found = _planned(session, allow_audience)
+        except FindingsError as error:
+            if form != "markdown" or session.as_json:
+                raise
+            click.echo(printable(refused_as_markdown(error.findings, session.root)))
+            return error.exit_code
         if session.as_json:
             session.document(as_data(found))
         elif form == "markdown":
@@ -70,6 +77,7 @@ def _planned(session: Session, allow_audience: int | None) -> Plan:
             now=now,
             sandbox=sandbox,
             allow_audience=allow_audience,
+            lint=_lint,
             progress=tell,
         )
 
@@ -84,7 +92,8 @@ def _tell_history(session: Session) -> None:
     for entry in found:
         session.say(f"{local(entry['at'], zone):%Y-%m-%d %H:%M}  {entry['who']}")
         for change in entry["changes"]:
-            versions = " → ".join(str(each) for each in (change["from"], change["to"]) if each)
+            ends = [change["from"] if change["change"] != "new" else None, change["to"]]
+            versions = " → ".join(str(each) for each in ends if each)
             session.say(f"    {change['change']:<10} {change['flow']:<28} {versions}")
     if not found:
         session.say("nothing was applied yet; `homing apply` makes flows live")
@@ -131,10 +140,10 @@ def _register_apply(group: click.Group) -> None:
                 database, settings, now=now, who=_who(), backfill=backfill, allow_audience=allow_audience,
                 migrate=migrate, lint=_lint,
             )  # fmt: skip
-        _tell_applied(session, done, now)
+        _tell_applied(session, done, now, digest)
 
 
-def _tell_applied(session: Session, done: Planned, now: datetime) -> None:
+def _tell_applied(session: Session, done: Planned, now: datetime, digest: str | None) -> None:
     if session.as_json:
         moved = [
             {"flow": each.flow, "version": each.version, "step": each.step, "customers": each.enrollments, "moved": each.moved}
@@ -152,8 +161,7 @@ def _tell_applied(session: Session, done: Planned, now: datetime) -> None:
             }
         )
     for finding in done.findings:
-        if not finding.is_error:
-            session.note(f"{finding.severity}[{finding.code}] {finding.span}: {finding.message}")
+        session.note(f"{finding.severity}[{finding.code}] {finding.span}: {finding.message}")
     for change in done.changes:
         session.say(f"  {change.change:<10} {change.flow}")
     for each in done.moved:
@@ -167,7 +175,8 @@ def _tell_applied(session: Session, done: Planned, now: datetime) -> None:
     if any(change.change != "unchanged" for change in done.changes) or done.moved or done.codes:
         session.say("applied; `homing tick` or `homing run` sends what is due")
     elif not done.allowed:
-        session.say("nothing to apply: what lies in the folder is live")
+        what = "what lies in the folder" if digest is None else f"version {done.changes[0].after}"
+        session.say(f"nothing to apply: {what} is live")
 
 
 def _lint(root: Path, settings: Settings) -> list[Finding]:

@@ -33,7 +33,7 @@ from engine.flows.report import as_data, render_text
 from engine.runtime.installation import effective_settings, place_clock
 from engine.runtime.log_lines import tell_warnings
 from engine.settings import Settings
-from engine.store.database import Database, connect, outside, to_json
+from engine.store.database import Database, connect, is_unmade, outside, to_json
 from engine.store.migrate import ensure_current
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -93,6 +93,13 @@ class Session:
             ensure_current(opened)
             self._database = opened
         return self._database
+
+    def only_look(self) -> None:
+        """Take an empty database in memory where the project has none yet: a command that only looks makes no file."""
+        settings = self.settings
+        if self._database is None and is_unmade(settings.database_url, settings.root):
+            self.database_url = "sqlite://"
+            self.reload()
 
     def patiently(self, start: Callable[[], T]) -> T:
         """Start what is to run on and on, trying again for `PATIENCE` seconds where the database does not answer yet."""

@@ -52,9 +52,11 @@ def register(group: click.Group) -> None:
     )
     def simulate_(session: Session, out: Path | None, **wishes: Any) -> None:
         """Play the flows on recorded facts, or ahead from now, through the real engine; nothing is sent."""
+        if out is not None and out.suffix.lower() not in (".html", ".htm", ".json"):
+            raise UsageError(f'--out writes .html or .json; "{out.name}" ends in neither')
         found = _simulated(session, wishes)
         if out is not None:
-            text = page(found, session.settings.shop.name) if out.suffix != ".json" else _json(found)
+            text = page(found, session.settings.shop.name) if out.suffix.lower() != ".json" else _json(found)
             _write(out, text)
         if session.as_json:
             session.document(found)
@@ -121,7 +123,7 @@ def folder_play(settings: Settings, name: str = "folder") -> Play:
 
 
 def only(play: Play, names: str | None) -> Play:
-    """Return the play with some of its flows only; raise UsageError for a name that it does not have."""
+    """Return the play with some of its flows only, as if there were no others; raise UsageError for a name that it does not have."""
     if not names:
         return play
     wanted = [name.strip() for name in names.split(",") if name.strip()]
@@ -136,7 +138,7 @@ def only(play: Play, names: str | None) -> Play:
         flows={name: known.flows[name] for name in wanted},
         raw={name: known.raw[name] for name in wanted},
     )
-    return replace(play, project=replace(play.project, definitions=chosen))
+    return replace(play, project=replace(play.project, definitions=chosen), alone=True)
 
 
 def _against(session: Session, against: str | None, names: str | None) -> Play | None:

@@ -11,9 +11,10 @@ from engine.clock import machine_seconds
 from engine.commands.progress import progress
 from engine.commands.session import Session, command
 from engine.deploy.happened import percent_of
-from engine.deploy.playbill import coverage_of, coverage_text, failure_text, junit, verdict_text
+from engine.deploy.playbill import coverage_of, coverage_text, failure_text, junit, junit_of, verdict_text
 from engine.deploy.scenarios import Performance, run_project
-from engine.errors import OutsideError
+from engine.errors import FindingsError, OutsideError
+from engine.flows.scenario import FOLDER
 from engine.flows.scenario_clock import zone_of
 from engine.processes import processors
 
@@ -46,7 +47,12 @@ def register(group: click.Group) -> None:
             def told(done: int, of: int) -> None:
                 tell(f"{done} of {of}", done / of)
 
-            done = run_project(settings.root, settings, paths, told, workers=jobs or processors())
+            try:
+                done = run_project(settings.root, settings, paths, told, workers=jobs or processors())
+            except FindingsError as refused:
+                if junit_file is not None:
+                    _write(junit_file, junit_of(refused.findings))
+                raise
         seconds = machine_seconds() - began
         if junit_file is not None:
             _write(junit_file, junit(done))
@@ -75,6 +81,8 @@ def _tell(session: Session, done: Performance, seconds: float, *, with_coverage:
         click.echo(coverage_text(found))
         click.echo(f"coverage: {percent_of(list(found.values())):g} %")
     pace = f", {len(done.verdicts) / seconds:.0f} a second" if seconds and len(done.verdicts) > 1 else ""
+    if not done.verdicts:
+        session.say(f"no scenario under {FOLDER}/: nothing was played, so nothing could fail")
     session.say(f"{done.passed} passed, {done.failed} failed in {seconds:.1f} s{pace}")
 
 

@@ -158,7 +158,7 @@ def _standing(
     def read(some: Sequence[int]) -> dict[int, _Standing]:
         return _read_standing(connection, some, longest, sandbox=at.sandbox)
 
-    standing = dict(known(connection, ("standing", at.sandbox), ids, read))
+    standing = known(connection, ("standing", at.sandbox), ids, read)
     for which, each in standing.items():
         if each.since > longest:
             again = read([which])[which]

@@ -51,6 +51,8 @@ _ADDRESSES = Prepared(
 )
 
 
+Blocks = Mapping[int, tuple[RecommendBlock, ...]]  # of templates, by message
+_NOBODY: Mapping[str, Any] = {}
 _SLOT: Mapping[str, Mapping[str, str]] = {name: {"strategy": name} for name in (*STRATEGIES, ALWAYS)}
 
 
@@ -150,21 +152,19 @@ def make_outlines(
         ids,
         lambda some: {row["id"]: row for row in _ADDRESSES.dicts(connection, ids=some)},
     )
-    picking = [m for m in mails if _blocks(library, m.template, _locale(people.get(m.customer_id), at))]
-    slots = _slots_for(connection, picking, people, at, library, memory)
-    return [_outline(message, people.get(message.customer_id), slots, at, library) for message in claimed]
-
-
-def _locale(person: Mapping[str, Any] | None, at: Round) -> str:
-    return (person or {}).get("locale") or at.settings.shop.locale
+    blocks = _blocks_of(mails, people, at, library)
+    slots = _slots_for(connection, [message for message in mails if blocks[message.id]], blocks, at, memory)
+    return [
+        _outline(message, people.get(message.customer_id), blocks.get(message.id, ()), slots)
+        for message in claimed
+    ]
 
 
 def _slots_for(
     connection: Connection,
     picking: Sequence[Claimed],
-    people: Mapping[int, Mapping[str, Any]],
+    blocks: Blocks,
     at: Round,
-    library: TemplateLibrary,
     memory: Memory | None = None,
 ) -> Mapping[tuple[int, str], Sequence[str]]:
     """Return the strategies of the slots that blocks would have, by message and block."""
@@ -174,7 +174,7 @@ def _slots_for(
     found_carts = _line_skus(connection, cart_lines, "cart_id", ids)
     ids = {m.enrollment.order_id for m in picking if m.enrollment.order_id}
     found_orders = _line_skus(connection, order_lines, "order_id", ids)
-    asked = list(_requests(picking, people, found_carts, found_orders, at, library))
+    asked = list(_requests(picking, blocks, found_carts, found_orders))
     found = slots_of(connection, [request for _, request in asked], at.now, rules_of(at.settings), memory)
     return {key: slots for (key, _), slots in zip(asked, found, strict=True)}
 
@@ -182,9 +182,8 @@ def _slots_for(
 def _outline(
     message: Claimed,
     person: Mapping[str, Any] | None,
+    blocks: Sequence[RecommendBlock],
     filled: Mapping[tuple[int, str], Sequence[str]],
-    at: Round,
-    library: TemplateLibrary,
 ) -> Made:
     if person is None or person["erased_at"] is not None:
         return Made(message, reason="suppressed")
@@ -193,7 +192,7 @@ def _outline(
     if not person["email"]:
         return Made(message, reason="suppressed")
     slots = {}
-    for block in _blocks(library, message.template, _locale(person, at)):
+    for block in blocks:
         chosen = filled.get((message.id, block.name), ())
         if not chosen and block.otherwise == "skip":
             return Made(message, reason="nothing_to_recommend")
@@ -284,7 +283,8 @@ def read_material(
     for message in messages:
         skus |= {*_trigger_skus(message), *_given_skus(message, at.offers)}
     catalogue = _by_id(connection, products, "sku", sorted(skus))
-    picks = _picks(connection, list(_requests(messages, people, found_carts, found_orders, at, library)), at)
+    blocks = _blocks_of(messages, people, at, library)
+    picks = _picks(connection, list(_requests(messages, blocks, found_carts, found_orders)), at)
     return Material(people, scores, found_carts, found_orders, catalogue, picks)
 
 
@@ -353,6 +353,21 @@ def _blocks(library: TemplateLibrary, template: str | None, locale: str | None) 
         return ()  # rendering will say what is wrong with the template
 
 
+def _blocks_of(
+    messages: Sequence[Claimed], people: Mapping[int, Mapping[str, Any]], at: Round, library: TemplateLibrary
+) -> Blocks:
+    """Return the blocks of each message's template in its customer's language; a batch knows few of those."""
+    usual = at.settings.shop.locale
+    known: dict[tuple[str | None, str], tuple[RecommendBlock, ...]] = {}
+    found: dict[int, tuple[RecommendBlock, ...]] = {}
+    for message in messages:
+        key = message.template, people.get(message.customer_id, _NOBODY).get("locale") or usual
+        if key not in known:
+            known[key] = _blocks(library, *key)
+        found[message.id] = known[key]
+    return found
+
+
 def _picks(
     connection: Connection, asked: Sequence[tuple[tuple[int, str], Request]], at: Round
 ) -> dict[tuple[int, str], Sequence[Pick]]:
@@ -362,16 +377,13 @@ def _picks(
 
 def _requests(
     messages: Sequence[Claimed],
-    people: Mapping[int, Mapping[str, Any]],
+    blocks: Blocks,
     found_carts: Mapping[str, Mapping[str, Any]],
     found_orders: Mapping[str, Mapping[str, Any]],
-    at: Round,
-    library: TemplateLibrary,
 ) -> Iterator[tuple[tuple[int, str], Request]]:
     """Yield what the blocks of these mails ask for, by message and block."""
     for message in messages:
-        locale = people.get(message.customer_id, {}).get("locale") or at.settings.shop.locale
-        for block in _blocks(library, message.template, locale):
+        for block in blocks[message.id]:
             lines = [
                 *found_carts.get(message.enrollment.cart_id, {}).get("lines", []),
                 *found_orders.get(message.enrollment.order_id, {}).get("lines", []),

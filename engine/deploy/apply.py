@@ -9,7 +9,7 @@ its own; what a killed apply left undone, the next apply or pass does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,14 +19,14 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from engine.deploy.content import Content
 from engine.deploy.plan_moving import Moved, change_to, earlier_version, move_inside
-from engine.diagnostics import Finding, has_errors
+from engine.diagnostics import Finding
 from engine.errors import FindingsError
 from engine.flows.fingerprint import Change, Fingerprint, change_between, fingerprint
 from engine.flows.load import Project, load_project, used_segments
 from engine.flows.model import Flow
 from engine.flows.nodes import plain
 from engine.flows.parse import flow_from_definition
-from engine.flows.validate import validate
+from engine.flows.validate import Lint, refusals, validate
 from engine.journeys.arming_known import to_arm
 from engine.journeys.versions import live_flows
 from engine.offers.pools import PoolMoved, load_pools
@@ -75,6 +75,14 @@ def compare(database: Database, settings: Settings) -> Planned:
     return Planned(project, templates, changes, project.findings)
 
 
+def checked(database: Database, settings: Settings, lint: Lint | None) -> Planned:
+    """Return what `apply` would change, with all findings; raise FindingsError where it would refuse."""
+    findings = validate(settings.root, settings, lint=lint)
+    if refused := refusals(findings):
+        raise FindingsError(refused)
+    return replace(compare(database, settings), findings=tuple(findings))
+
+
 def apply(
     database: Database,
     settings: Settings,
@@ -84,16 +92,13 @@ def apply(
     backfill: bool = False,
     allow_audience: int | None = None,
     migrate: bool = False,
-    lint: Callable[[Path, Settings], Sequence[Finding]] | None = None,
+    lint: Lint | None = None,
 ) -> Planned:
     """Make the folder live and return what changed; raise FindingsError where it has errors.
 
     `migrate` moves those inside changed flows to the new version, where it has their step.
     """
-    planned = compare(database, settings)
-    findings = validate(settings.root, settings, lint=lint)
-    if has_errors(findings):
-        raise FindingsError([finding for finding in findings if finding.is_error])
+    planned = checked(database, settings, lint)
     with database.write() as connection:
         changes = tuple(changes_of(connection, planned.project, planned.templates))
         codes = _activate(
@@ -111,7 +116,7 @@ def apply(
         _record(connection, changes, who, now)
         insert_new(connection, marks, [{"name": NIGHT, "at": now}])  # nights count from the first apply
     set_up(database, settings.shop.timezone)
-    return Planned(planned.project, planned.templates, changes, tuple(findings), moved, allowed, codes)
+    return Planned(planned.project, planned.templates, changes, planned.findings, moved, allowed, codes)
 
 
 def apply_version(
@@ -228,9 +233,8 @@ def changes_of(connection: Connection, project: Project, templates: Mapping[str,
             if row is not None and row.active
             else None
         )
-        result.append(
-            FlowChange(name, change_between(old, new), row.version if row is not None else None, new.version)
-        )
+        before = row.version if row is not None and row.active else None
+        result.append(FlowChange(name, change_between(old, new), before, new.version))
     for name, row in sorted(known.items()):
         if row.active and name not in project.definitions.flows:
             result.append(FlowChange(name, "removed", row.version, None))

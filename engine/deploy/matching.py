@@ -2,7 +2,8 @@
 
 Comes in: expectations and a story. Goes out: one `Line` for each expectation and for each mail that nobody expected; where
 something else happened, with the clause that decided and what was found for it.
-A mail that is expected takes the first mail of that name that is not taken yet; times count to the minute.
+A mail that is expected takes the first mail of that name that is not taken yet, and so does a wait; times count to the
+minute. A mail that `does_not_send` gives a reason for may have gone at other times; without a reason it never goes.
 `after` counts from the fact that let the customer in.
 """
 
@@ -43,13 +44,13 @@ def hold_against(expected: Sequence[Expectation], story: Story, zone: str) -> It
         elif isinstance(each, Exits):
             yield _exits(each, story, zone)
         elif isinstance(each, WaitsUntil):
-            yield _waits(each, story, zone)
+            yield _waits(each, story, zone, taken)
         elif isinstance(each, Takes):
             yield _takes(each, story, zone)
     left = [deed for deed in story.of("sent") if id(deed) not in taken]
     for each in expected:
         if isinstance(each, SendsNot):
-            yield _sends_not(each, story, left, zone)
+            yield _sends_not(each, story, left if each.because else story.of("sent"), zone)
     if any(isinstance(each, NothingMore) for each in expected):
         for deed in left:
             yield Line("", _beside(deed, zone), holds=False, deed=deed)
@@ -100,9 +101,16 @@ def _sends(expected: Sends, story: Story, zone: str, taken: set[int]) -> Line:
             due=_moment(expected.when, chosen.since, zone),
         )
     if chosen is None:
-        return Line(said, "", holds=False, why=decided(story, expected.template, zone), due=due)
+        others = [deed for deed in story.of("sent") if expected.template in deed.names]
+        why = _all_taken(others, expected.template) if others else decided(story, expected.template, zone)
+        return Line(said, "", holds=False, why=why, due=due)
     taken.add(id(chosen))
     return Line(said, _beside(chosen, zone), holds=True, deed=chosen)
+
+
+def _all_taken(others: Sequence[Deed], name: str) -> str:
+    times = "once" if len(others) == 1 else f"{len(others)} times"
+    return f"{name} was sent {times}, and that is expected above already"
 
 
 def _beside(deed: Deed, zone: str) -> str:
@@ -122,9 +130,9 @@ def _wrong(expected: Sends, deed: Deed, zone: str) -> str:
     return "\n".join(told)
 
 
-def _sends_not(expected: SendsNot, story: Story, left: Sequence[Deed], zone: str) -> Line:
+def _sends_not(expected: SendsNot, story: Story, unwanted: Sequence[Deed], zone: str) -> Line:
     said = f"does not send {expected.template}" + (f": {expected.because}" if expected.because else "")
-    sent = next((deed for deed in left if expected.template in deed.names), None)
+    sent = next((deed for deed in unwanted if expected.template in deed.names), None)
     if sent is not None:
         return Line(said, _beside(sent, zone), holds=False, deed=sent)
     if not expected.because:
@@ -207,13 +215,17 @@ def _is_reason(expected: str, deed: Deed) -> bool:
     )
 
 
-def _waits(expected: WaitsUntil, story: Story, zone: str) -> Line:
+def _waits(expected: WaitsUntil, story: Story, zone: str, taken: set[int]) -> Line:
     moment = aware(expected.at, zone)
     said = f"waits until {clock(moment, zone)}"
     waits = [deed for deed in story.of("waiting", "deferred") if deed.until is not None]
-    for deed in waits:
-        if deed.until is not None and _minute(deed.until) == _minute(moment):
+    fitting = [deed for deed in waits if deed.until and _minute(deed.until) == _minute(moment)]
+    for deed in fitting:
+        if id(deed) not in taken:
+            taken.add(id(deed))
             return Line(said, _beside(deed, zone), holds=True, deed=deed)
+    if fitting:
+        return Line(said, "", holds=False, why="that wait is expected above already")
     if not waits:
         return Line(said, "", holds=False, why="no wait was reached")
     return Line(said, _beside(waits[0], zone), holds=False, deed=waits[0])

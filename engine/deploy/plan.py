@@ -18,22 +18,22 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from engine.calendar import at_wall
-from engine.deploy.apply import FlowChange, Planned, applied_content, compare, raw_segments, with_excluded
+from engine.deploy.apply import FlowChange, Planned, applied_content, checked, raw_segments, with_excluded
 from engine.deploy.content import Content, differing
 from engine.deploy.plan_audience import Audience, audience, everybody
 from engine.deploy.plan_moving import can_move
 from engine.deploy.simulate import Play, Stretch, simulate
 from engine.deploy.simulate_tally import Tally
-from engine.diagnostics import has_errors
-from engine.errors import FindingsError
 from engine.flows.conditions import clause_text
-from engine.flows.fingerprint import Change
+from engine.flows.fingerprint import Change, version_hash
 from engine.flows.load import used_segments
-from engine.flows.model import Flow, ScheduleTrigger
+from engine.flows.model import Branch, Experiment, Flow, ScheduleTrigger, Send, Step
+from engine.flows.validate import Lint
 from engine.journeys.program import Program, compile_program
 from engine.journeys.round import Round
 from engine.journeys.versions import live_flows, programs
-from engine.runtime.rails import usual_most
+from engine.outbox.ledger import OPEN
+from engine.runtime.rails import brake_limit, usual_most
 from engine.settings import Settings
 from engine.store.database import Database
 from engine.store.tables import INSIDE, customers, enrollments, flow_versions, messages
@@ -63,21 +63,36 @@ class Range:
         """Whether nothing can change it."""
         return self.low == self.high
 
+    def at_most(self, limit: int | None) -> Range:
+        """Return the range without what lies beyond a limit; None is no limit.
+
+        >>> Range(189, 219, 251).at_most(230)
+        Range(low=189, expected=219, high=230)
+        """
+        if limit is None:
+            return self
+        return Range(min(self.low, limit), min(self.expected, limit), min(self.high, limit))
+
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """Customers inside a flow at one step of one version; `moves`: whether `--migrate` can move them."""
+    """Customers inside a flow at one step of one version; `moves`: whether `--migrate` can move them.
+
+    `alike`: what becomes of them is no other than in the version that will be live, which says at most another summary.
+    """
 
     version: str
     step: str | None
     customers: int
     moves: bool
+    alike: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FlowPlan:
     """One flow in a plan; `over` is the last time on its calendar, on the shop's clock, where all of them have passed.
 
+    `brake` says why the brake would stop it, and `needed` is the least allowance with which it would not.
     `kept_back` counts by reason the mails of the month that would fall due and not go, most first.
     """
 
@@ -91,6 +106,7 @@ class FlowPlan:
     entries: Range
     inside: tuple[Inside, ...]
     brake: str | None = None
+    needed: int | None = None
     over: datetime | None = None
     kept_back: Mapping[str, int] = field(default_factory=dict)
 
@@ -110,7 +126,12 @@ class Plan:
     @property
     def braked(self) -> bool:
         """Whether the brake would stop what this plan does."""
-        return any(flow.brake for flow in self.flows)
+        return self.needed is not None
+
+    @property
+    def needed(self) -> int | None:
+        """The least `--allow-audience` with which the brake lets all of it through; None where it does so as it is."""
+        return max((flow.needed for flow in self.flows if flow.needed is not None), default=None)
 
     def changed(self) -> Iterator[FlowPlan]:
         """Yield the flows that `apply` would change."""
@@ -124,12 +145,11 @@ def plan(
     now: datetime,
     sandbox: bool,
     allow_audience: int | None = None,
+    lint: Lint | None = None,
     progress: Progress = lambda _what, _share: None,
 ) -> Plan:
-    """Return what applying the folder at `now` would do; nothing is written. Raise FindingsError where it has errors."""
-    planned = compare(database, settings)
-    if has_errors(planned.findings):
-        raise FindingsError([finding for finding in planned.findings if finding.is_error])
+    """Return what applying the folder at `now` would do; nothing is written. Raise FindingsError where `apply` would."""
+    planned = checked(database, settings, lint)
     with database.read() as connection:
         people = (
             connection.scalar(
@@ -206,6 +226,8 @@ def _range(forecast: _Forecast, flow: str, what: str) -> Range:
 def _number(tally: Tally, flow: str, what: str) -> int:
     if what == "month":
         return sum(number for (name, _), number in tally.mails.items() if name == flow)
+    if what == "entered":
+        return tally.entered[flow]
     return tally.first_day[flow, what]
 
 
@@ -227,19 +249,53 @@ def _flows(
     found = []
     for change in planned.changes:
         flow = flows.get(change.flow) or live[change.flow].flow
-        staying = change.change != "removed"
-        day, month, entries = (
-            _range(forecast, change.flow, what) if staying else Range()
-            for forecast, what in ((first, "mails"), (whole, "month"), (first, "entries"))
+        staying = change.change != "removed"  # else nobody enters; those inside go on and are mailed
+        able = audience(connection, flow, people, at) if staying else None
+        entries, entered = (
+            _range(forecast, change.flow, what).at_most(most_entries(flow, able.customers, length))
+            if able is not None
+            else Range()
+            for forecast, what, length in ((first, "entries", DAY), (whole, "entered", MONTH))
         )
+        known, most = _known_mails(connection, change.flow), most_mails(flow.steps)
         one = FlowPlan(
-            change, flow.kind, flow.summary, _differences(connection, change, planned, flow),
-            audience(connection, flow, people, at) if staying else None,
-            day, month, entries, _inside(connection, change, flow), over=_over(flow, at) if staying else None,
-            kept_back=_kept_back(whole, change.flow) if staying else {},
+            change, flow.kind, flow.summary, _differences(connection, change, planned, flow), able,
+            _range(first, change.flow, "mails").at_most(entries.high * most + known),
+            _range(whole, change.flow, "month").at_most(entered.high * most + known),
+            entries, _inside(connection, change, flow), over=_over(flow, at) if staying else None,
+            kept_back=_kept_back(whole, change.flow),
         )  # fmt: skip
-        found.append(replace(one, brake=_brake(connection, one, now, allowance)))
+        brake, needed = _brake(connection, one, now, allowance)
+        found.append(replace(one, brake=brake, needed=needed))
     return tuple(found)
+
+
+def most_entries(flow: Flow, people: int, length: timedelta) -> int | None:
+    """Return how many entries so many customers can make in a stretch of time; None where nothing bounds it."""
+    again = flow.re_entry
+    if again.never or (again.after is not None and again.after.approximate > length):
+        return people
+    times = [trigger for trigger in flow.triggers if isinstance(trigger, ScheduleTrigger) and trigger.once]
+    return people * len(times) if len(times) == len(flow.triggers) else None
+
+
+def most_mails(steps: Sequence[Step]) -> int:
+    """Return how many mails one who enters can get at most: those of the longest way through the steps."""
+    ways = (max((most_mails(arm.steps) for arm in step.arms), default=0)
+            for step in steps if isinstance(step, Branch | Experiment))  # fmt: skip
+    return sum(isinstance(step, Send) for step in steps) + sum(ways)
+
+
+def _known_mails(connection: Connection, flow: str) -> int:
+    """Return how many mails can come of those inside a flow, on whatever version, and of what waits to go."""
+    table = enrollments.c
+    by_version = select(table.version, func.count()).where(table.flow == flow, INSIDE).group_by(table.version)
+    inside: dict[str, int] = {version: number for version, number in connection.execute(by_version)}
+    known = _programs(connection, set(inside))
+    waiting = select(func.count()).select_from(messages)
+    open_ = connection.scalar(waiting.where(messages.c.flow == flow, messages.c.state.in_(OPEN))) or 0
+    ahead = (number * most_mails(known[version].flow.steps) for version, number in inside.items())
+    return int(open_ + sum(ahead))
 
 
 def _kept_back(forecast: _Forecast, flow: str) -> dict[str, int]:
@@ -264,17 +320,24 @@ def _over(flow: Flow, at: Round) -> datetime | None:
 # ── the brake ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _brake(connection: Connection, flow: FlowPlan, now: datetime, allowance: int | None) -> str | None:
-    """Return why the brake would stop this change, or None: far more in 24 hours than is usual or allowed."""
+def _brake(
+    connection: Connection, flow: FlowPlan, now: datetime, allowance: int | None
+) -> tuple[str | None, int | None]:
+    """Return why the brake would stop this change, and the least allowance with which it would not, or None and None.
+
+    It stops far more in 24 hours than is usual or allowed, and is asked about the number that is most likely.
+    """
     if flow.change.change not in ("new", "behaviour"):
-        return None
+        return None, None
+    beyond = []
     for table, number, verb in ((enrollments, flow.entries, "enter"), (messages, flow.day, "mail")):
-        most = max(usual_most(connection, flow.change.flow, now, table), allowance or 0)
-        if number.expected > most:
-            return (
-                f"would {verb} about {number.expected:,} customers within 24 hours; usual is at most {most:,}"
-            )
-    return None
+        usual = usual_most(connection, flow.change.flow, now, table)
+        if number.expected > max(usual, allowance or 0):
+            about = "" if number.exact else "about "
+            limit = brake_limit(usual, allowance)
+            told = f"would {verb} {about}{number.expected:,} customers within 24 hours; {limit}"
+            beyond.append((number.expected, told))
+    return (beyond[0][1], max(beyond)[0]) if beyond else (None, None)
 
 
 # ── those inside ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -295,10 +358,18 @@ def _inside(connection: Connection, change: FlowChange, flow: Flow) -> tuple[Ins
         return ()
     new = compile_program(flow, change.after) if change.after is not None else None
     old = _programs(connection, {row[0] for row in rows})
+    if new is None:
+        return tuple(Inside(version, position, number, moves=False) for version, position, number in rows)
+    ours = _but_for_summary(flow)
+    alike = {version for version, program in old.items() if _but_for_summary(program.flow) == ours}
     return tuple(
-        Inside(version, position, number, new is not None and can_move(old[version], new, position))
+        Inside(version, position, number, can_move(old[version], new, position), version in alike)
         for version, position, number in rows
     )
+
+
+def _but_for_summary(flow: Flow) -> str:
+    return version_hash(replace(flow, summary=""))
 
 
 def _programs(connection: Connection, hashes: set[str]) -> Mapping[str, Program]:

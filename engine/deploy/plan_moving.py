@@ -122,7 +122,7 @@ def change_to(connection: Connection, earlier: Earlier) -> tuple[Change, str | N
     )
     row = connection.execute(query.where(flows.c.flow == earlier.flow)).first()
     if row is None or not row.active:
-        return "new", row.version if row is not None else None
+        return "new", None
     old = fingerprint(flow_from_definition(row.definition))
     return change_between(old, fingerprint(flow_from_definition(earlier.definition))), row.version
 

@@ -5,12 +5,15 @@ Comes in: a `Plan`. Goes out: text or a document. Promises the same numbers in e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from engine.calendar import local
-from engine.deploy.plan import MOST_DIFFERENCES, FlowPlan, Plan, Range, kinds
+from engine.deploy.plan import MOST_DIFFERENCES, FlowPlan, Inside, Plan, Range, kinds
+from engine.diagnostics import Finding
+from engine.flows.report import render_text
 
 SIGNS = {"new": "+", "behaviour": "~", "content": "~", "text": "~", "removed": "-", "unchanged": "="}
 COLOURS = {"+": "32", "~": "33", "-": "31", "=": "2", "!": "1;31"}
@@ -73,7 +76,9 @@ def as_text(plan: Plan, zone: str, *, colour: bool) -> str:
     unchanged = [flow for flow in plan.flows if flow.change.change == "unchanged"]
     if unchanged:
         lines += [paint("  = unchanged", "=")]
-        lines += [paint(f"      {flow.change.flow:<26} {_mails(flow)}", "=") for flow in unchanged]
+        for flow in unchanged:
+            lines.append(paint(f"      {flow.change.flow:<26} {_mails(flow)}", "="))
+            lines += inside_lines(flow, "        ") if older(flow) else ()
         lines.append("")
     lines.append(f"{summary(plan)}{_sampled(plan)}")
     lines += [paint(line, "!") for line in brake_lines(plan)]
@@ -98,12 +103,19 @@ def _flow(flow: FlowPlan, paint: Paint) -> Iterator[str]:
         if flow.over is not None:
             yield "      " + paint(f"too late           {too_late(flow.over)}", "!")
         yield f"      enter in 24 hours  {number(flow.entries)}"
+    if flow.audience is not None or flow.inside:
         yield f"      mails in 24 hours  {number(flow.day)}"
         yield f"      mails in 30 days   {number(flow.month)}"
-        if sum(flow.kept_back.values()) > flow.month.expected:
-            for reason, count in list(flow.kept_back.items())[:SHOWN]:
-                yield f"        kept back        about {count:,}: {reason_in_words(reason)}"
+        for words in kept_back(flow):
+            yield f"        kept back        {words}"
     yield from inside_lines(flow)
+
+
+def kept_back(flow: FlowPlan) -> Iterator[str]:
+    """Yield how many mails would fall due and not go, by reason, where those are more than go."""
+    if sum(flow.kept_back.values()) > flow.month.expected:
+        for reason, count in list(flow.kept_back.items())[:SHOWN]:
+            yield f"about {count:,}: {reason_in_words(reason)}"
 
 
 def too_late(over: datetime) -> str:
@@ -123,19 +135,25 @@ def inside_lines(flow: FlowPlan, indent: str = "      ") -> Iterator[str]:
     if flow.change.change == "removed":
         yield f"{indent}inside now         {total:,} finish it; nobody enters any more"
         return
-    older = [each for each in flow.inside if each.version != flow.change.after]
-    if not older:
-        yield f"{indent}inside now         {total:,}"
+    others = older(flow)
+    if not others:
+        same = "; nothing changes for them" if flow.change.change == "text" else ""
+        yield f"{indent}inside now         {total:,}{same}"
         return
-    staying = sum(each.customers for each in older)
+    staying = sum(each.customers for each in others)
     stay = (
         "stays on the version that was entered" if staying == 1 else "stay on the version that they entered"
     )
     yield f"{indent}inside now         {total:,}; {staying:,} {stay}"
-    for each in older:
+    for each in others:
         fate = "--migrate moves them" if each.moves else "cannot be moved: no such step"
         fate = fate.replace("them", "it") if each.customers == 1 else fate
         yield f"{indent}  {each.version:<16} {each.customers:,} before {each.step or 'the end'} ({fate})"
+
+
+def older(flow: FlowPlan) -> list[Inside]:
+    """Return those inside who go on in another way than whoever enters."""
+    return [each for each in flow.inside if each.version != flow.change.after and not each.alike]
 
 
 def summary(plan: Plan) -> str:
@@ -160,9 +178,8 @@ def brake_lines(plan: Plan) -> list[str]:
     braked = [flow for flow in plan.flows if flow.brake]
     if not braked:
         return []
-    most = max(max(flow.entries.high, flow.day.high) for flow in braked)
     lines = [f"The brake stops {flow.change.flow}: it {flow.brake}." for flow in braked]
-    lines.append(f"If that is meant: homing apply --allow-audience {most}")
+    lines.append(f"If that is meant: homing apply --allow-audience {plan.needed}")
     if not plan.live:
         lines.append("(While in sandbox nobody is mailed, and the brake lets everything pass.)")
     return lines
@@ -187,12 +204,22 @@ def as_markdown(plan: Plan, zone: str) -> str:
             f"| `{SIGNS[flow.change.change]}` | {flow.change.flow} | {flow.change.change} | {size} | {number(flow.day)} | {number(flow.month)} |"
         )
     lines.append("")
-    for flow in plan.changed():
-        lines += _details(flow)
+    for flow in plan.flows:
+        if flow.change.change != "unchanged" or older(flow):
+            lines += _details(flow)
     lines.append(
         f"<sub>{plan.customers:,} customers at {local(plan.at, zone):%Y-%m-%d %H:%M} {zone}.{_sampled(plan)}</sub>"
     )
     return "\n".join(lines)
+
+
+def refused_as_markdown(findings: Sequence[Finding], root: Path | None) -> str:
+    """Return, as a comment for a pull request, why `apply` would refuse what lies in the folder."""
+    told = render_text(findings, root=root).rstrip("\n")
+    title = "### Homing plan: `apply` would refuse this"
+    return "\n".join(
+        [title, "", "> [!CAUTION]\n> Nothing of it would be live.", "", "~~~~text", told, "~~~~"]
+    )
 
 
 def _details(flow: FlowPlan) -> list[str]:
@@ -202,6 +229,9 @@ def _details(flow: FlowPlan) -> list[str]:
             f"    left out: {count:,} {reason_in_words(reason)}"
             for reason, count in flow.audience.excluded.items()
         ]
+        told += [f"    open until then: {clause}" for clause in flow.audience.open]
+        told.append(f"    enter in 24 hours: {number(flow.entries)}")
+    told += [f"    kept back: {words}" for words in kept_back(flow)]
     if flow.over is not None:
         told.append(f"    too late: {too_late(flow.over)}")
     told += list(inside_lines(flow, "    "))
@@ -217,7 +247,7 @@ def as_data(plan: Plan) -> dict[str, Any]:
     """Return a plan as plain data."""
     return {
         "at": plan.at, "customers": plan.customers, "live": plan.live, "sample": plan.sample,
-        "day_sample": plan.day_sample, "braked": plan.braked,
+        "day_sample": plan.day_sample, "braked": plan.braked, "needed": plan.needed,
         "changes": kinds(plan), "flows": [_flow_data(flow) for flow in plan.flows],
     }  # fmt: skip
 
@@ -230,9 +260,10 @@ def _flow_data(flow: FlowPlan) -> dict[str, Any]:
         "excluded": dict(found.excluded) if found else {}, "open": list(found.open) if found else [],
         "mails": {"24h": _range(flow.day), "30d": _range(flow.month)}, "entries": {"24h": _range(flow.entries)},
         "inside": [
-            {"version": e.version, "step": e.step, "customers": e.customers, "moves": e.moves} for e in flow.inside
+            {"version": e.version, "step": e.step, "customers": e.customers, "moves": e.moves, "alike": e.alike}
+            for e in flow.inside
         ],
-        "brake": flow.brake, "over": flow.over, "kept_back": dict(flow.kept_back),
+        "brake": flow.brake, "needed": flow.needed, "over": flow.over, "kept_back": dict(flow.kept_back),
     }  # fmt: skip
 
 

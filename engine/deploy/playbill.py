@@ -6,7 +6,7 @@ time, and under what did not hold the clause that decided, with the value that i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from unicodedata import east_asian_width
@@ -15,6 +15,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from engine.deploy.happened import Covered, clock, covered
 from engine.deploy.matching import Line
 from engine.deploy.scenarios import Performance, Verdict
+from engine.diagnostics import Finding
 from engine.flows.scenario import Scenario
 
 MARGIN, WIDEST = 2, 48
@@ -150,6 +151,23 @@ def junit(performance: Performance) -> str:
             told = failure_text(verdict)
             failure = SubElement(case, "failure", {"message": told.partition("\n")[0]})
             failure.text = _storable(told)
+    return _document(root)
+
+
+def junit_of(findings: Sequence[Finding]) -> str:
+    """Return as JUnit XML why nothing could be played: an error for each finding, at its place."""
+    counts = {"tests": str(len(findings)), "failures": "0", "errors": str(len(findings))}
+    root = Element("testsuites", {"name": "homing", **counts})
+    suite = SubElement(root, "testsuite", {"name": "scenarios", **counts})
+    for finding in findings:
+        place = {"file": finding.span.file, "line": str(finding.span.line)}
+        case = SubElement(suite, "testcase", {"name": str(finding.span), "classname": finding.code, **place})
+        error = SubElement(case, "error", {"message": _storable(finding.message)})
+        error.text = _storable(finding.help)
+    return _document(root)
+
+
+def _document(root: Element) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(root, encoding="unicode") + "\n"
 
 

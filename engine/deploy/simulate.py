@@ -25,7 +25,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from engine.clock import machine_now
 from engine.delivery.dispatch import Exits, Worker
@@ -43,6 +43,7 @@ from engine.flows.fingerprint import version_hash
 from engine.flows.load import Project
 from engine.flows.model import Flow, LapsedTrigger, ProductTrigger, ReplenishTrigger, Send
 from engine.journeys.program import names_in
+from engine.outbox.ledger import OPEN
 from engine.render.library import TemplateLibrary
 from engine.runtime.nightly import asks_for_scores
 from engine.runtime.passes import Engine, settle
@@ -52,7 +53,7 @@ from engine.store.database import Database, connect
 from engine.store.dialect import insert_new
 from engine.store.marks import NIGHT
 from engine.store.scratch import lone
-from engine.store.tables import customers, events, marks
+from engine.store.tables import INSIDE, customers, enrollments, events, marks, messages
 
 MOST = 2_000  # messages judged at once
 APART = 2_000  # customers from which processes of their own are worth their start
@@ -66,11 +67,12 @@ Progress = Callable[[datetime, int, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """The flows, templates and offers that are played."""
+    """The flows, templates and offers that are played; `alone`: nobody is inside any other flow, and none mails."""
 
     project: Project
     templates: dict[str, str]
     name: str = "folder"
+    alone: bool = False
 
     @property
     def flows(self) -> dict[str, Flow]:
@@ -408,6 +410,8 @@ def _prepare(source: Database, engine: Engine, task: Task) -> Coming:
     stretch, database = task.stretch, engine.database
     if not stretch.replay:
         copy_state(source, database, task.part, sandbox=stretch.sandbox)
+        if task.play.alone:
+            _end_others(database, sorted(task.play.flows))
         with database.write() as connection:
             meta.set_virtual_now(connection, stretch.start)
         settle(engine, stretch.start)
@@ -425,6 +429,15 @@ def _prepare(source: Database, engine: Engine, task: Task) -> Coming:
         meta.set_virtual_now(connection, stretch.start)
     _make_live(engine, task.play, stretch.start, anew=True)
     return coming
+
+
+def _end_others(database: Database, names: Sequence[str]) -> None:
+    """Take everybody out of the flows that are not played, and what waits to go of theirs."""
+    with database.write() as connection:
+        inside = update(enrollments).where(enrollments.c.flow.not_in(names), INSIDE)
+        connection.execute(inside.values(state="exited", next_at=None))
+        waiting = update(messages).where(messages.c.flow.not_in(names), messages.c.state.in_(OPEN))
+        connection.execute(waiting.values(state="dropped"))
 
 
 def _make_live(engine: Engine, play: Play, now: datetime, *, anew: bool) -> None:

@@ -55,6 +55,7 @@ from engine.store.tables import (
 from engine.store.tables import meta as meta_table
 
 ROWS = 5_000
+MAPPED = 1 << 30  # bytes of a file that is only read, which are looked at where they lie
 _ATTACHED = "source"
 _WHOLE = (
     flow_versions, flows, sources, marks, products, product_prices, product_ranks, product_affinities,
@@ -195,6 +196,7 @@ def attached(target: Database, file: str) -> Iterator[Connection]:
         driver = connection.connection.driver_connection
         assert driver is not None
         driver.execute(f"ATTACH DATABASE ? AS {_ATTACHED}", (file,))
+        driver.execute(f"PRAGMA {_ATTACHED}.mmap_size={MAPPED}")
         try:
             with connection.begin():
                 yield connection

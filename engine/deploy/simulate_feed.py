@@ -29,6 +29,7 @@ from engine.deploy.simulate_known import (
     arrived_late,
     is_known,
     known_profile,
+    scanned,
     write_consents,
     write_known,
     write_profiles,
@@ -358,13 +359,14 @@ def _deeds(
     table = events.c
     names = (*OWN, *_ELSEWHERE, *TOLD, *sorted(moments.leave_out))
     known = is_known(connection, metadata.tables, events, moments)
-    written = func.coalesce(and_(among(connection, table.customer_id, sorted(settled)), known), false())
+    owner = scanned(table.customer_id)
+    written = func.coalesce(and_(among(connection, owner, sorted(settled)), known), false())
     query = (
         select(
             table.customer_id, table.key, table.name, table.occurred_at, table.arrived_at, table.backfill,
             _text(table.properties, connection).label("told"),
         )
-        .where(among(connection, table.customer_id, sorted(people)), table.name.not_in(names), not_(written))
+        .where(among(connection, owner, sorted(people)), table.name.not_in(names), not_(written))
         .order_by(table.occurred_at, table.id)
     )  # fmt: skip
     for customer_id, key, name, occurred, arrived, backfill, told in _rows(connection, query):

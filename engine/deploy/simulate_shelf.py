@@ -11,12 +11,14 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, event, or_, select, update
 
-from engine.deploy.simulate_copy import ROWS, Copied, copy_rows
+from engine.deploy.simulate_copy import MAPPED, ROWS, Copied, copy_rows, file_of
+from engine.recommend.packed import history
 from engine.recommend.rebuild import NAME, TASTES_LAST, rebuild
 from engine.recommend.supply import SUPPLY
 from engine.store import meta
@@ -24,6 +26,7 @@ from engine.store.bulk import insert_rows
 from engine.store.database import Database
 from engine.store.scratch import scratch
 from engine.store.tables import order_lines, orders, product_affinities, product_ranks, products
+from engine.store.types import to_micros
 
 EVERY = timedelta(days=56)
 LEARNED = ("learned_days", "learned_repeats")
@@ -58,10 +61,12 @@ def shelves(
     name = f"shelf-{number}.db"
     database = scratch(folder, name)
     try:
-        _copy_sales(source, database, start - TASTES_LAST, moments[-1])
+        _bring_sales(source, database, start - TASTES_LAST, moments[-1])
+        with database.read() as connection:
+            sales = history(connection, moments[-1])
         found = []
         for moment in moments:
-            rebuild(database, moment)
+            rebuild(database, moment, read=lambda _connection, now: sales.at(now))
             file = folder / f"shelf-{moment:%Y%m%dT%H%M%S}.jsonl"
             with database.read() as connection, file.open("w", encoding="utf-8") as lines:
                 lines.writelines(json.dumps(line) + "\n" for line in _lines(connection, wanted))
@@ -114,12 +119,28 @@ def _lines(connection: Connection, wanted: Collection[str]) -> Iterator[tuple[st
     yield "state", {name: value for name in STATE if (value := meta.get(connection, name)) is not None}
 
 
-def _copy_sales(source: Database, target: Database, since: datetime, until: datetime) -> None:
+def _bring_sales(source: Database, target: Database, since: datetime, until: datetime) -> None:
+    """Bring the catalogue and the sales into a store of their own; a file of SQLite's is read where it lies instead."""
+    file = file_of(source)
+
     def wanted(_connection: Connection, read: Mapping[str, Table]) -> Iterator[Copied]:
-        sold, parts = read[orders.name], read[order_lines.name]
-        then = (sold.c.placed_at > since, sold.c.placed_at <= until)
         yield products, select(read[products.name])
-        yield orders, select(sold).where(*then)
-        yield order_lines, select(parts).join(sold, sold.c.order_id == parts.c.order_id).where(*then)
+        if file is None:
+            sold, parts = read[orders.name], read[order_lines.name]
+            then = (sold.c.placed_at > since, sold.c.placed_at <= until)
+            yield orders, select(sold).where(*then)
+            yield order_lines, select(parts).join(sold, sold.c.order_id == parts.c.order_id).where(*then)
 
     copy_rows(source, target, wanted)
+    if file is not None:
+        event.listen(target.engine, "connect", partial(_see_sales, file, to_micros(since), to_micros(until)))
+        target.engine.dispose()
+
+
+def _see_sales(file: str, since: int, until: int, connection: Any, _record: Any) -> None:
+    """Let a connection of SQLite's driver see the sales of another file as if they were its own."""
+    connection.execute("ATTACH DATABASE ? AS sales", (file,))
+    connection.execute(f"PRAGMA sales.mmap_size={MAPPED}")
+    then = f"placed_at > {since} AND placed_at <= {until}"  # a view takes no parameters
+    connection.execute(f"CREATE TEMP VIEW orders AS SELECT * FROM sales.orders WHERE {then}")  # noqa: S608 - numbers
+    connection.execute("CREATE TEMP VIEW order_lines AS SELECT * FROM sales.order_lines")

@@ -1,35 +1,42 @@
 """What came of a simulated stretch of time, counted: small enough to carry between processes, and to add up.
 
-Comes in: a store that was driven, and from when. Goes out: a `Tally`. Promises that tallies of parts of the customers add
+Comes in: a store that was driven (one of SQLite's), and from when. Goes out: a `Tally`. Promises that tallies of parts of the customers add
 up to that of all of them, and that nothing in it depends on ids, on the database or on the order of parts.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
+from heapq import nlargest
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, func, literal, or_, select, union_all
+from sqlalchemy import Connection, and_, bindparam, func, literal, or_, select, union_all
 
 from engine.calendar import local
 from engine.errors import HomingError
 from engine.outbox.ledger import COUNTED
 from engine.outbox.own_facts import NAMES as OWN
 from engine.render.library import TemplateLibrary
+from engine.store.database import from_json
+from engine.store.dialect import among
+from engine.store.prepared import Prepared
 from engine.store.tables import customers, enrollments, events, journal, messages
+from engine.store.types import Instant, from_micros, money, to_micros
 
 EXAMPLES = 3
 WORST = 20
 NEAR = timedelta(days=7)
+_NEAR = NEAR // timedelta(microseconds=1)
 DAY = timedelta(days=1)
 BOUGHT = "order_placed"
 Example = tuple[str, str, str, str]  # when, who, flow, step
+Purchase = tuple[int, Decimal]  # microseconds since 1970, what was paid
 
 
 @dataclass(slots=True)
@@ -125,31 +132,45 @@ def _made_after(since: datetime) -> Any:
 # ── mails ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _sent(connection: Connection, since: datetime, until: datetime) -> Iterator[Any]:
-    table = messages.c
-    query = (
-        select(
-            table.customer_id, customers.c.external_id, customers.c.email, customers.c.zone, table.flow, table.step,
-            table.counted_at, table.due_at, table.template, table.content,
-        )
-        .join(customers, customers.c.id == table.customer_id)
-        .where(table.counted_at >= since, table.counted_at <= until, table.state.in_(COUNTED), table.channel == "email")
-        .order_by(table.customer_id, table.counted_at, table.id)
-    )  # fmt: skip
-    for rows in connection.execution_options(yield_per=5_000).execute(query).partitions():
-        yield from rows
+class _Mail(NamedTuple):
+    """A mail that went, as the store tells it: moments are microseconds since 1970, what its slots held is a document."""
+
+    customer_id: int
+    at: int
+    flow: str
+    step: str
+    zone: str | None
+    template: str | None
+    slots: str
 
 
-def _bought(
-    connection: Connection, since: datetime, until: datetime
-) -> dict[int, list[tuple[datetime, Decimal]]]:
-    table = events.c
-    query = select(table.customer_id, table.occurred_at, table.value).where(
-        table.name == BOUGHT, table.occurred_at > since, table.occurred_at <= until
+_SENT = Prepared(
+    select(
+        messages.c.customer_id, messages.c.counted_at, messages.c.flow, messages.c.step, customers.c.zone,
+        messages.c.template, messages.c.content["slots"],
     )
-    found: dict[int, list[tuple[datetime, Decimal]]] = {}
-    for customer_id, occurred_at, value in connection.execute(query.order_by(table.occurred_at, table.id)):
-        found.setdefault(customer_id, []).append((occurred_at, value or Decimal(0)))
+    .join(customers, customers.c.id == messages.c.customer_id)
+    .where(
+        messages.c.counted_at.between(bindparam("since", type_=Instant()), bindparam("until", type_=Instant())),
+        messages.c.state.in_(COUNTED), messages.c.channel == "email",
+    )
+    .order_by(messages.c.customer_id, messages.c.counted_at, messages.c.id)
+)  # fmt: skip
+_BOUGHT = Prepared(
+    select(events.c.customer_id, events.c.occurred_at, events.c.value)
+    .where(
+        events.c.name == BOUGHT,
+        events.c.occurred_at > bindparam("since", type_=Instant()),
+        events.c.occurred_at <= bindparam("until", type_=Instant()),
+    )
+    .order_by(events.c.occurred_at, events.c.id)
+)
+
+
+def _bought(connection: Connection, since: datetime, until: datetime) -> dict[int, list[Purchase]]:
+    found: dict[int, list[Purchase]] = {}
+    for customer_id, at, units in _BOUGHT.each(connection, since=since, until=until):
+        found.setdefault(customer_id, []).append((at, money(units or 0)))
     return found
 
 
@@ -162,63 +183,94 @@ def _count_mails(
     library: TemplateLibrary,
 ) -> None:
     bought = _bought(connection, since, until)
-    mailed = 0
-    for customer_id, rows in groupby(_sent(connection, since, until), key=itemgetter(0)):
-        own = list(rows)
-        mailed += 1
-        tally.per_customer[len(own)] += 1
-        tally.worst.append((len(own), own[0].external_id or own[0].email or ""))
-        if len(tally.worst) > 50 * WORST:
-            tally.worst = _worst(tally.worst)
-        for row in own:
-            _count_mail(tally, row, shop_zone, library)
-            if row.counted_at <= since + DAY:
-                tally.first_day[row.flow, "mails"] += 1
-        count_near(tally, own, bought.pop(customer_id, ()))
+    sent: Counter[tuple[int, str, str, str | None]] = Counter()
+    filled: Counter[tuple[str | None, str]] = Counter()
+    most: list[tuple[int, int]] = []
+    rows = map(_Mail._make, _SENT.each(connection, since=since, until=until))
+    for customer_id, mails in groupby(rows, key=itemgetter(0)):
+        own = list(mails)
+        sent.update([mail[1:5] for mail in own])
+        filled.update([mail[5:] for mail in own])
+        most.append((len(own), customer_id))
+        if customer_id in bought:
+            count_near(tally, [(mail.at, mail.flow) for mail in own], bought.pop(customer_id))
     for orders in bought.values():
         count_near(tally, (), orders)
-    tally.per_customer[0] += tally.customers - mailed
-    tally.worst = _worst(tally.worst)
+    tally.per_customer.update(number for number, _ in most)
+    tally.per_customer[0] += tally.customers - len(most)
+    tally.worst = _most_mailed(connection, most)
+    _count_moments(tally, sent, since, shop_zone)
+    _count_slots(tally, filled, library)
 
 
-def _count_mail(tally: Tally, row: Any, shop_zone: str, library: TemplateLibrary) -> None:
-    tally.mails[row.flow, row.step] += 1
-    tally.days[local(row.counted_at, shop_zone).date().isoformat(), row.flow] += 1
-    there = local(row.counted_at, row.zone or shop_zone)
-    tally.hours[there.weekday(), there.hour] += 1
-    for block, slots in ((row.content or {}).get("slots") or {}).items():
-        name = f"{row.template}: {block}"
-        tally.blocks[name, "mails"] += 1
-        tally.blocks[name, "wanted"] += _wanted(library, row.template, block)
-        tally.blocks[name, "filled"] += len(slots)
-        tally.blocks[name, "empty"] += not slots
-        for slot in slots:
-            tally.slots[name, slot["strategy"]] += 1
+def _most_mailed(connection: Connection, most: Sequence[tuple[int, int]]) -> list[tuple[int, str]]:
+    """Return who got the most mails, from everybody's number of them."""
+    least = min(nlargest(WORST, (number for number, _ in most)), default=0)
+    numbers = {customer_id: number for number, customer_id in most if number >= least}
+    table = customers.c
+    query = select(table.id, table.external_id, table.email).where(among(connection, table.id, numbers))
+    return _worst([(numbers[which], name or email or "") for which, name, email in connection.execute(query)])
 
 
-def _wanted(library: TemplateLibrary, template: str, block: str) -> int:
+def _count_moments(
+    tally: Tally, sent: Mapping[tuple[int, str, str, str | None], int], since: datetime, shop_zone: str
+) -> None:
+    """Count mails by what only their moment, step and customer's zone decide: thousands share those."""
+    ends = to_micros(since + DAY)
+    days: dict[int, str] = {}  # by moment
+    hours: dict[tuple[int, str], tuple[int, int]] = {}
+    for (at, flow, step, zone), number in sent.items():
+        tally.mails[flow, step] += number
+        if at not in days:
+            days[at] = local(from_micros(at), shop_zone).date().isoformat()
+        tally.days[days[at], flow] += number
+        here = (at, zone or shop_zone)
+        if here not in hours:
+            there = local(from_micros(at), here[1])
+            hours[here] = there.weekday(), there.hour
+        tally.hours[hours[here]] += number
+        if at <= ends:
+            tally.first_day[flow, "mails"] += number
+
+
+def _count_slots(
+    tally: Tally, filled: Mapping[tuple[str | None, str], int], library: TemplateLibrary
+) -> None:
+    for (template, told), number in filled.items():
+        for block, slots in (from_json(told) or {}).items():
+            name = f"{template}: {block}"
+            tally.blocks[name, "mails"] += number
+            tally.blocks[name, "wanted"] += number * _wanted(library, template, block)
+            tally.blocks[name, "filled"] += number * len(slots)
+            tally.blocks[name, "empty"] += number * (not slots)
+            for slot in slots:
+                tally.slots[name, slot["strategy"]] += number
+
+
+def _wanted(library: TemplateLibrary, template: str | None, block: str) -> int:
     try:
-        found = {each.name: each.count for each in library.template(template).recommend}
+        found = {each.name: each.count for each in library.template(template or "").recommend}
     except HomingError:
         return 0
     return found.get(block, 0)
 
 
-def count_near(tally: Tally, mails: Any, bought: Any) -> None:
+def count_near(tally: Tally, mails: Sequence[tuple[int, str]], bought: Sequence[Purchase]) -> None:
     """Count the purchases, and those with a mail within a week before, by the last mail's flow.
 
-    A mail of the very moment is no mail before: it thanks for this purchase.
+    Mails are moments with flows; moments are microseconds since 1970. A mail of the very moment is no mail before: it
+    thanks for this purchase.
     """
     for moment, value in bought:
         cents = round(value * 100)
         tally.orders["all"] += 1
         tally.revenue["all"] += cents
-        before = [row for row in mails if moment - NEAR <= row.counted_at < moment]
+        before = [flow for at, flow in mails if moment - _NEAR <= at < moment]
         if before:
             tally.orders["after a mail"] += 1
             tally.revenue["after a mail"] += cents
-            tally.revenue[before[-1].flow] += cents
-            for flow in sorted({row.flow for row in before}):
+            tally.revenue[before[-1]] += cents
+            for flow in sorted(set(before)):
                 tally.near[flow] += 1
 
 

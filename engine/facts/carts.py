@@ -105,7 +105,7 @@ def _event(index: int, told: Told, owner: int) -> Raised:
     fact = told.fact
     emptied = fact.lines == ()
     return Raised(
-        index=index, key=f"cart:{fact.key}:{to_micros(told.at)}:{short_hash(fact.content)}", customer_id=owner,
+        place=index, key=f"cart:{fact.key}:{to_micros(told.at)}:{short_hash(fact.content)}", customer_id=owner,
         name="cart_emptied" if emptied else "cart_updated", occurred_at=told.at, arrived_at=told.received,
         properties={**fact.document, "updated_at": iso(told.at)}, value=fact.fields.get("value"), cart_id=fact.key,
         backfill=fact.backfill,

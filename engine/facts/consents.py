@@ -83,7 +83,7 @@ def _event(index: int, told: Told, customer_id: int) -> Raised:
     fact = told.fact
     told_hash = short_hash(f"{customer_id}\x1f{to_micros(told.at)}\x1f{fact.content}")
     return Raised(
-        index=index, key=f"consent:{told_hash}", customer_id=customer_id, name=f"consent_{fact.fields['state']}",
+        place=index, key=f"consent:{told_hash}", customer_id=customer_id, name=f"consent_{fact.fields['state']}",
         occurred_at=told.at, arrived_at=told.received, properties={**fact.document, "at": iso(told.at)},
         backfill=fact.backfill,
     )  # fmt: skip

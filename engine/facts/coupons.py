@@ -112,7 +112,7 @@ def _mark(connection: Connection, used: Mapping[int, tuple[Row[Any], Row[Any]]])
 def _event(code: Row[Any], order: Row[Any], index: int, backfill: bool, received: datetime) -> Raised:  # noqa: FBT001
     told = {"offer": code.offer, "code": code.code, "order_id": order.order_id, "at": iso(order.placed_at)}
     return Raised(
-        index=index, key=f"offer_used:{code.id}", customer_id=code.customer_id, name="offer_used",
+        place=index, key=f"offer_used:{code.id}", customer_id=code.customer_id, name="offer_used",
         occurred_at=order.placed_at, arrived_at=received,
         properties=told | ({"flow": code.flow} if code.flow else {}), value=order.total, order_id=order.order_id,
         backfill=backfill,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 Kind = Literal["customers", "products", "orders", "carts", "events", "consents"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -39,8 +39,7 @@ class Line:
         return Line, (self.sku, self.quantity, self.price)
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """One fact: what it is about (`key`, `customer`), when it happened (`at`), what it tells (`fields`, `lines`).
 
     A field that is missing was not told; one that is None was told to be nothing. `lines` is None where not told.
@@ -61,20 +60,13 @@ class Fact:
     number: int = 0
     arrives: datetime | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to another process without what dataclasses do for each field of each."""
-        return Fact, (
-            self.kind, self.key, self.customer, self.at, self.fields, self.properties, self.lines, self.document,
-            self.content, self.backfill, self.number, self.arrives,
-        )  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
     """A row set aside: its number in the file (1-based, the header not counted), the column, a plain reason, and itself.
 
     `raw` is the row as it came (one entry for each line of an order that was given in several, of which `line` is the
-    bad one).
+    bad one); `columns` are those of its table, where it does not have as many cells.
     """
 
     number: int
@@ -82,6 +74,7 @@ class BadRow:
     reason: str
     raw: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     line: int = 0
+    columns: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,8 +80,11 @@ class Field:
     is_nothing: Callable[[Any], bool] | None = None
 
 
-def text(limit: int = LONGEST_TEXT) -> Reader:
-    """Return the reader of a text of at most `limit` characters; numbers are taken as they are written."""
+def text(limit: int = LONGEST_TEXT, *, one_line: bool = False) -> Reader:
+    """Return the reader of a text of at most `limit` characters; numbers are taken as they are written.
+
+    What is of `one_line` by its nature, such as an id or a name, is no such thing with a line break in it.
+    """
 
     def read(value: Any, _reading: Reading) -> str | None:
         if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
@@ -89,12 +92,14 @@ def text(limit: int = LONGEST_TEXT) -> Reader:
         words = str(value).strip()
         if len(words) > limit:
             raise BadField(f"is longer than {limit} characters")
+        if one_line and ("\n" in words or "\r" in words):
+            raise BadField("holds a line break")
         return words or None
 
     return read
 
 
-identity, _words = text(LONGEST_ID), text()
+identity, _words = text(LONGEST_ID, one_line=True), text()
 
 
 def number(value: Any, _reading: Reading | None = None) -> Decimal:
@@ -467,6 +472,7 @@ def from_text(value: str) -> Any:
 
 _ANY = Reading("UTC", EARLIEST)
 _TEXT, _ID, _MOMENT = Field(text()), Field(identity), Field(moment, iso)
+_NAME = Field(text(one_line=True))
 _DAY = Field(day_or_moment, _plain_day)
 _MONEY, _LINES = Field(money, plain_number), Field(lines, plain_lines)
 
@@ -475,8 +481,8 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "external_id": _ID,
         "updated_at": _MOMENT,
         "email": Field(email),
-        "first_name": _TEXT,
-        "last_name": _TEXT,
+        "first_name": _NAME,
+        "last_name": _NAME,
         "locale": Field(locale),
         "timezone": Field(timezone),
         "country": Field(country),

@@ -27,6 +27,7 @@ from engine.facts.project import project
 from engine.facts.quarantine import QuarantineFile
 from engine.facts.raised import Told, flows_are_applied
 from engine.facts.readers import open_source
+from engine.facts.totals import count_foreign, foreign_sentence
 from engine.processes import ahead
 from engine.settings import Settings
 from engine.store import meta
@@ -58,7 +59,7 @@ Progress = Callable[[int, float], None]
 class IngestReport:
     """What became of a reading.
 
-    Rows read; facts `new` (or changing something), `unchanged` (told before), `stale` (older than what is known),
+    Rows of the file `read`, also where several make one fact or one makes several; facts `new` (or changing something), `unchanged` (told before), `stale` (older than what is known),
     `staged` (waiting for the virtual clock), `erased` (about an erased customer); rows `quarantined`. `bad_rows` holds the first thousand of the `quarantined` ones; `warnings` are plain sentences.
     """
 
@@ -136,6 +137,7 @@ def take_batches(
     for batch in batches:
         intake.warnings += batch.warnings
         intake.share = batch.share
+        intake.read += batch.read
         for told in batch.rows:
             if isinstance(told, BadRow):
                 intake.set_aside(told, on_bad)
@@ -146,9 +148,10 @@ def take_batches(
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some rows as facts, or as bad ones, with the share of all that was read when they were."""
+    """Some rows as facts, or as bad ones, with the rows of the file that they are and the share of all that was read then."""
 
     rows: list[list[Fact] | BadRow]
+    read: int
     warnings: Counter[str]
     share: float
 
@@ -163,19 +166,25 @@ def _read(
     cells: bool,
 ) -> Iterator[Batch]:
     numbered = enumerate(rows, 1)
+    last = 0  # a row that tells several facts comes several times, one after the other
     while some := list(islice(numbered, BATCH)):
         told: list[list[Fact] | BadRow] = []
+        read = 0
         for place, given in some:
             row = given if isinstance(given, Row | BadRow) else Row(place, given)
             if isinstance(row, BadRow):
+                read += row.number != last
+                last = row.number
                 told.append(row)
                 continue
+            read += (len(row.numbers) or 1) if row.number != last else 0
+            last = row.number
             facts = normalise(row.kind or kind, row.values, reading, number=row.number, cells=cells)
             if isinstance(facts, BadRow):
                 told.append(_of_file(facts, row))
             else:
-                told.append([replace(fact, backfill=True) for fact in facts] if backfill else facts)
-        yield Batch(told, Counter(reading.warnings), share())
+                told.append([fact._replace(backfill=True) for fact in facts] if backfill else facts)
+        yield Batch(told, read, Counter(reading.warnings), share())
         reading.warnings.clear()
 
 
@@ -255,7 +264,6 @@ class _Intake:
     warnings: Counter[str] = field(default_factory=Counter)
 
     def set_aside(self, row: BadRow, on_bad: Callable[[BadRow], None] | None) -> None:
-        self.read += 1
         self.quarantined += 1
         if len(self.bad) < MOST_BAD_ROWS:
             self.bad.append(row)
@@ -263,7 +271,6 @@ class _Intake:
             on_bad(row)
 
     def add(self, facts: Sequence[Fact]) -> None:
-        self.read += 1
         self.chunk += facts
         self.lines += len(facts[0].lines or ())
         if len(self.chunk) >= self.size or self.lines >= self.size * LINES_A_FACT:
@@ -319,6 +326,9 @@ def take(
         projection = project(connection, due, settings.shop.currency)
         counts.update(projection.outcomes)
         warnings = projection.warnings
+    # What arrives later is told now: nobody reads a summary then.
+    if count := count_foreign(ahead, settings.shop.currency, but={each.fact.key for each in due}):
+        warnings[foreign_sentence(settings.shop.currency)] += count
     _stage(connection, ahead, now)
     counts["staged"] += len(ahead)
     digests.write()
@@ -347,7 +357,7 @@ def _parts(fact: Fact, now: datetime) -> Iterator[Fact]:
         document = {name: value for name, value in fact.document.items() if name not in later} | {
             "status": "placed"
         }
-        yield replace(fact, fields=fields, document=document, at=placed)
+        yield fact._replace(fields=fields, document=document, at=placed)
     yield fact
 
 
@@ -404,7 +414,7 @@ def _arrive_chunk(connection: Connection, until: datetime, settings: Settings, m
         assert not isinstance(facts, BadRow), (
             f"a staged fact cannot be read again: {facts.column} {facts.reason}"
         )
-        fact = replace(facts[0], backfill=True) if row.backfill else facts[0]
+        fact = facts[0]._replace(backfill=True) if row.backfill else facts[0]
         at = row.arrives_at if fact.at is None else min(fact.at, row.arrives_at)
         told.append(Told(fact, at, row.arrives_at))
     if told:

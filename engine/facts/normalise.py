@@ -14,7 +14,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from difflib import get_close_matches
@@ -267,7 +266,7 @@ def _told_consents(read: _Read, customer: str, arrives: datetime | None, number:
         if at is not None:
             inner.put("at", at, iso(at))
         inner.content = _encode(inner.document)
-        facts += [replace(fact, arrives=arrives) for fact in _consent_facts(inner, number)]
+        facts += [fact._replace(arrives=arrives) for fact in _consent_facts(inner, number)]
     return facts
 
 

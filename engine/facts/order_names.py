@@ -8,7 +8,6 @@ order counts twice because it was told by both, whichever came first; what was t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from sqlalchemy import Connection, select
 
@@ -78,4 +77,4 @@ def _first(own: Sequence[str], known: Mapping[str, str], stored: set[str]) -> st
 
 
 def _called(item: Told, order_id: str) -> Told:
-    return item if item.fact.key == order_id else item._replace(fact=replace(item.fact, key=order_id))
+    return item if item.fact.key == order_id else item._replace(fact=item.fact._replace(key=order_id))

@@ -173,7 +173,7 @@ class Order:
         # Shops that tell an order's cart let `same: cart_id` find it.
         cart = (row["properties"] or {}).get("cart_id")
         return Raised(
-            index=index, key=f"order:{self.id}:{status}", customer_id=row["customer_id"], name=f"order_{status}", occurred_at=at,
+            place=index, key=f"order:{self.id}:{status}", customer_id=row["customer_id"], name=f"order_{status}", occurred_at=at,
             arrived_at=received, properties={**base, "status": status, "status_at": iso(at)}, value=row["total"],
             order_id=self.id, cart_id=None if cart is None else str(cart), backfill=backfill, refresh=True,
         )  # fmt: skip

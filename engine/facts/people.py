@@ -23,6 +23,7 @@ from engine.facts.record import Record
 from engine.store import meta
 from engine.store.bulk import insert_rows, reserve, update_rows
 from engine.store.dialect import among, insert_new, within
+from engine.store.keeping import kept
 from engine.store.prepared import Prepared
 from engine.store.tables import customer_ids, customers, erased, suppressions
 from engine.store.types import from_micros, to_micros
@@ -92,6 +93,34 @@ class Person:
         return person
 
 
+class _Names:
+    """Customers by their ids where what was read is kept: each row stands with the ids by which it was found."""
+
+    def __init__(self, rows: dict[int, tuple[Any, set[str]]], places: dict[str, int]) -> None:
+        self._rows = rows  # those of whom nothing was written since
+        self._places = places  # id → whose row it was found with
+
+    @classmethod
+    def of(cls, connection: Connection) -> _Names | None:
+        """Return what is known there, or None where nothing is kept."""
+        memory = kept(connection)
+        return None if memory is None else cls(memory.of("names"), memory.beside("names"))
+
+    def among(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return the rows of those of these ids that are known."""
+        found = {}
+        for name in names:
+            row, own = self._rows.get(self._places.get(name, 0), (None, ()))
+            if name in own:
+                found[name] = row
+        return found
+
+    def keep(self, row: Any) -> None:
+        """Keep a row with the id by which it was found."""
+        self._places[row.named] = row.id
+        self._rows.setdefault(row.id, (row, set()))[1].add(row.named)
+
+
 class People:
     """The customers that the facts of one chunk name."""
 
@@ -128,10 +157,17 @@ class People:
         )
 
     def _load(self, ids: Iterable[str], emails: Iterable[str], *, whole: bool) -> None:
-        ids, emails = sorted(ids), sorted(emails)
         by_id, by_email = _WHOLE if whole else _PLAIN
+        names = None if whole else _Names.of(self.connection)
+        if names is not None:
+            for name in (known := names.among(ids)):
+                self.by_id[name] = self._person(known[name], whole=False)
+            ids = set(ids) - known.keys()
+        ids, emails = sorted(ids), sorted(emails)
         for row in by_id.rows(self.connection, ids=ids) if ids else ():
             self.by_id[row.named] = self._person(row, whole=whole)
+            if names is not None:
+                names.keep(row)
         for row in by_email.rows(self.connection, emails=emails) if emails else ():
             self.by_email[row.email] = self._person(row, whole=whole)
 

@@ -28,7 +28,7 @@ from engine.facts.orders import project_orders
 from engine.facts.people import PROFILE_EVENTS, People, Person, lock_facts
 from engine.facts.products import project_products
 from engine.facts.raised import Raised, Told, as_first_received, write_events
-from engine.facts.totals import count_orders, note_activity
+from engine.facts.totals import count_orders, foreign_sentence, note_activity
 from engine.store.types import to_micros
 
 # Told about a customer, but nothing that the customer did.
@@ -59,9 +59,7 @@ def project(connection: Connection, told: Sequence[Told], currency: str) -> Proj
     projection = Projection([chunk.outcomes[index] for index in range(len(told))])
     foreign = count_orders(connection, chunk.touched, currency)
     if foreign:
-        projection.warnings[
-            f"is in another currency than {currency}: it counts as an order, and not in `spent`"
-        ] += foreign
+        projection.warnings[foreign_sentence(currency)] += foreign
     note_activity(connection, chunk.last_activity())
     return projection
 
@@ -194,7 +192,7 @@ def _event(index: int, told: Told, customer_id: int) -> Raised:
     fact = told.fact
     properties = fact.properties
     return Raised(
-        index=index, key=fact.key, customer_id=customer_id, name=fact.fields["event"], occurred_at=told.at, arrived_at=told.received,
+        place=index, key=fact.key, customer_id=customer_id, name=fact.fields["event"], occurred_at=told.at, arrived_at=told.received,
         properties={**fact.document, "at": iso(told.at)}, value=_amount(properties.get("value")),
         order_id=_named(properties.get("order_id")), cart_id=_named(properties.get("cart_id")),
         sku=_named(properties.get("sku") or properties.get("product_id")), backfill=fact.backfill, refresh=True,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from engine.facts.csv_tables import SET_ASIDE
+from engine.facts.csv_tables import SET_ASIDE, named
 from engine.facts.fact import BadRow
 
 FOLDER = "quarantine"
@@ -22,13 +22,14 @@ FOLDER = "quarantine"
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """One row of a quarantine file."""
+    """One row of a quarantine file; `columns` are those of the file, where it does not have as many cells."""
 
     file: str
     row: int
     column: str
     reason: str
     raw: Mapping[str, str]
+    columns: tuple[str, ...] = ()
 
 
 class QuarantineFile:
@@ -39,47 +40,46 @@ class QuarantineFile:
         self._replaces = source.resolve() == self.path.resolve()
         self._part = self.path.with_name(self.path.name + ".part")
         self._stream: IO[str] | None = None
-        self._header: list[str] = []
+        self._columns: tuple[str, ...] = ()
         self._seen: set[str] = set()
         self.count = 0
 
     def add(self, bad: BadRow) -> None:
         """Keep a row; of an order given in several lines all are kept, so that it can be told again whole."""
-        raws = bad.raw or ({"raw": ""},)
+        raws = bad.raw or ({} if bad.columns else {"raw": ""},)
         for place, raw in enumerate(raws):
             reason = bad.reason if place == bad.line or len(raws) == 1 else f"belongs to row {bad.number}"
             column = bad.column if place == bad.line or len(raws) == 1 else ""
-            self._write(
-                {"row": str(bad.number), "column": column, "reason": reason},
-                {k: _cell(v) for k, v in raw.items()},
-            )
+            cells = {name: _cell(value) for name, value in raw.items()}
+            self._write((str(bad.number), column, reason), cells, bad.columns)
 
     def close(self) -> None:
         """Put the file in its place; a quarantine file whose rows all went in is gone."""
         if self._stream is not None:
             if not self._replaces and self.path.exists():
                 for old in read_file(self.path):
-                    self._write(
-                        {"row": str(old.row), "column": old.column, "reason": old.reason}, dict(old.raw)
-                    )
+                    self._write((str(old.row), old.column, old.reason), dict(old.raw), old.columns)
             self._stream.close()
             self._part.replace(self.path)
         elif self._replaces:
             self.path.unlink(missing_ok=True)
 
-    def _write(self, why: Mapping[str, str], raw: Mapping[str, str]) -> None:
-        packed = json.dumps(raw)
+    def _write(self, why: tuple[str, str, str], raw: Mapping[str, str], columns: tuple[str, ...]) -> None:
+        """Write a row below the columns of the first; one that had too few cells has no more of them here."""
+        packed = json.dumps(raw) if raw else json.dumps(why)
         if packed in self._seen:
             return
         self._seen.add(packed)
         if self._stream is None:
             self.path.parent.mkdir(exist_ok=True)
-            self._header = [*SET_ASIDE, *raw]
+            self._columns = columns or tuple(raw)
             self._stream = self._part.open("w", encoding="utf-8", errors="surrogateescape", newline="")
-            csv.writer(self._stream).writerow(self._header)
-        others = {name: cell for name, cell in raw.items() if name not in self._header}
-        cells = [{**why, **raw}.get(name, "") for name in self._header]
-        csv.writer(self._stream).writerow([*cells, *others.values()])
+            csv.writer(self._stream).writerow([*SET_ASIDE, *self._columns])
+        others = [cell for name, cell in raw.items() if name not in self._columns]
+        cells = [raw.get(name, "") for name in self._columns]
+        if columns == self._columns and not others:
+            cells = cells[: len(raw)]
+        csv.writer(self._stream).writerow([*why, *cells, *others])
         self.count += 1
 
 
@@ -102,20 +102,15 @@ def set_aside(root: Path) -> Iterator[SetAside]:
 def read_file(path: Path) -> Iterator[SetAside]:
     """Yield the rows of one quarantine file."""
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        for row in csv.DictReader(stream, restkey="more"):
-            raw = {
-                name: cell or ""
-                for name, cell in row.items()
-                if name not in SET_ASIDE and isinstance(cell, str | None)
-            }
-            number = row.get("row") or "0"
-            yield SetAside(
-                path.name,
-                int(number) if number.isdigit() else 0,
-                row.get("column") or "",
-                row.get("reason") or "",
-                raw,
-            )
+        rows = csv.reader(stream)
+        columns = tuple(next(rows, ()))[len(SET_ASIDE) :]
+        for row in rows:
+            if not row:
+                continue
+            number, column, reason, *cells = [*row, *[""] * (len(SET_ASIDE) - len(row))]
+            ragged = columns if len(cells) != len(columns) else ()
+            place = int(number) if number.isdigit() else 0
+            yield SetAside(path.name, place, column, reason, named(columns, cells), ragged)
 
 
 def _cell(value: Any) -> str:

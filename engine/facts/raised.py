@@ -8,7 +8,6 @@ too: the tick feeds those to timers and exits and never to event triggers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -38,11 +37,13 @@ class Told(NamedTuple):
     received: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
-    """One event; `index` is the place of its fact in the chunk."""
+class Raised(NamedTuple):
+    """One event; `place` is that of its fact in the chunk.
 
-    index: int
+    `clocked`: its fact tells no moment that has come, so it happened when it was first received.
+    """
+
+    place: int
     key: str
     customer_id: int
     name: str
@@ -56,7 +57,6 @@ class Raised:
     backfill: bool = False
     refresh: bool = False
     clocked: bool = False
-    """Its fact tells no moment that has come: it happened when it was first received."""
 
 
 def flows_are_applied(connection: Connection) -> bool:
@@ -78,7 +78,7 @@ def as_first_received(connection: Connection, raised: Sequence[Raised]) -> list[
 
 def _at_moment(event: Raised, moment: datetime) -> Raised:
     moment = min(moment, event.occurred_at)
-    return replace(event, occurred_at=moment, properties={**event.properties, "at": iso(moment)})
+    return event._replace(occurred_at=moment, properties={**event.properties, "at": iso(moment)})
 
 
 def write_events(connection: Connection, raised: Sequence[Raised]) -> dict[str, str]:
@@ -86,12 +86,12 @@ def write_events(connection: Connection, raised: Sequence[Raised]) -> dict[str, 
     if not raised:
         return {}
     wanted: dict[str, Raised] = {}
-    for event in sorted(raised, key=_index):
+    for event in sorted(raised, key=_place):
         first = wanted.get(event.key)
         if first is None:
             wanted[event.key] = event
         elif event.refresh:
-            wanted[event.key] = replace(event, arrived_at=first.arrived_at, index=first.index)
+            wanted[event.key] = event._replace(arrived_at=first.arrived_at, place=first.place)
     known = {row.key: row for row in _KEPT.rows(connection, keys=wanted)}
     outcomes = {event.key: _outcome(event, known.get(event.key)) for event in wanted.values()}
     new = [event for event in wanted.values() if event.key not in known]
@@ -109,8 +109,8 @@ def write_events(connection: Connection, raised: Sequence[Raised]) -> dict[str, 
     return outcomes
 
 
-def _index(event: Raised) -> int:
-    return event.index
+def _place(event: Raised) -> int:
+    return event.place
 
 
 def _outcome(event: Raised, stored: Any) -> str:
@@ -125,20 +125,11 @@ def _outcome(event: Raised, stored: Any) -> str:
     return "new" if projected or event.occurred_at >= stored.occurred_at else "stale"
 
 
+_COLUMNS = Raised._fields[1:12]  # from `key` to `backfill`, as a row of `events` calls them
+
+
 def _columns(event: Raised) -> dict[str, Any]:
-    return {
-        "key": event.key,
-        "customer_id": event.customer_id,
-        "name": event.name,
-        "occurred_at": event.occurred_at,
-        "arrived_at": event.arrived_at,
-        "value": event.value,
-        "order_id": event.order_id,
-        "cart_id": event.cart_id,
-        "sku": event.sku,
-        "properties": event.properties,
-        "backfill": event.backfill,
-    }
+    return dict(zip(_COLUMNS, event[1:12], strict=True))
 
 
 _REFRESHED = ("customer_id", "occurred_at", "value", "order_id", "cart_id", "sku", "properties")

@@ -7,7 +7,7 @@ another currency counts as an order); the usual gap is the median of the gaps fr
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import groupby, pairwise
@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, bindparam, or_, select, type_coerce, update
 
+from engine.facts.fact import Fact
 from engine.store.bulk import update_rows
 from engine.store.dialect import within
 from engine.store.prepared import Prepared
@@ -63,6 +64,21 @@ def count_orders(connection: Connection, touched: Collection[int], currency: str
     ]
     update_rows(connection, customers, rows)
     return sum(foreign for _, foreign in counted.values())
+
+
+def foreign_sentence(currency: str) -> str:
+    """Return what is said of orders in another currency than the shop's."""
+    return f"is in another currency than {currency}: it counts as an order, and not in `spent`"
+
+
+def count_foreign(facts: Iterable[Fact], currency: str, *, but: Collection[str]) -> int:
+    """Return how many orders these facts tell in another currency, without those whose ids are in `but`."""
+    found = {
+        fact.key
+        for fact in facts
+        if fact.kind == "orders" and fact.fields.get("currency") not in (None, currency)
+    }
+    return len(found.difference(but))
 
 
 def _customer(row: Any) -> int:

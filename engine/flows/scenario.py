@@ -152,7 +152,6 @@ def parse_scenario(node: Node, findings: list[Finding]) -> Scenario | None:
     if table is None:
         return None
     reader.needs(table, "a scenario", ("scenario", "flow", "timeline", "expect"), KEYS)
-    named = table.get("flow")
     made = Scenario(
         name=optional(table, "scenario", reader.text, ""),
         flow=optional(table, "flow", reader.name, ""),
@@ -164,7 +163,10 @@ def parse_scenario(node: Node, findings: list[Finding]) -> Scenario | None:
         holdout=optional(table, "holdout", reader.flag, False),
         arms=optional(table, "arms", lambda n, _: _arms(reader, n), {}),
         span=table.key_span("scenario"),
-        places={**_places_of(table.get("arms")), **({} if named is None else {"flow": named.span})},
+        places={
+            **_places_of(table.get("arms")),
+            **{key: given.span for key in ("flow", "expect") if (given := table.get(key)) is not None},
+        },
     )
     return made if reader.is_clean(before) else None
 

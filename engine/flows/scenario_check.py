@@ -59,7 +59,9 @@ _OPEN = (
 
 @page("F501", "scenario-of-no-flow")
 def no_such_flow(span: Span, name: str, known: Mapping[str, Any]) -> Finding:
-    """A scenario tests a flow that the project does not have.
+    """A scenario tests a flow that the project does not have, or has no more.
+
+    It is told once for a file, and does not keep `homing apply` from making the flows live.
 
     Before:
 
@@ -226,6 +228,26 @@ def no_scenario(span: Span) -> Finding:
     )  # fmt: skip
 
 
+@page("F509", "scenario-that-expects-nothing", "warning")
+def expects_nothing(span: Span) -> Finding:
+    """A scenario expects nothing, so that it passes whatever the flow does.
+
+    That nothing is sent is an expectation, too: `nothing_more`.
+
+    Before:
+
+        expect: []
+
+    After:
+
+        expect: [nothing_more]
+    """
+    return Finding(
+        "F509", "warning", "this scenario expects nothing", span, effect="it passes whatever the flow does",
+        help="say what should come of it; where no mail should, `expect: [nothing_more]`",
+    )  # fmt: skip
+
+
 def _likely(reason: str, known: Sequence[str]) -> Sequence[str]:
     """Return some of the reasons, those of the same kind first."""
     kind = reason.partition(":")[0]
@@ -258,13 +280,17 @@ def check_folder(root: Path, definitions: Definitions, settings: Settings) -> li
             findings += odd_words(node, settings.topics)
         findings += [no_scenario(each.span) for each in others if _is_meant_as_one(each)]
     findings += _same_names(read)
+    strangers: set[tuple[str, str]] = set()  # files, and the flows of theirs that there are not
     for scenario in read:
         findings += _order(scenario, settings.shop.timezone)
+        findings += [] if scenario.expect else [expects_nothing(scenario.places.get("expect", scenario.span))]
         flow = definitions.flows.get(scenario.flow)
         if flow is None and (root / "flows" / f"{scenario.flow}.yaml").exists():
             continue  # its own errors come first
         if flow is None:
-            findings.append(no_such_flow(scenario.flow_span, scenario.flow, definitions.flows))
+            if (scenario.span.file, scenario.flow) not in strangers:
+                findings.append(no_such_flow(scenario.flow_span, scenario.flow, definitions.flows))
+            strangers.add((scenario.span.file, scenario.flow))
         else:
             findings += (*_against(scenario, flow), *_reasons(scenario, flow))
     return findings

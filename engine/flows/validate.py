@@ -17,6 +17,7 @@ from engine.flows.load import load_project
 from engine.flows.report import in_order
 from engine.settings import Settings
 
+_OF_TESTS_ALONE = ("F501",)
 Lint = Callable[[Path, Settings], Iterable[Finding]]
 
 
@@ -38,6 +39,14 @@ def validate(
     if lint is not None:
         findings += lint(root, settings)
     return [finding for finding in in_order(findings) if wanted is None or _is_in(finding.span.file, wanted)]
+
+
+def refusals(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings for which `apply` refuses a folder: all errors, but for tests of a flow that is not there.
+
+    These say nothing of what would be live: a flow may go before its scenarios do.
+    """
+    return [finding for finding in findings if finding.is_error and finding.code not in _OF_TESTS_ALONE]
 
 
 def fixes(root: Path, findings: Sequence[Finding]) -> Mapping[Path, str]:

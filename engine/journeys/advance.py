@@ -10,25 +10,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Row, bindparam, select
+from sqlalchemy import Connection, Integer, Row, Text, bindparam, select, type_coerce
 
 from engine.audience.sql import EVERYTHING, truths
-from engine.audience.subjects import Ask, told
+from engine.audience.subjects import Ask, Told, told
 from engine.calendar import add
-from engine.flows.model import Set, WaitField, WaitUntil
+from engine.flows.model import Set, Step, WaitClock, WaitField, WaitFor, WaitUntil
 from engine.journeys import journal
 from engine.journeys.answers import heard_facts, held_since, note_answer
 from engine.journeys.candidates import candidate_of_row
-from engine.journeys.decide import Decision, Heard, Person, Post, Rules, decide
+from engine.journeys.decide import Decision, Heard, Person, Post, Rules, Sleep, decide
 from engine.journeys.effects import Effects, take
 from engine.journeys.enter import Newcomer, look_again
-from engine.journeys.people import read_people
+from engine.journeys.people import asks_particulars, plain_people, topics_of, with_particulars
 from engine.journeys.post import ask_again
 from engine.journeys.program import Program
 from engine.journeys.react import leave_by_law
@@ -45,6 +45,8 @@ from engine.store.prepared import Prepared
 from engine.store.tables import INSIDE, enrollments
 
 BATCH = 1_000
+PLAIN_WAITS = (WaitFor, WaitClock)  # over at a moment that follows from when they begin
+NOTHING = Told((), ())  # the truth where nothing is asked
 Facts = Mapping[int, Sequence[Row[Any]]]
 Programs = Mapping[str, Program]
 Failed = dict[int, Exception]  # by enrollment: why nobody can say what it does next
@@ -98,12 +100,7 @@ def begin(
             reserve(connection, enrollments, len(newcomers)), newcomers, strict=True
         )
     ]
-    about = {name: {"flow": name} for name in {walker.flow for walker in walkers}}
-    facts = [
-        own_facts.fact(f"flow_entered:{w.id}", w.customer_id, "flow_entered", at.now, about[w.flow])
-        for w in walkers
-    ]
-    own_facts.record(connection, facts, at.listened)
+    _tell_entries(connection, walkers, at)
     rows = {walker.id: newcomer.row for walker, newcomer in zip(walkers, newcomers, strict=True)}
     unwritten = Unwritten(connection, at, walkers, rows)
     versions = {version: {"version": version} for version in {walker.version for walker in walkers}}
@@ -117,6 +114,17 @@ def begin(
     unwritten.finish()
     _look_again(connection, newcomers, walkers, unwritten.overtaken)
     return len(walkers) - len(unwritten.overtaken)
+
+
+def _tell_entries(connection: Connection, walkers: Sequence[Walker], at: Round) -> None:
+    if not own_facts.is_told(connection, "flow_entered", at.listened):
+        return
+    about = {name: {"flow": name} for name in {walker.flow for walker in walkers}}
+    facts = [
+        own_facts.fact(f"flow_entered:{w.id}", w.customer_id, "flow_entered", at.now, about[w.flow])
+        for w in walkers
+    ]
+    own_facts.record(connection, facts, at.listened)
 
 
 def _look_again(
@@ -138,7 +146,7 @@ def _begun(identity: int, newcomer: Newcomer) -> Walker:
         row["entered_at"], row["since_at"], row["next_at"], 0, row["context"], row["event_id"], row["order_id"],
         row["cart_id"], row["sku"],
     )  # fmt: skip
-    walker.known_subject, walker.known_person = newcomer.subject, newcomer.person
+    walker.known_person = newcomer.person
     # Entering asked what would end it at once; only the entry itself has happened since.
     walker.stays = "flow_entered" not in newcomer.program.names
     return walker
@@ -168,8 +176,10 @@ def _due(
 @lru_cache(maxsize=64)
 def _due_statement(closed: tuple[str, ...], keys: KeyRange | None, *, some: bool) -> Prepared:
     table = enrollments.c
+    # What an enrollment remembers is most of its row, and most steps never look at it: SQLite's text of it is left unread.
+    told = [type_coerce(table[name], Text()) if name == "context" else table[name] for name in COLUMNS]
     query = (
-        select(*(table[name] for name in COLUMNS))
+        select(*told)
         .where(INSIDE, table.next_at <= bindparam("now"))
         .order_by(table.next_at, table.id)
         .limit(bindparam("limit", type_=Integer()))
@@ -186,12 +196,54 @@ def _due_statement(closed: tuple[str, ...], keys: KeyRange | None, *, some: bool
 def _meet(connection: Connection, found: Programs, walkers: Sequence[Walker], at: Round) -> None:
     """Read what deciding needs to know of these customers."""
     flows = [program.flow for program in found.values()]
-    people = read_people(connection, [walker.customer_id for walker in walkers], flows, at)
+    people = plain_people(connection, [walker.customer_id for walker in walkers], topics_of(flows), at)
     for walker in walkers:
         walker.known_person = people[walker.customer_id]
+    asking = {version: each.flow for version, each in found.items() if asks_particulars(each.flow)}
+    curious = [walker for walker in walkers if walker.version in asking]
+    if not curious:
+        return
+    own = {walker.customer_id: walker.person for walker in curious}
+    known = with_particulars(connection, own, list(asking.values()), at)
+    for walker in curious:
+        walker.known_person = known[walker.customer_id]
 
 
 # ── rounds ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A step of a version (None: behind the last), with what is the same for all who stand there."""
+
+    program: Program
+    step: Step | None
+    asks: tuple[Ask, ...]  # each of them once, those of `exit_when` first
+    exits: int  # how many those are
+
+
+class _Places:
+    """The places of one walk, each laid out when somebody comes to it."""
+
+    def __init__(self, found: Programs, at: Round) -> None:
+        self._found = found
+        self._at = at
+        self._known: dict[tuple[str, str | None], _Place] = {}
+        self.rules = {version: at.rules(program.flow) for version, program in found.items()}
+
+    def of(self, walker: Walker) -> _Place:
+        """Return where a walker stands."""
+        place = self._known.get((walker.version, walker.position))
+        if place is None:
+            place = self._laid(self._found[walker.version], walker.position)
+            self._known[walker.version, walker.position] = place
+        return place
+
+    def _laid(self, program: Program, position: str | None) -> _Place:
+        node = program.nodes.get(position) if position is not None else None
+        asks = tuple(dict.fromkeys((*program.asks(position), *self._at.exclusions(program.flow))))
+        exits = len(set(program.asks(None)))
+        return _Place(program, None if node is None else node.step, asks, exits)
 
 
 def _walk(
@@ -208,40 +260,67 @@ def _walk(
 
     Whose decision fails, or cannot be carried out, has done nothing in this round: with `failed` the others go on.
     """
-    rules = {version: at.rules(program.flow) for version, program in found.items()}
+    places = _Places(found, at)
     chosen: Chosen = defaultdict(set)
     counted = only_counts(connection)
-    moving = [w for w in walkers if setting or not _sets(w, found)]
-    while moving:
+    moving = list(walkers)
+    while True:
         effects = Effects(only_counted=counted)
-        look_up(connection, list(_waiting_for_fields(moving, found)))
-        truth = _truths(connection, found, moving, at)
-        heard = _heard(connection, found, moving, truth, at)
-        for walker, own in zip(moving, truth, strict=True):
-            program, kept, length = found[walker.version], walker.kept(), effects.length()
+        if not setting:
+            moving = [walker for walker in moving if not isinstance(places.of(walker).step, Set)]
+        moving = [walker for walker in moving if not _falls_asleep(walker, places, at, effects)]
+        if not moving:
+            return
+        standing = [places.of(walker) for walker in moving]
+        look_up(connection, list(_waiting_for_fields(moving, standing)))
+        truth = _truths(connection, moving, standing, at)
+        heard = _heard(connection, moving, standing, truth, at)
+        for walker, place, own in zip(moving, standing, truth, strict=True):
+            kept, length = walker.kept(), effects.length()
             try:
-                decided = _decide(walker, program, own, heard, rules[walker.version], at, chosen)
-                _carry_out(walker, program, *decided, own, heard, at, effects, chosen)
+                decided = _decide(walker, place, own, heard, places.rules[walker.version], at, chosen)
+                _carry_out(walker, place.program, *decided, own, heard, at, effects, chosen)
             except Exception as error:
                 if failed is None:
                     raise
                 failed[walker.id] = error
                 walker.put_back(kept)
                 effects.cut(length)
-        changed = effects.asked_anew
-        if unwritten.hold(effects):
+        changed = unwritten.hold(effects)
+        if changed:
             ask_again(connection, changed)
             again = [walker for walker in walkers if walker.customer_id in changed]
             for walker in again:
                 walker.stays = False
             _meet(connection, found, again, at)
-        moving = [w for w in moving if w.goes_on_by(at.now) and (setting or not _sets(w, found))]
-        moving = [w for w in moving if w.id not in unwritten.overtaken and w.id not in (failed or ())]
+        stuck = unwritten.overtaken.union(failed or ())
+        moving = [walker for walker in moving if walker.goes_on_by(at.now) and walker.id not in stuck]
+
+
+def _falls_asleep(walker: Walker, places: _Places, at: Round, effects: Effects) -> bool:
+    """Let one that comes to a plain wait, with nothing left to ask, begin it at once; return whether it did.
+
+    Only where the wait stands in the row of what led to it. One that fails does so in its own round.
+    """
+    if not walker.stays or walker.unwritten is None:
+        return False
+    place = places.of(walker)
+    if not isinstance(place.step, PLAIN_WAITS):
+        return False
+    rules = places.rules[walker.version]
+    try:
+        decision = decide(place.program, walker.standing(), walker.person, NOTHING, rules, at.now)
+    except Exception:  # noqa: BLE001 - whatever it is, it comes again where it is noted
+        return False
+    if not isinstance(decision, Sleep) or decision.until <= at.now:
+        return False
+    take(walker, place.program, decision, NOTHING, at, effects)
+    return True
 
 
 def _decide(
     walker: Walker,
-    program: Program,
+    place: _Place,
     truth: Mapping[Ask, bool],
     heard: Facts,
     rules: Rules,
@@ -249,10 +328,13 @@ def _decide(
     chosen: Chosen,
 ) -> tuple[Decision, WaitUntil | None]:
     """Return what it does next, and what it waited for; nothing is changed."""
-    step = _awaiting(walker, program) if walker.id in heard else None
-    since = held_since(step, heard[walker.id]) if step is not None else None
+    program, since, step = place.program, None, None
+    if walker.id in heard and isinstance(place.step, WaitUntil):
+        step = place.step
+        since = held_since(step, heard[walker.id])
     person = _with_chosen(walker, chosen) if program.chooses else walker.person
-    return decide(program, walker.standing(since), person, truth, rules, at.now), step
+    standing = walker.standing(since, segmented=program.segmented)
+    return decide(program, standing, person, truth, rules, at.now), step
 
 
 def _carry_out(
@@ -280,69 +362,63 @@ def _with_chosen(walker: Walker, chosen: Chosen) -> Person:
     return replace(walker.person, sent_templates=walker.person.sent_templates | had) if had else walker.person
 
 
-def _waiting_for_fields(moving: Sequence[Walker], found: Programs) -> Iterator[tuple[Walker, str]]:
+def _waiting_for_fields(moving: Sequence[Walker], standing: Sequence[_Place]) -> Iterator[tuple[Walker, str]]:
     """Yield those who stand at a wait until a date in what they are about, with its field."""
-    for walker in moving:
-        node = found[walker.version].nodes.get(walker.position) if walker.position is not None else None
-        if node is not None and isinstance(node.step, WaitField) and is_about(node.step.field_path):
-            yield walker, node.step.field_path
-
-
-def _sets(walker: Walker, found: Programs) -> bool:
-    node = found[walker.version].nodes.get(walker.position) if walker.position is not None else None
-    return node is not None and isinstance(node.step, Set)
+    for walker, place in zip(moving, standing, strict=True):
+        if isinstance(place.step, WaitField) and is_about(place.step.field_path):
+            yield walker, place.step.field_path
 
 
 def _truths(
-    connection: Connection, found: Programs, moving: Sequence[Walker], at: Round
+    connection: Connection, moving: Sequence[Walker], standing: Sequence[_Place], at: Round
 ) -> list[Mapping[Ask, bool]]:
-    result: list[Mapping[Ask, bool]] = [{} for _ in moving]
-    groups: dict[tuple[str, str | None, bool], list[int]] = defaultdict(list)
-    for index, walker in enumerate(moving):
-        groups[walker.version, walker.position, walker.stays].append(index)
+    result: list[Mapping[Ask, bool]] = [NOTHING] * len(moving)
+    groups: dict[tuple[int, bool], tuple[_Place, list[int]]] = {}
+    for index, (walker, place) in enumerate(zip(moving, standing, strict=True)):
+        key = id(place), walker.stays
+        if key not in groups:
+            groups[key] = place, []
+        groups[key][1].append(index)
     # Steps of a flow mostly ask the same: those that do are asked together.
-    alike: dict[tuple[str, tuple[Ask, ...]], list[tuple[tuple[Ask, ...], list[int]]]] = defaultdict(list)
-    for (version, position, stays), indexes in groups.items():
-        program = found[version]
-        asks = tuple(dict.fromkeys((*program.asks(position), *at.exclusions(program.flow))))
-        known = len(set(program.asks(None))) if stays else 0
-        alike[version, asks[known:]].append((asks, indexes))
-    for (version, asked), same in alike.items():
+    alike: dict[tuple[str, tuple[Ask, ...]], list[tuple[_Place, list[int]]]] = defaultdict(list)
+    for (_, stays), (place, indexes) in groups.items():
+        asked = place.asks[place.exits :] if stays else place.asks
+        alike[place.program.version, asked].append((place, indexes))
+    for (_, asked), same in alike.items():
+        flow = same[0][0].program.flow
         rows = truths(
             connection,
             asked,
-            [moving[index].subject for _, indexes in same for index in indexes],
+            [moving[index] for _, indexes in same for index in indexes],
             now=at.now,
             told=EVERYTHING,
-            segments=found[version].flow.segments,
+            segments=flow.segments,
             shop_zone=at.shop_zone,
         )
         coming = iter(rows)
-        for asks, indexes in same:
-            known_ones = (False,) * (len(asks) - len(asked))
+        for place, indexes in same:
+            known_ones = (False,) * (len(place.asks) - len(asked))
             own_rows = (known_ones + row for row in islice(coming, len(indexes)))
-            for index, own in zip(indexes, told(asks, own_rows), strict=True):
+            for index, own in zip(indexes, told(place.asks, own_rows), strict=True):
                 result[index] = own
     return result
 
 
 def _heard(
     connection: Connection,
-    found: Programs,
     moving: Sequence[Walker],
+    standing: Sequence[_Place],
     truth: Sequence[Mapping[Ask, bool]],
     at: Round,
 ) -> Facts:
     """Return the facts that ended the waits which end now, by enrollment."""
-    ending = [
-        (walker, step)
-        for walker, own in zip(moving, truth, strict=True)
-        if (step := _awaiting(walker, found[walker.version])) is not None
-        and own.get(Ask(step.until, after_entry=True))
-    ]
-    return heard_facts(connection, ending, at.now, at.shop_zone) if ending else {}
-
-
-def _awaiting(walker: Walker, program: Program) -> WaitUntil | None:
-    node = program.nodes.get(walker.position) if walker.position is not None else None
-    return node.step if node is not None and isinstance(node.step, WaitUntil) else None
+    ending: dict[int, tuple[WaitUntil, Ask, list[Walker]]] = {}
+    for walker, place, own in zip(moving, standing, truth, strict=True):
+        if isinstance(place.step, WaitUntil):
+            if id(place) not in ending:
+                ending[id(place)] = place.step, Ask(place.step.until, after_entry=True), []
+            _, ask, walkers = ending[id(place)]
+            if own.get(ask):
+                walkers.append(walker)
+    waiting = [(step, walkers) for step, _, walkers in ending.values() if walkers]
+    return heard_facts(connection, waiting, at.now, at.shop_zone) if waiting else {}

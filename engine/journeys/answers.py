@@ -26,12 +26,14 @@ Heard = Mapping[int, Sequence[Row[Any]]]
 
 
 def heard_facts(
-    connection: Connection, waiting: Sequence[tuple[Walker, WaitUntil]], now: datetime, shop_zone: str
+    connection: Connection,
+    waiting: Sequence[tuple[WaitUntil, Sequence[Walker]]],
+    now: datetime,
+    shop_zone: str,
 ) -> dict[int, Sequence[Row[Any]]]:
     """Return for each walker (by id) the facts that its wait's condition names, oldest first."""
     found: dict[int, Sequence[Row[Any]]] = {}
-    for step in dict.fromkeys(step for _, step in waiting):
-        walkers = [walker for walker, own in waiting if own == step]
+    for step, walkers in waiting:
         did = next(dids_in(step.until.condition), None)
         if did is not None:
             found |= _matching(connection, walkers, did, now, shop_zone)
@@ -107,7 +109,7 @@ def _is_for(row: Row[Any], walker: Walker, did: Did) -> bool:
     if did.same is None:
         return True
     told = getattr(row, did.same, None) or (row.properties or {}).get(did.same)
-    return told is not None and str(told) == trigger_id(walker.subject, did.same)
+    return told is not None and str(told) == trigger_id(walker, did.same)
 
 
 def _told(row: Row[Any]) -> dict[str, Any]:

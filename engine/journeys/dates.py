@@ -8,17 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, delete, null, select
+from sqlalchemy import Connection, bindparam, delete, null, select
 
 from engine.facts.days import DAY_COLUMNS, column_of
 from engine.flows.model import AnniversaryTrigger, DateTrigger
 from engine.journeys.moments import Due, date_due, next_anniversary
 from engine.journeys.timers import Row, set_timers, timers_of
 from engine.journeys.versions import LiveFlow
-from engine.store.dialect import among
+from engine.store.dialect import within
+from engine.store.prepared import Prepared
 from engine.store.tables import customers, timers
+
+_STANDING = Prepared(
+    select(timers.c.customer_id, timers.c.payload).where(
+        timers.c.flow == bindparam("of_flow"),
+        timers.c.trigger_no == bindparam("number"),
+        timers.c.key == bindparam("field"),
+        within(timers.c.customer_id, "ids"),
+    )
+)
 
 
 def arm_dates(
@@ -37,17 +48,10 @@ def arm_dates(
     `known_before` tells that the dates were known before the flow was applied: then only moments after that count.
     A date that became known just now may also be entered late, until the date itself is over.
     """
-    standing = {
-        row.customer_id: row.payload
-        for row in connection.execute(
-            select(timers.c.customer_id, timers.c.payload).where(
-                timers.c.flow == live.flow.name,
-                timers.c.trigger_no == number,
-                timers.c.key == trigger.field,
-                among(connection, timers.c.customer_id, customer_ids),
-            )
-        )
-    }
+    found = _STANDING.rows(
+        connection, of_flow=live.flow.name, number=number, field=trigger.field, ids=customer_ids
+    )
+    standing: dict[int, Any] = {customer_id: payload for customer_id, payload in found}
     rows, gone = [], []
     for customer_id, zone, value in _date_values(connection, trigger.field, customer_ids, shop_zone):
         payload = {"value": str(value), "zone": zone}
@@ -79,17 +83,22 @@ def due_of(
     return due if due is not None and (due.due_at > now or (late and due.until > now)) else None
 
 
+@lru_cache(maxsize=64)
+def _values_of(field: str) -> Prepared:
+    """Return the statement for what a date field of customers is read from."""
+    column = column_of(field)
+    chosen = customers.c.properties if column is None else column
+    alone = customers.c[DAY_COLUMNS[field]] if field in DAY_COLUMNS else null()
+    told = (customers.c.id, customers.c.zone, chosen, alone, customers.c.erased_at)
+    return Prepared(select(*told).where(within(customers.c.id, "ids")))
+
+
 def _date_values(
     connection: Connection, field: str, customer_ids: Sequence[int], shop_zone: str
 ) -> Iterator[tuple[int, str, Any]]:
     column = column_of(field)
-    chosen = customers.c.properties if column is None else column
-    alone = customers.c[DAY_COLUMNS[field]] if field in DAY_COLUMNS else null()
-    query = select(customers.c.id, customers.c.zone, chosen, alone, customers.c.erased_at).where(
-        among(connection, customers.c.id, customer_ids)
-    )
     path = field.removeprefix("properties.").split(".")
-    for customer_id, zone, value, day, erased_at in connection.execute(query):
+    for customer_id, zone, value, day, erased_at in _values_of(field).rows(connection, ids=customer_ids):
         found = (day or value) if column is not None else dig(value, path)
         yield customer_id, zone or shop_zone, None if erased_at is not None else found
 

@@ -84,16 +84,14 @@ class Rules:
 # ── what may come out ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(NamedTuple):
     """The enrollment ends here with this reason; nothing that waits to be sent for it may go when `drop_pending`."""
 
     reason: str
     drop_pending: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(NamedTuple):
     """A message is due: written to the outbox; the enrollment goes on."""
 
     template: str | None
@@ -101,39 +99,34 @@ class Post:
     go_to: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(NamedTuple):
     """No message here, for this reason; the enrollment goes on."""
 
     reason: str
     go_to: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Defer:
+class Defer(NamedTuple):
     """The message waits until then and is judged anew."""
 
     until: datetime
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sleep:
+class Sleep(NamedTuple):
     """The next step is due at `until`, and later steps count from it."""
 
     until: datetime
     go_to: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Listen:
+class Listen(NamedTuple):
     """Wait here for a fact, at the latest until the limit."""
 
     limit: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """The awaited condition holds (`held`) or the limit passed; the enrollment goes on from `at`."""
 
     held: bool
@@ -141,29 +134,29 @@ class Heard:
     go_to: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Take:
+class Take(NamedTuple):
     """The enrollment takes this arm."""
 
     arm: str
     go_to: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """The customer's record is changed; the enrollment goes on."""
 
     values: Mapping[str, Any]
     go_to: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Complete:
+class Complete(NamedTuple):
     """Every step is taken."""
 
 
 Decision = Leave | Post | Skip | Defer | Sleep | Listen | Heard | Take | Change | Complete
 Truth = Mapping[Ask, bool]
+# Not as unions, which would be made anew for each of the hundred thousand decisions of a pass.
+_MESSAGES = (Send, Webhook)
+_WAITS = (WaitFor, WaitClock, WaitField)
 
 
 # ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -197,9 +190,9 @@ def _at_step(
 ) -> Decision:
     step = node.step
     anchor = standing.anchor_at
-    if isinstance(step, Send | Webhook):
+    if isinstance(step, _MESSAGES):
         return _message(flow, node, step, standing, person, truth, rules, now)
-    if isinstance(step, WaitFor | WaitClock | WaitField):
+    if isinstance(step, _WAITS):
         until = wait_until(step, anchor, person)
         return (
             Leave(f"exited: {missing_field(step)} is missing", drop_pending=False)
@@ -239,9 +232,7 @@ def _message(
         return Skip(f"condition_false: {false}", node.next)
     template = None
     if isinstance(step, Send):
-        template = next((name for name in step.templates if name not in person.sent_templates), None)
-        if len(step.templates) == 1:
-            template = step.templates[0]
+        template = _chosen(step.templates, person.sent_templates)
         if template is None:
             return Skip("condition_false: every template of this step was sent already", node.next)
     if flow.kind == "marketing" and rules.quiet_hours is not None:
@@ -249,6 +240,13 @@ def _message(
         if until is not None:
             return Defer(until, "quiet_hours")
     return Post(template, expires_at, node.next)
+
+
+def _chosen(templates: Sequence[str], sent: frozenset[str]) -> str | None:
+    """Return the template to send: of several the first that the customer has not had, None where that is none."""
+    if len(templates) == 1:
+        return templates[0]
+    return next((name for name in templates if name not in sent), None)
 
 
 def keeps_quiet(flow: Flow, rules: Rules, person: Person, now: datetime) -> bool:

@@ -47,11 +47,6 @@ class Effects:
     only_counted: bool = False  # whether nobody reads what a decision rested on
 
     @property
-    def change_what_is_asked(self) -> bool:
-        """Whether what was decided may change the truth of clauses."""
-        return bool(self.asked_anew)
-
-    @property
     def asked_anew(self) -> set[int]:
         """The customers of whom other clauses may be true now: their record was set, or a code issued to them."""
         given = (post for post in self.posts if isinstance(post.step, Send) and post.step.offer)
@@ -126,7 +121,7 @@ def _journal(
 
 def _go_on(walker: Walker, program: Program, decision: Decision, effects: Effects) -> None:
     """Carry out a decision after which the next step is due at once."""
-    assert isinstance(decision, Post | Skip | Heard | Take | Change)
+    assert not isinstance(decision, Leave | Complete | Defer | Listen | Sleep)
     step = program.nodes[walker.position or ""].step
     if isinstance(decision, Post):
         assert isinstance(step, Send | Webhook)

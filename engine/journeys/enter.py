@@ -25,11 +25,11 @@ from engine.journeys.candidates import ALREADY, Candidate, PastEntry, refused_by
 from engine.journeys.decide import Person, held_out, keeps_quiet, leave_reason
 from engine.journeys.gathering import again
 from engine.journeys.known import Known
-from engine.journeys.program import Program, segment_clause
+from engine.journeys.program import ORDER_NUMBER, Program, segment_clause
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow
 from engine.journeys.walker import LIVE
-from engine.store.dialect import within
+from engine.store.dialect import only_counts, within
 from engine.store.prepared import Prepared
 from engine.store.tables import arrivals, enrollments
 
@@ -68,7 +68,9 @@ def enter(
     """
     if not candidates:
         return []
-    candidates = _with_order_numbers(candidates, known)
+    counting = only_counts(connection)
+    if live.program.counts_orders or not counting:  # mails may tell it, too
+        candidates = _with_order_numbers(candidates, known)
     ids = [candidate.customer_id for candidate in candidates]
     people = known.people(ids, live.flow)
     history = _history(connection, live.flow.name, ids)
@@ -109,7 +111,12 @@ def enter(
             row = _enrollment(live, candidate, admission.state, scope)
             admitted.append(Newcomer(row, subject, person, live.program))
         elif admission.reason != ALREADY:
-            refusals.append(_refusal(live.flow, candidate, admission, door.asks, own_truth, at))
+            detail = None if counting else _detail(candidate, door.asks, own_truth)
+            refusals.append(
+                journal.entry(
+                    at.now, live.flow.name, candidate.customer_id, "refused", admission.reason, detail=detail
+                )
+            )
     journal.write(connection, refusals)
     look_again(connection, live.flow, early)
     return admitted
@@ -278,7 +285,7 @@ def _history(connection: Connection, flow: str, ids: Sequence[int]) -> dict[int,
 
 def _with_order_numbers(candidates: Sequence[Candidate], known: Known) -> list[Candidate]:
     """Add `order_number` to triggers that belong to an order: how many of the customer's orders that one was."""
-    order_ids = {c.order_id for c in candidates if c.order_id is not None and "order_number" not in c.trigger}
+    order_ids = {c.order_id for c in candidates if c.order_id is not None and ORDER_NUMBER not in c.trigger}
     if not order_ids:
         return list(candidates)
     numbers = known.order_numbers(order_ids)
@@ -286,9 +293,9 @@ def _with_order_numbers(candidates: Sequence[Candidate], known: Known) -> list[C
 
 
 def _numbered(candidate: Candidate, number: int | None) -> Candidate:
-    if number is None or "order_number" in candidate.trigger:
+    if number is None or ORDER_NUMBER in candidate.trigger:
         return candidate
-    return candidate._replace(trigger={**candidate.trigger, "order_number": number})
+    return candidate._replace(trigger={**candidate.trigger, ORDER_NUMBER: number})
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -332,18 +339,11 @@ def _remembered(candidate: Candidate) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _refusal(
-    flow: Flow,
-    candidate: Candidate,
-    admission: Admission,
-    asks: Sequence[Ask],
-    truth: Mapping[Ask, bool],
-    at: Round,
-) -> journal.Entry:
-    detail = {
+def _detail(candidate: Candidate, asks: Sequence[Ask], truth: Mapping[Ask, bool]) -> dict[str, Any]:
+    """Return what a refusal rests on, as the journal keeps it."""
+    return {
         "occurrence": candidate.occurrence,
         "entered_at": candidate.entered_at.isoformat(),
         "asked_about": _remembered(candidate),
         "clauses": journal.clauses(asks, truth),
     }
-    return journal.entry(at.now, flow.name, candidate.customer_id, "refused", admission.reason, detail=detail)

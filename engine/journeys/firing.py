@@ -24,7 +24,16 @@ from engine.store.prepared import Prepared
 from engine.store.tables import timers
 
 _DUE = Prepared(
-    select(timers)
+    select(
+        timers.c.id,
+        timers.c.trigger_no,
+        timers.c.customer_id,
+        timers.c.key,
+        timers.c.due_at,
+        timers.c.occurrence,
+        timers.c.event_id,
+        timers.c.payload,
+    )
     .where(timers.c.flow == bindparam("of_flow"), timers.c.due_at <= bindparam("now"))
     .order_by(timers.c.due_at, timers.c.id)
     .limit(bindparam("limit", type_=Integer()))

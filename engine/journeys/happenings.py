@@ -50,9 +50,12 @@ def events_of(connection: Connection, ids: Sequence[int], shop_zone: str) -> lis
 def events_since(
     connection: Connection, customer_ids: Sequence[int], names: Sequence[str], moment: datetime
 ) -> list[ArrivedEvent]:
-    """Return what these customers did by these names later than a moment."""
+    """Return what these customers did by these names later than a moment, without what those facts told."""
     found = _SINCE.rows(connection, customers=customer_ids, names=names, moment=moment)
-    return [_event(row, "UTC") for row in found]
+    return [
+        ArrivedEvent(which, customer_id, name, at, "UTC", _UNTOLD, order_id, cart_id, sku, backfill)
+        for which, customer_id, name, at, order_id, cart_id, sku, backfill in found
+    ]
 
 
 def _event(row: Any, shop_zone: str) -> ArrivedEvent:
@@ -63,9 +66,19 @@ def _event(row: Any, shop_zone: str) -> ArrivedEvent:
     )
 
 
+_UNTOLD = Told(None)
 _BY_ID = Prepared(event_rows().where(within(events.c.id, "ids")).order_by(events.c.occurred_at, events.c.id))
 _SINCE = Prepared(
-    event_rows().where(
+    select(
+        events.c.id,
+        events.c.customer_id,
+        events.c.name,
+        events.c.occurred_at,
+        events.c.order_id,
+        events.c.cart_id,
+        events.c.sku,
+        events.c.backfill,
+    ).where(
         within(events.c.customer_id, "customers"),
         within(events.c.name, "names"),
         events.c.occurred_at > bindparam("moment"),

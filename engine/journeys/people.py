@@ -51,6 +51,12 @@ def topics_of(flows: Iterable[Flow]) -> frozenset[str]:
     return frozenset().union(*(_wanted(_SameFlow(flow)).topics for flow in flows))
 
 
+def asks_particulars(flow: Flow) -> bool:
+    """Return whether steps of a flow ask for more than `plain_people` tells."""
+    wanted = _wanted(_SameFlow(flow))
+    return bool(wanted.choices or wanted.paths)
+
+
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """What one flow wants to know: topics, templates that a step chooses among, moments that a wait refers to."""

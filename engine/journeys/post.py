@@ -78,14 +78,14 @@ def post_messages(connection: Connection, posts: Sequence[Posting], at: Round) -
         ids = hold(connection, rows, [not _has_offer(post) for post in posts])
     else:
         ids = make(connection, rows)
-    for post in posts:
-        post.entry["message_id"] = ids[post.key]
+    for post, row in zip(posts, rows, strict=True):
+        post.entry["message_id"] = ids[row["key"]]
     with_offer = [post for post in posts if _has_offer(post)]
     going = _give_offers(connection, with_offer, ids, at) if with_offer else {}
     if memory is not None and keeping:
         held = memory.beside(POSTED)
         for post, row in zip(posts, rows, strict=True):
-            which = ids[post.key]
+            which = ids[row["key"]]
             if not _has_offer(post):
                 held[which] = Posted(at.now, row, post.walker)
             elif which in going:

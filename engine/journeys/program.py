@@ -31,6 +31,8 @@ from engine.flows.model import (
 )
 from engine.outbox.own_facts import NAMES as OWN_FACTS
 
+ORDER_NUMBER = "order_number"
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -53,6 +55,8 @@ class Program:
     names: frozenset[str]  # of every event that triggers and conditions name
     at_once: bool = False  # nothing keeps anybody inside, and nothing asks what an entry just before has done
     chooses: bool = False  # a step sends the first of several templates that the customer has not had
+    segmented: bool = False  # a trigger is a segment, whose members alone it mails
+    counts_orders: bool = False  # something in it, be it a webhook's words, names `order_number`
 
     def asks(self, position: str | None) -> tuple[Ask, ...]:
         """Return every clause that deciding at this node may need: exits first, then the step's own."""
@@ -102,7 +106,10 @@ def compile_program(flow: Flow, version: str) -> Program:
     asked |= {position: exits + _step_asks(flow, node.step) for position, node in nodes.items()}
     names = frozenset(names_in(flow))
     chooses = any(isinstance(node.step, Send) and len(node.step.templates) > 1 for node in nodes.values())
-    return Program(flow, version, start, nodes, asked, names, _is_through_at_once(flow, names), chooses)
+    segmented = any(isinstance(trigger, SegmentTrigger) for trigger in flow.triggers)
+    at_once = _is_through_at_once(flow, names)
+    counts = ORDER_NUMBER in repr(flow)
+    return Program(flow, version, start, nodes, asked, names, at_once, chooses, segmented, counts)
 
 
 def _is_through_at_once(flow: Flow, names: frozenset[str]) -> bool:

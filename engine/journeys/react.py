@@ -44,11 +44,22 @@ _INSIDE = Prepared(
     )
 )
 _WHOLE = Prepared(select(enrollments).where(within(enrollments.c.id, "ids")))
-_TO_REACH = Prepared(
-    select(enrollments).where(
+# With those whose goal may still be reached, who are looked at beside them.
+_CONCERNED = Prepared(
+    select(
+        enrollments.c.id,
+        enrollments.c.version,
+        enrollments.c.customer_id,
+        enrollments.c.position,
+        enrollments.c.state,
+        enrollments.c.flow,
+        enrollments.c.entered_at,
+        enrollments.c.since_at,
+        enrollments.c.goal_at,
+    ).where(
         within(enrollments.c.customer_id, "ids"),
-        within(enrollments.c.flow, "flows"),
-        enrollments.c.goal_at.is_(None),
+        enrollments.c.state.in_(LIVE)
+        | (enrollments.c.goal_at.is_(None) & within(enrollments.c.flow, "flows")),
     )
 )
 
@@ -61,10 +72,14 @@ def react(
     for event in batch:
         gathered[event.customer_id].add(event.name)
     names = {customer_id: frozenset(own) for customer_id, own in gathered.items()}
-    rows = _INSIDE.rows(connection, ids=sorted(names))
-    left = _leave(connection, rows, names, at)
-    _wake(connection, [row for row in rows if row.id not in left], names, at)
-    reach_goals(connection, live, batch, at)
+    fitting = _fitting(live, {event.name for event in batch})
+    flows = sorted(set().union(*fitting.values()))
+    rows = _CONCERNED.rows(connection, ids=sorted(names), flows=flows) if names else []
+    inside = [row for row in rows if row.state in LIVE]
+    left = _leave(connection, inside, names, at)
+    _wake(connection, [row for row in inside if row.id not in left], names, at)
+    if flows:
+        reach_goals(connection, live, batch, fitting, [row for row in rows if row.goal_at is None], at)
     return len(left)
 
 
@@ -94,7 +109,7 @@ def _leave(
     found = programs(connection, [row.version for row in rows])
     known: dict[tuple[str, frozenset[str]], bool] = {}
     concerned: list[int] = []
-    for row_id, version, customer_id, _ in rows:
+    for row_id, version, customer_id, *_ in rows:
         own = names[customer_id]
         if (version, own) not in known:
             known[version, own] = bool(own & LAWFUL) or concerns(found[version].flow.exit_when, own)
@@ -199,40 +214,47 @@ def _listens(program: Program, position: str | None, names: frozenset[str]) -> b
 def _goal_moment(flow: Flow, row: Row[Any], facts: Sequence[ArrivedEvent], shop_zone: str) -> datetime | None:
     """Return when the first of these facts came in time for an enrollment's goal."""
     assert flow.goal is not None
-    limit = add(row.entered_at, flow.goal.within, shop_zone) if flow.goal.within is not None else None
     moments = [event.occurred_at for event in facts if event.occurred_at > row.since_at]
-    return min((moment for moment in moments if limit is None or moment <= limit), default=None)
+    if not moments or flow.goal.within is None:
+        return min(moments, default=None)
+    first = min(moments)
+    return first if first <= add(row.entered_at, flow.goal.within, shop_zone) else None
 
 
-def _fitting(flows: Iterable[Flow], name: str) -> set[str]:
-    """Return the flows whose goal a fact of this name may reach."""
-    return {flow.name for flow in flows if flow.goal is not None and concerns([flow.goal.clause], {name})}
+def _fitting(live: Mapping[str, LiveFlow], names: Iterable[str]) -> dict[str, set[str]]:
+    """Return for each of these names of facts the flows whose goal such a fact may reach."""
+    goals = [(each.flow.name, each.flow.goal.clause) for each in live.values() if each.flow.goal is not None]
+    return {name: {flow for flow, clause in goals if concerns([clause], {name})} for name in names}
 
 
 def reach_goals(
-    connection: Connection, live: Mapping[str, LiveFlow], batch: Sequence[ArrivedEvent], at: Round
+    connection: Connection,
+    live: Mapping[str, LiveFlow],
+    batch: Sequence[ArrivedEvent],
+    fitting: Mapping[str, set[str]],
+    rows: Iterable[Any],
+    at: Round,
 ) -> None:
-    """Note the goals that these facts fulfil, for enrollments in any state, holdouts included."""
-    with_goal = {name: each.flow for name, each in live.items() if each.flow.goal is not None}
-    fitting = {name: _fitting(with_goal.values(), name) for name in {event.name for event in batch}}
+    """Note the goals that these facts fulfil, for enrollments in any state, holdouts included.
+
+    `rows` are the enrollments of the facts' customers that have not reached theirs.
+    """
     facts: dict[int, list[ArrivedEvent]] = defaultdict(list)
     for event in batch:
         if fitting[event.name]:
             facts[event.customer_id].append(event)
-    if not facts:
-        return
-    rows = _TO_REACH.rows(connection, ids=sorted(facts), flows=sorted(set().union(*fitting.values())))
-    by_flow: dict[str, list[Row[Any]]] = defaultdict(list)
     moments: dict[int, datetime] = {}
     for row in rows:
-        own = [event for event in facts[row.customer_id] if row.flow in fitting[event.name]]
-        moment = _goal_moment(with_goal[row.flow], row, own, at.shop_zone)
+        own = [event for event in facts.get(row.customer_id, ()) if row.flow in fitting[event.name]]
+        moment = _goal_moment(live[row.flow].flow, row, own, at.shop_zone) if own else None
         if moment is not None:
             moments[row.id] = moment
-            by_flow[row.flow].append(row)
+    by_flow: dict[str, list[Row[Any]]] = defaultdict(list)
+    for row in _WHOLE.rows(connection, ids=list(moments)) if moments else ():
+        by_flow[row.flow].append(row)
     reached: list[dict[str, Any]] = []
     for name, reaching in by_flow.items():
-        flow = with_goal[name]
+        flow = live[name].flow
         assert flow.goal is not None
         ask = Ask(flow.goal.clause, after_entry=True)
         subjects = [subject_of(row) for row in reaching]

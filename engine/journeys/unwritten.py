@@ -20,7 +20,7 @@ from engine.journeys.round import Round
 from engine.journeys.walker import LIVE, Walker
 from engine.outbox import own_facts
 from engine.outbox.ledger import drop_pending
-from engine.store.bulk import insert_reserved, update_rows
+from engine.store.bulk import Change, insert_reserved, together, update_rows
 from engine.store.tables import enrollments
 
 
@@ -39,26 +39,32 @@ class Unwritten:
         self._walkers = walkers
         self._rows = rows
         self._rounds: list[Effects] = []
-        # Those that are in the database already, by id.
+        # Those that are in the database already, and their states there, by id.
         self._standing = {} if rows else {walker.id: walker for walker in walkers}
+        self._states = {which: walker.state for which, walker in self._standing.items()}
         self.withdrawn: set[int] = set()
         self.overtaken: set[int] = set()
 
-    def hold(self, effects: Effects) -> bool:
-        """Keep the effects of a round; write all where they change what is asked, and return whether they do."""
+    def hold(self, effects: Effects) -> set[int]:
+        """Keep the effects of a round; write all where they change what is asked of customers, who are returned."""
         self._rounds.append(effects)
-        changes = effects.change_what_is_asked
-        if changes:
+        changed = effects.asked_anew
+        if changed:
             self._flush()
-        return changes
+        return changed
 
     def finish(self) -> None:
         """Write everything, with where each enrollment stands now."""
-        moved = list(self._standing.values())
+        moved, states = list(self._standing.values()), self._states
         self._flush()
-        update_rows(self._connection, enrollments, [_standing(walker) for walker in moved])
+        # Who lives on keeps its place in the index of the living, and most do.
+        on = [_place(walker) for walker in moved if walker.state == states[walker.id]]
+        over = [_standing(walker) for walker in moved if walker.state != states[walker.id]]
+        together(self._connection, Change(enrollments, on, ("id",)), Change(enrollments, over, ("id",)))
         answered = [{"context": walker.context, "id": walker.id} for walker in moved if walker.answered]
         update_rows(self._connection, enrollments, answered)
+        if not own_facts.is_told(self._connection, "flow_left", self._at.listened):
+            return
         gone = [
             walker
             for walker in self._walkers
@@ -97,6 +103,7 @@ class Unwritten:
         ]
         self.overtaken = insert_reserved(self._connection, enrollments, rows)
         self._standing = {walker.id: walker for walker in self._walkers if walker.id not in self.overtaken}
+        self._states = {which: walker.state for which, walker in self._standing.items()}
         if self.overtaken:
             for effects in self._rounds:
                 _forget(effects, self.overtaken)
@@ -115,6 +122,14 @@ def _standing(walker: Walker) -> dict[str, Any]:
     return {
         "state": walker.state, "position": walker.position, "anchor_at": walker.anchor_at, "next_at": walker.next_at,
         "visit": walker.visit, "left_at": walker.left_at, "left_reason": walker.left_reason, "id": walker.id,
+    }  # fmt: skip
+
+
+def _place(walker: Walker) -> dict[str, Any]:
+    """Return what of these columns changes while its state does not."""
+    return {
+        "position": walker.position, "anchor_at": walker.anchor_at, "next_at": walker.next_at, "visit": walker.visit,
+        "id": walker.id,
     }  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def look_up(connection: Connection, waiting: Sequence[tuple[Walker, str]]) -> No
     for walker, path in waiting:
         head, _, rest = path.partition(".")
         if head in _TABLES:
-            row = rows[head].get(trigger_id(walker.subject, _TABLES[head][1]) or "")
+            row = rows[head].get(trigger_id(walker, _TABLES[head][1]) or "")
             value = _value(row, rest) if row is not None else None
         else:
             value = dig(names_of(walker.context), path.split("."))
@@ -54,7 +54,7 @@ def _rows(
     connection: Connection, head: str, waiting: Sequence[tuple[Walker, str]]
 ) -> dict[str, Mapping[str, Any]]:
     table, key = _TABLES[head]
-    ids = {trigger_id(walker.subject, key) for walker, path in waiting if path.startswith(f"{head}.")}
+    ids = {trigger_id(walker, key) for walker, path in waiting if path.startswith(f"{head}.")}
     wanted = sorted(each for each in ids if each is not None)
     if not wanted:
         return {}

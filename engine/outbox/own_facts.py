@@ -46,6 +46,11 @@ def unheard(facts: Sequence[Mapping[str, Any]], listened: Collection[str]) -> bo
     return not any(each["name"] in listened for each in facts)
 
 
+def is_told(connection: Connection, name: str, listened: Collection[str]) -> bool:
+    """Return whether `record` writes events of this name: where decisions are only counted, those that flows listen to."""
+    return name in listened or not only_counts(connection)
+
+
 def record(connection: Connection, facts: Sequence[Mapping[str, Any]], listened: Collection[str]) -> None:
     """Append events; told twice, they are there once. Those in `listened` wait in the inbox for the next pass."""
     if only_counts(connection):

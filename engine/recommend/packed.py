@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -24,6 +24,7 @@ from engine.store.tables import order_lines, orders
 from engine.store.types import to_micros
 
 NOBODY = -1  # who bought anonymously
+NEVER = (1 << 63) - 1  # microseconds
 
 
 class _Numbers(dict[str, int]):
@@ -44,6 +45,14 @@ class PackedSales:
     starts: array[int] = field(default_factory=lambda: array("q", [0]))
     items: array[int] = field(default_factory=lambda: array("I"))
     pieces: array[float] = field(default_factory=lambda: array("d"))
+
+    def add(self, placed: int, customer: int, items: Iterable[int], pieces: Iterable[float]) -> None:
+        """Take one more order, placed at these microseconds since 1970 or at those of the one before."""
+        self.placed.append(placed)
+        self.customers.append(customer)
+        self.items.extend(items)
+        self.pieces.extend(pieces)
+        self.starts.append(len(self.items))
 
     def after(self, moment: datetime) -> int:
         """Return the number of the first order later than `moment`."""
@@ -83,32 +92,69 @@ class PackedSales:
             yield list(own)
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """All orders up to a moment, cancelled ones too: what counted at any moment until then, for who asks for many."""
+
+    orders: PackedSales
+    cancelled: array[int]  # microseconds since 1970, NEVER for what was not
+
+    def at(self, now: datetime) -> PackedSales:
+        """Return what `packed_sales` would read at `now`."""
+        told, by_then = self.orders, to_micros(now)
+        found, numbers = PackedSales(), _Numbers()
+        for order in range(told.after(now)):
+            if self.cancelled[order] > by_then:
+                place = slice(told.starts[order], told.starts[order + 1])
+                items = [numbers[told.skus[item]] for item in told.items[place]]
+                found.add(told.placed[order], told.customers[order], items, told.pieces[place])
+        found.skus.extend(numbers)
+        return found
+
+
 def packed_sales(connection: Connection, now: datetime, since: datetime | None = None) -> PackedSales:
     """Return the sales that count at `now`; those later than `since` alone where it is given."""
-    sales, numbers = PackedSales(), _Numbers()
-    for _, lines in groupby(stream(connection, _statement(connection, now, since)), key=itemgetter(0)):
-        own: dict[int, float] = {}
-        for line in lines:
-            _, placed, customer, sku, quantity = line
-            item = numbers[sku]
-            own[item] = own.get(item, 0.0) + quantity
-        sales.placed.append(placed if isinstance(placed, int) else to_micros(placed))
-        sales.customers.append(NOBODY if customer is None else customer)
-        sales.items.extend(own)
-        sales.pieces.extend(own.values())
-        sales.starts.append(len(sales.items))
-    sales.skus.extend(numbers)
+    statement = _statement(connection).where(counts(now))
+    sales, _ = _packed(
+        connection, statement if since is None else statement.where(orders.c.placed_at > since)
+    )
     return sales
 
 
-def _statement(connection: Connection, now: datetime, since: datetime | None) -> Select[Any]:
-    placed = orders.c.placed_at
+def history(connection: Connection, until: datetime) -> History:
+    """Return the orders placed up to `until`, whatever became of them."""
+    return History(*_packed(connection, _statement(connection).where(orders.c.placed_at <= until)))
+
+
+def _packed(connection: Connection, statement: Select[Any]) -> tuple[PackedSales, array[int]]:
+    """Return orders, and when each of them was cancelled."""
+    sales, numbers, cancelled = PackedSales(), _Numbers(), array("q")
+    for _, lines in groupby(stream(connection, statement), key=itemgetter(0)):
+        own: dict[int, float] = {}
+        for line in lines:
+            _, placed, undone, customer, sku, quantity = line
+            item = numbers[sku]
+            own[item] = own.get(item, 0.0) + quantity
+        sales.add(_micros(placed), NOBODY if customer is None else customer, own, own.values())
+        cancelled.append(NEVER if undone is None else _micros(undone))
+    sales.skus.extend(numbers)
+    return sales, cancelled
+
+
+def _micros(moment: int | datetime) -> int:
+    return moment if isinstance(moment, int) else to_micros(moment)
+
+
+def _statement(connection: Connection) -> Select[Any]:
     # SQLite holds microseconds already: half the work would be to make moments of them.
-    told = type_coerce(placed, BigInteger) if connection.dialect.name == "sqlite" else placed
-    statement = (
-        select(orders.c.order_id, told, orders.c.customer_id, order_lines.c.sku, order_lines.c.quantity)
-        .join_from(orders, order_lines, orders.c.order_id == order_lines.c.order_id)
-        .where(counts(now))
-        .order_by(placed, orders.c.order_id)
+    moments = [orders.c.placed_at, orders.c.cancelled_at]
+    told = (
+        [type_coerce(each, BigInteger) for each in moments]
+        if connection.dialect.name == "sqlite"
+        else moments
     )
-    return statement if since is None else statement.where(placed > since)
+    return (
+        select(orders.c.order_id, *told, orders.c.customer_id, order_lines.c.sku, order_lines.c.quantity)
+        .join_from(orders, order_lines, orders.c.order_id == order_lines.c.order_id)
+        .order_by(orders.c.placed_at, orders.c.order_id)
+    )

@@ -9,7 +9,7 @@ written, in transactions of a few hundred products, so that other writers get th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -38,6 +38,7 @@ TASTES_LAST = timedelta(days=730)  # older orders say nothing about what goes to
 GROWTH = 0.02  # share of new orders after which co-purchase is counted again
 WEEK = timedelta(days=7)
 CHUNK = 200  # products written in one transaction
+Reader = Callable[[Connection, datetime], PackedSales]
 SHAPE = 2  # grows when tables are built otherwise than before, so that the next night builds them anew
 
 
@@ -70,11 +71,16 @@ class _Work:
     state: Mapping[str, Any]
 
 
-def rebuild(database: Database, now: datetime, *, force: bool = False) -> RebuildReport:
-    """Bring the recommendation tables up to what is known at `now`; `force` does everything again."""
+def rebuild(
+    database: Database, now: datetime, *, force: bool = False, read: Reader = packed_sales
+) -> RebuildReport:
+    """Bring the recommendation tables up to what is known at `now`; `force` does everything again.
+
+    `read` gives all sales that count at a moment: who rebuilds at many has read them once.
+    """
     with database.read() as connection:
         work = _work(connection, now, force=force)
-        known = _read(connection, now, whole=work.deep) if work.ranks or work.deep else None
+        known = _read(connection, now, read, whole=work.deep) if work.ranks or work.deep else None
     written = 0
     if known and work.ranks:
         written += _rebuild_ranks(database, known, now)
@@ -134,14 +140,14 @@ def _work(connection: Connection, now: datetime, *, force: bool) -> _Work:
     return _Work(ranks=new_sales or new_products, similar=alike, deep=deep, state=state)
 
 
-def _read(connection: Connection, now: datetime, *, whole: bool) -> _Known:
+def _read(connection: Connection, now: datetime, read: Reader, *, whole: bool) -> _Known:
     """Read the sales; only those of the last weeks where how often each product was ordered before is still known."""
     told = {} if whole else meta.get(connection, EARLIER, {})
     if told:
         until = datetime.fromisoformat(told["until"])
         if until <= now - WINDOW and _sign(connection, now, until) == told["sign"]:
             return _Known(packed_sales(connection, now, until), told["orders"])
-    sales, until = packed_sales(connection, now), now - WINDOW
+    sales, until = read(connection, now), now - WINDOW
     earlier = sales.counted(0, sales.after(until))
     sign = _sign(connection, now, until)
     return _Known(sales, to_remember={"until": until.isoformat(), "sign": sign, "orders": earlier})

@@ -19,11 +19,11 @@ or is a variant of any of those or of another slot.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heapify, heappop, nsmallest
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, and_, func, or_, select
 
@@ -49,6 +49,8 @@ AFFINE: Mapping[str, Mapping[str, float]] = {
     "for_you": {"for_you": 1.0, "similar": 0.05},
 }
 PLAIN = ShopRules()
+_NEWEST_KEY = ("newest", "")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,13 @@ class Offered(NamedTuple):
     category: str | None
 
 
+class Lineup(NamedTuple):
+    """What may be shown of a list, in its order, and its categories; none where one of its products is in none."""
+
+    offered: Sequence[Offered]
+    categories: frozenset[str]
+
+
 @dataclass(slots=True)
 class Memory:
     """What was read of the tables, for whoever asks again and again and says when they change: `forget`.
@@ -102,12 +111,14 @@ class Memory:
     affinities: defaultdict[str, dict[str, list[Ranked]]] = field(default_factory=lambda: defaultdict(dict))
     ranks: dict[tuple[str, str], list[Ranked]] = field(default_factory=dict)
     newest: list[Ranked] | None = None
+    lineups: dict[tuple[str, str], Lineup] = field(default_factory=dict)
+    is_plain: bool | None = None  # whether the variants of every article are in one category
 
     def forget(self) -> None:
         """Forget everything: the catalogue or the tables have changed."""
-        for held in (self.unread, self.shown, self.offered, self.affinities, self.ranks):
+        for held in (self.unread, self.shown, self.offered, self.affinities, self.ranks, self.lineups):
             held.clear()
-        self.newest = None
+        self.newest = self.is_plain = None
 
     @property
     def full(self) -> bool:
@@ -141,21 +152,22 @@ def slots_of(
 ) -> list[list[str]]:
     """Return the strategy of each slot that `recommend` would fill, for who counts slots and shows none.
 
-    Where a mail has a single block that its first strategy fills, in whatever order, nothing is put in order.
+    Where a mail has a single block, and what fills it does not hang on an order, nothing is put in order.
     """
     if not requests:
         return []
     shelf = _shelf(connection, requests, now, rules, memory)
     asking = Counter(request.mail for request in requests)
-    quick = {
-        place: [request.chain[0]] * request.count
+    told = [
+        shelf.counted(place) if request.mail is None or asking[request.mail] == 1 else None
         for place, request in enumerate(requests)
-        if (request.mail is None or asking[request.mail] == 1) and shelf.is_filled_at_once(place)
-    }
-    rest = [place for place in range(len(requests)) if place not in quick]
-    slow = _filled(shelf, requests, rest)
-    told = {place: [pick.strategy for pick in picks] for place, picks in zip(rest, slow, strict=True)}
-    return [quick[place] if place in quick else told[place] for place in range(len(requests))]
+    ]
+    rest = [place for place, slots in enumerate(told) if slots is None]
+    slow = dict(zip(rest, _filled(shelf, requests, rest), strict=True))
+    return [
+        [pick.strategy for pick in slow[place]] if slots is None else slots
+        for place, slots in enumerate(told)
+    ]
 
 
 def _shelf(
@@ -325,13 +337,15 @@ class _Shelf:
 
     def _read_affinities(self, used: Iterable[tuple[str, _Asked]]) -> None:
         known = self._memory.affinities
+        seeds: defaultdict[str, set[str]] = defaultdict(set)
+        for strategy, asked in used:
+            if strategy in AFFINE:
+                seeds[strategy].update(asked.seeds(strategy))
         missing = {
             (table, sku)
-            for strategy, asked in used
-            if strategy in AFFINE
-            for sku in asked.seeds(strategy)
+            for strategy, skus in seeds.items()
             for table in AFFINE[strategy]
-            if sku not in known[table]
+            for sku in skus.difference(known[table])
         }
         if not missing:
             return
@@ -376,7 +390,7 @@ class _Shelf:
         for place, strategy in enumerate(request.chain):
             if len(block.picks) >= block.count:
                 break
-            if place == head and not self._whole:
+            if place >= head and not self._whole and strategy in _BY_DEEDS:
                 self._whole = True
                 self._read_deeds()
                 self._products.fetch(self._new)
@@ -385,19 +399,82 @@ class _Shelf:
         picks = block.filled()
         return picks if len(picks) >= request.at_least else []
 
-    def is_filled_at_once(self, number: int) -> bool:
-        """Return whether a block's first strategy fills it in any order of what it offers, with nothing left for others."""
+    def counted(self, number: int) -> list[str] | None:
+        """Return the strategies of the slots that `fill` would give a mail's only block; None where only filling it tells.
+
+        A strategy fills as many slots in any order of what it offers, as long as an article has one category. Only where it
+        leaves some empty, which of a category were passed over is of weight for what comes later.
+        """
         asked = self._asked[number]
-        request = asked.request
-        if self._always or not request.chain or not 0 < max(request.count, request.at_least) <= request.count:
-            return False
-        strategy = request.chain[0]
-        if strategy not in AFFINE:
-            return False  # of what stands in order few are looked at
-        barred = self._articles(request.sku_context) | self._articles(asked.shopper.bought)
-        block = _Block(request.count, self._limit(request), set())
-        self._offer(block, strategy, self._any_order(strategy, asked), request, barred)
-        return len(block.picks) >= request.count
+        request, limit = asked.request, self._limit(asked.request)
+        if self._always or request.count < max(1, request.at_least):
+            return None
+        tested = bool(request.where or self._rules.never)
+        head = len(request.chain) if self._whole else len(_head(request.chain))
+        taken = self._articles(request.sku_context) | self._articles(asked.shopper.bought)
+        held: Counter[str] = Counter()
+        slots: list[str] = []
+        ever_passed_over = False
+        for place, strategy in enumerate(request.chain):
+            if strategy == "reorder" or (place >= head and not self._whole and strategy in _BY_DEEDS):
+                return None
+            offers, categories = self._offers(strategy, asked)
+            own, passed_over = strategy in _OWN, False
+            for found in offers:
+                shelf = found.category
+                if found.article in taken or (tested and not self._allowed(found.product, request)):
+                    continue
+                if shelf is not None:
+                    if not own and held[shelf] >= limit:
+                        passed_over = True
+                        if categories and all(held[each] >= limit for each in categories):
+                            break
+                        continue
+                    held[shelf] += 1
+                taken.add(found.article)
+                slots.append(strategy)
+                if len(slots) == request.count:
+                    return slots if strategy not in AFFINE or self._is_plain() else None
+            if strategy in AFFINE and (passed_over or not self._is_plain()):
+                return None
+            ever_passed_over |= passed_over
+        if ever_passed_over:
+            return None
+        return slots if len(slots) >= request.at_least else []
+
+    def _is_plain(self) -> bool:
+        """Return whether the variants of every article are in one category."""
+        if self._memory.is_plain is None:
+            self._memory.is_plain = not _MIXED.rows(self._connection)
+        return self._memory.is_plain
+
+    def _offers(self, strategy: str, asked: _Asked) -> tuple[Iterable[Offered], Collection[str]]:
+        """Return what a strategy offers that may be shown, and the categories in it, none where they are not known.
+
+        What stands in an order comes in it; affinities come as they are, the same product perhaps again.
+        """
+        if strategy in _RANKED:
+            lineups = [self._lineup(key) for key in _RANKED[strategy](asked)]
+            known = {each for lineup in lineups for each in lineup.categories}
+            whole = all(lineup.categories or not lineup.offered for lineup in lineups)
+            return _merged([lineup.offered for lineup in lineups]), known if whole else ()
+        if strategy == "newest":
+            return self._lineup(_NEWEST_KEY).offered, ()
+        ranked = self._any_order(strategy, asked) if strategy in AFFINE else self.candidates(strategy, asked)
+        return (found for item in ranked if (found := self._products.offered(item.sku)) is not None), ()
+
+    def _lineup(self, key: tuple[str, str]) -> Lineup:
+        """Return a list of the tables as what may be shown of it; with boosts, in an order of this moment."""
+        known = self._memory.lineups.get(key) if not self._rules.boost else None
+        if known is None:
+            ranked = self._newest if key == _NEWEST_KEY else self._ranks.get(key, ())
+            offered = [found for item in ranked if (found := self._products.offered(item.sku)) is not None]
+            categories = {found.category for found in offered}
+            named = frozenset(each for each in categories if each is not None)
+            known = Lineup(offered, named if None not in categories else frozenset())
+            if not self._rules.boost:
+                self._memory.lineups[key] = known
+        return known
 
     def _any_order(self, strategy: str, asked: _Asked) -> Iterator[Ranked]:
         """Yield what a strategy of affinities offers, as it comes; the same product may come again."""
@@ -569,16 +646,19 @@ _OWN: Mapping[str, Callable[[Shopper], list[Ranked]]] = {
     "reorder": lambda shopper: _in_order(list(shopper.bought)),
 }
 _INTERESTED = frozenset({"for_you", "recently_viewed", "wishlist", "cart"})  # by more than what was bought
+_BY_DEEDS = (
+    _INTERESTED | AFFINE.keys()
+)  # what lies near a customer's deeds is read for the heads of chains alone
 _PLENTIFUL = frozenset({"newest", "trending", "bestsellers", "popular_in_category"})
 STRATEGIES: tuple[str, ...] = (*AFFINE, *_RANKED, *_OWN, "newest")
 
 
-def _merged(lists: Sequence[Sequence[Ranked]]) -> Sequence[Ranked]:
-    """Return the lists as one, in turns: the first of each, then the second of each and so on."""
+def _merged(lists: Sequence[Sequence[_T]]) -> Iterable[_T]:
+    """Return the lists as one, in turns: the first of each, then the second of each and so on; few are looked at."""
     if len(lists) == 1:
         return lists[0]
     longest = max((len(ranked) for ranked in lists), default=0)
-    return [ranked[place] for place in range(longest) for ranked in lists if place < len(ranked)]
+    return (ranked[place] for place in range(longest) for ranked in lists if place < len(ranked))
 
 
 _BEGAN = select(func.min(products.c.first_seen_at)).scalar_subquery().label("began")
@@ -600,6 +680,15 @@ _RANKS = Prepared(
 )
 
 
+_MIXED = Prepared(
+    select(products.c.variant_group)
+    .where(products.c.variant_group.is_not(None))
+    .group_by(products.c.variant_group)
+    .having(func.count(func.distinct(func.coalesce(products.c.category, ""))) > 1)
+    .limit(1)
+)
+
+
 class _Catalogue:
     """Products as blocks show them; each is made when it is first looked at, as most never are."""
 
@@ -609,7 +698,7 @@ class _Catalogue:
 
     def fetch(self, skus: Iterable[str]) -> None:
         """Read more products, in one statement."""
-        missing = sorted(sku for sku in skus if sku not in self)
+        missing = sorted(set(skus).difference(self._unread).difference(self._shown))
         if missing:
             rows = _PRODUCTS.unread(self._connection, skus=missing)
             self._unread.update((row[0], row) for row in rows)  # the sku stands first

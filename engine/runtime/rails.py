@@ -92,11 +92,21 @@ def _brake(
     )
     if recent + more <= FLOOR:
         return None
-    limit = max(_usual(connection, moment, own, at.now), live.allowance or 0)
-    if recent + more <= limit:
+    usual = _usual(connection, moment, own, at.now)
+    if recent + more <= max(usual, live.allowance or 0):
         return None
     meant = f"homing apply --allow-audience {recent + more}, then homing resume {live.flow.name}"
-    return f"would {verb} {recent + more:,} customers within 24 hours; usual is at most {limit:,} (if that is meant: {meant})"
+    return f"would {verb} {recent + more:,} customers within 24 hours; {brake_limit(usual, live.allowance)} (if that is meant: {meant})"
+
+
+def brake_limit(usual: int, allowance: int | None) -> str:
+    """Return in words what was usual, and what was allowed where that is more.
+
+    >>> brake_limit(200, None), brake_limit(200, 229)
+    ('usual is at most 200', 'usual is at most 200, and 229 are allowed')
+    """
+    allowed = f", and {allowance:,} are allowed" if allowance is not None and allowance > usual else ""
+    return f"usual is at most {usual:,}{allowed}"
 
 
 def usual_most(connection: Connection, flow: str, now: datetime, table: Table) -> int:

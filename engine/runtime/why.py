@@ -19,7 +19,7 @@ from engine.audience.wanted import wanted_words
 from engine.diagnostics import did_you_mean
 from engine.errors import UsageError
 from engine.flows.conditions import needs_trigger
-from engine.flows.model import EventTrigger
+from engine.flows.model import EventTrigger, Flow, LapsedTrigger, ReplenishTrigger
 from engine.journeys.enter import entry_clauses
 from engine.journeys.journal import Decided, decisions
 from engine.journeys.program import Program
@@ -160,7 +160,7 @@ def _next(
     connection: Connection, customer_id: int, live: LiveFlow, inside: Sequence[Row[Any]], at: Round
 ) -> dict[str, Any] | None:
     """Return what comes next and when; `waits` says what must happen first where the flow is paused or frozen."""
-    following = _following(connection, customer_id, live, inside)
+    following = _following(connection, customer_id, live, inside, at)
     if not live.stopped:
         return following
     if following is None:
@@ -193,9 +193,12 @@ def _at_the_door(
 
 
 def _following(
-    connection: Connection, customer_id: int, live: LiveFlow, inside: Sequence[Row[Any]]
+    connection: Connection, customer_id: int, live: LiveFlow, inside: Sequence[Row[Any]], at: Round
 ) -> dict[str, Any] | None:
-    """Return a waiting message, the next step, or a timer that will let the customer in."""
+    """Return a waiting message, the next step, or a timer that will let the customer in.
+
+    Of a timer, `moves` says whether a newer fact sets it anew, and `barred` why nobody would be let in as things stand.
+    """
     own = messages.c
     waiting = connection.execute(
         select(messages)
@@ -211,11 +214,26 @@ def _following(
         kind = type(step).__name__.lower() if step is not None else "end"
         return {"what": kind, "step": current.position, "at": current.next_at}
     timer = connection.execute(
-        select(timers.c.due_at)
+        select(timers.c.due_at, timers.c.trigger_no)
         .where(timers.c.customer_id == customer_id, timers.c.flow == live.flow.name)
         .order_by(timers.c.due_at)
     ).first()
-    return {"what": "entry", "step": None, "at": timer.due_at} if timer is not None else None
+    if timer is None:
+        return None
+    moves = isinstance(live.flow.triggers[timer.trigger_no], EventTrigger | LapsedTrigger | ReplenishTrigger)
+    consent, suppressed = _may_be_mailed(connection, customer_id, live.flow, at)
+    barred = None if consent and not suppressed else "suppressed" if suppressed else "no_consent"
+    return {"what": "entry", "step": None, "at": timer.due_at, "moves": moves, "barred": barred}
+
+
+def _may_be_mailed(connection: Connection, customer_id: int, flow: Flow, at: Round) -> tuple[bool, bool]:
+    """Return whether the customer's consent for a flow is recorded, and whether the customer is suppressed for it."""
+    topics = granted_topics(
+        connection, [customer_id], [flow.topic] if flow.topic else [], at.settings.soft_opt_in
+    )
+    suppressed = suppressed_kinds(connection, [customer_id]).get(customer_id, frozenset())
+    consent = flow.kind == "transactional" or flow.topic in topics.get(customer_id, frozenset())
+    return consent, flow.kind in suppressed
 
 
 def _asked_now(connection: Connection, customer_id: int, live: LiveFlow, at: Round) -> dict[str, Any]:
@@ -226,14 +244,11 @@ def _asked_now(connection: Connection, customer_id: int, live: LiveFlow, at: Rou
     asks = [Ask(clause) for clause in clauses if clause not in left_open]
     subject = Subject(customer_id, at.now, at.now)
     found = explain(connection, asks, subject, now=at.now, segments=flow.segments, shop_zone=at.shop_zone)
-    topics = granted_topics(
-        connection, [customer_id], [flow.topic] if flow.topic else [], at.settings.soft_opt_in
-    )
-    suppressed = suppressed_kinds(connection, [customer_id]).get(customer_id, frozenset())
+    consent, suppressed = _may_be_mailed(connection, customer_id, flow, at)
     return {
         "asked_at": at.now,
-        "consent": flow.kind == "transactional" or flow.topic in topics.get(customer_id, frozenset()),
-        "suppressed": flow.kind in suppressed,
+        "consent": consent,
+        "suppressed": suppressed,
         "clauses": [
             {**_truth(each), "wanted": wanted_words(ask.clause.condition)}
             for ask, each in zip(asks, found, strict=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import JSON, Connection, Dialect, LargeBinary, Table
@@ -253,13 +254,24 @@ def _bound(
     dialect: Dialect, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
 ) -> list[tuple[Any, ...]]:
     """Return the rows' values as SQLite takes them, column by column: most columns need nothing done."""
-    places = [[row[name] for row in rows] for name in columns]
-    for place, process in _processors(dialect, table, columns):
+    told = list(map(_taker(columns), rows))
+    processors = _processors(dialect, table, columns)
+    if not processors:
+        return told
+    places: list[Sequence[Any]] = list(zip(*told, strict=True))
+    for place, process in processors:
         if process is to_json:
             places[place] = _documents(places[place])
         else:
             places[place] = _processed(places[place], process)
     return list(zip(*places, strict=True))
+
+
+@lru_cache(maxsize=256)
+def _taker(columns: tuple[str, ...]) -> Callable[[Row], tuple[Any, ...]]:
+    """Return what takes these columns out of a row, in their order."""
+    only = columns[0]
+    return itemgetter(*columns) if len(columns) > 1 else lambda row: (row[only],)
 
 
 def _processed(values: Sequence[Any], process: Callable[[Any], Any]) -> list[Any]:

@@ -109,6 +109,18 @@ def connect(url: str, root: Path | None = None) -> Database:
     return Database(engine, url)
 
 
+def is_unmade(url: str, root: Path) -> bool:
+    """Return whether a URL names a file of SQLite that is not there yet; one that is not understood names none."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return False
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        return False
+    file = root / parsed.database
+    return file.parent.is_dir() and not file.exists()
+
+
 def _connect_sqlite(url: str, path: str | None, root: Path | None) -> Database:
     if not path or path == ":memory:":
         engine = _engine("sqlite://", poolclass=StaticPool)
@@ -161,7 +173,9 @@ def raw(connection: Connection, text: str, values: Any) -> Any:
     What the database refuses becomes SQLAlchemy's error, and a connection that was lost leaves the pool, as with its own
     statements.
     """
-    cursor = connection.connection.cursor()
+    driver = connection.connection.dbapi_connection
+    assert driver is not None  # as the pool's own `cursor` does, which is called for each statement
+    cursor = driver.cursor()
     try:
         (cursor.executemany if isinstance(values, list) else cursor.execute)(text, values)
     except connection.dialect.loaded_dbapi.Error as error:

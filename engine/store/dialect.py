@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import BindParameter, Boolean, ColumnElement, Connection, Dialect, Table, Text, bindparam
@@ -85,9 +85,17 @@ class Listed(TypeDecorator[Any]):
         """Return the type that the parameter travels in."""
         return dialect.type_descriptor(Text() if dialect.name == "sqlite" else postgresql.ARRAY(self.item))
 
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        """Write the list down for SQLite at once: a pass binds a list for nearly every statement."""
+        return _written if dialect.name == "sqlite" else super().bind_processor(dialect) or list
+
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Write the list down for SQLite."""
-        return to_json(list(value)) if dialect.name == "sqlite" else list(value)
+        """Give PostgreSQL's driver a list."""
+        return list(value)
+
+
+def _written(values: Iterable[Any]) -> str:
+    return to_json(list(values))
 
 
 class Among(ColumnElement[bool]):

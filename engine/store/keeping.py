@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 
 KEPT = "homing_kept"
 MOST = 200_000
-# What may be kept: these columns of customers, and all that stands in the tables that say whom one may mail.
+# What may be kept: these columns of customers, what they are called, and all that says whom one may mail.
 CUSTOMER = (
-    "id", "zone", "external_id", "email", "locale", "erased_at", "quarantined_at", "properties",
+    "id", "zone", "external_id", "email", "first_seen_at", "locale", "erased_at", "quarantined_at", "properties",
     "birthday", "created_at", "created_on", "points_expire_at", "points_expire_on",
 )  # fmt: skip
 ABOUT = ("consent_state", "suppressions")
@@ -36,7 +36,7 @@ class Kept:
     def __init__(self) -> None:
         self.bold = False
         self._kinds: dict[Hashable, dict[int, Any]] = {}
-        self._beside: dict[Hashable, dict[int, Any]] = {}
+        self._beside: dict[Hashable, dict[Any, Any]] = {}
 
     def of(self, kind: Hashable) -> dict[int, Any]:
         """Return what is known of one kind, by customer."""
@@ -45,7 +45,7 @@ class Kept:
             held.clear()
         return held
 
-    def beside(self, kind: Hashable) -> dict[int, Any]:
+    def beside(self, kind: Hashable) -> dict[Any, Any]:
         """Return what is known of one kind by another id than a customer's: who keeps it says when it is over."""
         return self._beside.setdefault(kind, {})
 
@@ -66,6 +66,7 @@ class Kept:
         columns = ", ".join(CUSTOMER)
         told: list[tuple[str, str, tuple[str, ...]]]
         told = [("customers", f"UPDATE OF {columns}", ("OLD.id",)), ("customers", "DELETE", ("OLD.id",))]
+        told += [("customer_ids", deed, ("OLD.customer_id",)) for deed in ("UPDATE", "DELETE")]
         for table in ABOUT:
             told += [(table, "INSERT", ("NEW.customer_id",)), (table, "DELETE", ("OLD.customer_id",))]
             told.append((table, "UPDATE", ("OLD.customer_id", "NEW.customer_id")))
@@ -94,11 +95,11 @@ def known(
     if memory is None:
         return read(ids)
     held = memory.of(kind)
-    missing = [each for each in ids if each not in held]
-    if missing:
-        held.update(read(missing))
+    try:
+        return {each: held[each] for each in ids}  # most batches hold nobody who is new
+    except KeyError:
+        held.update(read([each for each in ids if each not in held]))
         return {each: held[each] for each in ids if each in held}
-    return {each: held[each] for each in ids}
 
 
 def forget_all(connection: Connection) -> None:

@@ -8,7 +8,7 @@ connection's statements hears these, too; what the database refuses is SQLAlchem
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -49,6 +49,11 @@ class Prepared:
         compiled = self._on(connection.dialect)
         found: list[Sequence[Any]] = driven(connection, compiled.text, compiled.bound(values)).fetchall()
         return found
+
+    def each(self, connection: Connection, **values: Any) -> Iterator[Sequence[Any]]:
+        """Yield everything as `unread` gives it, without holding it all where the driver does not."""
+        compiled = self._on(connection.dialect)
+        yield from driven(connection, compiled.text, compiled.bound(values))
 
     def read(self, dialect: Dialect, row: Sequence[Any]) -> Any:
         """Return one row of `unread` as `rows` would."""

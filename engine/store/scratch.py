@@ -34,6 +34,7 @@ PRAGMAS = (
 UNASKED = (
     "ix_journal_customer_id_flow_id", "ix_journal_at", "ix_journal_flow_decision_step_reason",
     "ix_messages_flow_counted_at", "ix_enrollments_flow_entered_at", "ix_enrollments_flow_version_state_position",
+    "ix_orders_placed_at", "ix_order_lines_sku",
 )  # fmt: skip
 
 

@@ -98,13 +98,21 @@ class Money(TypeDecorator[Decimal]):
     impl = BigInteger
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> int | None:
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], int | None]:
         """Scale to ten-thousandths."""
-        return None if value is None else money_units(value)
+        return _units_in
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[int | None], Decimal | None]:
         """Return the Decimal, without trailing zeros beyond two places."""
-        return None if value is None else money(value)
+        return _units_out
+
+
+def _units_in(value: Any) -> int | None:
+    return None if value is None else money_units(value)
+
+
+def _units_out(value: int | None) -> Decimal | None:
+    return None if value is None else money(value)
 
 
 # SQLite gives 64-bit row ids only to INTEGER PRIMARY KEY.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ def test_simulate_as_typed(shop: Path, tmp_path: Path) -> None:
         (("--from", "2026-03-05", "--behaviour", "history"), "--behaviour is for a forecast"),
         (("--every", "soon"), "--every"),
         (("--against", "feedbeef"), "was ever applied"),
+        (("--out", "report.txt"), "--out writes .html or .json"),
     ):
         told = homing(shop, "simulate", *wrong, "--now", NOW.isoformat())
         assert told.exit_code == 2
@@ -114,6 +116,83 @@ def test_why_missing_as_typed(shop: Path) -> None:
     assert homing(shop, "apply", "--yes").exit_code == 0
     found = document(homing(shop, "why", "--missing", "cart", "--since", START.isoformat(), "--json"))
     assert (found["flow"], found["got_nothing"]) == ("cart", 0)
-    unsaid = homing(shop, "why")
-    assert unsaid.exit_code == 2
-    assert "--missing" in unsaid.stderr
+    stretch = document(
+        homing(shop, "why", "--missing", "cart", "--since", "60d", "--json", "--now", NOW.isoformat())
+    )
+    assert stretch["since"].startswith(f"{NOW - timedelta(days=60):%Y-%m-%d}")
+    for wrong, words in (
+        ((), "--missing"),
+        (("c1", "--missing", "cart"), 'leave "c1" out'),
+        (("--missing", "cart", "--since=-60d"), "is not a time"),
+        (("--missing", "cart", "--since", "soon"), "is not a time"),
+    ):
+        told = homing(shop, "why", *wrong)
+        assert told.exit_code == 2
+        assert words in told.stderr
+
+
+def test_plan_tells_what_apply_would_refuse_in_every_form(shop: Path) -> None:
+    """A mail that cannot be made stops `apply`: `plan` says the same before, with exit code 1, in a pull request too."""
+    template = shop / "templates" / "note.mjml"
+    template.write_text(
+        template.read_text("utf-8").replace("Hello. <a", "Hello {{ customer.nme }}. <a"), "utf-8"
+    )
+    refused = homing(shop, "apply", "--yes")
+    assert refused.exit_code == 1
+    code = refused.stderr.split("error[")[1][:4]
+    for form in ("text", "json", "markdown"):
+        told = homing(shop, "plan", "--format", form)
+        assert told.exit_code == 1
+        assert code in (told.stderr if form == "text" else told.stdout), form
+    assert homing(shop, "plan").stderr == refused.stderr
+    assert {each["code"] for each in document(homing(shop, "plan", "--json"))["findings"]} == {code}
+    comment = homing(shop, "plan", "--format", "markdown").stdout
+    assert comment.startswith("### Homing plan: `apply` would refuse this\n")
+    assert refused.stderr.strip() in comment
+
+
+def test_a_flow_may_go_before_its_scenarios(shop: Path) -> None:
+    """Scenarios of a flow that is gone are told once a file, by `validate` as an error; `plan` and `apply` go on."""
+    scenario = (
+        "- scenario: number {}\n  flow: cart\n  timeline: [{{at: 2026-03-02 10:00, event: cart_updated}}]\n"
+        "  expect: [{{after: 4h, sends: note}}]\n"
+    )
+    (shop / "tests").mkdir()
+    for name in ("one", "two"):
+        (shop / "tests" / f"{name}.yaml").write_text("".join(scenario.format(n) for n in range(3)), "utf-8")
+    assert homing(shop, "apply", "--yes").exit_code == 0
+    (shop / "flows" / "cart.yaml").unlink()
+    told = document(homing(shop, "validate", "--format", "json"))["findings"]
+    lost = [each for each in told if each["code"] == "F501"]
+    assert [each["file"] for each in lost] == ["tests/one.yaml", "tests/two.yaml"]
+    assert {each["severity"] for each in lost} == {"error"}
+    assert homing(shop, "validate").exit_code == 1
+    planned = homing(shop, "plan")
+    assert (planned.exit_code, "- cart  removed" in planned.stdout) == (0, True)
+    applied = homing(shop, "apply", "--yes")
+    assert applied.exit_code == 0
+    assert applied.stderr.count("error[F501]") == 2
+
+
+def test_a_plan_of_a_new_folder_makes_no_database(tmp_path: Path) -> None:
+    """Whoever only looks leaves no file behind."""
+    make_project(tmp_path)
+    done = homing(tmp_path, "plan")
+    assert (done.exit_code, "3 new" in done.stdout) == (0, True)
+    assert homing(tmp_path, "plan", "--history").exit_code == 0
+    assert not list(tmp_path.glob("*.db*"))
+
+
+def test_going_back_is_told_as_what_it_is(shop: Path) -> None:
+    """A version that is live is named where the folder differs; a flow that comes back comes from nothing."""
+    assert homing(shop, "apply", "--yes").exit_code == 0
+    flows = document(homing(shop, "plan", "--json"))["flows"]
+    version = next(flow["to"] for flow in flows if flow["flow"] == "cart")
+    (shop / "flows" / "cart.yaml").unlink()
+    again = homing(shop, "apply", "--yes", "--version", version[:6])
+    assert f"nothing to apply: version {version} is live" in again.stdout
+    assert homing(shop, "apply", "--yes").exit_code == 0
+    assert homing(shop, "apply", "--yes", "--version", version[:6]).exit_code == 0
+    (newest, *_) = document(homing(shop, "plan", "--history", "--json"))
+    assert newest["changes"] == [{"flow": "cart", "change": "new", "from": None, "to": version}]
+    assert f"new        cart                         {version}\n" in homing(shop, "plan", "--history").stdout

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, delete, insert, select, update
 
+from engine.facts import people
+from engine.facts.fields import Reading
+from engine.facts.normalise import normalise
 from engine.store import keeping
 from engine.store.keeping import ABOUT, CUSTOMER, Kept, kept, known
 from engine.store.prepared import undoing
 from engine.store.scratch import Lone, lone, scratch
-from engine.store.tables import consent_state, customers, metadata, suppressions
+from engine.store.tables import consent_state, customer_ids, customers, metadata, suppressions
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -103,6 +107,43 @@ def test_what_is_done_boldly_is_undone_as_a_whole_and_done_again_with_care(store
     with store.read() as connection:
         assert connection.execute(select(customers.c.orders, customers.c.points)).all() == [(0, 2), (0, 2)]
         assert store.boldly(lambda: len(tries)) == 2
+    store.close()
+
+
+def test_a_name_is_known_until_it_or_its_customer_changes(
+    store: Lone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is called what is read once, and again when the name goes to somebody else or the customer is written."""
+    asked: list[list[str]] = []
+    by_id, by_email = people._PLAIN
+
+    class Asked:
+        def rows(self, connection: Connection, ids: list[str]) -> list[Any]:
+            asked.append(ids)
+            return by_id.rows(connection, ids=ids)
+
+    monkeypatch.setattr(people, "_PLAIN", (Asked(), by_email))
+
+    def found(connection: Connection) -> tuple[int | None, str | None]:
+        facts = normalise("events", {"customer": "c1", "event": "visited"}, Reading("UTC", NOW))
+        assert isinstance(facts, list)
+        met = people.People(connection)
+        met.load(facts)
+        return met.by_id["c1"].id, met.by_id["c1"].email
+
+    with store.write() as connection:
+        connection.execute(insert(customer_ids).values(external_id="c1", customer_id=1))
+        assert found(connection) == found(connection) == (1, "c1@example.test")
+        assert asked == [["c1"]]
+        connection.execute(update(customers).where(customers.c.id == 1).values(email="new@example.test"))
+        assert found(connection) == found(connection) == (1, "new@example.test")
+        assert len(asked) == 2
+        connection.execute(update(customer_ids).values(customer_id=2))
+        assert found(connection) == found(connection) == (2, "c2@example.test")
+        assert len(asked) == 3
+        connection.execute(delete(customer_ids))
+        with pytest.raises(KeyError):
+            found(connection)
     store.close()
 
 

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from engine.calendar import Duration
+from engine.commands.simulating import only
 from engine.deploy import plan as plan_module
 from engine.deploy.apply import apply, apply_version
-from engine.deploy.plan import FlowPlan, Plan, Range, plan
+from engine.deploy.plan import FlowPlan, Plan, Range, most_entries, most_mails, plan
 from engine.deploy.plan_moving import earlier_version, history
 from engine.deploy.plan_text import as_data, as_markdown, as_text
-from engine.deploy.simulate import quiet_engine
+from engine.deploy.simulate import Stretch, quiet_engine, simulate
 from engine.errors import UsageError
 from engine.facts.ingest import ingest_rows
+from engine.flows.model import (
+    EventTrigger,
+    Experiment,
+    ExperimentArm,
+    Flow,
+    ReEntry,
+    ScheduleTrigger,
+    Send,
+    WaitFor,
+)
 from engine.runtime.ticking import drive
 from engine.settings import Cap, Settings
 from engine.store import meta
 from engine.store.database import Database
 from engine.store.tables import INSIDE, enrollments, flows
-from tests.integration.small_shop import FLOWS, NOW, checksum, make_project, tell
+from tests.integration.small_shop import FLOWS, NOW, checksum, make_project, play_of, tell
 
 
 def planned(
@@ -173,23 +184,28 @@ def inside(database: Database, flow: str) -> dict[str, int]:
     return {version: rows.count(version) for version in set(rows)}
 
 
-def test_those_inside_are_moved_step_by_step_and_back_again(tmp_path: Path, database: Database) -> None:
-    """--migrate moves those whose step the new version has, tells who stays; --version makes the earlier one live again."""
-    settings = make_project(tmp_path)
+def let_in(database: Database, settings: Settings, number: int) -> None:
+    """Make the folder live, and let so many customers into `thanks`."""
     with database.write() as connection:
         meta.set_virtual_now(connection, NOW)
     people = [
         {"external_id": f"n{n}", "email": f"n{n}@example.test", "country": "DE", "consent": ["reminders"]}
-        for n in range(5)
+        for n in range(number)
     ]
     ingest_rows(database, "customers", people, settings=settings, now=NOW)
     apply(database, settings, now=NOW, who="ann")
     bought = [
         {"order_id": f"b{n}", "customer": f"n{n}", "placed_at": NOW.isoformat(), "total": 3, "lines": []}
-        for n in range(5)
+        for n in range(number)
     ]
     ingest_rows(database, "orders", bought, settings=settings, now=NOW)
     drive(quiet_engine(settings, database), NOW, NOW, nights=False)
+
+
+def test_those_inside_are_moved_step_by_step_and_back_again(tmp_path: Path, database: Database) -> None:
+    """--migrate moves those whose step the new version has, tells who stays; --version makes the earlier one live again."""
+    settings = make_project(tmp_path)
+    let_in(database, settings, 5)
     (first,) = inside(database, "thanks")
     rewrite(settings, "thanks", "{send: note, id: thank-you}", "{send: note, id: merci}")
     _, by_name = planned(database, settings)
@@ -238,9 +254,52 @@ def test_the_brake_stops_what_is_far_beyond_usual_until_it_is_allowed(
     found, by_name = planned(sqlite_database, settings)
     assert by_name["all"].entries == Range(300, 300, 300)
     assert found.braked
-    assert "--allow-audience 300" in as_text(found, "UTC", colour=False)
+    assert (found.needed, as_data(found)["needed"]) == (300, 300)
+    for words in (as_text(found, "UTC", colour=False), as_markdown(found, "UTC")):
+        assert "would enter 300 customers within 24 hours; usual is at most 200.\n" in words
+        assert "--allow-audience 300" in words
     allowed, _ = planned(sqlite_database, settings, allow=300)
     assert not allowed.braked
+    one_less, _ = planned(sqlite_database, settings, allow=299)
+    assert one_less.braked
+    assert "usual is at most 200, and 299 are allowed." in as_text(one_less, "UTC", colour=False)
+
+
+def test_what_cannot_be_is_in_no_range() -> None:
+    """Entries are bounded by the customers where each enters once, mails by who is inside and what one can get."""
+    once = ScheduleTrigger(once=datetime(2026, 3, 24, 10))  # noqa: DTZ001 - on the clock that the trigger names
+    note, wait = Send("note", ("note",)), WaitFor("wait", Duration.parse("1d"))
+    ways = Experiment("try", (ExperimentArm("a", 1, (note, wait, note)), ExperimentArm("b", 1, (note,))))
+    assert [most_mails(steps) for steps in ((note,), (note, ways, wait), ())] == [1, 3, 0]
+    day = timedelta(days=1)
+    for flow, most in (
+        (Flow("all", (once,), (note,)), 230), (Flow("all", (once, once), (note,)), 460),
+        (Flow("all", (EventTrigger("order_placed"),), (note,)), None),
+        (Flow("all", (EventTrigger("order_placed"),), (note,), re_entry=ReEntry(never=True)), 230),
+        (Flow("all", (EventTrigger("order_placed"),), (note,), re_entry=ReEntry(after=Duration.parse("2d"))), 230),
+    ):  # fmt: skip
+        assert most_entries(flow, 230, day) == most
+
+
+def test_no_more_mails_are_forecast_than_the_audience_can_get(
+    tmp_path: Path, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a sample a range is wide; where everybody is mailed once, it ends with everybody."""
+    settings = make_project(tmp_path)
+    (tmp_path / "flows" / "all.yaml").write_text(
+        "flow: all\ntopic: offers\ntrigger: {schedule: '2026-03-24 10:00', clock: shop}\n"
+        "exit_when: [{did: order_placed}]\nsteps: [{send: note}]\n"
+    )
+    people = [
+        {"external_id": f"m{n}", "email": f"m{n}@example.test", "consent": ["offers"]} for n in range(40)
+    ]
+    ingest_rows(sqlite_database, "customers", people, settings=settings, now=NOW)
+    monkeypatch.setattr(plan_module, "SAMPLE", 20)
+    monkeypatch.setattr(plan_module, "DAY_SAMPLE", 20)
+    found, by_name = planned(sqlite_database, settings)
+    assert (found.sample, found.day_sample) == (2, 2)
+    flow = by_name["all"]
+    assert flow.entries.low < flow.entries.high == flow.day.high == flow.month.high == 40
 
 
 def test_of_a_large_shop_the_first_day_is_forecast_from_more_customers_than_the_month(
@@ -269,3 +328,60 @@ def test_of_a_large_shop_the_first_day_is_forecast_from_more_customers_than_the_
         assert flow.day.low <= whole.day.expected <= flow.day.high
         assert flow.entries.low <= whole.entries.expected <= flow.entries.high
         assert flow.month.low <= whole.month.expected <= flow.month.high
+
+
+def test_a_removed_flow_is_forecast_with_the_mails_of_those_inside(
+    tmp_path: Path, database: Database
+) -> None:
+    """Nobody enters a removed flow any more, but those inside finish it: their mails stand in every form of the plan."""
+    settings = make_project(tmp_path)
+    let_in(database, settings, 5)
+    (tmp_path / "flows" / "thanks.yaml").unlink()
+    found, by_name = planned(database, settings)
+    gone = by_name["thanks"]
+    assert (gone.change.change, sum(each.customers for each in gone.inside)) == ("removed", 5)
+    assert (gone.entries, gone.month.expected, gone.month.high) == (Range(), 5, 5)
+    text, markdown, data = as_text(found, "UTC", colour=False), as_markdown(found, "UTC"), as_data(found)
+    assert "mails in 30 days   5\n" in text
+    assert "5 finish it; nobody enters any more" in text
+    assert "| `-` | thanks | removed |  | 0 | 5 |" in markdown
+    assert {each["flow"]: each["mails"]["30d"]["expected"] for each in data["flows"]}["thanks"] == 5
+
+
+def test_those_inside_an_older_version_are_told_where_it_differs(
+    tmp_path: Path, sqlite_database: Database
+) -> None:
+    """Another summary changes nothing for anybody; whoever stayed on other behaviour is named under unchanged flows, too."""
+    settings = make_project(tmp_path)
+    let_in(sqlite_database, settings, 1)
+    (first,) = inside(sqlite_database, "thanks")
+
+    def told() -> tuple[str, str, list[bool]]:
+        found, by_name = planned(sqlite_database, settings)
+        alike = [each.alike for each in by_name["thanks"].inside]
+        return as_text(found, "UTC", colour=False), as_markdown(found, "UTC"), alike
+
+    rewrite(settings, "thanks", "topic: reminders", "topic: reminders\nsummary: Say thanks.")
+    for text, markdown, alike in [told()]:
+        assert "inside now         1; nothing changes for them\n" in text
+        assert "inside now         1; nothing changes for them\n" in markdown
+        assert "enter in 24 hours: 0" in markdown
+        assert alike == [True]
+    apply(sqlite_database, settings, now=NOW, who="ann")
+    assert "inside now" not in told()[0]
+    rewrite(settings, "thanks", "at_least: 12h", "at_least: 15h")
+    apply(sqlite_database, settings, now=NOW, who="ann")
+    for text, markdown, alike in [told()]:
+        for words in (text, markdown):
+            assert f"{first} 1 before thank-you (--migrate moves it)" in words
+        assert alike == [False]
+
+
+def test_a_forecast_of_some_flows_has_no_others(tmp_path: Path, sqlite_database: Database) -> None:
+    """Those inside another flow are mailed by it in a forecast of the folder, and not in one of some flows only."""
+    settings = make_project(tmp_path)
+    let_in(sqlite_database, settings, 5)
+    stretch = Stretch(NOW, NOW + timedelta(days=30), replay=False)
+    play = play_of(settings)
+    mails = [simulate(sqlite_database, each, stretch).tally.mails for each in (play, only(play, "cart"))]
+    assert mails == [{("thanks", "thank-you"): 5}, {}]

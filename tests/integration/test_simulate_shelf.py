@@ -34,6 +34,8 @@ def _tell_sales(database: Database, folder: Path) -> None:
          "lines": [{"sku": f"T{(number + shift) % 8}", "quantity": 1, "price": 10} for shift in (0, 1, 3)]}
         for number in range(24) for place in range(12)
     ]  # fmt: skip
+    for sale in sales[::7]:  # after the first of two shelves
+        sale |= {"status": "cancelled", "status_at": (START - EVERY + timedelta(days=3)).isoformat()}
     people = [{"external_id": f"c{number}", "email": f"c{number}@example.test"} for number in range(24)]
     for kind, rows in (("products", catalogue), ("customers", people), ("orders", sales)):
         report = ingest_rows(database, kind, rows, settings=settings, now=END)  # type: ignore[arg-type]

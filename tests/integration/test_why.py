@@ -19,6 +19,7 @@ from engine.deploy.apply import apply
 from engine.deploy.stage import Tray
 from engine.errors import UsageError
 from engine.facts.finding import find_customer
+from engine.facts.ingest import ingest_rows
 from engine.journeys.round import Round
 from engine.runtime import rails
 from engine.runtime.passes import Engine
@@ -336,3 +337,40 @@ def test_a_cap_that_was_lost_within_a_pass_shows_who_took_it(
     lost = [each for each in decisions if each["reason"] in ("outranked", "capped") and each.get("gate")]
     assert {each["reason"] for each in lost} >= {"outranked"}
     assert all(any(cap["used"] >= cap["of"] for cap in each["gate"]["caps"]) for each in lost)
+
+
+def test_a_timer_tells_what_can_still_change(tmp_path: Path, sqlite_database: Database) -> None:
+    """A lapse moves with a newer order and a birthday does not; without consent the moment lets nobody in."""
+    settings = make_project(tmp_path)
+    (tmp_path / "flows" / "birthday.yaml").write_text(
+        "flow: birthday\ntopic: offers\ntrigger: {anniversary: birthday}\nsteps: [{send: note}]\n",
+        encoding="utf-8",
+    )
+    database = sqlite_database
+    with database.write() as connection:
+        meta.set_virtual_now(connection, START)
+    people = [
+        {"external_id": f"c{n}", "email": f"c{n}@example.test", "birthday": "1990-07-01", "consent": topics}
+        for n, topics in ((1, ["offers"]), (2, []))
+    ]
+    ingest_rows(database, "customers", people, settings=settings, now=START)
+    apply(database, settings, now=START, who="test")
+    orders = [
+        {"order_id": f"o{n}", "customer": f"c{n}", "placed_at": END.isoformat(), "total": 3, "lines": []}
+        for n in (1, 2)
+    ]
+    drive(engine_of(settings, database), START, END, nights=False)
+    ingest_rows(database, "orders", orders, settings=settings, now=END)
+    drive(engine_of(settings, database), END, END, nights=False)
+    for flow, moves in (("birthday", False), ("lapse", True)):
+        free, barred = stories(database, settings, flow)
+        assert (free["next"]["moves"], free["next"]["barred"], barred["next"]["barred"]) == (
+            moves,
+            None,
+            "no_consent",
+        )
+        lines = [list(sentences(story, "UTC"))[-1] for story in (free, barred)]
+        assert lines[0].startswith("  next: may enter at ")
+        assert lines[0].endswith("if nothing newer comes before") == moves
+        assert lines[1].startswith("  next: its moment comes at ")
+        assert lines[1].endswith("but as things stand: no consent for the topic is recorded")

@@ -174,6 +174,11 @@ def test_a_fact_that_was_turned_away_is_told(project: Path) -> None:
         ((("nothing_more", '{exits: "did: order_placed"}'),), "exits: did: order_placed"),
         ((("nothing_more", "{waits_until: 2026-03-03 10:00}"),), "no wait was reached"),
         ((("value: 10}", "value: ten}"),), "cannot be played"),
+        (
+            (("nothing_more", "{sends: letter}, {sends: letter}"),),
+            "letter was sent 2 times, and that is expected above",
+        ),
+        ((("nothing_more", "{does_not_send: small}"),), "does not send small"),
     ],
 )
 def test_each_expectation_can_fail(project: Path, replaced: tuple[tuple[str, str], ...], told: str) -> None:
@@ -181,6 +186,30 @@ def test_each_expectation_can_fail(project: Path, replaced: tuple[tuple[str, str
     write(project, "bad.yaml", *replaced)
     done = run(project, str(project / "tests/bad.yaml"))
     assert (done.exit_code, told in done.output) == (1, True), done.output
+
+
+def test_a_wait_that_is_expected_twice_is_one_wait(project: Path) -> None:
+    """A second line of the same wait needs a second wait."""
+    flow = (project / "flows/cart.yaml").read_text(encoding="utf-8")
+    (project / "flows/cart.yaml").write_text(
+        flow.replace("  - branch:", "  - wait: 2d\n  - branch:"), encoding="utf-8"
+    )
+    once = "{waits_until: 2026-03-04 14:00}, {at: 2026-03-04 14:00, sends: small}"
+    write(project, "good.yaml", ("{after: 4h, sends: small}", once))
+    assert run(project).exit_code == 0, run(project).output
+    write(project, "good.yaml", ("{after: 4h, sends: small}", "{waits_until: 2026-03-04 14:00}, " + once))
+    done = run(project)
+    assert (done.exit_code, "that wait is expected above already" in done.output) == (1, True), done.output
+
+
+def test_no_scenario_at_all_is_told(project: Path) -> None:
+    """A project that lost its scenarios passes, and says what that is worth."""
+    (project / "tests/good.yaml").unlink()
+    done = run(project)
+    assert (done.exit_code, done.output.splitlines()[0]) == (
+        0,
+        "no scenario under tests/: nothing was played, so nothing could fail",
+    )
 
 
 def test_json_and_coverage(project: Path) -> None:
@@ -272,3 +301,13 @@ def test_a_stage_is_free_again_after_an_error(project: Path) -> None:
     left_open.fetchone()
     assert play(theatre, scenario).passed
     theatre.close()
+
+
+def test_junit_tells_what_cannot_be_read(project: Path) -> None:
+    """A build server learns of a line that is no scenario, too: each finding is an error at its place."""
+    write(project, "bad.yaml", ("after: 4h, sends: letter", "after: 4 hors, sends: letter"))
+    assert run(project, "--junit", str(project / "out.xml")).exit_code == 1
+    suite = parse(project / "out.xml").getroot()[0]
+    (case,) = suite
+    assert (suite.get("errors"), case.get("file"), case.get("classname")) == ("1", "tests/bad.yaml", "F105")
+    assert case[0].get("message")

@@ -141,6 +141,7 @@ WRONG: dict[str, tuple[str, str, str, str]] = {
     "F506": ("tests/one.yaml", "order_id: o1}]", "order_id: o1}, {at: 2026-03-01 10:00, event: order_placed}]", "2026-03-01 10:00"),
     "F507": ("tests/one.yaml", "does_not_send: a}", "does_not_send: a, because: consent}", "consent"),
     "F508": ("tests/one.yaml", SCENARIO, SCENARIOS, "flow: one"),
+    "F509": ("tests/one.yaml", "expect: [{does_not_send: a}]", "expect: []", "[]"),
     "T102": (A, "at_least: 2}\n---\n", "at_least: 2}\n", ""),
     "T103": (A, 'subject: "Hello {{ customer.first_name }}"\n', "", ""),
     "T104": (A, "at_least: 2", "at_least: 5", ""),

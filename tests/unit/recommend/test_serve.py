@@ -272,30 +272,52 @@ def test_an_empty_batch_asks_nothing(shop: Shop) -> None:
     assert statements == []
 
 
-def test_who_counts_slots_counts_those_that_are_filled(shop: Shop) -> None:
-    """Slots that are only counted are those of the picks, by strategy, whatever limits, purchases and variants there are."""
+_CHAINS = [
+    ("bought_together", "bestsellers"),
+    ("for_you", "similar", "newest"),
+    ("similar",),
+    ("wishlist", "for_you", "popular_in_category", "bestsellers"),
+    ("newest", "for_you", "popular_in_category", "bestsellers"),
+    ("bought_together", "popular_in_category", "recently_viewed", "reorder"),
+]
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_who_counts_slots_counts_those_that_are_filled(shop: Shop, mixed: bool) -> None:
+    """Slots that are only counted are those of the picks, by strategy, whatever limits, purchases and variants there are.
+
+    Mixed are the categories of an article's variants.
+    """
     chance = random.Random(7)
     skus = [f"p{number}" for number in range(40)]
     for sku in skus:
-        group = chance.choice([None, None, "g1", "g2", "g3"])
-        shop.product(
-            sku, category=chance.choice("abcd"), variant_group=group, stock=chance.choice([0, 5, 5, 5])
+        group, category = (
+            chance.choice([None, None, "g1", "g2", "g3"]),
+            chance.choice(["a", "b", "c", "d", None]),
         )
+        if group is not None and not mixed:
+            group = f"{group} {category}"
+        shop.product(sku, category=category, variant_group=group, stock=chance.choice([0, 5, 5, 5]))
     for customer in range(1, 31):
         for _ in range(chance.randrange(4)):
             shop.order(
                 customer, " ".join(chance.sample(skus, chance.randrange(1, 6))), chance.randrange(1, 300)
             )
         shop.customer(customer)
+        for name in ("product_viewed", "wishlist_added"):
+            for sku in chance.sample(skus, chance.randrange(3)):
+                shop.event(customer, name, 1, sku)
     for sku in skus:
         for strategy in ("bought_together", "similar", "for_you"):
             if near := chance.sample(skus, chance.randrange(0, 7)):
                 affine(shop, sku, " ".join(near), strategy)
     ranked(shop, " ".join(chance.sample(skus, 20)))
+    for category in "abcd":
+        ranked(shop, " ".join(chance.sample(skus, 10)), "popular_in_category", category)
     requests = [
         Request(
             customer, tuple(chance.sample(skus, chance.randrange(0, 3))),
-            chance.choice([("bought_together", "bestsellers"), ("for_you", "similar", "newest"), ("similar",)]),
+            chance.choice(_CHAINS),
             chance.randrange(1, 6), chance.randrange(1, 7), per_category=chance.choice([None, 1, 2]),
             mail=chance.choice([None, customer, customer % 5]),
         )
