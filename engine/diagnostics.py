@@ -67,3 +67,33 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     matches = get_close_matches(str(word), list(known), n=1, cutoff=0.6)
     return f'did you mean "{matches[0]}"?' if matches else ""
+
+
+def slip_of(word: str, known: Iterable[str]) -> str:
+    """Return the known name that a word was probably meant to be, or an empty string.
+
+    Stricter than `did_you_mean`, for names that may as well be somebody's own: letters too many, too few or changed about,
+    in as many words. Another letter in a short name makes another name (`store` is no slip of `score`), and so does
+    another word (`survey_id` of `survey`).
+
+    >>> slip_of("ordr_id", ["order_id", "value"]), slip_of("orderNumber", ["order_number"])
+    ('order_id', 'order_number')
+    >>> slip_of("store", ["score"]), slip_of("survey_id", ["survey"])
+    ('', '')
+    """
+    names = [name for name in known if len(name) >= _SHORTEST]
+    bare = _squeezed(word)
+    for name in names:
+        if _squeezed(name) == bare:
+            return name
+    alike = [name for name in names if name.count("_") == word.count("_")]
+    near = get_close_matches(word, alike, n=1, cutoff=_SLIP)
+    return near[0] if near else next((name for name in alike if sorted(name) == sorted(word)), "")
+
+
+_SHORTEST = 3  # of two letters, one is half the name
+_SLIP = 0.81
+
+
+def _squeezed(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")

@@ -78,6 +78,60 @@ ENGINE_EVENTS = frozenset(
     ("mail_sent", "mail_opened", "mail_clicked", "flow_entered", "flow_left", "offer_issued", "offer_used")
 )
 
+# What a fact tells by the name of its event, beside what the shop adds of its own: see docs/facts.md.
+_CUSTOMERS = (*CUSTOMER, "consent", "consent_at", "consent_source", "consent_basis", "consent_wording")
+_ORDERS = (*ORDER, "lines", "new_date")
+_CARTS = (*CART, "lines", "checkout_id")
+_PRODUCTS = ("sku", "product_id")
+_CONSENTS = ("topic", "state", "basis", "source", "wording")
+_LOOKED_AT = ("flow", "step", "topic", "message")
+OF_EVENT: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("customer_created", "customer_updated"), _CUSTOMERS),
+    **{name: _ORDERS for name in EVENTS if name.startswith("order_")},
+    **dict.fromkeys(("cart_updated", "cart_emptied"), _CARTS),
+    **dict.fromkeys(("product_viewed", "wishlist_added", "wishlist_removed", "stock_alert_requested"), _PRODUCTS),
+    "checkout_started": ("checkout_id", "value", "url", "lines", "currency", "cart_id", "checkout_url"),
+    "review_given": (*_PRODUCTS, "order_id", "rating"),
+    "survey_answered": ("survey", "score", "choice", "text", "order_id"),
+    "points_earned": ("points", "balance"),
+    "points_redeemed": ("points", "balance"),
+    "tier_reached": ("tier", "direction"),
+    "referral_shared": (),
+    "referral_converted": ("friend", "order_id"),
+    "delivery_delayed": ("order_id", "new_date"),
+    "return_requested": ("order_id",),
+    "return_received": ("order_id",),
+    "complaint_opened": ("order_id",),
+    "complaint_closed": ("order_id",),
+    "refill_answered": (*_PRODUCTS, "days"),
+    **dict.fromkeys(("consent_granted", "consent_withdrawn"), _CONSENTS),
+    "mail_sent": (*_LOOKED_AT, "template"),
+    "mail_opened": _LOOKED_AT,
+    "mail_clicked": _LOOKED_AT,
+    "flow_entered": ("flow",),
+    "flow_left": ("flow", "reason"),
+    "offer_issued": ("flow", "step", "offer", "message"),
+    "offer_used": ("flow", "offer", "code", "order_id"),
+}  # fmt: skip
+OF_ANY_EVENT = (
+    "event", "at", "occurred_at", "customer", "id", "order_id", "cart_id", "sku", "value", "lines", "properties"
+)  # fmt: skip
+# What a trigger tells beside its fact, and what it tells where it comes from no fact.
+OF_ANY_TRIGGER = ("order_number", "years", "facts", "products")
+OF_TRIGGER: Mapping[str, tuple[str, ...]] = {
+    "replenish": (*_ORDERS, *_PRODUCTS, "days", "quantity", "run_out_at"),
+    "product": ("sku", "change", "stock", "price", "old_price", "seen_price"),
+    "anniversary": ("value", "zone", "year"),
+    "date": ("value", "zone", "year"),
+    "segment": ("segment",),
+    "schedule": ("segment",),
+}
+
+
+def of_event(name: str) -> frozenset[str] | None:
+    """Return the fields that facts of an event have by themselves, or None where the event is somebody's own."""
+    return frozenset((*OF_EVENT[name], *OF_ANY_EVENT)) if name in OF_EVENT else None
+
 
 def is_path(text: str) -> bool:
     """Return whether the text is a field path: parts of letters, digits, spaces and `_ - $ @ : / +`, joined by dots.

@@ -107,10 +107,10 @@ def too_much(span: Span, message: str) -> Finding:
 
 
 @page("F004", "unreadable-file")
-def unreadable_file(span: Span, message: str) -> Finding:
+def unreadable_file(span: Span, message: str, way_out: str = "save the file as UTF-8 text") -> Finding:
     """A file cannot be opened, or is not UTF-8 text.
 
-    Save it as UTF-8 in your editor, and make sure that Homing may read it.
+    Save it as UTF-8 in your editor, and make sure that it is a file and that Homing may read it.
 
     Before:
 
@@ -120,9 +120,7 @@ def unreadable_file(span: Span, message: str) -> Finding:
 
         summary: Grüße            (saved as UTF-8)
     """
-    return Finding(
-        "F004", "error", f"this file cannot be read: {message}", span, help="save the file as UTF-8 text"
-    )
+    return Finding("F004", "error", f"this file cannot be read: {message}", span, help=way_out)
 
 
 @page("F005", "empty-file")

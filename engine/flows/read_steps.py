@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import time
 from typing import Any
 
 from engine.calendar import WEEKDAYS as DAY_NAMES
-from engine.calendar import parse_clock
+from engine.calendar import Duration, parse_clock
 from engine.diagnostics import Span
 from engine.flows import fields, problems
 from engine.flows.conditions import SCOPES
@@ -38,7 +39,7 @@ from engine.flows.model import (
 from engine.flows.nodes import Entry, Items, Node, Scalar, Table, exact
 from engine.flows.read_conditions import clause, clauses
 from engine.flows.read_triggers import customer_date, default_of, optional
-from engine.flows.reading import NAME, Reader, describe
+from engine.flows.reading import NAME, Reader, clock_way_out, describe, short_duration
 
 KINDS = ("send", "wait", "branch", "experiment", "set", "webhook", "exit")
 KEYS: dict[str, tuple[str, ...]] = {
@@ -198,6 +199,8 @@ class _Steps:
     def _wait(self, table: Table, identity: str, path: str) -> Step | None:
         node = _value(table, "wait")
         if not isinstance(node, Table):
+            if self._tells_a_clock(node):
+                return None
             duration = self.reader.duration(node, "wait")
             return None if duration is None else WaitFor(identity, duration, span=table.span)
         self.reader.only(node, "wait", WAIT_KEYS)
@@ -212,7 +215,30 @@ class _Steps:
         clock = _as_clock(until)
         if clock is not None:
             return self._wait_clock(node, clock, identity, table.span)
+        if not _begins_with_letter(until):
+            self._no_moment(until)
+            return None
         return self._wait_field(node, until, identity, table.span)
+
+    def _no_moment(self, node: Node) -> None:
+        text = str(node.value) if isinstance(node, Scalar) else ""
+        meant, length = clock_way_out(text), short_duration(text) or _as_duration(text)
+        way_out = 'write a time in quotes ("09:00"), a field (points_expire_at) or a condition ({did: …})'
+        if meant or length:
+            way_out = f"write {meant}" if meant else f"a stretch of time stands alone: write `wait: {length}`"
+        sentence = f"{describe(node)} is no time of day, field or condition"
+        self.reader.add(
+            problems.unreadable(node.span, "until", sentence, way_out=way_out, fixable=bool(meant))
+        )
+
+    def _tells_a_clock(self, node: Node) -> bool:
+        """Tell a time of day that stands where a stretch of time belongs, and return whether it does."""
+        meant = clock_way_out(str(node.value)) if isinstance(node, Scalar) else None
+        if meant:
+            sentence = f"{describe(node)} is a time of day, not a stretch of time"
+            way_out = f"write {{until: {meant}}}"
+            self.reader.add(problems.unreadable(node.span, "wait", sentence, way_out=way_out))
+        return meant is not None
 
     def _allow(self, table: Table, what: str, keys: tuple[str, ...]) -> None:
         for entry in table:
@@ -261,11 +287,7 @@ class _Steps:
         )
 
     def _moment_path(self, node: Node) -> str | None:
-        text = node.value if isinstance(node, Scalar) else None
-        if not isinstance(text, str) or not re.match(r"[^\W\d]", text):
-            self.reader.add(problems.unreadable(node.span, "until", f"{describe(node)} is no time of day, field or condition",
-                            way_out='write a time in quotes ("09:00"), a field (points_expire_at) or a condition ({did: …})'))  # fmt: skip
-            return None
+        text = str(node.value) if isinstance(node, Scalar) else ""
         head, _, rest = text.partition(".")
         if head == "offer":
             name, _, what = rest.partition(".")
@@ -431,6 +453,18 @@ def _value(table: Table, key: str) -> Node:
     node = table.get(key)
     assert node is not None  # the kind was found by this key
     return node
+
+
+def _as_duration(text: str) -> str:
+    with suppress(ValueError, OverflowError):
+        Duration.parse(text)
+        return text
+    return ""
+
+
+def _begins_with_letter(node: Node) -> bool:
+    text = node.value if isinstance(node, Scalar) else None
+    return isinstance(text, str) and re.match(r"[^\W\d]", text) is not None
 
 
 def _as_clock(node: Node) -> time | None:

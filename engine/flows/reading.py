@@ -219,7 +219,7 @@ class Reader:
             return parse(text)
         except (ValueError, OverflowError, ArithmeticError) as error:
             better = _better(parse, text)
-            way_out = f"write {better or wanted}"
+            way_out = f"write {better or _likely(parse, text) or wanted}"
             self.add(problems.unreadable(node.span, key, str(error), way_out=way_out, fixable=bool(better)))
             return None
 
@@ -263,6 +263,22 @@ def _better(parse: Any, text: str) -> str | None:
     if parse is parse_clock:
         return _clock_text(text)
     return short_duration(text)
+
+
+def _likely(parse: Any, text: str) -> str | None:
+    """Return what a value may have been meant to say, where it may as well mean something else."""
+    if parse is percent and re.fullmatch(r"0?\.\d{1,4}", text):
+        return f"{(Decimal(text) * 100).normalize():f}%, or {Decimal(text):f}% where that little is meant"
+    return None
+
+
+def clock_way_out(text: str) -> str | None:
+    """Return a time of day as Homing writes it, for text that can be nothing else, or None.
+
+    >>> clock_way_out("10pm"), clock_way_out("09.00"), clock_way_out("4 h")
+    ('"22:00"', '"09:00"', None)
+    """
+    return None if re.fullmatch(r"\s*\d+\s*h\s*", text, re.I) else _clock_text(text)
 
 
 def _clock_text(text: str) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 
-from engine.diagnostics import Finding, Span, did_you_mean
+from engine.diagnostics import Finding, Span, did_you_mean, slip_of
 from engine.flows import fields
 from engine.flows.manual import page
 from engine.flows.nodes import Items, Node, Scalar, Table
@@ -19,15 +19,8 @@ _EVENTS = (*fields.EVENTS, *_CATALOGUE, "customer_suppressed", "customer_erased"
 _CUSTOMER = (
     *fields.CUSTOMER, "consent", "consent_at", "consent_source", "consent_basis", "consent_wording", "properties"
 )  # fmt: skip
-_ALWAYS = ("at", "after", "event", "properties", "customer", "lines", "backfill", "id")
-_OF_KIND = {
-    "cart": (*fields.CART, "checkout_id"),
-    "order": (*fields.ORDER, "new_date"),
-    "checkout": ("checkout_id", "value", "url", "currency", "cart_id"),
-    "consent": ("topic", "state", "basis", "source", "wording"),
-}
+_ALWAYS = ("after", "backfill")
 _LINE = (*fields.LINE, "properties", "customer")
-_CLOSE = 0.8
 
 
 @page("F504", "scenario-of-odd-words", "warning")
@@ -72,9 +65,9 @@ def _line(line: Table, topics: Collection[str]) -> Iterator[Finding]:
             message = f'"{name}" is no event that Homing knows'
             yield odd_word(event.span, message, did_you_mean(name, near), effect)
         return
-    kind = name.partition("_")[0]
-    if kind in _OF_KIND:
-        yield from _keys(line, (*_OF_KIND[kind], *_ALWAYS), f"`{name}`")
+    known = fields.of_event(name)
+    if known is not None:
+        yield from _keys(line, (*known, *_ALWAYS), f"`{name}`")
     for inner in _tables(line.get("lines")):
         yield from _keys(inner, _LINE, "a line of it")
     if name.startswith("consent_"):
@@ -84,11 +77,11 @@ def _line(line: Table, topics: Collection[str]) -> Iterator[Finding]:
 def _keys(node: Node | None, known: Collection[str], what: str) -> Iterator[Finding]:
     """Yield a finding for each key that resembles a known one which is not there."""
     for entry in node if isinstance(node, Table) else ():
-        near = () if entry.key in known else get_close_matches(entry.key, known, n=1, cutoff=_CLOSE)
-        if near and isinstance(node, Table) and near[0] not in node:
+        near = "" if entry.key in known else slip_of(entry.key, known)
+        if near and isinstance(node, Table) and near not in node:
             effect = "it is taken as a property of that name"
             message = f'{what} has no field "{entry.key}" of its own'
-            yield odd_word(entry.key_span, message, did_you_mean(entry.key, near), effect)
+            yield odd_word(entry.key_span, message, f'did you mean "{near}"?', effect)
 
 
 def _topics(node: Node | None, topics: Collection[str]) -> Iterator[Finding]:

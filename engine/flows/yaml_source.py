@@ -49,8 +49,14 @@ def read_file(path: Path, name: str, findings: list[Finding]) -> Node | None:
     try:
         with path.open("rb") as handle:
             content = handle.read(MAX_BYTES + 1)
+    except IsADirectoryError:
+        way_out = "rename the folder, so that its name does not end like that of a file"
+        findings.append(problems.unreadable_file(Span(name), "it is a folder", way_out))
+        return None
     except OSError as error:
-        findings.append(problems.unreadable_file(Span(name), error.strerror or "it cannot be opened"))
+        way_out = "put a file there that Homing may read, or remove it"
+        message = error.strerror or "it cannot be opened"
+        findings.append(problems.unreadable_file(Span(name), message[0].lower() + message[1:], way_out))
         return None
     return read_yaml(content, name, findings)
 
@@ -87,9 +93,8 @@ def _decoded(content: str | bytes, name: str, findings: list[Finding]) -> str | 
     if hidden:
         line = text.count("\n", 0, hidden.start()) + 1
         span = Span(name, line, hidden.start() - text.rfind("\n", 0, hidden.start()))
-        findings.append(
-            problems.unreadable_file(span, f"a hidden line break (U+{ord(hidden[0]):04X}) stands here")
-        )
+        message = f"a hidden line break (U+{ord(hidden[0]):04X}) stands here"
+        findings.append(problems.unreadable_file(span, message, "remove it, or write an ordinary line break"))
         return None
     return text
 

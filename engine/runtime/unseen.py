@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
+from engine.audience.meaning import flat_fact
 from engine.audience.sql import customers_matching
 from engine.diagnostics import Finding, Span, did_you_mean
 from engine.flows import fields
@@ -19,7 +20,8 @@ from engine.flows.conditions import Clause, Did, FieldTest, Of, Test, walk
 from engine.flows.load import Project, flow_clauses
 from engine.flows.manual import page
 from engine.flows.model import EventTrigger, LapsedTrigger, Send
-from engine.flows.nodes import Node
+from engine.flows.nodes import Node, Table
+from engine.flows.rules.fields_of_facts import AskedOfFacts, asked_of_facts
 from engine.flows.rules.registry import entries_of
 from engine.render.library import TemplateLibrary, read_folder
 from engine.store.tables import customers, events, products
@@ -64,6 +66,27 @@ def event_never_seen(span: Span, name: str, hint: str) -> Finding:
                    help=hint or "let the shop tell it, or name the event that it tells")  # fmt: skip
 
 
+@page("C216", "fact-field-never-seen", "warning")
+def fact_field_never_seen(span: Span, asked: AskedOfFacts, names: str, hint: str) -> Finding:
+    """A condition or trigger asks facts for a field that none of them has.
+
+    Found with `homing validate --database URL` only, once the database saw such facts. A field that was never told is
+    missing in all of them, so that the test fails for everybody; most often its name is a slip, or the shop calls it
+    otherwise.
+
+    Before (where the shop tells `delivery_type` with its orders):
+
+        trigger: {event: order_placed, where: {delivery: express}}
+
+    After:
+
+        trigger: {event: order_placed, where: {delivery_type: express}}
+    """
+    effect = "no fact is about the same" if asked.same else "the test fails for everybody"
+    return Finding("C216", "warning", f'no {names} in the database has "{asked.path}"', span, effect=effect,
+                   help=hint or "tell the field with these facts, or ask for another one")  # fmt: skip
+
+
 @page("T412", "nothing-to-recommend-from", "warning")
 def nothing_to_recommend_from(span: Span, name: str) -> Finding:
     """A mail is skipped where there is nothing to recommend, and no product can be recommended.
@@ -89,6 +112,7 @@ def unseen(connection: Connection, project: Project, now: datetime) -> list[Find
     found = [
         *_fields(connection, project, now),
         *_events(connection, project),
+        *_fact_fields(connection, project, now),
         *_products(connection, project.root, project),
     ]
     return list(dict.fromkeys(found))
@@ -167,10 +191,11 @@ def _events(connection: Connection, project: Project) -> Iterator[Finding]:
         }
     unknown = sorted(name for name in wanted - fields.ENGINE_EVENTS if not _was_seen(connection, name))
     known = connection.scalars(select(events.c.name).distinct()).all() if unknown else ()
+    of_the_shop = [name for name in known if name not in fields.EVENTS]
     for name in unknown:
-        if name in fields.EVENTS and not did_you_mean(name, known):
+        hint = did_you_mean(name, of_the_shop if name in fields.EVENTS else known)
+        if name in fields.EVENTS and not hint:
             continue  # one of Homing's own names: the shop may simply not have had it yet
-        hint = did_you_mean(name, known)
         yield from (
             event_never_seen(span, name, hint) for span in _places(project, name, "did", "did_not", "event")
         )
@@ -178,6 +203,47 @@ def _events(connection: Connection, project: Project) -> Iterator[Finding]:
 
 def _was_seen(connection: Connection, name: str) -> bool:
     return connection.execute(select(events.c.id).where(events.c.name == name).limit(1)).first() is not None
+
+
+def _fact_fields(connection: Connection, project: Project, now: datetime) -> Iterator[Finding]:
+    asked = [
+        each
+        for tree in _trees(project)
+        if isinstance(tree, Table)
+        for each in asked_of_facts(tree)
+        if each.events and not each.absent and each.path.partition(".")[0] not in fields.OF_ANY_TRIGGER
+    ]
+    seen = {name: _was_seen(connection, name) for name in {name for each in asked for name in each.events}}
+    told: dict[tuple[str, str], bool] = {}
+    for each in asked:
+        if each.slip() or not all(seen[name] for name in each.events):
+            continue  # a slip is told already; facts that never came may have the field
+        # Facts with lines are about the same product where one of their lines is.
+        paths = (each.path, "lines.sku") if each.same and each.path == "sku" else (each.path,)
+        for key in ((name, path) for name in each.events for path in paths):
+            if key not in told:
+                told[key] = _was_told(connection, project, *key, now)
+            if told[key]:
+                break
+        else:
+            hint = did_you_mean(
+                each.path, [name for name in _told_with(connection, each) if name != each.path]
+            )
+            yield fact_field_never_seen(each.span, each, " or ".join(each.events), hint)
+
+
+def _was_told(connection: Connection, project: Project, event: str, path: str, now: datetime) -> bool:
+    there = Did(event, where=(FieldTest(path, (Test("exists", operand=True),)),))
+    clause = Clause(there, f"did: {event}, where: {{{path}: {{exists: true}}}}")
+    query = customers_matching([clause], now=now, segments={}, shop_zone=project.settings.shop.timezone)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def _told_with(connection: Connection, asked: AskedOfFacts) -> list[str]:
+    """Return the fields of the last thousand of these facts, those inside their properties too."""
+    query = select(events.c.properties).where(events.c.name.in_(asked.events))
+    rows = connection.scalars(query.order_by(events.c.id.desc()).limit(1_000))
+    return sorted({name for row in rows if isinstance(row, dict) for name in flat_fact(row)})
 
 
 def _products(connection: Connection, root: Path, project: Project) -> Iterator[Finding]:

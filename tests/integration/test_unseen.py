@@ -77,3 +77,65 @@ def test_what_was_never_told_is_told(database: Database, shop: Path) -> None:
     tell("events", customer="c1", event="parcel_deliverd", at=NOW.isoformat())
     tell("products", sku="T1", title="Tea", price=3, currency="EUR", image_url="https://shop.test/t.png")
     assert told(database, shop) == []
+
+
+ASKS = """\
+flow: one
+topic: reminders
+trigger: {event: order_placed, where: {delivery: express, total: {gte: 5}}}
+enter_if:
+  - {trigger: {mood: good, order_number: 1, coupon: {exists: false}}}
+  - {did: order_cancelled, where: {why: late}}
+  - {did: order_placed, same: sku}
+  - {did: order_placed, same: basket}
+  - {did: order_placed, where: {valu: {gte: 5}}}
+steps:
+  - {wait: {until: {did: survey_answered, where: {survey: nps}, same: order_id}, up_to: 7d, as: nps}}
+  - {send: a, only_if: [{answer: {choice: a, nps.mood: good}}]}
+"""
+
+
+def test_fields_that_no_fact_has_are_told(database: Database, shop: Path) -> None:
+    """Where facts of an event were told and none has the field; not where it is asked to be missing, or none came."""
+    settings = load(shop, {})
+    (shop / "flows/one.yaml").write_text(ASKS, encoding="utf-8")
+
+    def tell(kind: str, **row: object) -> None:
+        ingest_rows(database, kind, [row], settings=settings, now=NOW)  # type: ignore[arg-type]
+
+    tell("customers", external_id="c1", email="a@b.test")
+    tell("products", sku="T1", title="Tea", price=3, currency="EUR", image_url="https://shop.test/t.png")
+    assert told(database, shop) == []
+    tell("orders", order_id="o1", customer="c1", placed_at=NOW.isoformat(), delivery_type="post",
+         lines=[{"sku": "T1", "quantity": 1, "price": 3}])  # fmt: skip
+    tell("events", customer="c1", event="survey_answered", survey="nps", choice="b", at=NOW.isoformat())
+    other = "tell the field with these facts, or ask for another one"
+    assert told(database, shop) == [
+        ("C216", "flows/one.yaml:3:40", 'did you mean "delivery_type"?'),
+        ("C216", "flows/one.yaml:5:16", other),
+        ("C216", "flows/one.yaml:8:31", other),
+        ("C216", "flows/one.yaml:11:71", other),
+        ("C216", "flows/one.yaml:12:46", other),
+    ]
+    tell("orders", order_id="o2", customer="c1", placed_at=NOW.isoformat(), delivery="post", mood="good", basket="b",
+         lines=[])  # fmt: skip
+    tell("events", customer="c1", event="survey_answered", order_id="o2", mood="", at=NOW.isoformat())
+    assert told(database, shop) == [("C216", "flows/one.yaml:12:46", other)]
+
+
+def test_names_of_homing_are_not_taken_for_one_another(database: Database, shop: Path) -> None:
+    """An event that did not happen yet is none that was misspelt; unless the shop's own event is called alike."""
+    settings = load(shop, {})
+    flow = FLOW.replace("parcel_deliverd", "return_requested").replace("properties.shoesize", "email")
+    flow = flow.replace("{gte: 44}", "x").replace("tier: gold, ", "")
+    (shop / "flows/one.yaml").write_text(flow, encoding="utf-8")
+
+    def tell(kind: str, **row: object) -> None:
+        ingest_rows(database, kind, [row], settings=settings, now=NOW)  # type: ignore[arg-type]
+
+    tell("products", sku="T1", title="Tea", price=3, currency="EUR", image_url="https://shop.test/t.png")
+    tell("orders", order_id="o1", customer="c1", placed_at=NOW.isoformat(), status="refunded", lines=[])
+    tell("customers", external_id="c1", email="a@b.test")
+    assert told(database, shop) == []
+    tell("events", customer="c1", event="return_request", at=NOW.isoformat())
+    assert told(database, shop) == [("C213", "flows/one.yaml:7:11", 'did you mean "return_request"?')]

@@ -21,6 +21,7 @@ from engine.flows.reading import truth_word
 from engine.flows.rules.registry import Look, entries_of, flow_rule, place_of, project_rule, tables_of, told
 
 _EPOCH_YEARS = (1969, 1970)
+_VERB_ENDS = re.compile(r"(ied|ies|ing|ed|es|e|s|y)$")
 _ORDERING = ("gt", "gte", "lt", "lte")
 
 
@@ -297,8 +298,9 @@ def unlikely_event(look: Look) -> Iterator[Finding]:
 
 
 def _resembles(name: str) -> bool:
-    """Return whether a name is a slip of the pen away from a known event."""
-    return bool(get_close_matches(name, fields.EVENTS, n=1, cutoff=0.84))
+    """Return whether a name is a slip of the pen, or another form of the verb, away from a known event."""
+    known = {_VERB_ENDS.sub("", event) for event in fields.EVENTS}
+    return bool(get_close_matches(name, fields.EVENTS, n=1, cutoff=0.84)) or _VERB_ENDS.sub("", name) in known
 
 
 def _is_slip(name: str) -> bool:
@@ -452,7 +454,7 @@ def no_answer(look: Look) -> Iterator[Finding]:
 def no_time_at_all(look: Look) -> Iterator[Finding]:
     """A stretch of time of length zero.
 
-    `within: 0d` holds for nothing that has happened before this very moment.
+    `within: 0d` holds for nothing that has happened before this very moment, and a wait of `up_to: 0d` is over at once.
 
     Before:
 
@@ -467,9 +469,16 @@ def no_time_at_all(look: Look) -> Iterator[Finding]:
     for table in tables_of(look.table):
         for entry in table:
             text = getattr(entry.value, "value", None)
-            if entry.key in ("within", "in_next") and text is not None and _is_zero(str(text)):
-                yield told(entry.value.span, f"`{entry.key}: {text}` is no time at all", effect="the test never holds",
+            if entry.key in _NEVER_IN_NO_TIME and text is not None and _is_zero(str(text)):
+                yield told(entry.value.span, f"`{entry.key}: {text}` is no time at all", effect=_NEVER_IN_NO_TIME[entry.key],
                            help="say how long, as in 30d")  # fmt: skip
+
+
+_NEVER_IN_NO_TIME = {
+    "within": "the test never holds",
+    "in_next": "the test never holds",
+    "up_to": "nobody waits, and what is waited for never holds",
+}
 
 
 def _is_zero(text: str) -> bool:

@@ -32,6 +32,7 @@ _FREE_MAIL = frozenset(
         "163.com",
     ]
 )
+_LOCALE = re.compile(r"([A-Za-z]{2,3})(?:[-_][A-Za-z]{4})?(?:[-_]([A-Za-z]{2}|\d{2,3}))?")
 _NOT_REAL = (".test", ".example", ".invalid", ".localhost", "example.com", "example.org", "example.net")
 
 
@@ -169,6 +170,64 @@ def no_protection(project: Project) -> Iterator[Finding]:
     if not policy.caps and policy.quiet_hours is None and _sends_marketing(project):
         yield told(setting_place(project, "policy"), "neither caps nor quiet hours protect customers",
                    effect="one customer may get any number of mails, at any hour", help='set `caps = ["1 per 16h", "4 per 7d"]`')  # fmt: skip
+
+
+@project_rule("S206", "no-currency")
+def no_currency(project: Project) -> Iterator[Finding]:
+    """`[shop] currency` is no currency as it is written.
+
+    Currencies are ISO 4217 codes of three capital letters: `EUR`, `USD`, `JPY`. `spent` counts what was paid in the shop's
+    currency, and offers of an amount are given in it.
+
+    Before:
+
+        [shop]
+        currency = "eur"
+
+    After:
+
+        [shop]
+        currency = "EUR"
+    """
+    from babel.core import get_global  # noqa: PLC0415 - of what other commands never ask
+
+    written, known = project.settings.shop.currency, get_global("all_currencies")
+    if written not in known:
+        code = written.strip().upper()
+        yield told(setting_place(project, "shop", "currency"), f'"{written}" is no currency',
+                   effect="no order counts for `spent`, which stays 0 for everybody",
+                   help=f'write "{code}"' if code in known else "write its code of three capital letters, such as EUR")  # fmt: skip
+
+
+@project_rule("S207", "no-locale")
+def no_locale(project: Project) -> Iterator[Finding]:
+    """`[shop] locale` names no language, or no country, that is known.
+
+    A locale is a language, with its script and country where they matter: `de`, `en-GB`, `zh-Hant-TW`. Customers without a
+    language of their own get the shop's words, dates and prices in it.
+
+    Before:
+
+        [shop]
+        locale = "en-UK"
+
+    After:
+
+        [shop]
+        locale = "en-GB"
+    """
+    from babel import Locale, localedata  # noqa: PLC0415 - of what other commands never ask
+
+    written = project.settings.shop.locale
+    match = _LOCALE.fullmatch(written.strip())
+    language, region = (match[1].lower(), (match[2] or "").upper()) if match else ("", "")
+    if not match or not localedata.exists(language):
+        yield told(setting_place(project, "shop", "locale"), f'"{written}" is no locale that is known', help="write a language such as de, en-GB or zh-Hant-TW",
+                   effect="dates and prices are written in English")  # fmt: skip
+    elif region and region not in Locale("en").territories:
+        meant = f"{language}-GB" if region == "UK" else language
+        yield told(setting_place(project, "shop", "locale"), f'"{written}" names no country that is known', help=f'write "{meant}"',
+                   effect=f'dates and prices are written as for "{language}"')  # fmt: skip
 
 
 @project_rule("D201", "live-into-the-mailbox")

@@ -427,6 +427,37 @@ def test_wrong_steps_are_told_in_their_place(folder: Folder, step: str, code: st
     assert (finding.code, finding.span.line, finding.span.column) == (code, 6, column)
 
 
+@pytest.mark.parametrize(
+    ("step", "way_out", "fixable"),
+    [
+        ("{wait: 09:00}", 'write {until: "09:00"}', False),
+        ("{wait: 9 am}", 'write {until: "09:00"}', False),
+        ("{wait: {until: 10pm}}", 'write "22:00"', True),
+        ("{wait: {until: '09.00', days: weekdays}}", 'write "09:00"', True),
+        ("{wait: {until: 4h}}", "a stretch of time stands alone: write `wait: 4h`", False),
+        ("{wait: {until: 3 days}}", "a stretch of time stands alone: write `wait: 3d`", False),
+    ],
+)
+def test_times_that_were_meant_otherwise_say_how(
+    folder: Folder, step: str, way_out: str, fixable: bool
+) -> None:
+    """A time of day and a stretch of time are not taken for each other, and what stands beside them is left alone."""
+    (finding,) = folder.problems(
+        f"flow: one\ntopic: offers\ntrigger: {{event: x}}\nsteps: [send: a, {step}]\n"
+    )
+    assert (finding.code, finding.help, finding.fixable) == ("F105", way_out, fixable)
+
+
+@pytest.mark.parametrize(
+    ("share", "way_out"),
+    [("0.1", "write 10%, or 0.1% where that little is meant"), ("0.125", "write 12.5%, or 0.125% where that little is meant"), ("12.5", "write 12.5%")],
+)  # fmt: skip
+def test_a_share_is_written_in_percent(folder: Folder, share: str, way_out: str) -> None:
+    """A fraction may be either, so nothing mends it but its author."""
+    (finding,) = folder.problems(MINIMAL + f"holdout: {share}\ngoal: {{did: x}}\n")
+    assert (finding.help, finding.fixable) == (way_out, share == "12.5")
+
+
 def test_every_mistake_is_told_at_once(folder: Folder) -> None:
     """A file full of mistakes gives all of them, in order of place."""
     findings = folder.problems(

@@ -12,7 +12,7 @@ import pytest
 
 from engine.calendar import Duration
 from engine.diagnostics import Finding
-from engine.flows import rules
+from engine.flows import fields, rules
 from engine.flows.conditions import Test
 from engine.flows.rules.asking import contradiction
 from engine.settings import Cap, Delivery, Policy, Sender, Shop
@@ -91,6 +91,10 @@ FLOWS: dict[str, tuple[str, tuple[int, int], str]] = {
     "C214": (
         flow("enter_if: [{customer: {country: DE}}]\nonly_if: [{customer: {country: FR}}]"), (8, 32),
         flow("enter_if: [{customer: {country: [DE, FR]}}]\nonly_if: [{customer: {country: FR}}]"),
+    ),
+    "C215": (
+        flow("enter_if: [{did: review_given, where: {ratng: {gte: 4}}}]"), (7, 40),
+        flow("enter_if: [{did: review_given, where: {rating: {gte: 4}}}]"),
     ),
     "P201": (flow(steps='[wait: {until: "07:00"}, send: a]'), (5, 9), flow(steps='[wait: {until: "08:00"}, send: a]')),
     "P202": (flow(steps="[send: a, wait: 4h, send: b]"), (5, 28), flow(steps="[send: a, wait: 20h, send: b]")),
@@ -203,6 +207,8 @@ SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "S203": ({"web_url": "http://localhost:8000"}, "warning"),
     "S204": ({"policy": Policy(quiet_hours=None, caps=())}, "warning"),
     "S205": ({"recommend": {"never": "sale"}}, "error"),
+    "S206": ({"shop": Shop(postal_address="x", currency="eur")}, "warning"),
+    "S207": ({"shop": Shop(postal_address="x", locale="xx-99")}, "warning"),
     "D201": ({"delivery": Delivery(mode="live", provider="mailbox")}, "warning"),
     "D202": ({"delivery": Delivery(provider="sendgird")}, "error"),
     "D203": ({"sender": Sender(email="shop@gmail.com")}, "warning"),
@@ -225,6 +231,41 @@ def test_each_rule_of_settings_tells_wrong_from_right(folder: Folder, code: str)
     assert (finding.span.file, finding.severity) == ("homing.toml", severity)
     folder.settings = good
     assert found(folder, code) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "way_out"),
+    [
+        ("currency", "eur", 'write "EUR"'),
+        ("currency", "Euro", "write its code of three capital letters, such as EUR"),
+        ("currency", "ABC", "write its code of three capital letters, such as EUR"),
+        ("currency", "", "write its code of three capital letters, such as EUR"),
+        ("locale", "xx", "write a language such as de, en-GB or zh-Hant-TW"),
+        ("locale", "german", "write a language such as de, en-GB or zh-Hant-TW"),
+        ("locale", "en-UK", 'write "en-GB"'),
+        ("locale", "de-99", 'write "de"'),
+    ],
+)
+def test_what_no_money_and_no_language_is_called_is_told(
+    folder: Folder, key: str, value: str, way_out: str
+) -> None:
+    """At the very value, with the one that was probably meant."""
+    folder.write({"flows/one.yaml": flow(), "homing.toml": f"[shop]\n{key} = '{value}'\n"})
+    change: dict[str, Any] = {key: value}
+    folder.settings = replace(folder.settings, shop=replace(folder.settings.shop, **change))
+    (finding,) = found(folder, "S206" if key == "currency" else "S207")
+    assert (finding.help, finding.span.line, finding.span.column) == (way_out, 2, len(key) + 4)
+
+
+@pytest.mark.parametrize(
+    ("currency", "locale"), [("JPY", "zh-Hant-TW"), ("USD", "es-419"), ("CHF", "de_CH"), ("XAF", "fil")]
+)
+def test_currencies_and_locales_of_the_world_are_known(folder: Folder, currency: str, locale: str) -> None:
+    """Whatever the world pays with and speaks is right."""
+    shop = replace(folder.settings.shop, currency=currency, locale=locale)
+    folder.settings = replace(folder.settings, shop=shop)
+    folder.write({"flows/one.yaml": flow()})
+    assert found(folder, "S206") + found(folder, "S207") == []
 
 
 def test_flows_that_mail_together_are_told(folder: Folder) -> None:
@@ -298,6 +339,80 @@ def test_conditions_that_can_hold_together_are_not_told(folder: Folder, conditio
     """What narrows, may hold several values, or stands in `any` excludes nothing."""
     folder.write({"flows/one.yaml": flow(f"only_if: {conditions}")})
     assert found(folder, "C214") == []
+
+
+SURVEY = "[{wait: {until: {did: survey_answered}, up_to: 7d, as: answer}}, {send: a, only_if: [{answer: {%s: x}}]}]"
+SURVEYS = SURVEY.replace("as: answer}}", "as: nps}}, {wait: {until: {did: nps_left}, up_to: 7d, as: second}}")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (flow(trigger="{event: order_placed, where: {valu: {gte: 20}}}"), "value"),
+        (flow(trigger="{lapsed: {event: order_placed, after: 90d, where: {totl: {gte: 20}}}}"), "total"),
+        (flow("enter_if: [{trigger: {order_nmber: 1}}]"), "order_number"),
+        (flow("enter_if: [{trigger: {orderNumber: 1}}]"), "order_number"),
+        (flow("enter_if: [{trigger: {sku_s: {exists: true}}}, {trigger: {old_prise: 5}}]", trigger="{product: price_drop}"), "old_price"),
+        (flow("exit_when: [{did: order_cancelled, same: ordr_id}, {did: order_placed}]"), "order_id"),
+        (flow("enter_if: [{did_not: order_placed, sum: {vlaue: {gte: 100}}}]"), "value"),
+        (flow("enter_if: [{did: order_placed, where: {lines.skuu: T1}}]"), "sku"),
+        (flow("goal: {did: survey_answered, where: {survy: nps}, within: 7d}"), "survey"),
+        (flow("enter_if: [{did: mail_sent, where: {flw: one}}]"), "flow"),
+        (flow(steps=SURVEY % "choic"), "choice"),
+        (flow(steps=SURVEYS % "nps.scroe"), "score"),
+    ],
+)  # fmt: skip
+def test_slips_in_the_fields_of_facts_are_told(folder: Folder, written: str, meant: str) -> None:
+    """A field that no fact of this kind has by itself, a slip away from one, wherever facts are asked."""
+    folder.write({"flows/one.yaml": written})
+    (finding,) = found(folder, "C215")
+    assert finding.help == f'did you mean "{meant}"?'
+    assert finding.severity == "warning"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        flow(trigger="{event: order_placed, where: {channel: web, value: 20, currency: EUR}}"),
+        flow("enter_if: [{trigger: {valu: 20}}]", trigger="{event: trip_booked}"),
+        flow("enter_if: [{trigger: {valu: 20}}]", trigger="[{event: trip_booked}, {event: order_placed}]"),
+        flow("enter_if: [{did: trip_booked, where: {valu: 20}, same: bokking_id}]"),
+        flow("enter_if: [{did: order_placed, where: {properties.valu: 20}}]"),
+        flow("enter_if: [{did: order_placed, where: {lines.properties.skuu: 20, lines.category: tea}}]"),
+        flow("enter_if: [{did: survey_answered, where: {survey_id: 7, store: Berlin, cat: a}}]"),
+        flow("enter_if: [{trigger: {order_number: 1, value: 5, event: order_placed}}]"),
+        flow("enter_if: [{trigger: {order_id: x, quantity: 1, run_out_at: {exists: true}}}]", trigger="{replenish: {lead: 3d}}"),
+        flow("enter_if: [{trigger: {years: 1}}]", trigger="{anniversary: birthday}"),
+        flow("exit_when: [{did: order_placed, same: cart_id}]", trigger="{event: cart_updated}"),
+        flow("exit_when: [{did: order_placed, same: checkout_id}]", trigger="{event: checkout_started}"),
+        flow(steps=SURVEYS % "scroe"),
+        flow(steps=SURVEYS % "second.scroe"),
+        flow(steps="[{webhook: {to: sms, with: {trigger: {valu: 1}}}}, {set: {properties.did: x}}]"),
+    ],
+)  # fmt: skip
+def test_fields_of_ones_own_are_not_told(folder: Folder, written: str) -> None:
+    """What resembles nothing, belongs to an event of one's own, or is said to be a property, is taken as it is."""
+    folder.write({"flows/one.yaml": written})
+    project = folder.load()
+    assert [each for each in rules.run(project) if each.code == "C215"] == []
+
+
+def test_every_event_with_a_meaning_has_its_fields() -> None:
+    """What Homing knows by name, it knows by its fields."""
+    assert set(fields.OF_EVENT) == set(fields.EVENTS)
+
+
+@pytest.mark.parametrize("name", ["cart_empty", "order_cancel", "complaint_close", "points_earn"])
+def test_another_form_of_the_verb_is_told(folder: Folder, name: str) -> None:
+    """Events are named as what happened."""
+    folder.write({"flows/one.yaml": flow(f"enter_if: [{{did: {name}}}]")})
+    assert len(found(folder, "C204")) == 1
+
+
+def test_a_wait_of_no_length_is_told(folder: Folder) -> None:
+    """Nobody answers in no time."""
+    folder.write({"flows/one.yaml": flow(steps="[send: a, {wait: {until: {did: x}, up_to: 0d}}, send: b]")})
+    assert len(found(folder, "C210")) == 1
 
 
 def test_caps_of_the_flow_itself_count(folder: Folder) -> None:

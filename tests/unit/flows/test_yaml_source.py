@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 from time import process_time
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.diagnostics import Finding, Span
 from engine.flows.nodes import Items, Table, exact, from_plain, plain
-from engine.flows.yaml_source import MAX_BYTES, read_yaml
+from engine.flows.yaml_source import MAX_BYTES, read_file, read_yaml
 
 
 def read(text: str | bytes) -> object:
@@ -151,7 +152,22 @@ def test_other_encodings_are_told() -> None:
     assert [(p.code, p.span.line, p.span.column) for p in found("a: 1\nb: grün".encode("latin-1"))] == [
         ("F004", 2, 6)
     ]
-    assert [p.code for p in found("a: 1\u2028b: 2")] == ["F004"]
+    (hidden,) = found("a: 1\u2028b: 2")
+    assert (hidden.code, hidden.help) == ("F004", "remove it, or write an ordinary line break")
+
+
+def test_what_is_no_file_is_told_as_that(tmp_path: Path) -> None:
+    """A folder, or a link that leads nowhere, is not called a question of letters."""
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    findings: list[Finding] = []
+    for name in ("folder.yaml", "loop.yaml"):
+        assert read_file(tmp_path / name, name, findings) is None
+    assert [finding.code for finding in findings] == ["F004", "F004"]
+    assert [finding.help.split(",")[0] for finding in findings] == [
+        "rename the folder",
+        "put a file there that Homing may read",
+    ]
 
 
 BOMBS = {
