@@ -325,7 +325,8 @@ def fails(span: Span, message: str, persona: str) -> Finding:
     """A template cannot be rendered for one of the sample customers.
 
     The samples are: loyal, new, without a name, Japanese, Taiwanese, Thai, with emoji, with a name of 60 characters.
-    What the flow does not have (a birthday flow has no cart) is missing in the samples too.
+    What the flow does not have (a birthday flow has no cart) is missing in the samples too. The offer is missing in two of
+    them where its codes can run out: with a `pool` and `when_empty: without`.
 
     Before:
 

@@ -420,6 +420,45 @@ def test_a_project_is_linted_as_its_flows_send(tmp_path: Path) -> None:
     assert lint_project(tmp_path / "nowhere", settings) == []
 
 
+@pytest.mark.parametrize(
+    ("offers", "codes"),
+    [
+        ("one: {percent: 10, code: TEN, valid_for: 7d}", []),
+        ('one: {percent: 10, pattern: "A-########", valid_for: 7d}', []),
+        ("one: {percent: 10, valid_for: 7d}", []),
+        ("one: {percent: 10, pool: codes.txt, valid_for: 7d, when_empty: wait}", []),
+        ("one: {percent: 10, pool: codes.txt, when_empty: two}\ntwo: {percent: 5, code: FIVE}", []),
+        ("one: {percent: 10, pool: codes.txt, valid_for: 7d}", ["T208"]),
+        ("one: {percent: 10, pool: codes.txt, when_empty: without}", ["T208"]),
+        (
+            "one: {percent: 10, pool: codes.txt, when_empty: two}\ntwo: {percent: 5, pool: codes.txt}",
+            ["T208"],
+        ),
+    ],
+)
+def test_an_offer_that_cannot_run_out_needs_no_if(tmp_path: Path, offers: str, codes: list[str]) -> None:
+    """`offer.code` is asked of nothing only where a mail may go without its offer."""
+    flow = FLOW.replace('    subject: "Hello {{ customer.frist_name }}"\n', "    offer: one\n")
+    texts = {
+        "flows/hello.yaml": flow,
+        "flows/offers.yaml": offers + "\n",
+        "codes.txt": "AAA\n",
+        "templates/hello.mjml": mail(
+            'Your code: {{ offer.code }} <a href="{{ links.unsubscribe }}">stop</a> {{ shop.postal_address }}'
+        ),
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert [finding.code for finding in lint_project(tmp_path, Settings(root=tmp_path))] == codes
+    bare = (
+        texts["flows/hello.yaml"].replace("    offer: one\n", "")
+        + "  - {send: hello, id: again, offer: one}\n"
+    )
+    (tmp_path / "flows/hello.yaml").write_text(bare, encoding="utf-8")
+    assert [finding.code for finding in lint_project(tmp_path, Settings(root=tmp_path))] == ["T208"]
+
+
 def test_the_repositorys_own_project_is_clean() -> None:
     """What `homing init` copies out has no finding with its own settings."""
     assert lint_project(ROOT, load(ROOT, {})) == []
