@@ -167,6 +167,9 @@ def next_words(following: Mapping[str, Any], zone: str) -> str:
     waits = _WAITS.get(following.get("waits") or "", "")
     if following.get("came"):
         return f"may enter by what happened at {_when(following['came'], zone)}{waits}"
+    if "segment" in following:
+        inside = f", if in the segment {following['segment']} by then" if following["segment"] else ""
+        return f"may enter{when}{inside}{waits}"
     if following["what"] == "entry":
         return f"may enter{when}, if nothing newer comes before{waits}"
     if following["what"] == "message":

@@ -22,6 +22,7 @@ from engine.flows.conditions import needs_trigger
 from engine.flows.model import EventTrigger
 from engine.journeys.enter import entry_clauses
 from engine.journeys.journal import Decided, decisions
+from engine.journeys.membership import slots_ahead
 from engine.journeys.program import Program
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows, programs
@@ -31,7 +32,7 @@ from engine.runtime.at_the_gate import Gate, fates
 from engine.runtime.doorstep import turned_away
 from engine.runtime.found import Looking
 from engine.runtime.work import exclusion_sentence, held_back
-from engine.store.tables import enrollments, events, flows, journal, messages, timers
+from engine.store.tables import customers, enrollments, events, flows, journal, messages, timers
 
 LIVE = ("active", "waiting")
 
@@ -160,7 +161,7 @@ def _next(
     connection: Connection, customer_id: int, live: LiveFlow, inside: Sequence[Row[Any]], at: Round
 ) -> dict[str, Any] | None:
     """Return what comes next and when; `waits` says what must happen first where the flow is paused or frozen."""
-    following = _following(connection, customer_id, live, inside)
+    following = _following(connection, customer_id, live, inside, at)
     if not live.stopped:
         return following
     if following is None:
@@ -193,9 +194,9 @@ def _at_the_door(
 
 
 def _following(
-    connection: Connection, customer_id: int, live: LiveFlow, inside: Sequence[Row[Any]]
+    connection: Connection, customer_id: int, live: LiveFlow, inside: Sequence[Row[Any]], at: Round
 ) -> dict[str, Any] | None:
-    """Return a waiting message, the next step, or a timer that will let the customer in."""
+    """Return a waiting message, the next step, or a timer or a slot of the calendar that will let the customer in."""
     own = messages.c
     waiting = connection.execute(
         select(messages)
@@ -215,7 +216,19 @@ def _following(
         .where(timers.c.customer_id == customer_id, timers.c.flow == live.flow.name)
         .order_by(timers.c.due_at)
     ).first()
+    slot = None if live.flow.re_entry.never and inside else _slot(connection, customer_id, live, at)
+    if slot is not None and (timer is None or slot["at"] < timer.due_at):
+        return slot
     return {"what": "entry", "step": None, "at": timer.due_at} if timer is not None else None
+
+
+def _slot(connection: Connection, customer_id: int, live: LiveFlow, at: Round) -> dict[str, Any] | None:
+    """Return the first slot of the flow's schedules that the customer's clock comes to, and the segment to be in then."""
+    if not live.active:
+        return None
+    zone = connection.scalar(select(customers.c.zone).where(customers.c.id == customer_id)) or at.shop_zone
+    first = min(slots_ahead(connection, live, zone, at), key=lambda slot: slot[0], default=None)
+    return first and {"what": "entry", "step": None, "at": first[0], "segment": first[1]}
 
 
 def _asked_now(connection: Connection, customer_id: int, live: LiveFlow, at: Round) -> dict[str, Any]:
