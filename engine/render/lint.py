@@ -156,7 +156,7 @@ def lint_project(
     for flow in flows:
         for step in flow.all_steps():
             if isinstance(step, Send) and step.subject:
-                told += check_line(library, step.subject, step.span, own)
+                told += check_line(library, step.subject, step.subject_span, own)
     told += [each for flow in flows for each in (*_advertising(library, flow), *offerless(library, flow))]
     uses = sorted(_uses(library, definitions).items())
     told += [finding for name, _ in uses for finding in _without_default(library, name)]
@@ -336,7 +336,7 @@ def never_without(name: str | None, offers: Mapping[str, Offer]) -> bool:
     An offer of no pool always has a code to give, and one that names another leaves it to that one.
     """
     tried: set[str] = set()
-    while name in offers and name not in tried:
+    while name is not None and name in offers and name not in tried:
         offer = offers[name]
         if offer.pool is None or offer.when_empty == "wait":
             return True

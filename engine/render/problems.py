@@ -192,7 +192,10 @@ def syntax(span: Span, message: str) -> Finding:
 
         {% if offer %}{{ blocks.offer(offer) }}{% endif %}
     """
-    return Finding("T201", "error", message, span)
+    unclosed = message.startswith(("unexpected end", "unexpected 'end", "missing end"))
+    named = "needs to be closed" in message  # it says itself what is open
+    help_ = "end each {{ with }}, each {% with %}, each {# with #}" if unclosed and not named else ""
+    return Finding("T201", "error", message, span, help=help_)
 
 
 @page("T202", "unknown-name")

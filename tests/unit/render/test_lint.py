@@ -414,10 +414,38 @@ def test_a_project_is_linted_as_its_flows_send(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text, encoding="utf-8")
     settings = Settings(root=tmp_path)
     found = {(finding.code, str(finding.span)) for finding in lint_project(tmp_path, settings)}
-    assert found == {("T203", "flows/hello.yaml:7:5"), ("T208", "templates/hello.mjml:4:57")}
+    assert found == {("T203", "flows/hello.yaml:8:33"), ("T208", "templates/hello.mjml:4:57")}
     (tmp_path / "templates" / "hello.mjml").write_bytes(b"\xff")
     assert [finding.code for finding in lint_project(tmp_path, settings)] == ["T107"]
     assert lint_project(tmp_path / "nowhere", settings) == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "place"),
+    [
+        ('"Hello {{ customer.frist_name }}"', 'T203 8:33 did you mean "first_name"?'),
+        ("'Hello {{ customer.frist_name }}'", 'T203 8:33 did you mean "first_name"?'),
+        ("Hello {{ costumer.first_name }}", 'T202 8:23 did you mean "customer"?'),
+        (
+            '"It\\x27s {{ costumer.first_name }}"',
+            'T202 8:14 did you mean "customer"?',
+        ),  # it has escapes: all of it
+        ('"Hello {{ "', "T201 8:21 end each {{ with }}, each {% with %}, each {# with #}"),
+    ],
+)
+def test_a_steps_subject_is_told_at_its_words(tmp_path: Path, subject: str, place: str) -> None:
+    """What is wrong in a subject of a flow is told where it stands in the file, with a way out."""
+    flow = FLOW.replace('"Hello {{ customer.frist_name }}"', subject)
+    texts = {"flows/hello.yaml": flow, "templates/hello.mjml": mail("{{ links.unsubscribe }}")}
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    found = [each for each in lint_project(tmp_path, Settings(root=tmp_path)) if each.is_error]
+    assert [
+        f"{each.code} {each.span.line}:{each.span.column} {each.help}"
+        for each in found
+        if each.span.file == "flows/hello.yaml"
+    ] == [place]
 
 
 @pytest.mark.parametrize(
