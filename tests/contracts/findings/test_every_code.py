@@ -183,6 +183,7 @@ APART = {
     "T413": "tests/unit/render/test_looks.py",
     "C212": "tests/integration/test_unseen.py",
     "C213": "tests/integration/test_unseen.py",
+    "F231": "tests/integration/test_unseen.py",
     "T412": "tests/integration/test_unseen.py",
     "T101": "tests/unit/render/test_template.py",
     "F007": "tests/contracts/findings/test_every_code.py",
