@@ -114,6 +114,8 @@ def register(group: click.Group) -> None:
         now = session.now(writing=True)
         with session.database.write() as connection:
             if not settle_by_hand(connection, message_id, outcome, now):
+                if connection.scalar(select(messages.c.id).where(messages.c.id == message_id)) is None:
+                    raise UsageError(f"there is no message {message_id}")
                 raise UsageError(
                     f"message {message_id} is not unknown; `homing messages list --state unknown` lists those"
                 )

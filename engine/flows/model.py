@@ -156,6 +156,7 @@ class Send:
     sender: str | None = None
     only_if: tuple[Clause, ...] = ()
     span: Span = field(default=Span(), compare=False)
+    subject_span: Span = field(default=Span(), compare=False)  # of its value, quotes included
 
 
 @dataclass(frozen=True, slots=True)

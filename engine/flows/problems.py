@@ -663,7 +663,7 @@ def unknown_operator(span: Span, key: str, path: str, known: Sequence[str], *, w
     hint = did_you_mean(key, known)
     return Finding(
         "C103", "error", f'"{key}" is no way to test {path}', span, help=way_out or hint or f"known: {' '.join(known)}",
-        fixable=bool(hint) or (way_out.startswith("write ") and "`" not in way_out),
+        fixable=bool(hint and not way_out) or (way_out.startswith("write ") and "`" not in way_out),
     )  # fmt: skip
 
 

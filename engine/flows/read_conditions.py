@@ -344,10 +344,19 @@ def read_tests(
 
 
 _SIGNS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte", "=": "eq", "==": "eq", "!=": "ne", "is": "eq", "not": "ne",
-          "min": "gte", "max": "lte", "equals": "eq", "one_of": "in", "newer_than": "within", "startswith": "starts_with"}  # fmt: skip
+          "min": "gte", "max": "lte", "at_least": "gte", "at_most": "lte", "equals": "eq", "one_of": "in", "newer_than": "within", "startswith": "starts_with"}  # fmt: skip
+
+
+_MORE, _LESS = "say gt (more than) or gte (at least)", "say lt (less than) or lte (at most)"
+_WORDS = {
+    **dict.fromkeys(("greater", "greater_than", "more", "more_than", "above", "over"), _MORE),
+    **dict.fromkeys(("less", "less_than", "fewer", "fewer_than", "below", "under", "smaller"), _LESS),
+}  # whether the number itself is meant too, only the author knows
 
 
 def _operator_help(entry: Entry, path: str) -> str:
+    if entry.key in _WORDS:
+        return _WORDS[entry.key]
     if entry.key in _SIGNS:
         return f"write {_SIGNS[entry.key]}"
     return f"write `{path}.{entry.key}: …`" if path in ("properties", "rfm") else ""

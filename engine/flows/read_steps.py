@@ -156,6 +156,7 @@ class _Steps:
             sender=optional(table, "sender", reader.name),
             only_if=optional(table, "only_if", lambda n, k: clauses(reader, n, k), ()),
             span=table.span,
+            subject_span=_value(table, "subject").span if "subject" in table else table.span,
         )
 
     def _several(self, node: Items, templates: tuple[str, ...]) -> None:

@@ -204,6 +204,17 @@ def schedule_candidates(connection: Connection, live: LiveFlow, at: Round) -> It
                 slot = next_slot(each.trigger, slot, zone)
 
 
+def slots_ahead(
+    connection: Connection, live: LiveFlow, zone: str, at: Round
+) -> Iterator[tuple[datetime, str | None]]:
+    """Yield for each schedule of a flow its next slot for who lives in a zone, with the segment that it asks for."""
+    for each in _schedules(connection, live, at):
+        here = zone if each.trigger.clock == "customer" else at.shop_zone
+        following = each.next_slots(_marked(connection, [each])).get(here)
+        if following is not None:
+            yield following[1], each.trigger.segment
+
+
 def zones_of(connection: Connection, trigger: ScheduleTrigger, shop_zone: str) -> list[str]:
     """Return the zones on whose clocks a schedule runs: the shop's, or every customer's own."""
     if trigger.clock == "shop":

@@ -29,9 +29,11 @@ from engine.flows.load import load_definitions
 from engine.flows.model import (
     AnniversaryTrigger,
     DateTrigger,
+    Definitions,
     EventTrigger,
     Flow,
     LapsedTrigger,
+    Offer,
     ReplenishTrigger,
     ScheduleTrigger,
     SegmentTrigger,
@@ -69,7 +71,8 @@ from engine.settings import Settings
 MAX_SUBJECT = 60
 MAX_SIZE = 100_000
 _OWN = ("shop", "brand")
-_Use = tuple[str, frozenset[str], frozenset[str]]  # kind, what is missing, what may be missing
+_Use = tuple[str, frozenset[str], frozenset[str], bool]
+"""The flow's kind, what is missing, what may be missing, and whether nobody's mail can be without its offer."""
 _LOOKED_AT = ("loyal", "no-name")  # everything there is to show, and next to nothing
 
 
@@ -146,15 +149,16 @@ def lint_project(
         library = TemplateLibrary(read_folder(root / "templates"))
     except FindingsError as error:
         return list(error.findings)
-    flows = load_definitions(root, settings)[0].flows.values()
+    definitions = load_definitions(root, settings)[0]
+    flows = definitions.flows.values()
     own = {"shop": _shop(settings), "brand": settings.brand}
     told: list[Finding] = []
     for flow in flows:
         for step in flow.all_steps():
             if isinstance(step, Send) and step.subject:
-                told += check_line(library, step.subject, step.span, own)
+                told += check_line(library, step.subject, step.subject_span, own)
     told += [each for flow in flows for each in (*_advertising(library, flow), *offerless(library, flow))]
-    uses = sorted(_uses(library, flows).items())
+    uses = sorted(_uses(library, definitions).items())
     told += [finding for name, _ in uses for finding in _without_default(library, name)]
     copies = [
         _Copy(name, path, use)
@@ -196,8 +200,10 @@ def _look_at(
     library: TemplateLibrary, own: Mapping[str, Mapping[str, Any]], copy: _Copy
 ) -> tuple[set[str], list[Finding]]:
     """Return the files that a copy draws on, and what is found in it."""
-    kind, without, maybe = copy.use
-    contexts = sample_contexts(library, copy.name, shop=own["shop"], brand=own["brand"], without=without)
+    kind, without, maybe, offered = copy.use
+    contexts = sample_contexts(
+        library, copy.name, shop=own["shop"], brand=own["brand"], without=without, offered=offered
+    )
     drawn = {*library.paths(copy.name), *(path for path in library.sources if path.endswith(WORDS))}
     findings = [*_lint_copy(library, copy.path, contexts, kind, drawn), *_lacking(library, copy.path)]
     findings += _unsure(library, copy, own, without, maybe)
@@ -270,16 +276,17 @@ def _blocks_of(library: TemplateLibrary, name: str) -> list[str]:
     return sorted({block.name for path in library.paths(name) for block in library.parse(path).recommend})
 
 
-def _uses(library: TemplateLibrary, flows: Iterable[Flow]) -> dict[str, set[_Use]]:
-    """Return for each template the ways in which flows send it: the flow's kind, what it lacks, and what it may lack."""
+def _uses(library: TemplateLibrary, definitions: Definitions) -> dict[str, set[_Use]]:
+    """Return for each template the ways in which flows send it."""
     uses: dict[str, set[_Use]] = {name: set() for name in library.names()}
-    for flow in flows:
+    for flow in definitions.flows.values():
         for step in flow.all_steps():
             for name in step.templates if isinstance(step, Send) else ():
                 if name in uses and isinstance(step, Send):
                     missing = missing_names(flow, step)
-                    uses[name].add((flow.kind, missing, unsure_names(flow) - missing))
-    return {name: found or {("marketing", frozenset(), frozenset())} for name, found in uses.items()}
+                    offered = never_without(step.offer, definitions.offers)
+                    uses[name].add((flow.kind, missing, unsure_names(flow) - missing, offered))
+    return {name: found or {("marketing", frozenset(), frozenset(), False)} for name, found in uses.items()}
 
 
 def _shop(settings: Settings) -> dict[str, Any]:
@@ -296,12 +303,16 @@ def sample_contexts(
     brand: Mapping[str, Any] | None = None,
     flow: Mapping[str, Any] | None = None,
     without: frozenset[str] = frozenset(),
+    offered: bool = False,
 ) -> dict[str, RenderContext]:
-    """Return a context for each sample customer, with every recommend block of the template filled."""
+    """Return a context for each sample customer, with every recommend block of the template filled.
+
+    `offered` gives the offer to all of them; else some have none, as those who come when its codes have run out.
+    """
     blocks = _blocks_of(library, template_name)
     return {
         persona.name: sample_context(
-            persona, shop=shop, brand=brand, flow=flow, recommend=blocks, without=without
+            persona, shop=shop, brand=brand, flow=flow, recommend=blocks, without=without, offered=offered
         )
         for persona in personas()
     }
@@ -317,6 +328,21 @@ def missing_names(flow: Flow, send: Send) -> frozenset[str]:
     if not any(isinstance(step, WaitUntil) and step.answer for step in flow.all_steps()):
         missing.add("answer")
     return frozenset(missing)
+
+
+def never_without(name: str | None, offers: Mapping[str, Offer]) -> bool:
+    """Return whether every mail that goes out with this offer holds one: its codes cannot run out, or mails wait for them.
+
+    An offer of no pool always has a code to give, and one that names another leaves it to that one.
+    """
+    tried: set[str] = set()
+    while name is not None and name in offers and name not in tried:
+        offer = offers[name]
+        if offer.pool is None or offer.when_empty == "wait":
+            return True
+        tried.add(name)
+        name = offer.when_empty
+    return name in tried  # in a circle no mail goes out (`no_offer`); "without" ends elsewhere
 
 
 def unsure_names(flow: Flow) -> frozenset[str]:

@@ -121,14 +121,19 @@ def _looked_over(
 def check_line(
     library: TemplateLibrary, line: str, at: Span, own_fields: Mapping[str, Collection[str]] = _NONE
 ) -> list[Finding]:
-    """Return what is wrong with the names in a line outside of templates, such as a step's subject; all of it at `at`."""
+    """Return what is wrong with the names in a line outside of templates, such as a step's subject.
+
+    `at` is where its value stands there. What has escapes in it, or goes on in another line, is told at `at` as a whole.
+    """
     checking = _Checking(library, (DEFAULT,), {**own_fields, "words": library.words((DEFAULT,))})
-    source = Source(at.file, line)
+    quotes = at.length - len(line)
+    as_written = quotes in (0, 2) and "\n" not in line
+    source = Source(at.file, line, at.line, at.column + quotes // 2 if as_written else at.column)
     tree = parse(source, checking.findings)
     if tree is not None:
         scope = {**_GLOBALS, **_assigned(tree.body)}
         _Walker(checking, source, scope).block(tree.body, scope)
-    return [replace(finding, span=at) for finding in checking.findings]
+    return [finding if as_written else replace(finding, span=at) for finding in checking.findings]
 
 
 @dataclass(slots=True)

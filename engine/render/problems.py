@@ -193,7 +193,10 @@ def syntax(span: Span, message: str) -> Finding:
 
         {% if offer %}{{ blocks.offer(offer) }}{% endif %}
     """
-    return Finding("T201", "error", message, span)
+    unclosed = message.startswith(("unexpected end", "unexpected 'end", "missing end"))
+    named = "needs to be closed" in message  # it says itself what is open
+    help_ = "end each {{ with }}, each {% with %}, each {# with #}" if unclosed and not named else ""
+    return Finding("T201", "error", message, span, help=help_)
 
 
 @page("T202", "unknown-name")
@@ -326,7 +329,8 @@ def fails(span: Span, message: str, persona: str) -> Finding:
     """A template cannot be rendered for one of the sample customers.
 
     The samples are: loyal, new, without a name, Japanese, Taiwanese, Thai, with emoji, with a name of 60 characters.
-    What the flow does not have (a birthday flow has no cart) is missing in the samples too.
+    What the flow does not have (a birthday flow has no cart) is missing in the samples too. The offer is missing in two of
+    them where its codes can run out: with a `pool` and `when_empty: without`.
 
     Before:
 

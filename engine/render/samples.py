@@ -101,12 +101,13 @@ def sample_context(
     flow: Mapping[str, Any] | None = None,
     recommend: Sequence[str] = (),
     without: frozenset[str] = frozenset(),
+    offered: bool = False,
     pictures: str = PICTURES,
 ) -> RenderContext:
     """Return a context for a persona in a sample shop.
 
     `recommend` names the recommend blocks to fill; `without` names what the flow does not have (`cart`, `offer`,
-    …). `pictures` is the address below which the products' pictures are.
+    …). `offered` gives the offer to everybody, as where it cannot run out. `pictures` is the address below which the products' pictures are.
     """
     shop = {**_SHOP, **(shop or {})}
     zone = ZoneInfo({"JP": "Asia/Tokyo", "TW": "Asia/Taipei", "TH": "Asia/Bangkok"}.get(
@@ -120,7 +121,7 @@ def sample_context(
         "products": tuple(shelf.product(number) for number in range(3)),
         "facts": tuple({"event": "product_viewed", "at": NOW - timedelta(hours=5 - number), "sku": f"T{number}"}
                        for number in range(3)),
-        "offer": _offer() if persona.with_offer else None,
+        "offer": _offer() if offered or persona.with_offer else None,
         "answer": {"event": "survey_answered", "survey": "check-in", "choice": "happy", "score": 9},
         "trigger": {"event": "order_placed", "at": NOW - timedelta(hours=5), "order_id": order["order_id"],
                     "order_number": persona.fields.get("orders", 1), "value": order["total"], "years": 34,

@@ -168,10 +168,11 @@ def next_words(following: Mapping[str, Any], zone: str) -> str:
     if following.get("came"):
         return f"may enter by what happened at {_when(following['came'], zone)}{waits}"
     if following["what"] == "entry":
-        newer = ", if nothing newer comes before" if following.get("moves") else ""
+        unsure = ", if nothing newer comes before" if following.get("moves") else ""
+        unsure += f", if in the segment {following['segment']} by then" if following.get("segment") else ""
         if following.get("barred"):
-            return f"its moment comes{when}{newer}, but as things stand: {reason_words(following['barred'])}{waits}"
-        return f"may enter{when}{newer}{waits}"
+            return f"its moment comes{when}{unsure}, but as things stand: {reason_words(following['barred'])}{waits}"
+        return f"may enter{when}{unsure}{waits}"
     if following["what"] == "message":
         return f"{step} is sent{when}, if the gate lets it{waits}"
     return (f"{step}{when}" if step else f"the end of the flow{when}") + waits

@@ -27,6 +27,7 @@ from engine.render.library import TemplateLibrary, read_folder
 from engine.store.tables import customers, events, products
 
 _OWN = ("orders", "spent")  # never missing
+_COUNTED = {"cart": "cart_id", "order": "order_id", "product": "sku"}
 
 
 @page("C212", "field-never-seen", "warning")
@@ -87,6 +88,28 @@ def fact_field_never_seen(span: Span, asked: AskedOfFacts, names: str, hint: str
                    help=hint or "tell the field with these facts, or ask for another one")  # fmt: skip
 
 
+@page("F231", "never-told-to-count-by", "warning")
+def never_told(span: Span, event: str, per: str) -> Finding:
+    """`re_entry: {per: …}` counts by an id that the facts of the flow's trigger never told.
+
+    Found with `homing validate --database URL` only. An event of the shop's own may carry a `cart_id`, an `order_id` or a
+    `sku`; where none does, each fact counts as another cart, order or product, and lets the customer in again.
+
+    Before (where `quiz_done` is told without a `cart_id`):
+
+        trigger: {event: quiz_done}
+        re_entry: {per: cart, after: 7d}
+
+    After:
+
+        trigger: {event: quiz_done}
+        re_entry: {after: 7d}
+    """
+    return Finding("F231", "warning", f'no "{event}" of the database tells its {_COUNTED[per]}', span,
+                   effect="each fact lets the customer in, as if it were of another one",
+                   help=f"let the shop tell {_COUNTED[per]} with it, or leave `per` out")  # fmt: skip
+
+
 @page("T412", "nothing-to-recommend-from", "warning")
 def nothing_to_recommend_from(span: Span, name: str) -> Finding:
     """A mail is skipped where there is nothing to recommend, and no product can be recommended.
@@ -113,6 +136,7 @@ def unseen(connection: Connection, project: Project, now: datetime) -> list[Find
         *_fields(connection, project, now),
         *_events(connection, project),
         *_fact_fields(connection, project, now),
+        *_counted_by(connection, project),
         *_products(connection, project.root, project),
     ]
     return list(dict.fromkeys(found))
@@ -199,6 +223,24 @@ def _events(connection: Connection, project: Project) -> Iterator[Finding]:
         yield from (
             event_never_seen(span, name, hint) for span in _places(project, name, "did", "did_not", "event")
         )
+
+
+def _counted_by(connection: Connection, project: Project) -> Iterator[Finding]:
+    """Yield each flow that counts entries by what its event never told, where the event was seen at all."""
+    for source in project.sources:
+        flow = source.flow and project.definitions.flows.get(source.flow.name)
+        column = events.c[_COUNTED[flow.re_entry.per]] if flow and flow.re_entry.per in _COUNTED else None
+        if flow is None or column is None or not isinstance(source.node, Table):
+            continue
+        for trigger in flow.triggers:
+            if not isinstance(trigger, EventTrigger) or trigger.event in fields.EVENTS:
+                continue  # what Homing's own events tell is known without a database (F214)
+            if not _was_seen(connection, trigger.event):
+                continue
+            known = select(events.c.id).where(events.c.name == trigger.event, column.is_not(None)).limit(1)
+            if connection.execute(known).first() is None:
+                place = source.node.get("re_entry")
+                yield never_told(place.span if place else flow.span, trigger.event, str(flow.re_entry.per))
 
 
 def _was_seen(connection: Connection, name: str) -> bool:

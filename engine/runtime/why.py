@@ -22,6 +22,7 @@ from engine.flows.conditions import needs_trigger
 from engine.flows.model import EventTrigger, Flow, LapsedTrigger, ReplenishTrigger
 from engine.journeys.enter import entry_clauses
 from engine.journeys.journal import Decided, decisions
+from engine.journeys.membership import slots_ahead
 from engine.journeys.program import Program
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows, programs
@@ -31,7 +32,7 @@ from engine.runtime.at_the_gate import Gate, fates
 from engine.runtime.doorstep import turned_away
 from engine.runtime.found import Looking
 from engine.runtime.work import exclusion_sentence, held_back
-from engine.store.tables import enrollments, events, flows, journal, messages, timers
+from engine.store.tables import customers, enrollments, events, flows, journal, messages, timers
 
 LIVE = ("active", "waiting")
 
@@ -195,9 +196,9 @@ def _at_the_door(
 def _following(
     connection: Connection, customer_id: int, live: LiveFlow, inside: Sequence[Row[Any]], at: Round
 ) -> dict[str, Any] | None:
-    """Return a waiting message, the next step, or a timer that will let the customer in.
+    """Return a waiting message, the next step, or a timer or a slot of the calendar that will let the customer in.
 
-    Of a timer, `moves` says whether a newer fact sets it anew, and `barred` why nobody would be let in as things stand.
+    Of these two, `moves` says whether a newer fact sets it anew, and `barred` why nobody would be let in as things stand.
     """
     own = messages.c
     waiting = connection.execute(
@@ -218,12 +219,19 @@ def _following(
         .where(timers.c.customer_id == customer_id, timers.c.flow == live.flow.name)
         .order_by(timers.c.due_at)
     ).first()
-    if timer is None:
+    slot = None if live.flow.re_entry.never and inside else _slot(connection, customer_id, live, at)
+    entry: dict[str, Any]
+    if slot is not None and (timer is None or slot["at"] < timer.due_at):
+        entry = {**slot, "moves": False}
+    elif timer is not None:
+        trigger = live.flow.triggers[timer.trigger_no]
+        moves = isinstance(trigger, EventTrigger | LapsedTrigger | ReplenishTrigger)
+        entry = {"what": "entry", "step": None, "at": timer.due_at, "moves": moves}
+    else:
         return None
-    moves = isinstance(live.flow.triggers[timer.trigger_no], EventTrigger | LapsedTrigger | ReplenishTrigger)
     consent, suppressed = _may_be_mailed(connection, customer_id, live.flow, at)
     barred = None if consent and not suppressed else "suppressed" if suppressed else "no_consent"
-    return {"what": "entry", "step": None, "at": timer.due_at, "moves": moves, "barred": barred}
+    return {**entry, "barred": barred}
 
 
 def _may_be_mailed(connection: Connection, customer_id: int, flow: Flow, at: Round) -> tuple[bool, bool]:
@@ -234,6 +242,15 @@ def _may_be_mailed(connection: Connection, customer_id: int, flow: Flow, at: Rou
     suppressed = suppressed_kinds(connection, [customer_id]).get(customer_id, frozenset())
     consent = flow.kind == "transactional" or flow.topic in topics.get(customer_id, frozenset())
     return consent, flow.kind in suppressed
+
+
+def _slot(connection: Connection, customer_id: int, live: LiveFlow, at: Round) -> dict[str, Any] | None:
+    """Return the first slot of the flow's schedules that the customer's clock comes to, and the segment to be in then."""
+    if not live.active:
+        return None
+    zone = connection.scalar(select(customers.c.zone).where(customers.c.id == customer_id)) or at.shop_zone
+    first = min(slots_ahead(connection, live, zone, at), key=lambda slot: slot[0], default=None)
+    return first and {"what": "entry", "step": None, "at": first[0], "segment": first[1]}
 
 
 def _asked_now(connection: Connection, customer_id: int, live: LiveFlow, at: Round) -> dict[str, Any]:

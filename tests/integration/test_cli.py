@@ -279,6 +279,8 @@ def test_messages_are_listed_and_shown(played: Shop) -> None:
     played.run("messages", "list", "--state", "lost", ends=2)
     played.run("messages", "show", "999", ends=2)
     played.run("messages", "resolve", str(accepted[0]["id"]), "retry", ends=2)
+    missing = played.run("messages", "resolve", "99999", "retry", ends=2)
+    assert "there is no message 99999" in missing.output
 
 
 def test_a_customers_mails_can_be_previewed(played: Shop) -> None:

@@ -139,3 +139,23 @@ def test_names_of_homing_are_not_taken_for_one_another(database: Database, shop:
     assert told(database, shop) == []
     tell("events", customer="c1", event="return_request", at=NOW.isoformat())
     assert told(database, shop) == [("C213", "flows/one.yaml:7:11", 'did you mean "return_request"?')]
+
+
+def test_counting_by_what_was_never_told_is_told(database: Database, shop: Path) -> None:
+    """`re_entry: {per: cart}` is told where the facts of the shop's own event carry no cart_id, and no more once one does."""
+    (shop / "templates" / "a.mjml").write_text("---\nsubject: Hello\n---\n<mjml></mjml>\n", encoding="utf-8")
+    flow = "flow: one\ntopic: reminders\ntrigger: {event: quiz_done}\nre_entry: {per: cart, after: 7d}\nsteps: [{send: a}]\n"
+    (shop / "flows" / "one.yaml").write_text(flow, encoding="utf-8")
+    settings = load(shop, {})
+
+    def tell(kind: str, **row: object) -> None:
+        ingest_rows(database, kind, [row], settings=settings, now=NOW)  # type: ignore[arg-type]
+
+    tell("customers", external_id="c1", email="a@b.test")
+    tell("events", customer="c1", event="other", at=NOW.isoformat())
+    assert [code for code, *_ in told(database, shop)] == ["C213"]  # nobody knows what it will tell
+    tell("events", customer="c1", event="quiz_done", at=NOW.isoformat())
+    way_out = "let the shop tell cart_id with it, or leave `per` out"
+    assert told(database, shop) == [("F231", "flows/one.yaml:4:11", way_out)]
+    tell("events", customer="c1", event="quiz_done", cart_id="k1", at=NOW.isoformat())
+    assert told(database, shop) == []

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert, select, update
 
-from engine.calendar import Duration
+from engine.calendar import Duration, local
 from engine.clock import machine_now
 from engine.delivery.dispatch import Exits, Worker
 from engine.deploy.apply import apply
@@ -30,7 +30,7 @@ from engine.runtime.why_missing import missing
 from engine.settings import Cap, Settings
 from engine.store import meta
 from engine.store.database import Database
-from engine.store.tables import delivery_events, enrollments, journal, messages
+from engine.store.tables import delivery_events, enrollments, flows, journal, messages
 from tests.integration.small_shop import END, START, make_project, tell
 
 BEFORE = START - timedelta(days=30)
@@ -326,6 +326,48 @@ def test_a_paused_flow_says_what_comes_next(tmp_path: Path, database: Database) 
     assert not [
         story for story in stories(database, settings, "thanks") if (story["next"] or {}).get("waits")
     ]
+
+
+CALENDAR = """flow: monthly
+summary: On the first of each month.
+topic: offers
+re_entry: {after: 7d}
+trigger: {schedule: "0 9 1 * *", segment: abroad}
+exit_when: [{did: order_placed}]
+steps: [{send: note}]
+"""
+
+
+def test_a_flow_by_the_calendar_tells_its_next_slot(tmp_path: Path, sqlite_database: Database) -> None:
+    """The next slot of a schedule is told on the customer's clock, before and after the first entry, until there is none."""
+    settings = make_project(tmp_path)
+    (tmp_path / "flows" / "segments.yaml").write_text("abroad: [{customer: {country: [JP, US, FR]}}]\n")
+    (tmp_path / "flows" / "monthly.yaml").write_text(CALENDAR)
+    never = CALENDAR.replace("monthly", "once").replace("{after: 7d}", "never")
+    (tmp_path / "flows" / "once.yaml").write_text(never.replace(", segment: abroad", ", clock: shop"))
+    with sqlite_database.write() as connection:
+        meta.set_virtual_now(connection, BEFORE)
+    tell(sqlite_database, settings, BEFORE)
+    engine = engine_of(settings, sqlite_database)
+    drive(engine, BEFORE, START, beat=timedelta(days=1), nights=False)
+    apply(sqlite_database, settings, now=START, who="test")
+    zones = {story["next"]["at"] for story in stories(sqlite_database, settings, "monthly")}
+    assert {at.isoformat() for at in zones} >= {"2026-04-01T07:00:00+00:00", "2026-04-01T00:00:00+00:00"}
+    told = stories(sqlite_database, settings, "monthly")[0]
+    line = f"  next: may enter at {local(told['next']['at'], 'UTC'):%a %d %b %Y %H:%M}, if in the segment abroad by then"
+    assert list(sentences(told, "UTC"))[-1] == line
+    drive(engine, START, START + timedelta(days=40), beat=timedelta(hours=6), nights=False)
+    inside = [story for story in stories(sqlite_database, settings, "monthly") if story["entered"]]
+    assert inside
+    assert {f"{story['next']['at']:%m-%d}" for story in inside} <= {"05-01", "04-30"}
+    entered = [story for story in stories(sqlite_database, settings, "once") if story["entered"]]
+    assert entered
+    assert [story["next"] for story in entered] == [None] * len(entered)
+    with sqlite_database.write() as connection:
+        connection.execute(update(flows).values(active=False))
+    assert [s["next"] for s in stories(sqlite_database, settings, "monthly")] == [None] * len(
+        stories(sqlite_database, settings, "monthly")
+    )
 
 
 def test_a_cap_that_was_lost_within_a_pass_shows_who_took_it(

@@ -488,6 +488,46 @@ def _is_zero(text: str) -> bool:
         return False
 
 
+@flow_rule("C230", "never-ahead")
+def never_ahead(look: Look) -> Iterator[Finding]:
+    """A test asks for a day to come of a field that holds a day in the past.
+
+    `in_next` takes a date with its year: that of a birthday is the year of birth, and an order was placed before anybody
+    asked. A birthday that comes round is what the trigger `anniversary` is for; `within` and `older_than` look back.
+
+    Before:
+
+        trigger: {schedule: "0 9 * * *"}
+        enter_if: [{customer: {birthday: {in_next: 7d}}}]
+
+    After:
+
+        trigger: {anniversary: birthday, offset: -7d, at: "09:00"}
+    """
+    for asked in all_asked(look):
+        is_past = asked.test.path in _PAST.get(asked.scope, ())
+        for test in asked.test.tests if is_past else ():
+            if test.op != "in_next":
+                continue
+            yearly = asked.test.path == "birthday"
+            why = (
+                "holds the year of birth, which never comes again"
+                if yearly
+                else "lies in the past for everybody"
+            )
+            way_out = f"trigger: {{anniversary: birthday, offset: -{test.operand}}}"
+            yield told(place_of(asked.written, asked.test.path), f"{asked.test.path} {why}", effect="the test never holds",
+                       help=f"let a flow begin with `{way_out}`" if yearly else "look back with `within` or `older_than`")  # fmt: skip
+
+
+_TO_COME = frozenset({"points_expire_at"})
+_PAST = {
+    scope: frozenset(name for name, kind in known.items() if kind in ("moment", "date")) - _TO_COME
+    for scope, known in fields.OF_SCOPE.items()
+    if known is not None
+}
+
+
 @project_rule("C211", "unused-segment", "info")
 def unused_segment(project: Project) -> Iterator[Finding]:
     """A segment that no flow, offer or setting uses.

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import time
+from datetime import date, datetime, time
 
 from engine.calendar import Duration
 from engine.diagnostics import Finding
+from engine.flows.cron import Cron
 from engine.flows.model import (
     AnniversaryTrigger,
     Branch,
     DateTrigger,
     Experiment,
     LapsedTrigger,
+    ScheduleTrigger,
     Step,
     Trigger,
     WaitClock,
@@ -154,6 +156,32 @@ def limits_exclude_each_other(look: Look) -> Iterator[Finding]:
             place = place_of(look.trigger_place(trigger), "at_most")
             yield told(place, f"at_most ({trigger.at_most}) is shorter than at_least ({trigger.at_least})",
                        effect="nobody's own gap between orders counts", help="make at_most the longer one")  # fmt: skip
+
+
+@flow_rule("F230", "never-comes")
+def never_comes(look: Look) -> Iterator[Finding]:
+    """A schedule names a day that no calendar has, such as 30 February.
+
+    A pattern is minute, hour, day of the month, month, day of the week. On the last day of each month nothing can be said
+    in one pattern; the first day of the next month can.
+
+    Before:
+
+        trigger: {schedule: "0 9 30 2 *", segment: vip}
+
+    After:
+
+        trigger: {schedule: "0 9 28 2 *", segment: vip}
+    """
+    for trigger in look.flow.triggers:
+        if isinstance(trigger, ScheduleTrigger) and trigger.cron and _never_fires(trigger.cron):
+            place = place_of(look.trigger_place(trigger), "schedule")
+            yield told(place, f'no day of any year is one of "{trigger.cron}"', effect="nobody ever enters by this schedule",
+                       help="name a day that its month has (fields: minute hour day month weekday)")  # fmt: skip
+
+
+def _never_fires(pattern: str) -> bool:
+    return Cron.parse(pattern).next_after(datetime.combine(date(2000, 1, 1), time())) is None
 
 
 def _starting_clock(trigger: Trigger) -> time | None:

@@ -131,7 +131,7 @@ def run(project: Project) -> list[Finding]:
     return found
 
 
-OF_CONDITIONS = ("C201", "C202", "C203", "C204", "C205", "C206", "C208", "C210", "C214", "C215")
+OF_CONDITIONS = ("C201", "C202", "C203", "C204", "C205", "C206", "C208", "C210", "C214", "C215", "C230")
 """Rules that look at conditions alone: segments are held to them too."""
 OF_WORDS = ("C204", "C210", "C215")
 """Rules that look at words as they are written: a flow that cannot be read yet is held to them too."""

@@ -185,6 +185,7 @@ APART = {
     "C212": "tests/integration/test_unseen.py",
     "C213": "tests/integration/test_unseen.py",
     "C216": "tests/integration/test_unseen.py",
+    "F231": "tests/integration/test_unseen.py",
     "T412": "tests/integration/test_unseen.py",
     "T101": "tests/unit/render/test_template.py",
     "F007": "tests/contracts/findings/test_every_code.py",

@@ -477,6 +477,22 @@ def test_unknown_names_suggest_the_likely_one(folder: Folder) -> None:
     assert finding.help == 'did you mean "country"?'
 
 
+@pytest.mark.parametrize(
+    ("word", "way_out"),
+    [
+        ("greater", "say gt (more than) or gte (at least)"),
+        ("more_than", "say gt (more than) or gte (at least)"),
+        ("below", "say lt (less than) or lte (at most)"),
+        ("at_least", "write gte"),
+        ("befor", 'did you mean "before"?'),
+    ],
+)
+def test_a_comparison_in_other_words_names_ours(folder: Folder, word: str, way_out: str) -> None:
+    """Who says `greater` hears of gt and gte, and only what is surely meant is mended by itself."""
+    (finding,) = folder.problems(MINIMAL + f"enter_if: [{{customer: {{spent: {{{word}: 5}}}}}}]")
+    assert (finding.help, finding.fixable) == (way_out, not way_out.startswith("say"))
+
+
 def test_an_unknown_field_of_ones_own_is_a_property(folder: Folder) -> None:
     """A name that resembles no field is a property, with a warning."""
     flow = folder.flow(MINIMAL + "enter_if: [{customer: {shoe_size: 42}}]\ngoal: {did: x}")

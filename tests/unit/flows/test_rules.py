@@ -69,6 +69,7 @@ FLOWS: dict[str, tuple[str, tuple[int, int], str]] = {
         flow(trigger="{lapsed: {event: x, after: 1.5x, at_least: 45d, at_most: 1mo}}"), (4, 67),
         flow(trigger="{lapsed: {event: x, after: 1.5x, at_least: 1mo, at_most: 45d}}"),
     ),
+    "F230": (flow(trigger='{schedule: "0 9 30 2 *"}'), (4, 21), flow(trigger='{schedule: "0 9 29 2 *"}')),
     "F301": (flow(steps="[{send: a, offer: ten}]", kind=NO_TOPIC), (5, 9), flow(steps="[{send: a, offer: ten}]")),
     "F302": (flow("holdout: 10%\ngoal: {did: x}", kind=NO_TOPIC), (7, 1), flow("holdout: 10%\ngoal: {did: x}")),
     "F303": (flow().replace("summary: x\n", ""), (1, 1), flow()),
@@ -88,6 +89,10 @@ FLOWS: dict[str, tuple[str, tuple[int, int], str]] = {
         flow("only_if: [{answer: {score: 9}}]", "[{wait: {until: {did: x}, up_to: 1d, as: answer}}, send: a]"),
     ),
     "C210": (flow("enter_if: [{did: x, within: 0d}]"), (7, 29), flow("enter_if: [{did: x, within: 1d}]")),
+    "C230": (
+        flow("enter_if: [{customer: {birthday: {in_next: 30d}}}]"), (7, 34),
+        flow("enter_if: [{customer: {points_expire_at: {in_next: 30d}, birthday: {before: 2008-01-01}}}]"),
+    ),
     "C214": (
         flow("enter_if: [{customer: {country: DE}}]\nonly_if: [{customer: {country: FR}}]"), (8, 32),
         flow("enter_if: [{customer: {country: [DE, FR]}}]\nonly_if: [{customer: {country: FR}}]"),

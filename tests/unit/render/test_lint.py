@@ -440,10 +440,77 @@ def test_a_project_is_linted_as_its_flows_send(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text, encoding="utf-8")
     settings = Settings(root=tmp_path)
     found = {(finding.code, str(finding.span)) for finding in lint_project(tmp_path, settings)}
-    assert found == {("T203", "flows/hello.yaml:7:5"), ("T208", "templates/hello.mjml:4:57")}
+    assert found == {("T203", "flows/hello.yaml:8:33"), ("T208", "templates/hello.mjml:4:57")}
     (tmp_path / "templates" / "hello.mjml").write_bytes(b"\xff")
     assert [finding.code for finding in lint_project(tmp_path, settings)] == ["T107"]
     assert lint_project(tmp_path / "nowhere", settings) == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "place"),
+    [
+        ('"Hello {{ customer.frist_name }}"', 'T203 8:33 did you mean "first_name"?'),
+        ("'Hello {{ customer.frist_name }}'", 'T203 8:33 did you mean "first_name"?'),
+        ("Hello {{ costumer.first_name }}", 'T202 8:23 did you mean "customer"?'),
+        (
+            '"It\\x27s {{ costumer.first_name }}"',
+            'T202 8:14 did you mean "customer"?',
+        ),  # it has escapes: all of it
+        ('"Hello {{ "', "T201 8:21 end each {{ with }}, each {% with %}, each {# with #}"),
+    ],
+)
+def test_a_steps_subject_is_told_at_its_words(tmp_path: Path, subject: str, place: str) -> None:
+    """What is wrong in a subject of a flow is told where it stands in the file, with a way out."""
+    flow = FLOW.replace('"Hello {{ customer.frist_name }}"', subject)
+    texts = {"flows/hello.yaml": flow, "templates/hello.mjml": mail("{{ links.unsubscribe }}")}
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    found = [each for each in lint_project(tmp_path, Settings(root=tmp_path)) if each.is_error]
+    assert [
+        f"{each.code} {each.span.line}:{each.span.column} {each.help}"
+        for each in found
+        if each.span.file == "flows/hello.yaml"
+    ] == [place]
+
+
+@pytest.mark.parametrize(
+    ("offers", "codes"),
+    [
+        ("one: {percent: 10, code: TEN, valid_for: 7d}", []),
+        ('one: {percent: 10, pattern: "A-########", valid_for: 7d}', []),
+        ("one: {percent: 10, valid_for: 7d}", []),
+        ("one: {percent: 10, pool: codes.txt, valid_for: 7d, when_empty: wait}", []),
+        ("one: {percent: 10, pool: codes.txt, when_empty: two}\ntwo: {percent: 5, code: FIVE}", []),
+        ("one: {percent: 10, pool: codes.txt, valid_for: 7d}", ["T208"]),
+        ("one: {percent: 10, pool: codes.txt, when_empty: without}", ["T208"]),
+        (
+            "one: {percent: 10, pool: codes.txt, when_empty: two}\ntwo: {percent: 5, pool: codes.txt}",
+            ["T208"],
+        ),
+    ],
+)
+def test_an_offer_that_cannot_run_out_needs_no_if(tmp_path: Path, offers: str, codes: list[str]) -> None:
+    """`offer.code` is asked of nothing only where a mail may go without its offer."""
+    flow = FLOW.replace('    subject: "Hello {{ customer.frist_name }}"\n', "    offer: one\n")
+    texts = {
+        "flows/hello.yaml": flow,
+        "flows/offers.yaml": offers + "\n",
+        "codes.txt": "AAA\n",
+        "templates/hello.mjml": mail(
+            'Your code: {{ offer.code }} <a href="{{ links.unsubscribe }}">stop</a> {{ shop.postal_address }}'
+        ),
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert [finding.code for finding in lint_project(tmp_path, Settings(root=tmp_path))] == codes
+    bare = (
+        texts["flows/hello.yaml"].replace("    offer: one\n", "")
+        + "  - {send: hello, id: again, offer: one}\n"
+    )
+    (tmp_path / "flows/hello.yaml").write_text(bare, encoding="utf-8")
+    assert [finding.code for finding in lint_project(tmp_path, Settings(root=tmp_path))] == ["T208"]
 
 
 def test_the_repositorys_own_project_is_clean() -> None:
