@@ -369,7 +369,8 @@ def _inside(connection: Connection, change: FlowChange, flow: Flow) -> tuple[Ins
 
 
 def _but_for_summary(flow: Flow) -> str:
-    return version_hash(replace(flow, summary=""))
+    """Return the hash of what a flow does; segments of other flows, which are lent to versions that run, do not count."""
+    return version_hash(replace(flow, summary="", segments=used_segments(flow, flow.segments)))
 
 
 def _programs(connection: Connection, hashes: set[str]) -> Mapping[str, Program]:
