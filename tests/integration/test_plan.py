@@ -238,19 +238,26 @@ def test_those_inside_are_moved_step_by_step_and_back_again(tmp_path: Path, data
     assert inside(database, "thanks") == {second: 5}
 
 
-def test_the_brake_stops_what_is_far_beyond_usual_until_it_is_allowed(
-    tmp_path: Path, sqlite_database: Database
-) -> None:
-    """A new flow that would take in 300 customers at once is stopped; the number that the plan names lets it through."""
-    settings = make_project(tmp_path)
-    (tmp_path / "flows" / "all.yaml").write_text(
+def mailed_at_once(folder: Path, database: Database, customers: int) -> Settings:
+    """Make a project with a flow that enters so many customers at one moment and mails each once."""
+    settings = make_project(folder)
+    (folder / "flows" / "all.yaml").write_text(
         "flow: all\ntopic: offers\ntrigger: {schedule: '2026-03-24 10:00', clock: shop}\n"
         "exit_when: [{did: order_placed}]\nsteps: [{send: note}]\n"
     )
     people = [
-        {"external_id": f"m{n}", "email": f"m{n}@example.test", "consent": ["offers"]} for n in range(300)
+        {"external_id": f"m{n}", "email": f"m{n}@example.test", "consent": ["offers"]}
+        for n in range(customers)
     ]
-    ingest_rows(sqlite_database, "customers", people, settings=settings, now=NOW)
+    ingest_rows(database, "customers", people, settings=settings, now=NOW)
+    return settings
+
+
+def test_the_brake_stops_what_is_far_beyond_usual_until_it_is_allowed(
+    tmp_path: Path, sqlite_database: Database
+) -> None:
+    """A new flow that would take in 300 customers at once is stopped; the number that the plan names lets it through."""
+    settings = mailed_at_once(tmp_path, sqlite_database, 300)
     found, by_name = planned(sqlite_database, settings)
     assert by_name["all"].entries == Range(300, 300, 300)
     assert found.braked
@@ -285,15 +292,7 @@ def test_no_more_mails_are_forecast_than_the_audience_can_get(
     tmp_path: Path, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a sample a range is wide; where everybody is mailed once, it ends with everybody."""
-    settings = make_project(tmp_path)
-    (tmp_path / "flows" / "all.yaml").write_text(
-        "flow: all\ntopic: offers\ntrigger: {schedule: '2026-03-24 10:00', clock: shop}\n"
-        "exit_when: [{did: order_placed}]\nsteps: [{send: note}]\n"
-    )
-    people = [
-        {"external_id": f"m{n}", "email": f"m{n}@example.test", "consent": ["offers"]} for n in range(40)
-    ]
-    ingest_rows(sqlite_database, "customers", people, settings=settings, now=NOW)
+    settings = mailed_at_once(tmp_path, sqlite_database, 40)
     monkeypatch.setattr(plan_module, "SAMPLE", 20)
     monkeypatch.setattr(plan_module, "DAY_SAMPLE", 20)
     found, by_name = planned(sqlite_database, settings)
