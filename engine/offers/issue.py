@@ -169,7 +169,8 @@ def _take(
 ) -> str | None:
     """Return the code ("" for an offer without one), or None where the pool is empty.
 
-    That of a pool is written down; every other one is added to `made`.
+    That of a pool is written down; every other one is added to `made`. What another transaction is giving counts as gone:
+    to wait for it could lock two programs that each hold what the other waits for.
     """
     values: dict[str, Any] = {
         "customer_id": want.customer_id,
