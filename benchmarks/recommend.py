@@ -35,7 +35,8 @@ from benchmarks.recommend_sales import (
     online_retail,
 )
 from engine.recommend.rebuild import rebuild
-from engine.recommend.serve import Request, recommend
+from engine.recommend.serve import recommend
+from engine.recommend.strategies import Request
 from engine.recommend.supply import Line, run_out_days
 from engine.store.database import Database, connect
 from engine.store.migrate import upgrade

@@ -17,7 +17,7 @@ from engine.flows.recommend_rules import rules_of
 from engine.insights.scores import rebuild_scores
 from engine.recommend.explain import rebuilt_at, shown_to
 from engine.recommend.rebuild import rebuild
-from engine.recommend.serve import STRATEGIES, Request
+from engine.recommend.strategies import STRATEGIES, Request
 
 USUAL_CHAIN = ("for_you", "popular_in_category", "bestsellers")
 

@@ -28,7 +28,10 @@ from engine.full_names import full_name
 from engine.journeys.references import names_of, resolved
 from engine.journeys.round import Round
 from engine.journeys.versions import programs
-from engine.recommend.serve import ALWAYS, STRATEGIES, Memory, Pick, Request, as_shown, recommend, slots_of
+from engine.recommend.block import Pick
+from engine.recommend.catalogue import Memory, as_shown
+from engine.recommend.serve import recommend, slots_of
+from engine.recommend.strategies import ALWAYS, STRATEGIES, Request
 from engine.render.compose import Envelope, compose
 from engine.render.context import RenderContext
 from engine.render.counting import counted

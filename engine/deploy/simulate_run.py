@@ -22,7 +22,7 @@ from engine.facts.finding import find_customer
 from engine.facts.rights import suppress
 from engine.journeys.versions import live_flows
 from engine.outbox.ledger import held
-from engine.recommend.serve import Memory
+from engine.recommend.catalogue import Memory
 from engine.render.mail import Mail
 from engine.runtime import nightly
 from engine.runtime.passes import Engine, work_through

@@ -14,9 +14,11 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from engine.flows.recommend_rules import ShopRules
+from engine.recommend.block import Pick
 from engine.recommend.sales import counts
-from engine.recommend.serve import AFFINE, ALWAYS, PLAIN, Pick, Request, recommend, seeds_of
+from engine.recommend.serve import PLAIN, recommend
 from engine.recommend.shopper import meet, shoppers
+from engine.recommend.strategies import AFFINE, ALWAYS, Request, seeds_of
 from engine.store.dialect import among
 from engine.store.tables import marks, order_lines, orders, product_affinities, products
 

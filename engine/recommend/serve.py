@@ -3,128 +3,47 @@
 Comes in: requests (customer, context, chain of strategies, how many). Goes out: picks for each, with the strategy behind
 every slot. Promises a fixed number of statements whatever the size of the batch; nothing that was not known at `now`; and
 that no slot holds what is out of stock, lacks image or price, is in the context, was bought already (unless by `reorder`),
-or is a variant of any of those or of another slot.
-
-| strategy | order |
-| --- | --- |
-| bought_together, similar | affinity to the context's products, summed |
-| for_you | affinity to what the customer bought, carted, wished for, viewed (weights 1, .8, .6, .4), summed |
-| bestsellers, trending | the nightly ranks; where the request narrows to categories, the ranks of those |
-| popular_in_category | the ranks of the request's category, else of the context's, else of what the customer bought |
-| recently_viewed, wishlist, cart | the customer's own, newest first |
-| reorder | what the customer bought, by how often and how lately (an order 180 days ago counts half), times how often the product's buyers come back for it |
-| newest | first seen last; of those seen at once, changed last |
+or is a variant of any of those or of another slot. The strategies: `engine.recommend.strategies`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from heapq import heapify, heappop, nsmallest
-from typing import Any, NamedTuple, TypeVar
+from heapq import heapify, heappop
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from engine.flows.conditions import FieldTest
 from engine.flows.recommend_rules import ShopRules
+from engine.recommend.block import Block, Pick
+from engine.recommend.catalogue import BEGAN, Catalogue, Lineup, Memory, Offered, newest
 from engine.recommend.narrow import passes, passes_any
 from engine.recommend.popularity import Ranked
 from engine.recommend.sales import presentable
 from engine.recommend.shopper import Shopper, meet, shoppers
-from engine.recommend.shown import COLUMNS, arrived, article, category, sellable, shown
+from engine.recommend.shown import COLUMNS, arrived, article, shown
+from engine.recommend.strategies import (
+    AFFINE,
+    ALWAYS,
+    BY_DEEDS,
+    INTERESTED,
+    OWN,
+    RANKED,
+    Asked,
+    Request,
+    head,
+    in_order,
+    narrowed,
+)
 from engine.store.dialect import within
 from engine.store.prepared import Prepared
 from engine.store.tables import product_affinities, product_ranks, products
 
-SEEDS = 30  # of a customer's own products, those that for_you starts from
-NEWEST = 500  # newest products looked through
-MOST_REMEMBERED = 100_000  # products or neighbours that a memory holds
-ALWAYS = "always"  # recorded as the strategy of a slot that the shop's rules filled
-# By strategy, the tables of affinities that it sums, and what each weighs.
-AFFINE: Mapping[str, Mapping[str, float]] = {
-    "bought_together": {"bought_together": 1.0},
-    "similar": {"similar": 1.0},
-    "for_you": {"for_you": 1.0, "similar": 0.05},
-}
 PLAIN = ShopRules()
 _NEWEST_KEY = ("newest", "")
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What one mail asks for.
-
-    `sku_context` holds the products of the trigger, its order and its cart; `chain` the strategies, first choice first;
-    fewer than `at_least` picks are none; `where` tests the product; `category` is what popular_in_category is asked of;
-    `per_category` is the most of one category where the shop's own limit is not to hold. Requests of one `mail` do not
-    repeat each other's products.
-    """
-
-    customer_id: int
-    sku_context: tuple[str, ...] = ()
-    chain: tuple[str, ...] = ("bestsellers",)
-    count: int = 4
-    at_least: int = 1
-    where: tuple[FieldTest, ...] = ()
-    category: str | None = None
-    per_category: int | None = None
-    mail: int | None = None
-
-
-class Pick(NamedTuple):
-    """One slot: the product as it is now, the strategy that put it there, and that strategy's score."""
-
-    sku: str
-    strategy: str
-    score: float
-    product: Mapping[str, Any]
-
-
-class Offered(NamedTuple):
-    """A product that a mail may show, with what its variants share and the category that limits count by."""
-
-    product: Mapping[str, Any]
-    article: str
-    category: str | None
-
-
-class Lineup(NamedTuple):
-    """What may be shown of a list, in its order, and its categories; none where one of its products is in none."""
-
-    offered: Sequence[Offered]
-    categories: frozenset[str]
-
-
-@dataclass(slots=True)
-class Memory:
-    """What was read of the tables, for whoever asks again and again and says when they change: `forget`.
-
-    It holds as many products, lists and neighbours as were asked for, and begins anew beyond `MOST_REMEMBERED`.
-    """
-
-    unread: dict[str, Sequence[Any]] = field(default_factory=dict)
-    shown: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    offered: dict[str, Offered | None] = field(default_factory=dict)
-    affinities: defaultdict[str, dict[str, list[Ranked]]] = field(default_factory=lambda: defaultdict(dict))
-    ranks: dict[tuple[str, str], list[Ranked]] = field(default_factory=dict)
-    newest: list[Ranked] | None = None
-    lineups: dict[tuple[str, str], Lineup] = field(default_factory=dict)
-    is_plain: bool | None = None  # whether the variants of every article are in one category
-
-    def forget(self) -> None:
-        """Forget everything: the catalogue or the tables have changed."""
-        for held in (self.unread, self.shown, self.offered, self.affinities, self.ranks, self.lineups):
-            held.clear()
-        self.newest = self.is_plain = None
-
-    @property
-    def full(self) -> bool:
-        """Whether it holds more than it should."""
-        neighbours = sum(map(len, self.affinities.values()))
-        return max(len(self.unread), neighbours) > MOST_REMEMBERED
 
 
 def recommend(
@@ -198,47 +117,6 @@ def _filled(
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A request with its shopper and the products it starts from, weighed."""
-
-    request: Request
-    shopper: Shopper
-    categories: tuple[str, ...]
-    narrowed: tuple[str, ...]  # categories that the request's `where` leaves
-    _seeds: dict[str, Mapping[str, float]] = field(default_factory=dict)
-
-    def seeds(self, strategy: str) -> Mapping[str, float]:
-        found = self._seeds.get(strategy)
-        if found is None:
-            found = self._seeds[strategy] = seeds_of(strategy, self.request, self.shopper)
-        return found
-
-
-def as_shown(connection: Connection, skus: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """Return products by SKU as a block shows them, read by one statement; those that are gone are left out."""
-    rows = _PRODUCTS.dicts(connection, skus=skus) if skus else ()
-    return {row["sku"]: shown(arrived(dict(row))) for row in rows}
-
-
-def seeds_of(strategy: str, request: Request, shopper: Shopper) -> Mapping[str, float]:
-    """Return the products that a strategy of affinities starts from, with the weight of each."""
-    if strategy != "for_you":
-        return dict.fromkeys(request.sku_context, 1.0)
-    weights: Counter[str] = Counter()
-    most = max(shopper.bought.values(), default=1.0)
-    weights.update({sku: habit / most for sku, habit in shopper.bought.items()})
-    for weight, skus in ((0.8, shopper.carted), (0.6, shopper.wished), (0.4, shopper.viewed)):
-        weights.update(dict.fromkeys(skus[:SEEDS], weight))
-    return dict(nsmallest(SEEDS, weights.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _head(chain: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a chain up to the first strategy that mostly fills what is left; what comes after it is seldom looked at."""
-    plenty = next((place for place, name in enumerate(chain, 1) if name in _PLENTIFUL), len(chain))
-    return chain[:plenty]
-
-
 class _Shelf:
     """Everything that a batch can be served from, read once; for what mostly fills no slot any more, when one is empty."""
 
@@ -254,7 +132,7 @@ class _Shelf:
         self._connection = connection
         self._boosts: dict[str, float] = {}
         self._own = shoppers(connection, sorted({request.customer_id for request in requests}), now)
-        self._products = _Catalogue(connection, memory)
+        self._products = Catalogue(connection, memory)
         mentioned = {sku for request in requests for sku in request.sku_context}
         mentioned.update(sku for shopper in self._own.values() for sku in shopper.bought)
         self._products.fetch(mentioned)
@@ -277,7 +155,7 @@ class _Shelf:
     def _read_deeds(self) -> None:
         """Read what customers did and what lies near it, for the beginnings of the chains or, later, the whole of them."""
         used = [(name, asked) for asked in self._asked for name in self._chain(asked.request)]
-        interested = {asked.request.customer_id for name, asked in used if name in _INTERESTED}
+        interested = {asked.request.customer_id for name, asked in used if name in INTERESTED}
         missing = sorted(each for each in interested if not self._own[each].met)
         if missing:
             meet(self._connection, missing, self._now, self._own)
@@ -286,11 +164,11 @@ class _Shelf:
         self._read_affinities(used)
 
     def _chain(self, request: Request) -> tuple[str, ...]:
-        return request.chain if self._whole else _head(request.chain)
+        return request.chain if self._whole else head(request.chain)
 
     def _read_newest(self, connection: Connection) -> Sequence[Ranked]:
         if self._memory.newest is None:
-            self._memory.newest = _newest(connection, self._now)
+            self._memory.newest = newest(connection, self._now)
             self._new.update(item.sku for item in self._memory.newest)
         return self._memory.newest
 
@@ -298,7 +176,7 @@ class _Shelf:
         """Return the skus that a rule wants in every block; without such a rule nothing is read."""
         if not self._rules.always:
             return []
-        statement = select(*COLUMNS, _BEGAN).where(presentable()).order_by(products.c.sku)
+        statement = select(*COLUMNS, BEGAN).where(presentable()).order_by(products.c.sku)
         found = [shown(arrived(dict(row))) for row in connection.execute(statement).mappings()]
         found = [product for product in found if passes_any(product, self._rules.always, self._now)]
         self._products.add(found)
@@ -319,12 +197,12 @@ class _Shelf:
             self._boosts[sku] = factor
         return self._boosts[sku]
 
-    def _ask(self, request: Request, shopper: Shopper) -> _Asked:
-        narrowed = _narrowed(request.where)
+    def _ask(self, request: Request, shopper: Shopper) -> Asked:
+        named = narrowed(request.where)
         if request.category:
-            return _Asked(request, shopper, (request.category,), narrowed)
+            return Asked(request, shopper, (request.category,), named)
         in_context = self._categories(request.sku_context)
-        return _Asked(request, shopper, narrowed or in_context or self._categories(shopper.bought), narrowed)
+        return Asked(request, shopper, named or in_context or self._categories(shopper.bought), named)
 
     def _categories(self, skus: Iterable[str]) -> tuple[str, ...]:
         """Return the categories of products, the most frequent first."""
@@ -335,7 +213,7 @@ class _Shelf:
             if category
         )
 
-    def _read_affinities(self, used: Iterable[tuple[str, _Asked]]) -> None:
+    def _read_affinities(self, used: Iterable[tuple[str, Asked]]) -> None:
         known = self._memory.affinities
         seeds: defaultdict[str, set[str]] = defaultdict(set)
         for strategy, asked in used:
@@ -359,8 +237,8 @@ class _Shelf:
         for table, sku in missing:
             known[table][sku] = sorted(found[table, sku], key=_best_first)
 
-    def _read_ranks(self, used: Iterable[tuple[str, _Asked]]) -> None:
-        scopes = {key for name, asked in used if name in _RANKED for key in _RANKED[name](asked)}
+    def _read_ranks(self, used: Iterable[tuple[str, Asked]]) -> None:
+        scopes = {key for name, asked in used if name in RANKED for key in RANKED[name](asked)}
         known = self._memory.ranks
         missing = scopes - known.keys()
         if missing:
@@ -381,16 +259,16 @@ class _Shelf:
         """Return the picks of the request of that number."""
         asked = self._asked[number]
         request = asked.request
-        block = _Block(request.count, self._limit(request), set(others))
+        block = Block(request.count, self._limit(request), set(others))
         context = self._articles(request.sku_context)
         barred = context | self._articles(asked.shopper.bought)
-        if self._always and any(strategy not in _OWN for strategy in request.chain):
+        if self._always and any(strategy not in OWN for strategy in request.chain):
             self._offer(block, ALWAYS, self._pinned(asked), request, barred, most=1)
-        head = len(request.chain) if self._whole else len(_head(request.chain))
+        reach = len(self._chain(request))
         for place, strategy in enumerate(request.chain):
             if len(block.picks) >= block.count:
                 break
-            if place >= head and not self._whole and strategy in _BY_DEEDS:
+            if place >= reach and not self._whole and strategy in BY_DEEDS:
                 self._whole = True
                 self._read_deeds()
                 self._products.fetch(self._new)
@@ -410,16 +288,16 @@ class _Shelf:
         if self._always or request.count < max(1, request.at_least):
             return None
         tested = bool(request.where or self._rules.never)
-        head = len(request.chain) if self._whole else len(_head(request.chain))
+        reach = len(self._chain(request))
         taken = self._articles(request.sku_context) | self._articles(asked.shopper.bought)
         held: Counter[str] = Counter()
         slots: list[str] = []
         ever_passed_over = False
         for place, strategy in enumerate(request.chain):
-            if strategy == "reorder" or (place >= head and not self._whole and strategy in _BY_DEEDS):
+            if strategy == "reorder" or (place >= reach and not self._whole and strategy in BY_DEEDS):
                 return None
             offers, categories = self._offers(strategy, asked)
-            own, passed_over = strategy in _OWN, False
+            own, passed_over = strategy in OWN, False
             for found in offers:
                 shelf = found.category
                 if found.article in taken or (tested and not self._allowed(found.product, request)):
@@ -448,13 +326,13 @@ class _Shelf:
             self._memory.is_plain = not _MIXED.rows(self._connection)
         return self._memory.is_plain
 
-    def _offers(self, strategy: str, asked: _Asked) -> tuple[Iterable[Offered], Collection[str]]:
+    def _offers(self, strategy: str, asked: Asked) -> tuple[Iterable[Offered], Collection[str]]:
         """Return what a strategy offers that may be shown, and the categories in it, none where they are not known.
 
         What stands in an order comes in it; affinities come as they are, the same product perhaps again.
         """
-        if strategy in _RANKED:
-            lineups = [self._lineup(key) for key in _RANKED[strategy](asked)]
+        if strategy in RANKED:
+            lineups = [self._lineup(key) for key in RANKED[strategy](asked)]
             known = {each for lineup in lineups for each in lineup.categories}
             whole = all(lineup.categories or not lineup.offered for lineup in lineups)
             return _merged([lineup.offered for lineup in lineups]), known if whole else ()
@@ -476,7 +354,7 @@ class _Shelf:
                 self._memory.lineups[key] = known
         return known
 
-    def _any_order(self, strategy: str, asked: _Asked) -> Iterator[Ranked]:
+    def _any_order(self, strategy: str, asked: Asked) -> Iterator[Ranked]:
         """Yield what a strategy of affinities offers, as it comes; the same product may come again."""
         tables = [self._memory.affinities[table] for table in AFFINE[strategy]]
         for sku in asked.seeds(strategy):
@@ -485,7 +363,7 @@ class _Shelf:
 
     def _offer(
         self,
-        block: _Block,
+        block: Block,
         strategy: str,
         ranked: Iterable[Ranked],
         request: Request,
@@ -494,7 +372,7 @@ class _Shelf:
     ) -> None:
         """Put what may be shown into the block, best first, until it is full (or `most` of them found a slot)."""
         wanted = block.count if most is None else min(block.count, len(block.picks) + most)
-        picks, own, offered = block.picks, strategy in _OWN, self._products.offered
+        picks, own, offered = block.picks, strategy in OWN, self._products.offered
         tested = bool(request.where or self._rules.never)
         for sku, score in ranked:
             if len(picks) >= wanted:
@@ -510,30 +388,30 @@ class _Shelf:
         """Return the most of one category; a block that names its categories asked for them."""
         if request.per_category is not None:
             return request.per_category
-        named = request.category is not None or bool(_narrowed(request.where))
+        named = request.category is not None or bool(narrowed(request.where))
         return request.count if named or not self._rules.per_category else self._rules.per_category
 
     def _allowed(self, product: Mapping[str, Any], request: Request) -> bool:
         wanted = passes(product, request.where, self._now)
         return wanted and not passes_any(product, self._rules.never, self._now)
 
-    def _pinned(self, asked: _Asked) -> list[Ranked]:
+    def _pinned(self, asked: Asked) -> list[Ranked]:
         """Return what a rule wants in every block: what the chain would show first, first; then by sku."""
         listed = (item.sku for strategy in asked.request.chain for item in self.candidates(strategy, asked))
         place = {sku: number for number, sku in enumerate(dict.fromkeys(listed))}
         ordered = sorted(self._always, key=lambda sku: (place.get(sku, len(place)), sku))
-        return _in_order(ordered)
+        return in_order(ordered)
 
-    def candidates(self, strategy: str, asked: _Asked) -> Iterable[Ranked]:
+    def candidates(self, strategy: str, asked: Asked) -> Iterable[Ranked]:
         if strategy in AFFINE:
             return self._boosted(self._affine(strategy, asked))
-        if strategy in _RANKED:
-            return _merged([self._ranks.get(key, []) for key in _RANKED[strategy](asked)])
+        if strategy in RANKED:
+            return _merged([self._ranks.get(key, []) for key in RANKED[strategy](asked)])
         if strategy == "newest":
             return self._newest
         if strategy == "reorder":
             return self._boosted(self._again(asked.shopper))
-        return self._boosted(_OWN[strategy](asked.shopper)) if strategy in _OWN else []
+        return self._boosted(OWN[strategy](asked.shopper)) if strategy in OWN else []
 
     def _again(self, shopper: Shopper) -> list[Ranked]:
         found = [
@@ -543,7 +421,7 @@ class _Shelf:
         ]
         return sorted(found, key=lambda item: (-item.score, item.sku))
 
-    def _affine(self, strategy: str, asked: _Asked) -> Iterable[Ranked]:
+    def _affine(self, strategy: str, asked: Asked) -> Iterable[Ranked]:
         seeds, held = asked.seeds(strategy), self._memory.affinities
         if list(seeds.values()) == [1.0] and list(AFFINE[strategy].values()) == [1.0]:  # nothing to add up
             ((sku, _),), (table,) = seeds.items(), AFFINE[strategy]
@@ -576,81 +454,8 @@ class _Shelf:
         return article(product) if product is not None else f"sku {sku}"
 
 
-class _Block:
-    """The slots of one block while they are filled: no article twice, and of a category no more than the limit."""
-
-    def __init__(self, count: int, limit: int, taken: set[str]) -> None:
-        self.count, self._limit, self._taken = count, limit, taken
-        self.picks: list[Pick] = []
-        self._passed_over: list[tuple[Offered, str, float]] = []
-        self._held: Counter[str] = Counter()
-
-    def take(self, found: Offered, strategy: str, score: float, *, own: bool) -> None:
-        if found.article in self._taken:
-            return
-        shelf = found.category
-        if shelf is not None and not own and self._held[shelf] >= self._limit:
-            if len(self._passed_over) < self.count * 4:
-                self._passed_over.append((found, strategy, score))
-            return
-        self._put(found, strategy, score)
-
-    def filled(self) -> list[Pick]:
-        """Return the slots; a category beyond its limit is better than an empty slot."""
-        for found, strategy, score in self._passed_over:
-            if len(self.picks) < self.count and found.article not in self._taken:
-                self._put(found, strategy, score)
-        return self.picks
-
-    def _put(self, found: Offered, strategy: str, score: float) -> None:
-        self._taken.add(found.article)
-        if found.category is not None:
-            self._held[found.category] += 1
-        self.picks.append(Pick(found.product["sku"], strategy, score, found.product))
-
-
-def _narrowed(where: Sequence[FieldTest]) -> tuple[str, ...]:
-    """Return the categories that tests leave, where they name them (`category: tea`, `category: [tea, mugs]`)."""
-    for named in where:
-        for test in named.tests:
-            if named.path == "category" and test.op in ("eq", "in"):
-                operands = test.operand if isinstance(test.operand, tuple) else (test.operand,)
-                return tuple(operand for operand in operands if isinstance(operand, str))
-    return ()
-
-
-def _in_categories(categories: Sequence[str]) -> list[tuple[str, str]]:
-    return [("popular_in_category", category) for category in categories]
-
-
-_RANKED: Mapping[str, Callable[[_Asked], list[tuple[str, str]]]] = {
-    "bestsellers": lambda asked: _in_categories(asked.narrowed) or [("bestsellers", "")],
-    "trending": lambda _asked: [("trending", "")],
-    "popular_in_category": lambda asked: _in_categories(asked.categories),
-}
-
-
 def _best_first(item: Ranked) -> tuple[float, str]:
     return -item.score, item.sku
-
-
-def _in_order(skus: Sequence[str]) -> list[Ranked]:
-    return [Ranked(sku, 1.0 / place) for place, sku in enumerate(skus, 1)]
-
-
-# The customer's own products; `reorder` needs more than the shopper and is served by the shelf.
-_OWN: Mapping[str, Callable[[Shopper], list[Ranked]]] = {
-    "recently_viewed": lambda shopper: _in_order(shopper.viewed),
-    "wishlist": lambda shopper: _in_order(shopper.wished),
-    "cart": lambda shopper: _in_order(shopper.carted),
-    "reorder": lambda shopper: _in_order(list(shopper.bought)),
-}
-_INTERESTED = frozenset({"for_you", "recently_viewed", "wishlist", "cart"})  # by more than what was bought
-_BY_DEEDS = (
-    _INTERESTED | AFFINE.keys()
-)  # what lies near a customer's deeds is read for the heads of chains alone
-_PLENTIFUL = frozenset({"newest", "trending", "bestsellers", "popular_in_category"})
-STRATEGIES: tuple[str, ...] = (*AFFINE, *_RANKED, *_OWN, "newest")
 
 
 def _merged(lists: Sequence[Sequence[_T]]) -> Iterable[_T]:
@@ -661,8 +466,6 @@ def _merged(lists: Sequence[Sequence[_T]]) -> Iterable[_T]:
     return (ranked[place] for place in range(longest) for ranked in lists if place < len(ranked))
 
 
-_BEGAN = select(func.min(products.c.first_seen_at)).scalar_subquery().label("began")
-_PRODUCTS = Prepared(select(*COLUMNS, _BEGAN).where(within(products.c.sku, "skus")))
 _AFFINITIES = Prepared(
     select(
         *(product_affinities.c[name] for name in ("strategy", "sku", "other", "score")),
@@ -687,64 +490,3 @@ _MIXED = Prepared(
     .having(func.count(func.distinct(func.coalesce(products.c.category, ""))) > 1)
     .limit(1)
 )
-
-
-class _Catalogue:
-    """Products as blocks show them; each is made when it is first looked at, as most never are."""
-
-    def __init__(self, connection: Connection, memory: Memory) -> None:
-        self._connection = connection
-        self._unread, self._shown, self._offered = memory.unread, memory.shown, memory.offered
-
-    def fetch(self, skus: Iterable[str]) -> None:
-        """Read more products, in one statement."""
-        missing = sorted(set(skus).difference(self._unread).difference(self._shown))
-        if missing:
-            rows = _PRODUCTS.unread(self._connection, skus=missing)
-            self._unread.update((row[0], row) for row in rows)  # the sku stands first
-
-    def add(self, known: Iterable[Mapping[str, Any]]) -> None:
-        """Take products that were read elsewhere."""
-        self._shown.update((product["sku"], product) for product in known)
-        self._offered.clear()
-
-    def get(self, sku: str) -> Mapping[str, Any] | None:
-        """Return a product, or None."""
-        found = self._shown.get(sku)
-        if found is None and sku in self._unread:
-            row = _PRODUCTS.read(self._connection.dialect, self._unread[sku])
-            found = self._shown[sku] = shown(arrived(row._asdict()))
-        return found
-
-    def offered(self, sku: str) -> Offered | None:
-        """Return a product that a mail may show, or None."""
-        try:
-            return self._offered[sku]
-        except KeyError:
-            product = self.get(sku)
-            if product is None:
-                return None  # it may be read later
-            may = sellable(product)
-            found = Offered(product, article(product), category(product)) if may else None
-            self._offered[sku] = found
-            return found
-
-    def __getitem__(self, sku: str) -> Mapping[str, Any]:
-        found = self.get(sku)
-        if found is None:
-            raise KeyError(sku)
-        return found
-
-    def __contains__(self, sku: str) -> bool:
-        return sku in self._unread or sku in self._shown
-
-
-def _newest(connection: Connection, now: datetime) -> list[Ranked]:
-    statement = (
-        select(products.c.sku)
-        .where(products.c.first_seen_at <= now, presentable())
-        # A catalogue that came at once was first seen at once: then what the shop touched last comes first.
-        .order_by(products.c.first_seen_at.desc(), products.c.updated_at.desc().nulls_last(), products.c.sku)
-        .limit(NEWEST)
-    )
-    return _in_order(list(connection.execute(statement).scalars()))

@@ -7,7 +7,7 @@ from sqlalchemy import insert
 from engine.flows.recommend_rules import shop_rules
 from engine.recommend.explain import rebuilt_at, shown_to
 from engine.recommend.rebuild import rebuild
-from engine.recommend.serve import STRATEGIES, Request
+from engine.recommend.strategies import STRATEGIES, Request
 from engine.store.tables import product_affinities
 from tests.unit.recommend.shop import NOW, Shop, ago
 

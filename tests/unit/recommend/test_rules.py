@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import insert
 
 from engine.flows.recommend_rules import ShopRules, shop_rules
-from engine.recommend.serve import Pick, Request, recommend
+from engine.recommend.block import Pick
+from engine.recommend.serve import recommend
+from engine.recommend.strategies import Request
 from engine.store.tables import product_ranks
 from tests.unit.recommend.shop import NOW, Shop
 from tests.unit.recommend.statements import counted

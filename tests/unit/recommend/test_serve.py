@@ -14,8 +14,11 @@ from sqlalchemy import insert
 from engine.flows.conditions import FieldTest, Test
 from engine.flows.recommend_rules import shop_rules
 from engine.recommend import serve
+from engine.recommend.block import Pick
+from engine.recommend.catalogue import as_shown
 from engine.recommend.rebuild import rebuild
-from engine.recommend.serve import STRATEGIES, Pick, Request, as_shown, recommend, slots_of
+from engine.recommend.serve import recommend, slots_of
+from engine.recommend.strategies import STRATEGIES, Request
 from engine.store.tables import product_affinities, product_ranks
 from tests.unit.recommend.shop import NOW, Shop, ago
 from tests.unit.recommend.statements import counted
