@@ -160,7 +160,8 @@ def _place_past(connection: Connection, flow: Flow, todo: ToArm) -> None:
 def _forget(connection: Connection, todo: ToArm, upto: int, *, everything: bool) -> None:
     """Take the timers away that stood there when the flow was applied; those of newer facts stay, and what is gathered."""
     of = [
-        timers.c.flow == todo.flow,
+        # Found by the customers' key: SQLite would rather read all timers of the flow for every part.
+        func.coalesce(timers.c.flow, "") == todo.flow,
         timers.c.trigger_no == todo.number,
         timers.c.customer_id > todo.after,
         timers.c.customer_id <= upto,

@@ -25,6 +25,7 @@ from engine.deploy.apply import apply
 from engine.project import init_project
 from engine.runtime.opening import open_engine
 from engine.runtime.passes import Engine, run_pass
+from engine.runtime.setting_up import PART
 from engine.store.bulk import insert_rows
 from engine.store.database import Database
 from engine.store.tables import customer_scores, metadata, suppressions
@@ -222,3 +223,33 @@ def test_a_pass_sends_as_many_statements_for_many_facts_as_for_few(engine: Engin
     few = asked(20 + 1, shop.NOW + timedelta(minutes=1))
     many = asked(200, shop.NOW + timedelta(minutes=2))
     assert len(many) <= len(few) + 2
+
+
+def test_setting_a_part_of_the_timers_again_reads_that_part(engine: Engine) -> None:
+    """What an apply takes away is found by its customers, not by the flow: else a shop of twice the size takes four times as long."""
+    flow = engine.settings.root / "flows" / "birthday.yaml"
+    flow.write_text(flow.read_text().replace("offset: -7d", "offset: -8d"))
+    with listening(engine.database) as sent:
+        apply(engine.database, engine.settings, now=shop.NOW, who="test")
+    removing = [
+        (statement, values) for statement, values in sent if statement.startswith("DELETE FROM timers")
+    ]
+    assert len(removing) >= CUSTOMERS // PART
+    with engine.database.engine.connect() as connection:
+        if engine.database.is_sqlite:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {removing[0][0]}", removing[0][1])
+            ways = [row[3] for row in plan]
+        else:
+            _enlarge(connection)
+            ways = list(
+                _conditions(_plan(connection, f"EXPLAIN (FORMAT JSON) {removing[0][0]}", removing[0][1]))
+            )
+    assert ways
+    assert all("customer_id" in way for way in ways), ways
+
+
+def _conditions(node: Mapping[str, Any]) -> Iterator[str]:
+    if "Index Cond" in node:
+        yield str(node["Index Cond"])
+    for child in node.get("Plans", ()):
+        yield from _conditions(child)
