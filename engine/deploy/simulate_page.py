@@ -16,6 +16,7 @@ from engine.deploy.simulate_report import weekly
 
 Document = Mapping[str, Any]
 MOST_BARS = 100
+FEWEST_HEAPS, MOST_HEAPS = 12, 40  # of customers with as many mails
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 COLOURS = 8
 STYLE = """
@@ -239,27 +240,20 @@ def _not_sent(found: Document) -> str:
 
 def _people(found: Document) -> str:
     spread = found["per_customer"]["distribution"]
-    numbers = sorted(map(int, spread))
-    top = numbers[-1] if numbers else 0
-    width = max(1, -(-(top + 1) // 40))
-    bars = [
-        [sum(spread.get(str(n), 0) for n in range(start, start + width))]
-        for start in range(0, top + 1, width)
-    ]
-    chart = stacked(
-        bars[1:] or bars, max((bar[0] for bar in bars[1:]), default=0), "Customers by number of mails", 160
-    )
-    axis = (
-        f'<div class="axis"><span>{width} mail{"s" if width > 1 else ""}</span><span>{top} mails</span></div>'
-    )
+    top = max(FEWEST_HEAPS, *map(int, spread)) if spread else FEWEST_HEAPS
+    width = -(-top // MOST_HEAPS)
+    starts = range(1, top + 1, width)
+    bars = [[sum(spread.get(str(n), 0) for n in range(start, start + width))] for start in starts]
+    chart = stacked(bars, max(bar[0] for bar in bars), "Customers by number of mails", 160)
+    axis = f'<div class="axis"><span>{"1 mail" if width == 1 else f"1 to {width} mails"}</span><span>{top} mails</span></div>'
     worst = _table(
         ("customer", "mails"),
         ((escape(each["customer"]), _n(each["mails"])) for each in found["per_customer"]["worst"]),
         (1,),
     )
-    listed = [
+    listed = [("0", _n(spread.get("0", 0)))] + [
         (str(start) if width == 1 else f"{start} to {start + width - 1}", _n(bar[0]))
-        for start, bar in zip(range(0, top + 1, width), bars, strict=True)
+        for start, bar in zip(starts, bars, strict=True)
     ]
     nobody = _n(spread.get("0", 0))
     return _section(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -160,7 +161,7 @@ def test_the_real_database_is_not_touched(tmp_path: Path, database: Database) ->
     assert not (tmp_path / "mailbox").exists()
 
 
-def test_a_report_tells_what_issue_asks(tmp_path: Path, sqlite_database: Database) -> None:
+def test_a_report_counts_everything_once(tmp_path: Path, sqlite_database: Database) -> None:
     """A replay's document and page hold mails, reasons with examples, people, hours, pressure, exits and purchases."""
     settings = make_project(tmp_path)
     tell(sqlite_database, settings, NOW)
@@ -189,6 +190,10 @@ def test_a_report_tells_what_issue_asks(tmp_path: Path, sqlite_database: Databas
     assert "http" not in html.replace("http-equiv", "")
     assert html.count("<svg") >= 2
     assert "no_consent" in html
+    wide = {"0": 7, "1": 5, "90": 1}
+    html = page(found | {"per_customer": found["per_customer"] | {"distribution": wide}}, settings.shop.name)
+    told = re.findall(r"<td[^>]*>(0|\d+ to \d+)</td>\s*<td[^>]*>([\d,]+)</td>", html)
+    assert {("0", "7"), ("1 to 3", "5"), ("88 to 90", "1")} <= set(told)
 
 
 def _cart_alone(play: Any) -> Any:
