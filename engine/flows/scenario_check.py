@@ -16,6 +16,7 @@ from engine.flows import problems
 from engine.flows.conditions import Clause
 from engine.flows.manual import page
 from engine.flows.model import (
+    Branch,
     Definitions,
     Exit,
     Experiment,
@@ -101,7 +102,10 @@ def no_such_step(span: Span, name: str, known: list[str]) -> Finding:
 
 @page("F503", "scenario-of-no-arm")
 def no_such_arm(span: Span, name: str, known: list[str]) -> Finding:
-    """A scenario names an experiment or arm that its flow does not have.
+    """A scenario names an experiment, branch or arm that its flow does not have.
+
+    `takes` knows the arms of experiments by their names, and those of branches as a timeline and `--coverage` tell them:
+    by their clauses, as `otherwise`, or as `none` where no arm holds. `arms` forces those of experiments only.
 
     Before:
 
@@ -117,7 +121,9 @@ def no_such_arm(span: Span, name: str, known: list[str]) -> Finding:
         "error",
         f'there is no "{name}" to go through',
         span,
-        help=hint or f"known: {', '.join(known) or 'none'}",
+        help=hint or f"known: {problems.listed(map(problems.quoted, known))}"
+        if known
+        else "this flow has none",
     )
 
 
@@ -308,21 +314,22 @@ def _against(scenario: Scenario, flow: Flow) -> Iterator[Finding]:
     arms = {
         step.id: [arm.name for arm in step.arms] for step in flow.all_steps() if isinstance(step, Experiment)
     }
+    ways = arms | {step.id: list(step.ways) for step in flow.all_steps() if isinstance(step, Branch)}
     for expected in scenario.expect:
         if isinstance(expected, Sends | SendsNot) and expected.template not in known:
             yield no_such_step(expected.span, expected.template, known)
         if isinstance(expected, Takes):
-            yield from _arm_findings(expected.span, expected.experiment, expected.arm, arms)
+            yield from _arm_findings(expected.span, expected.step, expected.arm, ways)
     for experiment, arm in scenario.arms.items():
         place = f"arms.{experiment}" + (".arm" if experiment in arms else "")
         yield from _arm_findings(scenario.places.get(place, scenario.span), experiment, arm, arms)
 
 
-def _arm_findings(span: Span, experiment: str, arm: str, known: Mapping[str, list[str]]) -> Iterator[Finding]:
-    if experiment not in known:
-        yield no_such_arm(span, experiment, list(known))
-    elif arm not in known[experiment]:
-        yield no_such_arm(span, arm, known[experiment])
+def _arm_findings(span: Span, step: str, arm: str, known: Mapping[str, list[str]]) -> Iterator[Finding]:
+    if step not in known:
+        yield no_such_arm(span, step, list(known))
+    elif arm not in known[step]:
+        yield no_such_arm(span, arm, known[step])
 
 
 # ── names, moments and reasons ───────────────────────────────────────────────────────────────────────────────────────
