@@ -73,8 +73,10 @@ class Session:
 
     @property
     def root(self) -> Path:
-        """The project's folder."""
-        return settings_module.find_project(Path.cwd()) if self.project is None else self.project.resolve()
+        """The project's folder, found once: it is the same while files in it come and go."""
+        if self.project is None:
+            self.project = settings_module.find_project(Path.cwd())
+        return self.project.resolve()
 
     def read_again(self) -> None:
         """Read the settings anew when they are next asked for."""
