@@ -111,6 +111,37 @@ def test_simulate_as_typed(shop: Path, tmp_path: Path) -> None:
         assert words in told.stderr
 
 
+def test_only_the_flows_that_were_asked_for_are_compared(shop: Path) -> None:
+    """--flows limits both sides: what is live, too; a version of another flow, or one that is not live, is told."""
+    assert homing(shop, "apply", "--yes").exit_code == 0
+    span = (
+        "--from",
+        START.isoformat(),
+        "--to",
+        "2026-03-12T00:00+00:00",
+        "--every",
+        "6h",
+        "--now",
+        NOW.isoformat(),
+    )
+    found = document(
+        homing(shop, "simulate", *span, "--flows", "cart,thanks", "--against", "applied", "--json")
+    )
+    assert {each["flow"] for each in found["comparison"]} == {"cart", "thanks"}
+    assert [each for each in found["comparison"] if each["this"] != each["against"]] == []
+    plans = {
+        each["flow"]: each["to"]
+        for each in document(homing(shop, "plan", "--json", "--now", NOW.isoformat()))["flows"]
+    }
+    (shop / "flows/new.yaml").write_text(FLOWS["lapse"].replace("flow: lapse", "flow: new"), "utf-8")
+    for flow, against, words in (
+        ("cart", plans["thanks"], 'one of "thanks", which --flows leaves out'),
+        ("new", "applied", "none of these flows was applied yet"),
+    ):
+        told = homing(shop, "simulate", *span, "--flows", flow, "--against", against)
+        assert (told.exit_code, words in told.stderr) == (2, True), told.output
+
+
 def test_why_missing_as_typed(shop: Path) -> None:
     """Why --missing prints groups; without a customer or a flow it says how it is used."""
     assert homing(shop, "apply", "--yes").exit_code == 0
