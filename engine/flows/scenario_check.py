@@ -6,7 +6,7 @@ at the very words. Promises: what is told here could not be played as it is mean
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -286,20 +286,25 @@ def check_folder(root: Path, definitions: Definitions, settings: Settings) -> li
             findings += odd_words(node, settings.topics)
         findings += [no_scenario(each.span) for each in others if _is_meant_as_one(each)]
     findings += _same_names(read)
-    strangers: set[tuple[str, str]] = set()  # files, and the flows of theirs that there are not
     for scenario in read:
         findings += _order(scenario, settings.shop.timezone)
         findings += [] if scenario.expect else [expects_nothing(scenario.places.get("expect", scenario.span))]
         flow = definitions.flows.get(scenario.flow)
-        if flow is None and (root / "flows" / f"{scenario.flow}.yaml").exists():
-            continue  # its own errors come first
-        if flow is None:
-            if (scenario.span.file, scenario.flow) not in strangers:
-                findings.append(no_such_flow(scenario.flow_span, scenario.flow, definitions.flows))
-            strangers.add((scenario.span.file, scenario.flow))
-        else:
+        if flow is not None:
             findings += (*_against(scenario, flow), *_reasons(scenario, flow))
+    findings += of_no_flow(root, read, definitions.flows)
     return findings
+
+
+def of_no_flow(root: Path, scenarios: Iterable[Scenario], known: Mapping[str, Flow]) -> Iterator[Finding]:
+    """Yield a finding for each flow of a file that there is not; where it has a file, that one's own errors come first."""
+    told: set[tuple[str, str]] = set()
+    for scenario in scenarios:
+        place = (scenario.span.file, scenario.flow)
+        if scenario.flow in known or place in told or (root / "flows" / f"{scenario.flow}.yaml").exists():
+            continue
+        told.add(place)
+        yield no_such_flow(scenario.flow_span, scenario.flow, known)
 
 
 def _is_meant_as_one(table: Table) -> bool:
