@@ -182,6 +182,19 @@ def test_plan_tells_what_apply_would_refuse_in_every_form(shop: Path) -> None:
     assert refused.stderr.strip() in comment
 
 
+def test_a_mend_is_promised_only_where_it_was_tried(shop: Path) -> None:
+    """Every command that ends with findings says of the same ones as `validate` that --fix can mend them."""
+    toml = shop / "homing.toml"
+    before = toml.read_text("utf-8")
+    for delivery, promised in (('moed = "sandbox"', True), ('mode = "sandbox"\nmoed = "sandbox"', False)):
+        toml.write_text(f"{before}\n[delivery]\n{delivery}\n", "utf-8")
+        for command in ("validate", "plan", "apply", "simulate"):
+            told = homing(shop, command)
+            assert (told.exit_code, "S104" in told.output) == (1, True)
+            mend = 'did you mean "mode"?   (validate --fix can do it)'
+            assert (mend in told.output) == promised, command
+
+
 def test_a_flow_may_go_before_its_scenarios(shop: Path) -> None:
     """Scenarios of a flow that is gone are told once a file, by `validate` as an error; `plan` and `apply` go on."""
     scenario = (
