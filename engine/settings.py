@@ -178,17 +178,25 @@ def load(root: Path, environ: Mapping[str, str] = os.environ, *, strict: bool = 
     """
     path, source = root / FILE, ""
     try:
-        source = path.read_text(encoding="utf-8")
+        source = path.read_text(encoding="utf-8-sig")
         raw = tomllib.loads(source)
     except FileNotFoundError as error:
         raise UsageError(f"{root} holds no {FILE}; `homing init DIR` makes a project") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FindingsError([_broken_toml(error, source)]) from error
+    except (ValueError, RecursionError) as error:  # digits and brackets beyond what Python reads
+        raise FindingsError([_TOO_MUCH]) from error
     reader = _Reader(source, _with_environment(raw, environ), environ)
     settings = reader.settings(root)
     if strict and has_errors(settings.findings):
         raise FindingsError(settings.findings)
     return settings
+
+
+_TOO_MUCH = Finding(
+    "S101", "error", "this file holds a number of thousands of digits, or lists a thousand deep", Span(FILE, 1, 1),
+    help="remove what is no setting",
+)  # fmt: skip
 
 
 def findings_in(source: str, root: Path, environ: Mapping[str, str] = os.environ) -> tuple[Finding, ...]:
@@ -198,6 +206,8 @@ def findings_in(source: str, root: Path, environ: Mapping[str, str] = os.environ
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return (_broken_toml(error, text),)
+    except (ValueError, RecursionError):
+        return (_TOO_MUCH,)
     return _Reader(text, _with_environment(raw, environ), environ).settings(root).findings
 
 
@@ -212,7 +222,7 @@ def place_of(known: Mapping[tuple[str, ...], Place], *path: str) -> Place | None
 def setting_place(root: Path, *path: str) -> Span:
     """Return where the value of a setting stands in a project's homing.toml, else its section, else the first line."""
     try:
-        source = (root / FILE).read_text(encoding="utf-8")
+        source = (root / FILE).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return Span(FILE, 1, 1)
     place = place_of(places(source, FILE), *path)

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from engine import settings as settings_module
 from engine.calendar import at_wall
 from engine.clock import SystemClock, machine_seconds, sleep
 from engine.commands.wrong_usage import TellingCommand
+from engine.diagnostics import Finding
 from engine.errors import FindingsError, HomingError, OutsideError, UsageError
 from engine.facts.finding import find_customer, likely_customer
 from engine.flows.report import as_data, render_text
@@ -73,8 +74,10 @@ class Session:
 
     @property
     def root(self) -> Path:
-        """The project's folder."""
-        return settings_module.find_project(Path.cwd()) if self.project is None else self.project.resolve()
+        """The project's folder, found once: it is the same while files in it come and go."""
+        if self.project is None:
+            self.project = settings_module.find_project(Path.cwd())
+        return self.project.resolve()
 
     def read_again(self) -> None:
         """Read the settings anew when they are next asked for."""
@@ -232,10 +235,12 @@ def _guarded(session: Session, call: Callable[[], int | None]) -> int:
     try:
         return call() or 0
     except FindingsError as error:
+        root = _folder(session)
+        findings = _tried(root, error.findings)
         if session.as_json:
-            session.document(as_data(error.findings))
+            session.document(as_data(findings))
         else:
-            click.echo(printable(render_text(error.findings, root=_folder(session), colour=False)), err=True)
+            click.echo(printable(render_text(findings, root=root, colour=False)), err=True)
         return error.exit_code
     except HomingError as error:
         if session.as_json:
@@ -267,6 +272,15 @@ def _guarded(session: Session, call: Callable[[], int | None]) -> int:
         return 3
     finally:
         session.close()
+
+
+def _tried(root: Path | None, findings: Sequence[Finding]) -> Sequence[Finding]:
+    """Return the findings with a promise to mend them only where `validate --fix` would keep it."""
+    if root is None or not any(finding.fixable for finding in findings):
+        return findings
+    from engine.flows.validate import tried  # noqa: PLC0415 - all rules: only where something is wrong
+
+    return tried(root, findings)
 
 
 def _folder(session: Session) -> Path | None:

@@ -13,9 +13,9 @@ import click
 
 from engine.commands.session import Session, command
 from engine.commands.watching import on_each_save
-from engine.diagnostics import Finding, did_you_mean, has_errors
+from engine.diagnostics import Finding, Span, did_you_mean, has_errors
 from engine.errors import FindingsError, OutsideError, UsageError
-from engine.flows import report, rules, schema
+from engine.flows import problems, report, rules, schema
 from engine.flows.load import load_project
 from engine.flows.manual import as_markdown
 from engine.flows.validate import fixes, validate
@@ -23,7 +23,7 @@ from engine.processes import processors
 from engine.project import init_project
 from engine.render.lint import Memory, lint_project
 from engine.runtime.unseen import unseen
-from engine.settings import Settings
+from engine.settings import FILE, Settings
 
 _MOST_ROUNDS = 5
 _EDITOR = Path(".vscode/settings.json")
@@ -184,6 +184,11 @@ class _Watch:
         except FindingsError as error:
             findings = list(error.findings)
             self.memory.waiting = 0
+        except UsageError:
+            if self.first:
+                raise
+            findings = [self._gone()]
+            self.memory.waiting = 0
         text = report.render(findings, self.form, root=self.session.root, colour=self.session.colour)
         left = self.memory.waiting
         if not left or text != self.shown:
@@ -195,3 +200,13 @@ class _Watch:
             sys.stdout.flush()
         self.first, self.shown = False, text if left else ""
         return self.memory.waiting > 0
+
+    def _gone(self) -> Finding:
+        """Return the finding for a file that was there: editors save by renaming, and other programs put files away."""
+        root = self.session.root
+        gone = next(
+            (path for path in self.paths if not (path.exists() or (root / path).exists())), Path(FILE)
+        )
+        return problems.unreadable_file(
+            Span(gone.as_posix()), "it is not there any more", "put it back; this goes on by itself then"
+        )

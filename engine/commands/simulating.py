@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -124,9 +125,9 @@ def folder_play(settings: Settings, name: str = "folder") -> Play:
 
 def only(play: Play, names: str | None) -> Play:
     """Return the play with some of its flows only, as if there were no others; raise UsageError for a name that it does not have."""
-    if not names:
+    wanted = _listed(names)
+    if not wanted:
         return play
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
     known = play.project.definitions
     for name in wanted:
         if name not in known.flows:
@@ -141,6 +142,10 @@ def only(play: Play, names: str | None) -> Play:
     return replace(play, project=replace(play.project, definitions=chosen), alone=True)
 
 
+def _listed(names: str | None) -> list[str]:
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
+
+
 def _against(session: Session, against: str | None, names: str | None) -> Play | None:
     """Return what to compare with: another folder, or the folder with one flow as it was."""
     if against is None:
@@ -153,18 +158,23 @@ def _against(session: Session, against: str | None, names: str | None) -> Play |
     play = only(folder_play(session.settings), names)
     with session.database.read() as connection:
         if against == "applied":
-            return _as_applied(connection, play)
+            return _as_applied(connection, play, _listed(names))
         earlier = earlier_version(connection, against)
+    if names and earlier.flow not in _listed(names):
+        raise UsageError(f'version {against} is one of "{earlier.flow}", which --flows leaves out')
     return replace(
         play, project=earlier.into(play.project, alone=False), name=f"{earlier.flow} {earlier.version}"
     )
 
 
-def _as_applied(connection: Any, play: Play) -> Play:
+def _as_applied(connection: Any, play: Play, wanted: Sequence[str]) -> Play:
+    """Return the play with what is live: all of it, or only the flows of these names."""
     project = play.project
-    live = {name: each for name, each in live_flows(connection).items() if each.active}
+    applied = {name: each for name, each in live_flows(connection).items() if each.active}
+    live = {name: each for name, each in applied.items() if name in wanted or not wanted}
     if not live:
-        raise UsageError("nothing was applied yet; there is nothing to compare with")
+        what = "none of these flows" if applied else "nothing"
+        raise UsageError(f"{what} was applied yet; there is nothing to compare with")
     project = replace(project, definitions=replace(project.definitions, flows={}, raw={}))
     for each in live.values():
         project = earlier_version(connection, each.program.version).into(project, alone=False)

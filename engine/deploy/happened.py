@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from engine.calendar import local
-from engine.flows.model import Branch, Experiment, Flow, Step
+from engine.flows.model import Branch, Experiment, Flow
 from engine.flows.scenario import Happening
 from engine.journeys.journal import Decided, decisions
 from engine.journeys.round import Round
@@ -233,15 +233,8 @@ def places_of(flow: Flow) -> Iterator[str]:
     """Yield the names of all steps and arms of a flow."""
     for step in flow.all_steps():
         yield step.id
-        yield from (place(step.id, arm) for arm in _arms(step))
-
-
-def _arms(step: Step) -> Iterator[str]:
-    if isinstance(step, Experiment):
-        yield from (arm.name for arm in step.arms)
-    elif isinstance(step, Branch):
-        for arm in step.arms:
-            yield "otherwise" if arm.when is None else " and ".join(clause.text for clause in arm.when)
+        if isinstance(step, Experiment | Branch):
+            yield from (place(step.id, arm.name) for arm in step.arms)
 
 
 def covered(flow: Flow, reached: frozenset[str]) -> Covered:

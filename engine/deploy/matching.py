@@ -232,11 +232,11 @@ def _waits(expected: WaitsUntil, story: Story, zone: str, taken: set[int]) -> Li
 
 
 def _takes(expected: Takes, story: Story, zone: str) -> Line:
-    said = f"takes {expected.experiment}: {expected.arm}"
-    taken = [deed for deed in story.of("took") if deed.step == expected.experiment]
+    said = f"takes {expected.step}: {expected.arm}"
+    taken = [deed for deed in story.of("took") if deed.step == expected.step]
     for deed in taken:
         if deed.name == expected.arm:
             return Line(said, _beside(deed, zone), holds=True, deed=deed)
     if not taken:
-        return Line(said, "", holds=False, why=f"{expected.experiment} was never reached")
+        return Line(said, "", holds=False, why=f"{expected.step} was never reached")
     return Line(said, _beside(taken[0], zone), holds=False, deed=taken[0])

@@ -33,10 +33,11 @@ from engine.journeys.program import Program, compile_program
 from engine.journeys.round import Round
 from engine.journeys.versions import live_flows, programs
 from engine.outbox.ledger import OPEN
-from engine.runtime.rails import brake_limit, usual_most
+from engine.runtime.rails import brake_limit, most_in_a_day, usual_most
 from engine.settings import Settings
 from engine.store.database import Database
 from engine.store.tables import INSIDE, customers, enrollments, flow_versions, messages
+from engine.store.types import from_micros
 
 SAMPLE = 1_500  # customers who are driven through the month; of more, one in so many
 DAY_SAMPLE = 20_000  # … through the first day, on which the brake judges
@@ -228,7 +229,16 @@ def _number(tally: Tally, flow: str, what: str) -> int:
         return sum(number for (name, _), number in tally.mails.items() if name == flow)
     if what == "entered":
         return tally.entered[flow]
-    return tally.first_day[flow, what]
+    return sum(_first_day(tally, flow, what).values())
+
+
+def _first_day(tally: Tally, flow: str, what: str) -> dict[datetime, int]:
+    """Return how many mails or entries of a flow its first 24 hours hold, by moment."""
+    return {
+        from_micros(at): number
+        for (name, kind, at), number in tally.first_day.items()
+        if (name, kind) == (flow, what)
+    }
 
 
 def _flows(
@@ -265,7 +275,7 @@ def _flows(
             entries, _inside(connection, change, flow), over=_over(flow, at) if staying else None,
             kept_back=_kept_back(whole, change.flow),
         )  # fmt: skip
-        brake, needed = _brake(connection, one, now, allowance)
+        brake, needed = _brake(connection, one, first, now, allowance)
         found.append(replace(one, brake=brake, needed=needed))
     return tuple(found)
 
@@ -321,23 +331,38 @@ def _over(flow: Flow, at: Round) -> datetime | None:
 
 
 def _brake(
-    connection: Connection, flow: FlowPlan, now: datetime, allowance: int | None
+    connection: Connection, flow: FlowPlan, forecast: _Forecast, now: datetime, allowance: int | None
 ) -> tuple[str | None, int | None]:
     """Return why the brake would stop this change, and the least allowance with which it would not, or None and None.
 
-    It stops far more in 24 hours than is usual or allowed, and is asked about the number that is most likely.
+    It stops far more in any 24 hours than is usual or allowed, those before this plan among them, and is asked about the
+    number that is most likely.
     """
     if flow.change.change not in ("new", "behaviour"):
         return None, None
-    beyond = []
-    for table, number, verb in ((enrollments, flow.entries, "enter"), (messages, flow.day, "mail")):
-        usual = usual_most(connection, flow.change.flow, now, table)
-        if number.expected > max(usual, allowance or 0):
+    name, beyond = flow.change.flow, []
+    for table, number, what, verb in (
+        (enrollments, flow.entries, "entries", "enter"), (messages, flow.day, "mails", "mail"),
+    ):  # fmt: skip
+        usual = usual_most(connection, name, now, table)
+        ahead = _bounded(_first_day(forecast.likely, name, what), forecast.sample, number.expected)
+        most, before = most_in_a_day(connection, name, now, table, ahead)
+        if most > max(usual, allowance or 0):
             about = "" if number.exact else "about "
+            others = f", {before:,} of them before this plan" if before else ""
             limit = brake_limit(usual, allowance)
-            told = f"would {verb} {about}{number.expected:,} customers within 24 hours; {limit}"
-            beyond.append((number.expected, told))
+            told = f"would {verb} {about}{most:,} customers within 24 hours{others}; {limit}"
+            beyond.append((most, told))
     return (beyond[0][1], max(beyond)[0]) if beyond else (None, None)
+
+
+def _bounded(found: Mapping[datetime, int], sample: int, most: int) -> dict[datetime, int]:
+    """Return what one in `sample` customers came to as that of all, and no more of it than there can be."""
+    bounded, left = {}, most
+    for moment in sorted(found):
+        bounded[moment] = min(found[moment] * sample, left)
+        left -= bounded[moment]
+    return bounded
 
 
 # ── those inside ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -38,7 +38,7 @@ from engine.flows.scenario import (
     load_scenarios,
     scenario_files,
 )
-from engine.flows.scenario_check import no_such_flow
+from engine.flows.scenario_check import of_no_flow
 from engine.flows.scenario_clock import aware, moments_of, zone_of
 from engine.journeys.round import Round
 from engine.journeys.versions import live_flows
@@ -110,9 +110,7 @@ def run_project(
     theatre = Theatre.of(root, settings)
     known = theatre.project.definitions.flows
     findings += theatre.project.findings
-    findings += [
-        no_such_flow(each.flow_span, each.flow, known) for each in scenarios if each.flow not in known
-    ]
+    findings += of_no_flow(root, scenarios, known)
     if has_errors(findings):
         raise FindingsError([finding for finding in findings if finding.is_error])
     verdicts = []

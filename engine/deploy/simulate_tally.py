@@ -48,9 +48,9 @@ class Tally:
     mails: Counter[tuple[str, str]] = field(default_factory=Counter)
     days: Counter[tuple[str, str]] = field(default_factory=Counter)
     hours: Counter[tuple[int, int]] = field(default_factory=Counter)
-    first_day: Counter[tuple[str, str]] = field(
+    first_day: Counter[tuple[str, str, int]] = field(
         default_factory=Counter
-    )  # mails and entries in the first 24 hours
+    )  # mails and entries of the first 24 hours, by moment
     entered: Counter[str] = field(default_factory=Counter)
     goals: Counter[str] = field(default_factory=Counter)
     not_sent: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -108,11 +108,11 @@ def _count_entries(connection: Connection, tally: Tally, since: datetime) -> Non
     for flow, number in connection.execute(query.group_by(table.flow)):
         tally.entered[flow] += number
     told = journal.c
-    at_once = select(told.flow, func.count()).where(
+    at_once = select(told.flow, told.at, func.count()).where(
         told.decision == "entered", told.at >= since, told.at <= since + DAY
     )
-    for flow, number in connection.execute(at_once.group_by(told.flow)):
-        tally.first_day[flow, "entries"] += number
+    for flow, at, number in connection.execute(at_once.group_by(told.flow, told.at)):
+        tally.first_day[flow, "entries", to_micros(at)] += number
     reached = select(table.flow, func.count()).where(table.goal_at > since).group_by(table.flow)
     for flow, number in connection.execute(reached):
         tally.goals[flow] += number
@@ -230,7 +230,7 @@ def _count_moments(
             hours[here] = there.weekday(), there.hour
         tally.hours[hours[here]] += number
         if at <= ends:
-            tally.first_day[flow, "mails"] += number
+            tally.first_day[flow, "mails", at] += number
 
 
 def _count_slots(

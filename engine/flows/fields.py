@@ -126,6 +126,7 @@ OF_TRIGGER: Mapping[str, tuple[str, ...]] = {
     "segment": ("segment",),
     "schedule": ("segment",),
 }
+OF_FACTS = frozenset((*OF_ANY_EVENT, *OF_ANY_TRIGGER)).union(*OF_EVENT.values(), *OF_TRIGGER.values())
 
 
 def of_event(name: str) -> frozenset[str] | None:

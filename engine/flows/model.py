@@ -200,12 +200,20 @@ class WaitUntil:
     span: Span = field(default=Span(), compare=False)
 
 
+NO_ARM = "none"  # what is taken at a branch without `otherwise` where no arm holds
+
+
 @dataclass(frozen=True, slots=True)
 class Arm:
     """One way through a branch: the first whose `when` holds; `when` is None for `otherwise`."""
 
     when: tuple[Clause, ...] | None
     steps: tuple[Step, ...]
+
+    @property
+    def name(self) -> str:
+        """By what the journal, a timeline and a scenario call it."""
+        return "otherwise" if self.when is None else " and ".join(clause.text for clause in self.when)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +223,12 @@ class Branch:
     id: str
     arms: tuple[Arm, ...]
     span: Span = field(default=Span(), compare=False)
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The names of what can be taken: its arms, and where there is no `otherwise`, none of them."""
+        names = tuple(arm.name for arm in self.arms)
+        return names if any(arm.when is None for arm in self.arms) else (*names, NO_ARM)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,9 +99,9 @@ class WaitsUntil:
 
 @dataclass(frozen=True, slots=True)
 class Takes:
-    """The customer goes through this arm of an experiment."""
+    """The customer goes through this arm of an experiment or a branch."""
 
-    experiment: str
+    step: str
     arm: str
     span: Span = field(default=Span(), compare=False)
 
@@ -404,7 +404,7 @@ def _exits(reader: Reader, table: Table, entry: Entry) -> Expectation:
 
 
 def _words(reader: Reader, node: Node, key: str) -> str | None:
-    """Read the words of a reason: text in quotes, or the condition itself."""
+    """Read the words of a reason or an arm: text in quotes, or the condition itself."""
     return clause_text(exact(node)) if isinstance(node, Table) else reader.text(node, key)
 
 
@@ -414,15 +414,17 @@ def _waits(reader: Reader, _: Table, entry: Entry) -> Expectation | None:
 
 
 def _takes(reader: Reader, _: Table, entry: Entry) -> Expectation | None:
-    inner = reader.table(entry.value, "takes", way_out="write `takes: {EXPERIMENT: ARM}`")
+    inner = reader.table(entry.value, "takes", way_out="write `takes: {STEP: ARM}`")
     if inner is None or len(inner) != 1:
         if inner is not None:
             reader.add(
-                problems.wrong_shape(inner.span, "takes", "one experiment with its arm", describe(inner))
+                problems.wrong_shape(
+                    inner.span, "takes", "one experiment or branch with its arm", describe(inner)
+                )
             )
         return None
     only = inner.entries[0]
-    return Takes(only.key, reader.name(only.value, only.key) or "", only.value.span)
+    return Takes(only.key, _words(reader, only.value, only.key) or "", only.value.span)
 
 
 _EXPECT: Mapping[str, Callable[[Reader, Table, Entry], Expectation | None]] = {

@@ -6,7 +6,7 @@ at the very words. Promises: what is told here could not be played as it is mean
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from engine.flows import problems
 from engine.flows.conditions import Clause
 from engine.flows.manual import page
 from engine.flows.model import (
+    Branch,
     Definitions,
     Exit,
     Experiment,
@@ -101,7 +102,10 @@ def no_such_step(span: Span, name: str, known: list[str]) -> Finding:
 
 @page("F503", "scenario-of-no-arm")
 def no_such_arm(span: Span, name: str, known: list[str]) -> Finding:
-    """A scenario names an experiment or arm that its flow does not have.
+    """A scenario names an experiment, branch or arm that its flow does not have.
+
+    `takes` knows the arms of experiments by their names, and those of branches as a timeline and `--coverage` tell them:
+    by their clauses, as `otherwise`, or as `none` where no arm holds. `arms` forces those of experiments only.
 
     Before:
 
@@ -117,7 +121,9 @@ def no_such_arm(span: Span, name: str, known: list[str]) -> Finding:
         "error",
         f'there is no "{name}" to go through',
         span,
-        help=hint or f"known: {', '.join(known) or 'none'}",
+        help=hint or f"known: {problems.listed(map(problems.quoted, known))}"
+        if known
+        else "this flow has none",
     )
 
 
@@ -280,20 +286,25 @@ def check_folder(root: Path, definitions: Definitions, settings: Settings) -> li
             findings += odd_words(node, settings.topics)
         findings += [no_scenario(each.span) for each in others if _is_meant_as_one(each)]
     findings += _same_names(read)
-    strangers: set[tuple[str, str]] = set()  # files, and the flows of theirs that there are not
     for scenario in read:
         findings += _order(scenario, settings.shop.timezone)
         findings += [] if scenario.expect else [expects_nothing(scenario.places.get("expect", scenario.span))]
         flow = definitions.flows.get(scenario.flow)
-        if flow is None and (root / "flows" / f"{scenario.flow}.yaml").exists():
-            continue  # its own errors come first
-        if flow is None:
-            if (scenario.span.file, scenario.flow) not in strangers:
-                findings.append(no_such_flow(scenario.flow_span, scenario.flow, definitions.flows))
-            strangers.add((scenario.span.file, scenario.flow))
-        else:
+        if flow is not None:
             findings += (*_against(scenario, flow), *_reasons(scenario, flow))
+    findings += of_no_flow(root, read, definitions.flows)
     return findings
+
+
+def of_no_flow(root: Path, scenarios: Iterable[Scenario], known: Mapping[str, Flow]) -> Iterator[Finding]:
+    """Yield a finding for each flow of a file that there is not; where it has a file, that one's own errors come first."""
+    told: set[tuple[str, str]] = set()
+    for scenario in scenarios:
+        place = (scenario.span.file, scenario.flow)
+        if scenario.flow in known or place in told or (root / "flows" / f"{scenario.flow}.yaml").exists():
+            continue
+        told.add(place)
+        yield no_such_flow(scenario.flow_span, scenario.flow, known)
 
 
 def _is_meant_as_one(table: Table) -> bool:
@@ -308,21 +319,22 @@ def _against(scenario: Scenario, flow: Flow) -> Iterator[Finding]:
     arms = {
         step.id: [arm.name for arm in step.arms] for step in flow.all_steps() if isinstance(step, Experiment)
     }
+    ways = arms | {step.id: list(step.ways) for step in flow.all_steps() if isinstance(step, Branch)}
     for expected in scenario.expect:
         if isinstance(expected, Sends | SendsNot) and expected.template not in known:
             yield no_such_step(expected.span, expected.template, known)
         if isinstance(expected, Takes):
-            yield from _arm_findings(expected.span, expected.experiment, expected.arm, arms)
+            yield from _arm_findings(expected.span, expected.step, expected.arm, ways)
     for experiment, arm in scenario.arms.items():
         place = f"arms.{experiment}" + (".arm" if experiment in arms else "")
         yield from _arm_findings(scenario.places.get(place, scenario.span), experiment, arm, arms)
 
 
-def _arm_findings(span: Span, experiment: str, arm: str, known: Mapping[str, list[str]]) -> Iterator[Finding]:
-    if experiment not in known:
-        yield no_such_arm(span, experiment, list(known))
-    elif arm not in known[experiment]:
-        yield no_such_arm(span, arm, known[experiment])
+def _arm_findings(span: Span, step: str, arm: str, known: Mapping[str, list[str]]) -> Iterator[Finding]:
+    if step not in known:
+        yield no_such_arm(span, step, list(known))
+    elif arm not in known[step]:
+        yield no_such_arm(span, arm, known[step])
 
 
 # ── names, moments and reasons ───────────────────────────────────────────────────────────────────────────────────────

@@ -518,7 +518,7 @@ def _expectation(at: Schema) -> Schema:
         "exits": {"description": "The customer leaves for this reason.", **reason},
         "waits_until": {**at, "description": "The customer stands in a wait that ends then."},
         "takes": {
-            "description": "Goes through this arm: {EXPERIMENT: ARM}.",
+            "description": "Goes through this arm of an experiment or a branch: {STEP: ARM}.",
             "type": "object",
             "minProperties": 1,
             "maxProperties": 1,

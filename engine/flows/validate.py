@@ -8,15 +8,16 @@ findings, each once, by place. Promises: nothing raises for what stands in a fil
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from engine.diagnostics import Finding
-from engine.errors import UsageError
+from engine.errors import FindingsError, UsageError
 from engine.flows import fixing, rules, scenario, scenario_check
 from engine.flows.load import Project, load_project, reread
 from engine.flows.report import in_order
-from engine.settings import FILE, Settings, findings_in
+from engine.settings import FILE, Settings, findings_in, load
 
 _OF_TESTS_ALONE = ("F501",)
 Lint = Callable[[Path, Settings], Iterable[Finding]]
@@ -41,6 +42,15 @@ def validate(
         findings += lint(root, settings)
     shown = [finding for finding in in_order(findings) if wanted is None or _is_in(finding.span.file, wanted)]
     return fixing.mendable(root, shown, partial(_found_in, project))
+
+
+def tried(root: Path, findings: Sequence[Finding]) -> list[Finding]:
+    """Return findings that another command ends with, `fixable` only where mending was tried, as those of `validate` are."""
+    try:
+        project = load_project(root, load(root, strict=False))
+    except FindingsError:  # settings that cannot be read: there nothing can be mended
+        return [replace(finding, fixable=False) for finding in findings]
+    return fixing.mendable(root, findings, partial(_found_in, project))
 
 
 def _found_in(project: Project, file: str, text: str) -> list[Finding]:

@@ -1,8 +1,9 @@
 """Reading YAML safely, with the place of every key and value.
 
 Comes in: the text of one file. Goes out: a tree (`engine.flows.nodes`) or findings with line and column. Promises:
-YAML 1.2 core values (`on`, `NO` and `10:30` are text, dates stay text), duplicate keys are errors, no tag makes an
-object, and size, depth and the nodes that aliases expand to are limited, so that no file costs more than a second.
+YAML 1.2 core values (`on`, `NO` and `10:30` are text, dates stay text), duplicate keys are errors, `<<` takes in tables
+whose keys keep their places, no tag makes an object, and size, depth and the nodes that aliases expand to are limited,
+so that no file costs more than a second.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
 MAX_NODES = 50_000
 MAX_DIGITS = 15
+MERGE = "<<"
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _INT = re.compile(r"[-+]?[0-9]+")
@@ -117,6 +119,8 @@ class _Open:
     nodes: list[Node] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     key: tuple[str, Span] | None = None
+    takes_in: bool = False  # whether the key is `<<`, whose value is not an entry but a table of them
+    taken_in: dict[str, Entry] = field(default_factory=dict)
     seen: dict[str, Span] = field(default_factory=dict)
     size: int = 1
     height: int = 1
@@ -219,7 +223,7 @@ class _Builder:
         odd = _odd_sign(self.name, self.lines[span.line - 1], span.line, span.column - 1, span.length)
         if odd is not None and is_plain:
             raise _Stop(odd)
-        top.key = (text, span)
+        top.key, top.takes_in = (text, span), is_plain and text == MERGE
 
     def _open(self, event: Any) -> None:
         at = self._at(event)
@@ -238,7 +242,8 @@ class _Builder:
     def _close(self, event: Any) -> None:
         top = self.stack.pop()
         span = self._whole(top, event)
-        node: Node = Table(tuple(top.entries), span) if top.is_table else Items(tuple(top.nodes), span)
+        others = (entry for key, entry in top.taken_in.items() if key not in top.seen)
+        node: Node = Table((*top.entries, *others), span) if top.is_table else Items(tuple(top.nodes), span)
         self._add(node, top.anchor, top.size, top.height)
 
     def _alias(self, event: Any) -> None:
@@ -270,10 +275,24 @@ class _Builder:
             top.nodes.append(node)
         elif top.key is not None:
             key, span = top.key
-            if key not in top.seen:
+            if key not in top.seen and top.takes_in:
+                self._take_in(top, node, span)
+            elif key not in top.seen:
                 top.entries.append(Entry(key, span, node))
-                top.seen[key] = span
+            top.seen.setdefault(key, span)
             top.key = None
+
+    def _take_in(self, top: _Open, node: Node, span: Span) -> None:
+        """Let a table have what those behind `<<` have and it has not itself; of two of them the first counts."""
+        for table in node if isinstance(node, Items) else (node,):
+            if not isinstance(table, Table):
+                said, way_out = (
+                    "`<<` takes in a table, or a list of them",
+                    "write `<<: *NAME`, and &NAME before that table",
+                )
+                raise _Stop(problems.syntax(span, said, way_out=way_out))
+            for entry in table:
+                top.taken_in.setdefault(entry.key, entry)
 
     def _wants_key(self) -> bool:
         return bool(self.stack) and self.stack[-1].is_table and self.stack[-1].key is None

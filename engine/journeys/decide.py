@@ -21,6 +21,7 @@ from engine.audience.subjects import Ask, Told, first_true
 from engine.calendar import Duration, QuietHours, add, at_wall, local, next_wall
 from engine.flows.conditions import Clause
 from engine.flows.model import (
+    NO_ARM,
     Branch,
     Experiment,
     Flow,
@@ -279,9 +280,8 @@ def _listen(
 def _branch(step: Branch, node: Node, truth: Truth) -> Decision:
     for number, arm in enumerate(step.arms):
         if arm.when is None or all(truth.get(Ask(clause), False) for clause in arm.when):
-            words = "otherwise" if arm.when is None else " and ".join(clause.text for clause in arm.when)
-            return Take(words, node.arms[number])
-    return Take("none", node.next)
+            return Take(arm.name, node.arms[number])
+    return Take(NO_ARM, node.next)
 
 
 # ── waiting ──────────────────────────────────────────────────────────────────────────────────────────────────────────

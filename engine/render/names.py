@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 
 from jinja2 import nodes
 
-from engine.diagnostics import Finding, Span
+from engine.diagnostics import Finding, Span, slip_of
+from engine.flows.fields import OF_FACTS
 from engine.render import problems
 from engine.render.context import KINDS, NAMES
 from engine.render.filters import FILTERS, TESTS
@@ -356,6 +357,13 @@ class _Walker:
         known = {*kind.fields, *self.checking.own_fields.get(str(owner), ())}
         if name not in known and not kind.open:
             self.add(problems.unknown_field(self.source.find(name, at), str(owner), name, sorted(known)))
+        elif (
+            name not in known
+            and known
+            and name not in OF_FACTS
+            and (meant := slip_of(name, {*known, *OF_FACTS}))
+        ):
+            self.add(problems.unlikely_field(self.source.find(name, at), str(owner), name, meant))
         return kind.fields.get(name)
 
     def filter(self, node: nodes.Filter, scope: dict[str, Type]) -> Type:

@@ -813,6 +813,27 @@ def may_be_missing(span: Span, message: str, names: Iterable[str]) -> Finding:
     )  # fmt: skip
 
 
+@page("T212", "unlikely-field", "warning")
+def unlikely_field(span: Span, owner: str, name: str, meant: str) -> Finding:
+    """A template asks the answer or the trigger for a field that resembles one that facts have, but is another.
+
+    Facts carry what the shop tells with them, so this may be right, where a property of the shop's own is meant. More
+    often it is a slip, and nothing stands there in any mail.
+
+    Before:
+
+        {% if answer.choic == "unhappy" %}
+
+    After:
+
+        {% if answer.choice == "unhappy" %}
+    """
+    return Finding(
+        "T212", "warning", f'{owner} has no field "{name}" of its own', span,
+        effect="if nobody tells such a field, nothing stands here", help=f'did you mean "{meant}"?',
+    )  # fmt: skip
+
+
 @page("T411", "recommendation-in-transactional")
 def recommends_in_transactional(span: Span, name: str) -> Finding:
     """A transactional flow sends a mail with a recommend block.

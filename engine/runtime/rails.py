@@ -6,7 +6,7 @@ or sends in a rolling 24 hours, or the allowance that `apply --allow-audience` g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -83,16 +83,13 @@ def _brake(
 ) -> str | None:
     if at.sandbox or more == 0:
         return None
-    moment = table.c.entered_at if table is enrollments else table.c.counted_at
-    own = [table.c.flow == live.flow.name]
-    if table is messages:
-        own += [table.c.state.in_(COUNTED), table.c.sandbox.is_(False)]
-    recent = (
-        connection.scalar(select(func.count()).select_from(table).where(*own, moment > at.now - DAY)) or 0
-    )
+    flow = live.flow.name
+    moment = _moment(table)
+    of_a_day = _of_flow(select(func.count()), table, flow).where(moment > at.now - DAY)
+    recent = connection.scalar(of_a_day) or 0
     if recent + more <= FLOOR:
         return None
-    usual = _usual(connection, moment, own, at.now)
+    usual = usual_most(connection, flow, at.now, table)
     if recent + more <= max(usual, live.allowance or 0):
         return None
     meant = f"homing apply --allow-audience {recent + more}, then homing resume {live.flow.name}"
@@ -111,16 +108,42 @@ def brake_limit(usual: int, allowance: int | None) -> str:
 
 def usual_most(connection: Connection, flow: str, now: datetime, table: Table) -> int:
     """Return how many entries (`enrollments`) or mails (`messages`) of a flow are at most usual in 24 hours."""
-    moment = table.c.entered_at if table is enrollments else table.c.counted_at
-    return _usual(connection, moment, [table.c.flow == flow], now)
-
-
-def _usual(connection: Connection, moment: Any, own: Sequence[Any], now: datetime) -> int:
-    query = select(moment).where(*own, moment > now - LOOK_BACK, moment <= now - DAY)
+    moment = _moment(table)
+    query = _of_flow(select(moment), table, flow).where(moment > now - LOOK_BACK, moment <= now - DAY)
     return max(FLOOR, 3 * _percentile_95(_daily(connection, query, now)))
 
 
-def _daily(connection: Connection, query: Select[datetime], now: datetime) -> list[int]:
+def most_in_a_day(
+    connection: Connection, flow: str, now: datetime, table: Table, ahead: Mapping[datetime, int]
+) -> tuple[int, int]:
+    """Return the most entries or mails in any 24 hours that end with one `ahead`, and how many of them were before.
+
+    `ahead` is how many come at which moment. The brake counts so: what the flow did in the day before stands in the same
+    24 hours as what it is about to do.
+    """
+    moment = _moment(table)
+    behind = list(connection.scalars(_of_flow(select(moment), table, flow).where(moment > now - DAY)))
+    most, coming = (0, 0), 0
+    for end in sorted(ahead):
+        coming += ahead[end]
+        before = sum(each > end - DAY for each in behind)
+        most = max(most, (coming + before, before))
+    return most
+
+
+def _moment(table: Table) -> Any:
+    return table.c.entered_at if table is enrollments else table.c.counted_at
+
+
+def _of_flow(query: Select[Any], table: Table, flow: str) -> Select[Any]:
+    """Narrow a query to what the brake counts of a flow: every entry, and every mail that went to a customer."""
+    query = query.select_from(table).where(table.c.flow == flow)
+    if table is messages:
+        query = query.where(table.c.state.in_(COUNTED), table.c.sandbox.is_(False))
+    return query
+
+
+def _daily(connection: Connection, query: Select[Any], now: datetime) -> list[int]:
     counts: dict[int, int] = {}
     for moment in connection.scalars(query):
         day = (now - moment) // DAY

@@ -111,6 +111,37 @@ def test_simulate_as_typed(shop: Path, tmp_path: Path) -> None:
         assert words in told.stderr
 
 
+def test_only_the_flows_that_were_asked_for_are_compared(shop: Path) -> None:
+    """--flows limits both sides: what is live, too; a version of another flow, or one that is not live, is told."""
+    assert homing(shop, "apply", "--yes").exit_code == 0
+    span = (
+        "--from",
+        START.isoformat(),
+        "--to",
+        "2026-03-12T00:00+00:00",
+        "--every",
+        "6h",
+        "--now",
+        NOW.isoformat(),
+    )
+    found = document(
+        homing(shop, "simulate", *span, "--flows", "cart,thanks", "--against", "applied", "--json")
+    )
+    assert {each["flow"] for each in found["comparison"]} == {"cart", "thanks"}
+    assert [each for each in found["comparison"] if each["this"] != each["against"]] == []
+    plans = {
+        each["flow"]: each["to"]
+        for each in document(homing(shop, "plan", "--json", "--now", NOW.isoformat()))["flows"]
+    }
+    (shop / "flows/new.yaml").write_text(FLOWS["lapse"].replace("flow: lapse", "flow: new"), "utf-8")
+    for flow, against, words in (
+        ("cart", plans["thanks"], 'one of "thanks", which --flows leaves out'),
+        ("new", "applied", "none of these flows was applied yet"),
+    ):
+        told = homing(shop, "simulate", *span, "--flows", flow, "--against", against)
+        assert (told.exit_code, words in told.stderr) == (2, True), told.output
+
+
 def test_why_missing_as_typed(shop: Path) -> None:
     """Why --missing prints groups; without a customer or a flow it says how it is used."""
     assert homing(shop, "apply", "--yes").exit_code == 0
@@ -149,6 +180,19 @@ def test_plan_tells_what_apply_would_refuse_in_every_form(shop: Path) -> None:
     comment = homing(shop, "plan", "--format", "markdown").stdout
     assert comment.startswith("### Homing plan: `apply` would refuse this\n")
     assert refused.stderr.strip() in comment
+
+
+def test_a_mend_is_promised_only_where_it_was_tried(shop: Path) -> None:
+    """Every command that ends with findings says of the same ones as `validate` that --fix can mend them."""
+    toml = shop / "homing.toml"
+    before = toml.read_text("utf-8")
+    for delivery, promised in (('moed = "sandbox"', True), ('mode = "sandbox"\nmoed = "sandbox"', False)):
+        toml.write_text(f"{before}\n[delivery]\n{delivery}\n", "utf-8")
+        for command in ("validate", "plan", "apply", "simulate"):
+            told = homing(shop, command)
+            assert (told.exit_code, "S104" in told.output) == (1, True)
+            mend = 'did you mean "mode"?   (validate --fix can do it)'
+            assert (mend in told.output) == promised, command
 
 
 def test_a_flow_may_go_before_its_scenarios(shop: Path) -> None:

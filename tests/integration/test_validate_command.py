@@ -203,6 +203,19 @@ def test_watching_tells_after_a_save(watching: tuple[Path, queue.Queue[str]]) ->
         assert "priorty" in line
 
 
+def test_watching_goes_on_while_the_settings_are_away(watching: tuple[Path, queue.Queue[str]]) -> None:
+    """Editors save by renaming: homing.toml that is away for a moment is a finding, and its return is seen."""
+    project, lines = watching
+    change(project / "flows/birthday.yaml", "priority: 65", "priorty: 65")
+    assert "priorty" in lines.get(timeout=60)
+    (project / "homing.toml").rename(project / "homing.toml~")
+    away = lines.get(timeout=60)
+    assert "file=homing.toml" in away
+    assert "F004" in away
+    (project / "homing.toml~").rename(project / "homing.toml")
+    assert "priorty" in lines.get(timeout=60)
+
+
 # ── many files ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -247,6 +247,15 @@ def test_what_is_wrong_is_told_and_nothing_is_played(project: Path) -> None:
     assert run(project, "nowhere.yaml").exit_code == 2
 
 
+def test_a_flow_with_errors_is_not_told_as_missing(project: Path) -> None:
+    """Its own errors are told once, and not that each of its scenarios tests a flow that is not there."""
+    (project / "flows/cart.yaml").write_text(FLOW.replace("topic:", "topik:"), encoding="utf-8")
+    done = run(project)
+    assert done.exit_code == 1
+    assert "F101" in done.output
+    assert "F501" not in done.output
+
+
 def test_paths_choose(project: Path) -> None:
     """A folder, a file, or the name of a file."""
     write(project, "bad.yaml", ("after: 4h, sends: letter", "after: 5h, sends: letter"))

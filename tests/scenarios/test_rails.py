@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any
+from datetime import timedelta
+from typing import Any, Literal
 
+import pytest
+
+from engine.deploy.plan import plan
 from engine.runtime import rails
 from engine.runtime.status import status
 from tests.scenarios.world import World
@@ -111,3 +115,32 @@ def test_an_allowance_lets_just_so_many_through(here: World) -> None:
         assert len(here.sent) == sent
     assert shown(here)["frozen"] is None
     assert here.apply(allow_audience=9_999).allowed == ()
+
+
+@pytest.mark.parametrize(
+    ("mode", "days", "size", "needed"), [("live", 1, 150, 300), ("sandbox", 3, 250, 250)]
+)
+def test_a_plan_counts_what_the_brake_counts(
+    here: World, mode: Literal["live", "sandbox"], days: int, size: int, needed: int
+) -> None:
+    """Who came in during the day before counts in a plan as in the brake, and what went into the sandbox in neither."""
+    live(here, HELLO, size)
+    going = here.settings
+    here.settings = replace(going, delivery=replace(going.delivery, mode=mode))
+    for _day in range(days):
+        here.go_on(hours=23 if days > 1 else 1)
+        say_hello(here, range(size))
+        here.go_on(hours=1)
+    here.settings, before = going, len(here.sent)
+    soon = f"{here.now + timedelta(hours=2):%Y-%m-%d %H:%M}"
+    here.flow(HELLO.replace("{event: said_hello}", f"{{schedule: '{soon}', clock: shop}}"))
+    asked = {
+        allowed: plan(here.database, here.settings, now=here.now, sandbox=False, allow_audience=allowed)
+        for allowed in (None, needed - 1, needed)
+    }
+    assert [found.needed for found in asked.values()] == [needed, needed, None]
+    for allowed, more in ((needed - 1, 0), (needed, size)):
+        here.apply(allow_audience=allowed)
+        here.resume("hello")
+        here.go_on(hours=4)
+        assert len(here.sent) == before + more

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import os
 import sys
 import tempfile
@@ -157,6 +158,8 @@ def main(arguments: Sequence[str]) -> int:
         frozenset(filter(None, asked.without.split(","))),
     )  # fmt: skip
     first, _, last = asked.seeds.partition("-")
+    # What a provider refuses and a database loses is played on purpose: without a handler Python would print each of it.
+    logging.getLogger("homing").addHandler(logging.NullHandler())
     with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
         prepared = prepare(Path(folder))
         if asked.bugs:

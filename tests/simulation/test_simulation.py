@@ -6,6 +6,8 @@ The shares in `make test` are small; CI plays 500 seeds beside it (`make test-se
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +59,16 @@ def test_every_planted_bug_stands_beside_its_promise() -> None:
     table = page.partition("## Bugs planted on purpose")[2].partition("\n## ")[0]
     told = [name for row in table.splitlines() if row.startswith("| ") for name in row.split("`")[1::2]]
     assert sorted(told) == sorted((*BUGS, *PLANTS))
+
+
+def test_a_run_prints_its_result_alone() -> None:
+    """The trouble that is played on purpose fills no screen with log lines: what was broken can be seen."""
+    line = [sys.executable, "-m", "tests.simulation", "--seeds", "0-1", "--days", "12"]
+    done = subprocess.run(
+        line, capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[2]
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("2 seeds in ")
 
 
 def test_what_is_found_is_made_small(prepared: Prepared) -> None:

@@ -205,3 +205,19 @@ def test_topics_of_another_shape_are_found(tmp_path: Path, value: str) -> None:
     """A topic that is neither text nor a text for each language is told at its value."""
     (finding,) = found(tmp_path, f"[topics]\nnews = {value}\n")
     assert (finding.code, finding.span.line, finding.span.column) == ("S102", 2, 8)
+
+
+@pytest.mark.parametrize("odd", ["x = " + "[" * 3000 + "]" * 3000, "x = " + "9" * 6000])
+def test_what_python_cannot_read_is_a_finding(tmp_path: Path, odd: str) -> None:
+    """A number or a nesting beyond all limits ends as a finding, and as no error of ours."""
+    (tmp_path / "homing.toml").write_text(f"{odd}\n", encoding="utf-8")
+    with pytest.raises(FindingsError) as told:
+        load(tmp_path, {})
+    assert [each.code for each in told.value.findings] == ["S101"]
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    """Editors on Windows write one; places are those that the editor shows."""
+    (tmp_path / "homing.toml").write_text("\ufeff[delivery]\nmoed = 1\n", encoding="utf-8")
+    (finding, *_) = [each for each in load(tmp_path, {}, strict=False).findings if each.code == "S104"]
+    assert (finding.span.line, finding.span.column) == (2, 1)

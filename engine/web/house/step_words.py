@@ -83,7 +83,7 @@ def arm_words(arm: Arm | ExperimentArm) -> str:
     """Return who takes an arm."""
     if isinstance(arm, ExperimentArm):
         return f"{arm.name} (weight {arm.weight})"
-    return "otherwise" if arm.when is None else " and ".join(clause.text for clause in arm.when)
+    return arm.name
 
 
 def step_note(step: Step, known: Counts) -> str:

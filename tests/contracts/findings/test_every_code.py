@@ -181,6 +181,7 @@ APART = {
     "T211": "tests/contracts/findings/test_every_code.py",
     "T411": "tests/contracts/findings/test_every_code.py",
     "T209": "tests/unit/render/test_looks.py",
+    "T212": "tests/unit/render/test_lint.py",
     "T413": "tests/unit/render/test_looks.py",
     "C212": "tests/integration/test_unseen.py",
     "C213": "tests/integration/test_unseen.py",

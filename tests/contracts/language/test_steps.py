@@ -192,7 +192,7 @@ def test_wall_clocks_survive_the_change_of_clocks(shop: Plays, start: str, clock
 
 
 def test_branch(shop: Plays) -> None:
-    """The first arm that holds, else `otherwise`, else on; arms join again."""
+    """The first arm that holds, else `otherwise`, else on; arms join again. A scenario calls them as a timeline does."""
     steps = """
   - branch:
       - when: [{trigger: {value: {gte: 100}}}]
@@ -210,6 +210,14 @@ def test_branch(shop: Plays) -> None:
         paid % 150 + "expect: [{after: 0h, sends: letter}, " + after,
         paid % 50 + "expect: [{after: 0h, sends: other}, " + after,
         paid % 5 + "expect: [" + after,
+        paid % 150
+        + "expect: [{takes: {steps.1.branch: {trigger: {value: {gte: 100}}}}}, {sends: letter}, "
+        + after,
+        paid % 5 + "expect: [{takes: {steps.1.branch: none}}, " + after,
+    )
+    shop.holds(
+        flow.replace("  - wait", "      - otherwise: [{send: letter, id: fourth}]\n  - wait"),
+        paid % 5 + "expect: [{takes: {steps.1.branch: otherwise}}, {after: 0h, sends: fourth}, " + after,
     )
 
 

@@ -189,6 +189,22 @@ def test_leaving_for_a_reason_that_a_flow_does_not_have_is_told(folder: Folder) 
         assert told_of(folder, f"{{exits: {reason}}}") == ["F507"]
 
 
+def test_arms_of_branches_may_be_expected_as_a_timeline_tells_them(folder: Folder) -> None:
+    """An arm is its clauses, in words or as they stand; `otherwise` where there is one, else `none`; no other word."""
+    branch = "  - branch:\n    - {when: [{customer: {country: JP}}], steps: [{send: b}]}\n"
+    told = "scenario: x\nflow: one\ntimeline: [{at: 2026-01-01, event: x}]\nexpect: [{takes: {steps.2.branch: ARM}}]\n"
+    with_otherwise = branch + "    - otherwise: [{send: c}]\n"
+    for steps, arm, codes in (
+        (branch, "{customer: {country: JP}}", []), (branch, "'customer: {country: JP}'", []), (branch, "none", []),
+        (branch, "otherwise", ["F503"]), (branch, "{customer: {country: DE}}", ["F503"]),
+        (with_otherwise, "otherwise", []), (with_otherwise, "none", ["F503"]), (with_otherwise, "otherwis", ["F503"]),
+    ):  # fmt: skip
+        folder.write({"flows/one.yaml": MINIMAL + steps, "tests/one.yaml": told.replace("ARM", arm)})
+        found = check_folder(folder.root, folder.load().definitions, folder.settings)
+        assert [each.code for each in found] == codes, (steps, arm)
+    assert found[0].help == 'did you mean "otherwise"?'
+
+
 def test_a_timeline_counts_on_the_customers_clock(folder: Folder) -> None:
     """A line with an offset is held against one without by the customer's own zone, as it is when it is played."""
     text = (

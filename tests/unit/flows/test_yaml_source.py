@@ -74,6 +74,23 @@ def test_columns_count_characters() -> None:
     assert node.get("値").span == Span("x.yaml", 1, 12, 1)  # type: ignore[union-attr]
 
 
+def test_a_table_takes_in_others() -> None:
+    """`<<` gives what the table has not itself, wherever it stands; the first of several counts; keys keep their places."""
+    text = "- &a {x: 1, y: {z: 1}}\n- &b\n  <<: *a\n  x: 2\n- {y: 3, <<: [*b, *a]}\n- {'<<': 1}\n"
+    node = read_yaml(text, "x.yaml", [])
+    assert isinstance(node, Items)
+    assert exact(node) == [
+        {"x": 1, "y": {"z": 1}}, {"x": 2, "y": {"z": 1}}, {"y": 3, "x": 2}, {"<<": 1},
+    ]  # fmt: skip
+    second, third = node.items[1:3]
+    assert isinstance(second, Table)
+    assert isinstance(third, Table)
+    assert [second.key_span("y"), third.key_span("x")] == [Span("x.yaml", 1, 13, 1), Span("x.yaml", 4, 3, 1)]
+    (finding,) = found("a: &a 1\nb:\n  <<: *a\n")
+    assert (finding.code, finding.span) == ("F001", Span("x.yaml", 3, 3, 2))
+    assert [each.code for each in found("a: &a {x: 1}\nb: {<<: *a, <<: *a}\n")] == ["F002"]
+
+
 def test_windows_files_read_alike() -> None:
     """A byte order mark and CRLF line ends change nothing."""
     assert read("\ufeffa: 1\r\nb: |\r\n  x\r\n  y\r\n".encode()) == {"a": 1, "b": "x\ny\n"}

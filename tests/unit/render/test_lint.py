@@ -97,6 +97,9 @@ NAMES = [
     ("T202", "{{ ◊loop.index }}"),
     ("T201", "{% if customer %}◊"),
     ("T201", "{% ◊foo %}"),
+    ("T212", "{{ answer.◊choic }}"),
+    ("T212", "{% if answer and answer['◊ratng'] %}{% endif %}"),
+    ("T212", "{{ trigger.◊ordr_id }}"),
 ]
 
 
@@ -142,7 +145,7 @@ def test_mistakes_in_drawn_files_are_told_there() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "{{ customer.properties.anything }}", "{{ trigger.anything }}", "{{ answer.score }}", "{{ x | default('') }}",
+        "{{ customer.properties.anything }}", "{{ trigger.anything }}", "{{ answer.score }}", "{{ answer.store }}", "{{ answer.balance }}", "{{ x | default('') }}",
         "{% if x is defined %}{% endif %}", "{% set x = 1 %}{{ x }}", "{% for a in cart.lines %}{{ loop.index }}{{ a.title }}{% endfor %}",
         "{% macro m(a, b=1) %}{{ a }}{{ b }}{{ caller() }}{% endmacro %}{% call m(1) %}x{% endcall %}",
         "{% for a, b in [(1, 2)] %}{{ a }}{{ b }}{% endfor %}", "{% set ns = namespace(n=0) %}{% set ns.n = 1 %}{{ ns.n }}",
