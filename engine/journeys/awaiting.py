@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, select
 
 from engine.flows.conditions import OfferIs, through_segments
 from engine.flows.model import Branch, Exit, Flow, Offer, Send, Step, WaitField
@@ -27,7 +27,6 @@ from engine.store.bulk import update_rows
 from engine.store.dialect import within
 from engine.store.prepared import Prepared
 from engine.store.tables import enrollments, messages
-from engine.store.types import Instant
 
 _WANTED = messages.c.content[AWAITED].as_string()
 # Locked: who finds the mail waiting stands still before a dispatcher can give it its code, who finds it given sees the code.
@@ -37,13 +36,12 @@ _WAITING = Prepared(
     .order_by(messages.c.id)
     .with_for_update()
 )
-# Not who sleeps through a wait before: what is anchored at a later moment is not there yet.
+# Who sleeps through a wait, or was deferred, looks again at the very moment from which the next step counts; who stands still, later.
 _STANDING = Prepared(
     select(enrollments.c.id, enrollments.c.version, enrollments.c.position).where(
         within(enrollments.c.id, "ids"),
         enrollments.c.state == "waiting",
-        enrollments.c.anchor_at <= bindparam("now", type_=Instant()),
-        enrollments.c.next_at > bindparam("now", type_=Instant()),
+        enrollments.c.next_at > enrollments.c.anchor_at,
     )
 )
 
@@ -104,7 +102,7 @@ def still_awaited(
 
 def wake(connection: Connection, enrollment_ids: Collection[int], now: datetime) -> None:
     """Let those of these enrollments that stand still look again at `now`; what follows counts from then."""
-    rows = _STANDING.rows(connection, ids=sorted(enrollment_ids), now=now) if enrollment_ids else []
+    rows = _STANDING.rows(connection, ids=sorted(enrollment_ids)) if enrollment_ids else []
     found = programs(connection, [row.version for row in rows])
     standing = [
         row.id
