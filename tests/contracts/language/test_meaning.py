@@ -378,7 +378,7 @@ def test_a_pool_that_is_dry(shop: Plays, when_empty: str, expect: str) -> None:
     ("step", "expect"),
     [
         ("{wait: {until: offer.it.expires_at}}", '{exits: "offer.it.expires_at is missing"}'),
-        ("{wait: {until: customer.points_expire_at}}", '{exits: "customer.points_expire_at is missing"}'),
+        ("{wait: {until: customer.points_expire_at}}", '{exits: "points_expire_at is missing"}'),
         ("{exit: all said}", "{exits: all said}"),
         (
             "{branch: [{when: [{offer: {it: {held: true}}}], steps: []}, {otherwise: [{exit: none}]}]}",
