@@ -24,6 +24,7 @@ from engine.delivery.outcome import Accepted, Failed, Outcome, Unknown
 from engine.delivery.provider import Provider
 from engine.delivery.recording import record_surely, tell
 from engine.journeys import journal
+from engine.journeys.awaiting import wake
 from engine.journeys.post import AWAITED, Carrying, give_offers
 from engine.journeys.round import Round
 from engine.journeys.versions import programs
@@ -152,10 +153,10 @@ def dispatch(
             keys,
             among,
         )
-        claimed = _with_awaited_offers(connection, claimed, at)
+        tally.claimed = len(claimed)
+        claimed = _with_awaited_offers(connection, claimed, at, tally)
     if not claimed:
         return tally
-    tally.claimed = len(claimed)
     with database.read() as connection:
         made = (make or make_mails)(connection, claimed, at, library, secret)
     tally.filled = library.structures.tally.hit_rate
@@ -190,8 +191,9 @@ def rehearse(
     """
     tally = Tally()
     with database.write() as connection:
-        claimed = _with_awaited_offers(connection, look_at(connection, at.now, closed, most), at)
+        claimed = look_at(connection, at.now, closed, most)
         tally.claimed = len(claimed)
+        claimed = _with_awaited_offers(connection, claimed, at, tally)
         made = make(connection, claimed, at, library, secret)
         refused = [(each.message, each.reason) for each in made if each.reason is not None]
         write_held(connection, [message.id for message, _ in refused])
@@ -239,8 +241,13 @@ def _note_accepted(connection: Connection, gone: Sequence[Made], at: Round) -> N
     update_rows(connection, messages, rows)
 
 
-def _with_awaited_offers(connection: Connection, claimed: Sequence[Claimed], at: Round) -> list[Claimed]:
-    """Try again for the messages whose pool of codes was empty; those that still get none are left out."""
+def _with_awaited_offers(
+    connection: Connection, claimed: Sequence[Claimed], at: Round, tally: Tally
+) -> list[Claimed]:
+    """Try again for the messages whose pool of codes was empty; those that still get none are left out.
+
+    Who stood still for one that waits no more goes on, by the same commit: whoever dies after it leaves nobody behind.
+    """
     awaiting = [each for each in claimed if AWAITED in each.content]
     if not awaiting:
         return list(claimed)
@@ -252,8 +259,11 @@ def _with_awaited_offers(connection: Connection, claimed: Sequence[Claimed], at:
         )
         for each in awaiting
     ]
-    going = give_offers(connection, carrying, at)
+    going, waiting = give_offers(connection, carrying, at)
+    wake(connection, {each.enrollment_id for each in awaiting if each.id not in waiting}, at.now)
     left_out = {each.id for each in awaiting} - going.keys()
+    for _ in left_out - waiting:
+        tally.count("no_offer")
     return [
         each._replace(content=going.get(each.id, each.content)) for each in claimed if each.id not in left_out
     ]

@@ -61,7 +61,9 @@ class Deed:
         """Return the deed in words; moments are on the customer's clock."""
         what = self.name or self.step
         if self.word in ("waiting", "deferred"):
-            because = f" ({self.reason})" if self.reason else ""
+            because = (
+                f" ({self.reason})" if self.reason else f" (for a code of {self.offer})" if self.offer else ""
+            )
             return f"waits until {clock(self.until, zone) if self.until else 'something happens'}{because}"
         if self.word == "sent":
             with_offer = f" with {self.offer}" if self.offer else ""
@@ -197,7 +199,7 @@ def _deed(row: Decided, mail: Row[Any] | None, owned: Mapping[int | None, dateti
         name=name,
         reason=row.reason or "",
         subject=(mail.subject or "") if mail is not None else "",
-        offer=str((content.get("offer") or {}).get("name", "")),
+        offer=str((content.get("offer") or {}).get("name") or detail.get("offer") or ""),
         until=datetime.fromisoformat(detail["until"]) if detail.get("until") else None,
         since=owned.get(row.enrollment_id),
         clauses=tuple(detail.get("clauses", ())),

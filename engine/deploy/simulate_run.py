@@ -182,7 +182,7 @@ def settle_moment(
             return handed, known
         with engine.database.read() as connection:
             known = look(connection, engine.settings, moment)
-        if not known.agenda.unread:  # no flow waits for what was just sent
+        if known.agenda.without_mails.nothing_by(moment):  # nobody waits for what was just sent, or decided
             return handed, known
 
 

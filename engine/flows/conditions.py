@@ -154,16 +154,17 @@ def needs_trigger(clause: Clause, segments: Mapping[str, tuple[Clause, ...]]) ->
     return any(
         (isinstance(part, Of) and part.scope in _TRIGGERS_OWN)
         or (isinstance(part, Did) and (part.same is not None or part.since == "entry"))
-        for part in _through_segments(clause, segments)
+        for part in through_segments(clause, segments)
     )
 
 
-def _through_segments(clause: Clause, segments: Mapping[str, tuple[Clause, ...]]) -> Iterator[Condition]:
+def through_segments(clause: Clause, segments: Mapping[str, tuple[Clause, ...]]) -> Iterator[Condition]:
+    """Yield all that a clause is made of, what the segments that it names are made of included."""
     for part in walk(clause.condition):
         yield part
         if isinstance(part, InSegment):
             for inner in segments.get(part.segment, ()):
-                yield from _through_segments(inner, segments)
+                yield from through_segments(inner, segments)
 
 
 def clause_text(raw: Any) -> str:

@@ -24,12 +24,13 @@ from engine.calendar import add
 from engine.flows.model import Set, Step, WaitClock, WaitField, WaitFor, WaitUntil
 from engine.journeys import journal
 from engine.journeys.answers import heard_facts, held_since, note_answer
+from engine.journeys.awaiting import Asking, asking_of, mails_may_wait, still_awaited
 from engine.journeys.candidates import candidate_of_row
-from engine.journeys.decide import Decision, Heard, Person, Post, Rules, Sleep, decide
+from engine.journeys.decide import Await, Decision, Heard, Person, Post, Rules, Sleep, decide
 from engine.journeys.effects import Effects, take
 from engine.journeys.enter import Newcomer, look_again
 from engine.journeys.people import asks_particulars, plain_people, topics_of, with_particulars
-from engine.journeys.post import ask_again
+from engine.journeys.post import Posting, ask_again
 from engine.journeys.program import Program
 from engine.journeys.react import leave_by_law
 from engine.journeys.round import Round
@@ -220,6 +221,7 @@ class _Place:
     step: Step | None
     asks: tuple[Ask, ...]  # each of them once, those of `exit_when` first
     exits: int  # how many those are
+    asking: Asking | None  # what it has to know of mails that wait for a code
 
 
 class _Places:
@@ -230,6 +232,7 @@ class _Places:
         self._at = at
         self._known: dict[tuple[str, str | None], _Place] = {}
         self.rules = {version: at.rules(program.flow) for version, program in found.items()}
+        self._waiting = {version for version, each in found.items() if mails_may_wait(each.flow, at.offers)}
 
     def of(self, walker: Walker) -> _Place:
         """Return where a walker stands."""
@@ -239,11 +242,17 @@ class _Places:
             self._known[walker.version, walker.position] = place
         return place
 
+    def may_supersede(self, posts: Sequence[Posting]) -> bool:
+        """Return whether any of these may supersede a mail that waits for a code, which the next step may ask about."""
+        return bool(self._waiting) and any(post.visit and post.version in self._waiting for post in posts)
+
     def _laid(self, program: Program, position: str | None) -> _Place:
         node = program.nodes.get(position) if position is not None else None
         asks = tuple(dict.fromkeys((*program.asks(position), *self._at.exclusions(program.flow))))
         exits = len(set(program.asks(None)))
-        return _Place(program, None if node is None else node.step, asks, exits)
+        step = None if node is None else node.step
+        asking = asking_of(step, program.flow) if program.version in self._waiting else None
+        return _Place(program, step, asks, exits, asking)
 
 
 def _walk(
@@ -273,12 +282,14 @@ def _walk(
             return
         standing = [places.of(walker) for walker in moving]
         look_up(connection, list(_waiting_for_fields(moving, standing)))
+        awaits = _awaits(connection, moving, standing, at)
         truth = _truths(connection, moving, standing, at)
         heard = _heard(connection, moving, standing, truth, at)
         for walker, place, own in zip(moving, standing, truth, strict=True):
             kept, length = walker.kept(), effects.length()
             try:
-                decided = _decide(walker, place, own, heard, places.rules[walker.version], at, chosen)
+                rules = places.rules[walker.version]
+                decided = _decide(walker, place, own, heard, awaits.get(walker.id), rules, at, chosen)
                 _carry_out(walker, place.program, *decided, own, heard, at, effects, chosen)
             except Exception as error:
                 if failed is None:
@@ -286,7 +297,7 @@ def _walk(
                 failed[walker.id] = error
                 walker.put_back(kept)
                 effects.cut(length)
-        changed = unwritten.hold(effects)
+        changed = unwritten.hold(effects, at_once=places.may_supersede(effects.posts))
         if changed:
             ask_again(connection, changed)
             again = [walker for walker in walkers if walker.customer_id in changed]
@@ -323,6 +334,7 @@ def _decide(
     place: _Place,
     truth: Mapping[Ask, bool],
     heard: Facts,
+    awaits: Await | None,
     rules: Rules,
     at: Round,
     chosen: Chosen,
@@ -333,7 +345,7 @@ def _decide(
         step = place.step
         since = held_since(step, heard[walker.id])
     person = _with_chosen(walker, chosen) if program.chooses else walker.person
-    standing = walker.standing(since, segmented=program.segmented)
+    standing = walker.standing(since, awaits, segmented=program.segmented)
     return decide(program, standing, person, truth, rules, at.now), step
 
 
@@ -367,6 +379,22 @@ def _waiting_for_fields(moving: Sequence[Walker], standing: Sequence[_Place]) ->
     for walker, place in zip(moving, standing, strict=True):
         if isinstance(place.step, WaitField) and is_about(place.step.field_path):
             yield walker, place.step.field_path
+
+
+def _awaits(
+    connection: Connection, moving: Sequence[Walker], standing: Sequence[_Place], at: Round
+) -> Mapping[int, Await]:
+    """Return what walkers stand still for, by enrollment; what follows counts for the others from when they went on."""
+    asking = [
+        (walker, place.asking)
+        for walker, place in zip(moving, standing, strict=True)
+        if place.asking is not None
+    ]
+    found = still_awaited(connection, asking, at)
+    for walker, _ in asking:
+        if walker.id not in found:
+            walker.counts_on()
+    return found
 
 
 def _truths(

@@ -4,7 +4,8 @@ Comes in: a program, where an enrollment stands, what is known about its custome
 a time. Goes out: one `Decision`. No database, no clock, no chance: the tick, the daemon, scenario tests, simulation and
 `why` all call `decide`, so a dry run cannot lie.
 
-Order of judgement at every step: leaving (withdrawal, suppression, `exit_when`), then the step. For a message: lateness,
+Order of judgement at every step: leaving (withdrawal, suppression, `exit_when`), then what a mail before it waits for, then the
+step. For a message: lateness,
 suppression, consent, `only_if`, quiet hours. Caps are judged in the gate alone, where priorities meet.
 """
 
@@ -62,6 +63,17 @@ class Person:
     moments: Mapping[str, datetime | tuple[int, int] | None] = field(default_factory=dict)
 
 
+class Await(NamedTuple):
+    """Stand still: a mail before this step waits for a code of `offer`, `until` at the latest, and the step depends on that.
+
+    It looks again once the mail has its code or is dropped, and at `again_at` should nobody have told.
+    """
+
+    offer: str
+    until: datetime
+    again_at: datetime
+
+
 class Standing(NamedTuple):
     """Where an enrollment stands: the step to take, when the previous one was due, and the trigger that let it in."""
 
@@ -71,6 +83,7 @@ class Standing(NamedTuple):
     anchor_at: datetime
     trigger_no: int = 0
     heard_at: datetime | None = None  # since when an awaited condition holds, where a single fact says so
+    awaits: Await | None = None  # what keeps it from taking the step
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +166,7 @@ class Complete(NamedTuple):
     """Every step is taken."""
 
 
-Decision = Leave | Post | Skip | Defer | Sleep | Listen | Heard | Take | Change | Complete
+Decision = Leave | Post | Skip | Defer | Sleep | Listen | Await | Heard | Take | Change | Complete
 Truth = Mapping[Ask, bool]
 # Not as unions, which would be made anew for each of the hundred thousand decisions of a pass.
 _MESSAGES = (Send, Webhook)
@@ -173,6 +186,8 @@ def decide(
     node = program.nodes.get(standing.position) if standing.position is not None else None
     if node is None:
         return Complete()
+    if standing.awaits is not None:
+        return standing.awaits
     return _at_step(program.flow, node, standing, person, truth, rules, now)
 
 

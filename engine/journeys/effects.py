@@ -14,6 +14,7 @@ from engine.audience.subjects import Ask
 from engine.flows.model import Send, WaitUntil, Webhook
 from engine.journeys import journal
 from engine.journeys.decide import (
+    Await,
     Change,
     Complete,
     Decision,
@@ -92,6 +93,8 @@ def take(
         walker.state, walker.anchor_at, walker.next_at = "waiting", decision.until, decision.until
     elif isinstance(decision, Listen):
         walker.state, walker.next_at = "waiting", decision.limit
+    elif isinstance(decision, Await):
+        walker.state, walker.next_at = "waiting", decision.again_at
     elif isinstance(decision, Sleep):
         walker.anchor_at = walker.next_at = decision.until
         walker.position, walker.state = decision.go_to, "waiting" if decision.until > at.now else "active"
@@ -121,7 +124,7 @@ def _journal(
 
 def _go_on(walker: Walker, program: Program, decision: Decision, effects: Effects) -> None:
     """Carry out a decision after which the next step is due at once."""
-    assert not isinstance(decision, Leave | Complete | Defer | Listen | Sleep)
+    assert not isinstance(decision, Leave | Complete | Defer | Listen | Await | Sleep)
     step = program.nodes[walker.position or ""].step
     if isinstance(decision, Post):
         assert isinstance(step, Send | Webhook)
@@ -158,8 +161,8 @@ def _named(decision: Decision) -> tuple[str, str | None]:
 
 
 _WORDS = {
-    Leave: "exited", Post: "due", Skip: "skipped", Defer: "deferred", Sleep: "waiting", Listen: "waiting", Take: "took",
-    Change: "set", Complete: "completed",
+    Leave: "exited", Post: "due", Skip: "skipped", Defer: "deferred", Sleep: "waiting", Listen: "waiting", Await: "waiting",
+    Take: "took", Change: "set", Complete: "completed",
 }  # fmt: skip
 
 
@@ -174,6 +177,8 @@ def _detail(decision: Decision) -> dict[str, Any]:
             return {"until": until.isoformat(), "next": go_to}
         case Listen(limit=limit):
             return {"until": limit.isoformat()}
+        case Await(offer=offer, until=until):
+            return {"until": until.isoformat(), "offer": offer}
         case Take(arm=arm, go_to=go_to):
             return {"arm": arm, "next": go_to}
         case Change(values=values):

@@ -141,7 +141,7 @@ def ask_again(connection: Connection, customer_ids: Collection[int]) -> None:
 
 def _give_offers(
     connection: Connection, posts: Sequence[Posting], ids: Mapping[str, int], at: Round
-) -> dict[int, Mapping[str, Any]]:
+) -> Mapping[int, Mapping[str, Any]]:
     carrying = [
         Carrying(
             Wanted(post.step.offer, post.customer_id, ids[post.key], post.zone),
@@ -151,7 +151,7 @@ def _give_offers(
         for post in posts
         if isinstance(post.step, Send) and post.step.offer
     ]
-    return give_offers(connection, carrying, at)
+    return give_offers(connection, carrying, at).going
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,18 +163,24 @@ class Carrying:
     expires_at: datetime
 
 
-def give_offers(
-    connection: Connection, carrying: Sequence[Carrying], at: Round
-) -> dict[int, Mapping[str, Any]]:
-    """Give each message its code; return the new contents, by id, of those that may go.
+class Given(NamedTuple):
+    """What became of messages that were to carry offers: the new contents of those that may go, and who still waits, by id."""
+
+    going: Mapping[int, Mapping[str, Any]]
+    waiting: frozenset[int]
+
+
+def give_offers(connection: Connection, carrying: Sequence[Carrying], at: Round) -> Given:
+    """Give each message its code; return which may go, and which wait.
 
     Those whose pool is empty wait (an hour at a time, as long as they make sense); the others are dropped.
     """
     if not carrying:
-        return {}
+        return Given({}, frozenset())
     issued = issue(connection, [each.wanted for each in carrying], at.offers, at.now, meta.secret(connection))
     going: dict[int, Mapping[str, Any]] = {}
-    refused, waiting = [], []
+    refused: list[int] = []
+    waiting: list[dict[str, Any]] = []
     for each, got in zip(carrying, issued, strict=True):
         which = each.wanted.message_id
         plain = {key: value for key, value in each.content.items() if key != AWAITED}
@@ -205,7 +211,7 @@ def give_offers(
     if refused:
         rows = connection.execute(select(messages).where(messages.c.id.in_(refused))).all()
         drop(connection, [(row, "no_offer") for row in rows], at.now)
-    return going
+    return Given(going, frozenset(each["which"] for each in waiting))
 
 
 def _told(got: Issued) -> dict[str, Any]:

@@ -45,11 +45,14 @@ class Unwritten:
         self.withdrawn: set[int] = set()
         self.overtaken: set[int] = set()
 
-    def hold(self, effects: Effects) -> set[int]:
-        """Keep the effects of a round; write all where they change what is asked of customers, who are returned."""
+    def hold(self, effects: Effects, *, at_once: bool = False) -> set[int]:
+        """Keep the effects of a round; write all where they change what is asked of customers, who are returned.
+
+        With `at_once` they are written whatever they change.
+        """
         self._rounds.append(effects)
         changed = effects.asked_anew
-        if changed:
+        if changed or at_once:
             self._flush()
         return changed
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from engine.journeys.decide import Person, Standing
+from engine.journeys.decide import Await, Person, Standing
 from engine.store.database import from_json
 
 LIVE = ("active", "waiting")
@@ -70,18 +70,26 @@ class Walker:
         assert self.known_person is not None
         return self.known_person
 
-    def standing(self, heard_at: datetime | None = None, *, segmented: bool = False) -> Standing:
-        """Where it stands, for deciding; `heard_at` is since when an awaited condition holds.
+    def standing(
+        self, heard_at: datetime | None = None, awaits: Await | None = None, *, segmented: bool = False
+    ) -> Standing:
+        """Where it stands, for deciding; `heard_at` is since when an awaited condition holds, `awaits` what it stands still for.
 
         Only in a flow of segment triggers (`segmented`) it matters which one let it in.
         """
         trigger_no = self.context.get("trigger_no", 0) if segmented else 0
-        return Standing(self.id, self.customer_id, self.position, self.anchor_at, trigger_no, heard_at)
+        return Standing(
+            self.id, self.customer_id, self.position, self.anchor_at, trigger_no, heard_at, awaits
+        )
 
     def answer(self, name: str, fact: dict[str, Any]) -> None:
         """Remember the fact that ended a wait, for later conditions, `set`, webhooks and templates."""
         self.remembered = {**self.context, "answers": {**self.answers, name: fact}}
         self.answered, self.stays = True, False
+
+    def counts_on(self) -> None:
+        """Count what follows from when it was told to go on, where it stood still."""
+        self.anchor_at = max(self.anchor_at, self.next_at or self.anchor_at)
 
     def kept(self) -> tuple[Any, ...]:
         """Return all that a decision may change, for `put_back`."""

@@ -56,6 +56,21 @@ class Issued:
     reason: str | None = None
 
 
+def standing_in(name: str, offers: Mapping[str, Offer]) -> list[str]:
+    """Return an offer and those that step in for it, in the order in which they are tried."""
+    found: list[str] = []
+    while name in offers and name not in found:
+        found.append(name)
+        name = offers[name].when_empty
+    return found
+
+
+def may_wait(name: str, offers: Mapping[str, Offer]) -> bool:
+    """Return whether a mail with this offer may have to wait for a code."""
+    last = [offers[each] for each in standing_in(name, offers)[-1:]]
+    return any(offer.when_empty == "wait" and offer.pool is not None for offer in last)
+
+
 def issue(
     connection: Connection,
     wanted: Sequence[Wanted],
@@ -110,13 +125,7 @@ def _lock_holders(
 
 def _may_be_given(name: str, offers: Mapping[str, Offer], once: set[str], want: Wanted, held: _Held) -> bool:
     """Return whether the offer, or one that steps in for it, would give this customer a first code of once."""
-    seen: set[str] = set()
-    while name in offers and name not in seen:
-        if name in once and (name, want.customer_id) not in held:
-            return True
-        seen.add(name)
-        name = offers[name].when_empty
-    return False
+    return any(each in once and (each, want.customer_id) not in held for each in standing_in(name, offers))
 
 
 def _held(connection: Connection, wanted: Sequence[Wanted], now: datetime) -> _Held:

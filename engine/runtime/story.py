@@ -23,6 +23,7 @@ _SENTENCES: Mapping[str, str] = {
     "dropped": "{step} was not sent, because {reason}",
     "deferred": "{step} was put off until {until}, because {reason}",
     "waiting": "waits until {until}",
+    "standing": "waits for a mail that needs a code of {offer}, at the latest until {until}",
     "took": "took the arm {arm} of {step}",
     "heard": "what {step} waited for came",
     "not_heard": "what {step} waited for did not come in time",
@@ -100,7 +101,8 @@ def sentence(decision: Mapping[str, Any], zone: str) -> str:
     words["until"] = _when(decision["until"], zone) if decision.get("until") else "the awaited fact"
     words["fields"] = ", ".join(decision.get("fields") or ()) or "nothing"
     words["arm"] = decision.get("arm") or "none"
-    return _SENTENCES.get(str(decision["decision"]), str(decision["decision"])).format_map(words)
+    what = "standing" if decision.get("offer") else str(decision["decision"])
+    return _SENTENCES.get(what, what).format_map(words)
 
 
 def reason_words(reason: str | None) -> str:
@@ -174,8 +176,19 @@ def next_words(following: Mapping[str, Any], zone: str) -> str:
             return f"its moment comes{when}{unsure}, but as things stand: {reason_words(following['barred'])}{waits}"
         return f"may enter{when}{unsure}{waits}"
     if following["what"] == "message":
-        return f"{step} is sent{when}, if the gate lets it{waits}"
+        return f"{step} {mail_words(following.get('awaits'), when)}{waits}"
     return (f"{step}{when}" if step else f"the end of the flow{when}") + waits
+
+
+def mail_words(awaits: str | None, when: str = "") -> str:
+    """Return what becomes of a mail that waits, as a part of a sentence; `awaits` is the offer whose codes are used up.
+
+    >>> mail_words("birthday", " at noon")
+    'waits for a code of birthday, and is tried again at noon'
+    """
+    if awaits is not None:
+        return f"waits for a code of {awaits}, and is tried again{when}"
+    return f"is sent{when}, if the gate lets it"
 
 
 def _when(moment: Any, zone: str) -> str:

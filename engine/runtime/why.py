@@ -23,6 +23,7 @@ from engine.flows.model import EventTrigger, Flow, LapsedTrigger, ReplenishTrigg
 from engine.journeys.enter import entry_clauses
 from engine.journeys.journal import Decided, decisions
 from engine.journeys.membership import slots_ahead
+from engine.journeys.post import AWAITED
 from engine.journeys.program import Program
 from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow, live_flows, programs
@@ -207,7 +208,10 @@ def _following(
         .order_by(own.try_at)
     ).first()
     if waiting is not None:
-        return {"what": "message", "step": waiting.step, "at": waiting.try_at}
+        awaits = (waiting.content or {}).get(AWAITED)
+        return {"what": "message", "step": waiting.step, "at": waiting.try_at} | (
+            {"awaits": awaits} if awaits else {}
+        )
     current = next((row for row in reversed(inside) if row.state in LIVE), None)
     if current is not None:
         found: Program = programs(connection, [current.version])[current.version]

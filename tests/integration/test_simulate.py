@@ -69,7 +69,18 @@ def test_a_replay_decides_as_the_live_engine(tmp_path: Path, sqlite_database: Da
     """What the daemon's code does live, fact by fact on a moving clock, is message by message what a replay says."""
     settings = make_project(tmp_path)
     tell(sqlite_database, settings, NOW)
-    live = connect(f"sqlite:///{_migrated(tmp_path)}")
+    task = Task("", tmp_path, play_of(settings), REPLAY, folder=tmp_path)
+    with driven(sqlite_database, task) as simulated:
+        found = ledger(simulated.database)
+    expected = live_ledger(tmp_path, settings)
+    assert len(expected) > 60
+    assert {message[3] for message in expected} >= {"accepted", "dropped"}
+    assert found == expected
+
+
+def live_ledger(root: Path, settings: Settings) -> list[Sent]:
+    """Return what the daemon's code brings about, told fact by fact on a moving clock."""
+    live = connect(f"sqlite:///{_migrated(root)}")
     with live.write() as connection:
         meta.set_virtual_now(connection, START - timedelta(days=30))
     tell(live, settings, START - timedelta(days=30))
@@ -80,13 +91,9 @@ def test_a_replay_decides_as_the_live_engine(tmp_path: Path, sqlite_database: Da
     drive(engine, START - timedelta(days=30), START, nights=False)
     apply(live, settings, now=START, who="test")
     drive(engine, START, END, nights=False)
-    task = Task("", tmp_path, play_of(settings), REPLAY, folder=tmp_path)
-    with driven(sqlite_database, task) as simulated:
-        expected, found = ledger(live), ledger(simulated.database)
+    found = ledger(live)
     live.close()
-    assert len(expected) > 60
-    assert {message[3] for message in expected} >= {"accepted", "dropped"}
-    assert found == expected
+    return found
 
 
 def _migrated(folder: Path) -> Path:

@@ -36,17 +36,18 @@ from engine.runtime.switch import Switch
 from engine.runtime.ticking import night_is_due, note_tick
 from engine.runtime.work import look
 from engine.settings import Settings
+from engine.store.bulk import insert_rows
 from engine.store.database import connect
 from engine.store.migrate import upgrade
-from engine.store.tables import customers
+from engine.store.tables import customers, offer_codes
 from tests.simulation.database import open_copy
 from tests.simulation.outside import Provider
 from tests.simulation.scheduler import KINDS, Faults, Scheduler
-from tests.simulation.shop import START, Telling, customers_of, month, pauses, write_project
+from tests.simulation.shop import START, Telling, customers_of, month, pauses, restocks, write_project
 from tests.simulation.watch import Watch
 
 DAYS = 30
-DEEDS = ("erase", "pause", "resume")  # what is told that is no fact
+DEEDS = ("erase", "pause", "resume", "restock")  # what is told that is no fact
 EVERYONE = tuple(customers_of(20))
 HOUR = timedelta(hours=1)
 BEATS = (0.5 * HOUR, 4 * HOUR, *(9 * HOUR,) * 2, *(14 * HOUR,) * 4, *(20 * HOUR,) * 6)  # between two ticks
@@ -130,7 +131,7 @@ class House:
     def run(self) -> None:
         """Play the month, then let the dust settle without further faults, and look at everything once more."""
         plan, scheduler = self.plan, self.scheduler
-        told = month(plan.seed, list(plan.customers), plan.days)
+        told = month(plan.seed, list(plan.customers), plan.days) + restocks(plan.seed, plan.days)
         told += [] if "pause" in plan.without else pauses(plan.seed, plan.days)
         self._tellers = sorted(told)
         scheduler.spawn("people", self._people, mortal=False)
@@ -265,6 +266,13 @@ class House:
         elif telling.kind == "resume":
             with self.database.write() as connection:
                 rails.resume(connection, telling.row["flow"])
+        elif telling.kind == "restock":
+            with self.database.write() as connection:
+                insert_rows(
+                    connection,
+                    offer_codes,
+                    [{"offer": "scarce", "code": code} for code in telling.row["codes"]],
+                )
         else:
             rows = [Row(each.number, each.row, cast(Kind, each.kind)) for each in tellings]
             report = ingest_rows(self.database, "events", rows, settings=self.settings, now=now)

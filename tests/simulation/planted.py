@@ -365,6 +365,12 @@ def exits_forgotten() -> Planting:
 
 
 @_bug
+def leaves_before_its_mail() -> Planting:
+    """Nobody stands still for a mail that waits for its code: whose date is missing leaves, and the mail goes after."""
+    return _instead(advance, "still_awaited", lambda *_: {})
+
+
+@_bug
 def opt_out_only_for_new_entries() -> Planting:
     """Consent is asked on entering only."""
 
@@ -481,6 +487,12 @@ def enrollments_never_wake() -> Planting:
 
     real_due = _real(advance, "_due")
     return _several(_instead(decide, "wait_until", wait_until), _instead(advance, "_due", due))
+
+
+@_bug
+def who_stood_still_is_not_told() -> Planting:
+    """The code that a mail waited for comes, and its enrollment stands still on."""
+    return _instead(dispatch, "wake", lambda *_: None)
 
 
 @_bug

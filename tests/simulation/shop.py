@@ -147,10 +147,26 @@ steps:
   - wait: 1h
   - send: welcome-club
 """,
+    "gift": """
+flow: gift
+topic: offers
+priority: 45
+max_lateness: 4d
+trigger: {event: order_placed}
+re_entry: {per: order}
+exit_when: [{did: order_cancelled}]
+steps:
+  - send: gift
+    offer: scarce
+  - wait: {until: offer.scarce.expires_at, offset: -1d}
+  - send: gift-ends
+""",
 }
 SEGMENTS = "buyers: [{customer: {orders: {gte: 1}}}]\n"
 OFFERS = """ten: {percent: 10, pattern: "TEN-######", valid_for: 7d, once_per: message}
+scarce: {amount: 5 EUR, pool: codes.txt, valid_for: 3d, once_per: message, when_empty: wait}
 """
+CODES = ("S-1", "S-2")
 LETTER = """---
 subject: "{subject}"
 ---
@@ -171,9 +187,10 @@ def write_project(root: Path) -> None:
     (root / "homing.toml").write_text(TOML, encoding="utf-8")
     (root / "flows/segments.yaml").write_text(SEGMENTS, encoding="utf-8")
     (root / "flows/offers.yaml").write_text(OFFERS, encoding="utf-8")
+    (root / "codes.txt").write_text("\n".join(CODES), encoding="utf-8")
     for name, text in FLOWS.items():
         (root / f"flows/{name}.yaml").write_text(text.lstrip(), encoding="utf-8")
-    letters = ["cart-first", "cart-second", "cart-third", "check-in", "check-in-loyal", "check-in-new", "nudge", "nudge-again", "birthday", "news", "looked", "welcome-club"]  # fmt: skip
+    letters = ["cart-first", "cart-second", "cart-third", "check-in", "check-in-loyal", "check-in-new", "nudge", "nudge-again", "birthday", "news", "looked", "welcome-club", "gift", "gift-ends"]  # fmt: skip
     for letter in letters:
         (root / f"templates/{letter}.mjml").write_text(LETTER.format(subject=letter), encoding="utf-8")
     for letter in ("receipt", "care"):
@@ -187,7 +204,7 @@ class Telling:
     at: datetime
     number: int
     customer: str = field(compare=False)
-    kind: Kind | str = field(compare=False)  # a kind of fact, or: erase, pause, resume
+    kind: Kind | str = field(compare=False)  # a kind of fact, or: erase, pause, resume, restock
     row: Mapping[str, Any] = field(compare=False)
 
 
@@ -289,6 +306,18 @@ def _order(tell: Any, chance: random.Random, name: str, order: str, at: datetime
     elif what < 0.6:
         then = at + timedelta(minutes=chance.randint(2_000, 9_000))
         tell(then, "orders", **row, status="delivered", status_at=then.isoformat())
+
+
+def restocks(seed: int, days: int) -> list[Telling]:
+    """Return the moments of this month at which somebody puts further codes into the pool that runs dry."""
+    chance = random.Random(f"{seed}:codes")
+    return [
+        Telling(
+            START + timedelta(minutes=chance.randint(0, days * 24 * 60)), number, "", "restock",
+            {"codes": [f"S-{number}-{each}" for each in range(chance.randint(1, 4))]},
+        )
+        for number in range(chance.randint(1, 6))
+    ]  # fmt: skip
 
 
 def pauses(seed: int, days: int) -> list[Telling]:

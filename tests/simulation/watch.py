@@ -24,9 +24,10 @@ from tests.simulation.shop import CAP, CAP_DAYS, CART_AGAIN, QUIET, START, Telli
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-MARKETING = ("cart", "check-in", "nudge", "birthday", "news", "looked", "welcome-club")
+MARKETING = ("cart", "check-in", "nudge", "birthday", "news", "looked", "welcome-club", "gift")
 TOPIC = {"cart": "reminders", "check-in": "reminders", "nudge": "reminders", "looked": "reminders",
-         "birthday": "offers", "news": "offers", "welcome-club": "offers"}  # fmt: skip
+         "birthday": "offers", "news": "offers", "welcome-club": "offers",
+         "gift": "offers"}  # fmt: skip
 REASONS = ("capped", "quiet_hours", "no_consent", "suppressed", "condition_false", "exited", "holdout", "too_late",
            "superseded", "template_error", "nothing_to_recommend", "no_offer", "outranked", "paused", "frozen",
            "quarantined", "sandboxed")  # fmt: skip
@@ -190,6 +191,8 @@ class Watch:
             raise broken("a hand-over to an address that does not exist")
         if self.provider.accepted[row["key"]]:
             raise broken("a hand-over of a mail that the provider took already")
+        if row["state"] == "exited":
+            raise broken("a mail after its customer left the flow")
         if at > _moment(row["expires_at"]):
             raise broken("a mail later than max_lateness")
         if at < _moment(row["due_at"]) - SKEW:
@@ -251,7 +254,8 @@ class Watch:
         now = self.scheduler.now
         sent: Counter[tuple[int, str, str]] = Counter()
         rows = self._outside().execute(
-            "SELECT m.*, c.external_id FROM messages m JOIN customers c ON c.id = m.customer_id"
+            "SELECT m.*, c.external_id, e.state AS left FROM messages m JOIN customers c ON c.id = m.customer_id "
+            "JOIN enrollments e ON e.id = m.enrollment_id"
         )
         for row in rows.fetchall():
             name, took = row["external_id"] or "?", self.provider.accepted[row["key"]]
@@ -271,6 +275,10 @@ class Watch:
                 and not self._stopped(row["flow"])
             ):
                 raise Violation("a message that waits for nothing", name, now, row["key"])
+            if row["state"] == "pending" and row["left"] == "exited":
+                raise Violation(
+                    "a message that waits though its customer left the flow", name, now, row["key"]
+                )
 
     def _stopped(self, flow: str) -> bool:
         row = (
@@ -292,6 +300,12 @@ class Watch:
                 raise Violation(
                     "an enrollment that waits for nothing", row["external_id"] or "?", now, row["flow"]
                 )
+        query = """SELECT c.external_id FROM enrollments e JOIN customers c ON c.id = e.customer_id
+                   WHERE e.flow = 'gift' AND e.state = 'waiting' AND e.next_at > e.anchor_at AND NOT EXISTS (
+                     SELECT 1 FROM messages m WHERE m.enrollment_id = e.id AND m.content LIKE '%offer_awaited%')"""
+        for row in self._outside().execute(query).fetchall():
+            if not self._stopped("gift"):
+                raise Violation("an enrollment that stands still for nothing", row["external_id"] or "?", now)
         query = "SELECT flow, state, count(*) n FROM enrollments GROUP BY flow, state"
         states = Counter[str]()
         for row in self._outside().execute(query):

@@ -20,9 +20,10 @@ from engine.errors import UsageError
 from engine.facts.finding import find_customer
 from engine.facts.profile import consent_standing
 from engine.full_names import full_name
+from engine.journeys.post import AWAITED
 from engine.journeys.round import Round
 from engine.runtime.applied import STAMP, applied_sources
-from engine.runtime.story import next_words, reason_words, sentence
+from engine.runtime.story import mail_words, next_words, reason_words, sentence
 from engine.runtime.why import why
 from engine.store import meta
 from engine.store.tables import (
@@ -153,14 +154,14 @@ def name_of(row: Row[Any]) -> str:
 def planned(connection: Connection, number: int) -> list[dict[str, Any]]:
     """Return the mails that wait for this customer, and the entries that may come, the earliest first."""
     own = messages.c
-    waiting = select(own.id, own.flow, own.step, own.try_at, own.reason).where(
+    waiting = select(own.id, own.flow, own.step, own.try_at, own.content).where(
         own.customer_id == number, own.state.in_(("pending", "claimed", "handing_over"))
     )
     found: list[dict[str, Any]] = [
         {
             "at": row.try_at,
             "flow": row.flow,
-            "what": f"{row.step} is sent, if the gate lets it",
+            "what": f"{row.step} {mail_words((row.content or {}).get(AWAITED))}",
             "message": row.id,
         }
         for row in connection.execute(waiting)

@@ -374,6 +374,29 @@ def test_a_pool_that_is_dry(shop: Plays, when_empty: str, expect: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("step", "expect"),
+    [
+        ("{wait: {until: offer.it.expires_at}}", '{exits: "offer.it.expires_at is missing"}'),
+        ("{wait: {until: customer.points_expire_at}}", '{exits: "points_expire_at is missing"}'),
+        ("{exit: all said}", "{exits: all said}"),
+        (
+            "{branch: [{when: [{offer: {it: {held: true}}}], steps: []}, {otherwise: [{exit: none}]}]}",
+            "{exits: none}",
+        ),
+    ],
+)
+def test_nobody_leaves_before_their_mail(shop: Plays, step: str, expect: str) -> None:
+    """A step that asks about an offer, or ends the flow, waits with the mail that waits for its code."""
+    shop.write("codes.txt", "")
+    shop.write("flows/offers.yaml", "it: {percent: 20, pool: codes.txt, valid_for: 3d, when_empty: wait}\n")
+    shop.holds(
+        f"trigger: {{event: app_opened}}\nmax_lateness: 2d\nsteps: [{{send: letter, offer: it}}, {step}]\n",
+        f"timeline: [{OPENED}]\n"
+        f"expect: [{{does_not_send: letter, because: no_offer}}, {{after: 2d, {expect[1:]}, nothing_more]",
+    )
+
+
 def test_the_same_offer_shows_the_same_code(shop: Plays) -> None:
     """Sending the same offer again to its holder shows the same code."""
     shop.template("letter", subject="{{ offer.code }}")
