@@ -38,7 +38,7 @@ from engine.store.database import Database
 from engine.store.dialect import only_counts, within
 from engine.store.keys import KeyRange
 from engine.store.prepared import Prepared
-from engine.store.tables import attempts, enrollments, messages, quarantine
+from engine.store.tables import attempts, customers, enrollments, messages, quarantine
 
 log = logging.getLogger("homing.dispatch")
 
@@ -78,6 +78,7 @@ def allowed(address: str, allow: Collection[str]) -> bool:
     )
 
 
+_ZONES = Prepared(select(customers.c.id, customers.c.zone).where(within(customers.c.id, "ids")))
 Maker = Callable[[Connection, Sequence[Claimed], Round, TemplateLibrary, bytes], list[Made]]
 
 
@@ -251,9 +252,11 @@ def _with_awaited_offers(
     awaiting = [each for each in claimed if AWAITED in each.content]
     if not awaiting:
         return list(claimed)
+    found = _ZONES.rows(connection, ids=sorted({each.customer_id for each in awaiting}))
+    zones = {row.id: row.zone or at.shop_zone for row in found}
     carrying = [
         Carrying(
-            Wanted(each.content[AWAITED], each.customer_id, each.id, at.shop_zone),
+            Wanted(each.content[AWAITED], each.customer_id, each.id, zones[each.customer_id]),
             each.content,
             each.expires_at,
         )

@@ -15,7 +15,7 @@ from engine.journeys import awaiting
 from engine.runtime.story import next_words, sentence
 from engine.runtime.why import why
 from engine.runtime.work import look
-from engine.store.tables import enrollments, journal, messages
+from engine.store.tables import enrollments, journal, messages, offer_codes
 from tests.scenarios.world import START, World
 
 HOUR = timedelta(hours=1)
@@ -23,7 +23,7 @@ UNTIL_ITS_END = "{wait: {until: offer.pool.expires_at, offset: -1d}}"
 MISSING = "exited: offer.pool.expires_at is missing"
 
 
-def shop(here: World, *steps: str, when_empty: str = "wait", **keys: str) -> None:
+def shop(here: World, *steps: str, when_empty: str = "wait", zone: str | None = None, **keys: str) -> None:
     """Apply a flow of these steps whose offer's pool is empty, let Ann enter it, and let half an hour pass."""
     here.write(
         "flows/offers.yaml",
@@ -36,7 +36,7 @@ def shop(here: World, *steps: str, when_empty: str = "wait", **keys: str) -> Non
     here.flow(
         f"flow: club\ntopic: offers\n{more}trigger: {{event: checkout_started}}\nsteps: [{', '.join(steps)}]\n"
     )
-    here.customer()
+    here.customer(**({} if zone is None else {"timezone": zone}))
     here.apply()
     here.event("checkout_started")
     here.go_on(minutes=30)
@@ -76,6 +76,16 @@ def test_without_a_code_the_customer_leaves_when_the_mail_is_given_up(anywhere: 
     fill(here, "P-1")
     here.go_on(days=1)
     assert here.sent == []
+
+
+def test_a_code_given_late_is_good_for_days_of_the_customers_calendar(here: World) -> None:
+    """Three days over the night in which New York's clocks go forward are 71 hours, whichever pass gives the code."""
+    shop(here, LETTER, zone="America/New_York", max_lateness="10d")
+    here.go_on(days=5)
+    fill(here, "P-1")
+    here.go_on(hours=2)
+    (code,) = here.rows(offer_codes)
+    assert code.expires_at - code.issued_at == timedelta(hours=71)
 
 
 @pytest.mark.parametrize(
