@@ -35,8 +35,9 @@ test: $(READY)  ## every test but the slow ones, on SQLite and PostgreSQL
 test-pg: $(READY)  ## the tests that need PostgreSQL
 	$(PYTEST) -m "postgresql and not slow" $(ARGS)
 
-test-slow: $(READY)  ## the tests that take minutes, with their full shares
+test-slow: $(READY)  ## the tests that take minutes, with their full shares; examples that are drawn anew
 	HOMING_TEST_SHARE=full $(PYTEST) -m slow $(ARGS)
+	HOMING_TEST_SHARE=full $(PYTEST) -m "hypothesis and not slow" $(ARGS)
 
 test-seeds: $(READY)  ## 500 seeds of the whole engine on a virtual month, on all processors
 	$(BIN)/python -m tests.simulation --seeds 0-499 $(ARGS)

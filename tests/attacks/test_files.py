@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,11 +18,13 @@ from engine.errors import HomingError
 from engine.facts.ingest import IngestReport, ingest_file
 from engine.settings import Settings
 from engine.store.database import Database
+from tests.machine import usual_seconds
 
 ROOT = Path(__file__).parents[2]
 GOOD = '{"id": "e1", "event": "Seen", "customer": "a@x.test", "occurred_at": "2026-01-01T00:00:00Z"}\n'
 DEEP = "[" * 200_000
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
 SECONDS = 1.0
 """CPU seconds that a bomb may take."""
 HARMLESS = {"one name a hundred thousand times", "names that share their hash"}
@@ -60,9 +61,9 @@ def test_a_bomb_costs_little_time(name: str, sqlite_database: Database, tmp_path
     file, content = BOMBS[name]()
     path = tmp_path / file
     path.write_bytes(content)
-    started = time.process_time()
-    told = take(sqlite_database, path)
-    assert time.process_time() - started < SECONDS
+    tried: list[Told] = []
+    assert usual_seconds(lambda: tried.append(take(sqlite_database, path)), SECONDS) < SECONDS
+    told = tried[0]
     assert told.report is None or told.report.quarantined or name in HARMLESS
     assert len(told.sentence) < 300
     if content.startswith(GOOD.encode()):

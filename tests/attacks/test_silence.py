@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from engine.store.database import Database
 from engine.store.prepared import Prepared
 from engine.store.tables import customers
 from tests.integration.living_shop import LivingShop, make_project, prepare, terminate, wait_for
+from tests.servers.ports import free_port
 from tests.servers.process import RunningServer, start_smtp
 
 CANARY = "canary7f3a"
@@ -70,7 +70,7 @@ def test_nothing_personal_in_logs(
     how = ("-vv", "--json") if as_json else ("-vv",)
     said.append(shop.homing("tick", *how))
     with started(shop, "run", *how, log="daemon"):
-        wait_for(lambda: "leads" in shop.log("daemon"), 30, "a leader")
+        wait_for(lambda: "leads" in shop.log("daemon"), 120, "a leader")
     server.script("answer", "reply", reply="550 5.1.1 canary7f3a@example.test unknown")
     said += [shop.homing(name, *how) for name in ("tick", "status", "doctor", "live")]
     call_the_server(shop, *how)
@@ -85,10 +85,10 @@ def call_the_server(shop: LivingShop, *how: str) -> None:
     """Send the server what it takes, what it refuses, and what it does not know, all with names in it."""
     port = free_port()
     with started(shop, "serve", "--port", str(port), *how, log="serve"):
-        wait_for(lambda: answers(port), 60, "a server")
+        wait_for(lambda: answers(port), 120, "a server")
         basic = base64.b64encode(f"{CANARY}:".encode()).decode()
         with httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Basic {basic}"}
+            base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Basic {basic}"}, timeout=60
         ) as client:
             client.post("/v1/track", json={"userId": CANARY, "event": "x", "email": f"{CANARY}@x.test"})
             client.post("/v1/batch", content=f"{{broken {CANARY}@x.test")
@@ -99,17 +99,10 @@ def call_the_server(shop: LivingShop, *how: str) -> None:
             client.post("/house/login", data={"password": CANARY})
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def answers(port: int) -> bool:
     """Whether a server answers there."""
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60).status_code == 200
     except httpx.HTTPError:
         return False
 

@@ -33,7 +33,7 @@ from sqlalchemy.exc import OperationalError
 from engine.store.tables import messages
 from tests.crash.fuse import Fuse, forked, in_child
 from tests.crash.plants import PLANTS
-from tests.crash.shops import GROUP, OUTCOMES, Shop, hold, prepare
+from tests.crash.shops import GROUP, LATE, OUTCOMES, Shop, hold, prepare
 from tests.crash.stages import Stage, stage_at
 from tests.servers.process import start_sendgrid, start_smtp
 
@@ -71,7 +71,7 @@ def steps_of(shop: Shop, stage: Stage, outcome: str, folder: Path) -> list[str]:
         told.write_text(json.dumps(fuse.steps), encoding="utf-8")
 
     stage.restore()
-    shop.misbehave(outcome, SKIP)
+    shop.begin(outcome, SKIP)
     assert in_child(work) == 0
     steps: list[str] = json.loads(told.read_text(encoding="utf-8"))
     return steps
@@ -80,8 +80,7 @@ def steps_of(shop: Shop, stage: Stage, outcome: str, folder: Path) -> list[str]:
 def one_run(shop: Shop, stage: Stage, outcome: str, moments: list[int]) -> tuple[int, bool, list[str]]:
     """Kill at these steps, one child after the other, and finish; return kills, whether mail had left, what broke."""
     stage.restore()
-    shop.misbehave(outcome, SKIP)
-    since = shop.server.ledger.stat().st_size
+    since = shop.begin(outcome, SKIP)
     kills, accepted = 0, False
     for moment in moments:
         kills += killed(shop, moment)
@@ -89,8 +88,7 @@ def one_run(shop: Shop, stage: Stage, outcome: str, moments: list[int]) -> tuple
     if in_child(shop.finish) != 0:
         return kills, accepted, ["the last child failed"]
     told = settled(shop, since)
-    doubtful = kills * GROUP + (1 if outcome != "accepted" else 0)
-    broken = hold(shop, told, doubtful)
+    broken = hold(shop, told, kills * GROUP, LATE + (1 if outcome != "accepted" else 0))
     shop.engine.database.close()
     return kills, accepted, broken
 
@@ -162,8 +160,7 @@ def _done(log: Path | None) -> dict[int, dict[str, Any]]:
 def as_zombie(shop: Shop, stage: Stage, at: int) -> tuple[bool, list[str]]:
     """Stop a child at this step, let another one take over and finish, and wake it; return if it stopped, and what broke."""
     stage.restore()
-    shop.misbehave("accepted", 0)
-    since = shop.server.ledger.stat().st_size
+    since = shop.begin("accepted", 0)
     child = forked(partial(shop.run_with, Fuse(at, signal.SIGSTOP)))
     _, status = os.waitpid(child, os.WUNTRACED)
     stopped = os.WIFSTOPPED(status)
@@ -175,7 +172,7 @@ def as_zombie(shop: Shop, stage: Stage, at: int) -> tuple[bool, list[str]]:
     after = in_doubt(shop)
     if before != after:
         broken.append(f"a late word was heard: {len(before)} in doubt became {len(after)}")
-    broken += hold(shop, settled(shop, since), GROUP if stopped else 0)
+    broken += hold(shop, settled(shop, since), GROUP if stopped else 0, LATE)
     shop.engine.database.close()
     return stopped, broken
 
@@ -217,8 +214,7 @@ def on_a_full_disk(
 ) -> tuple[bool, list[str]]:
     """Let the disk be full for a second, and go on in the same process; return if it hurt, and what broke."""
     stage.restore()
-    shop.misbehave("accepted", 0)
-    since = shop.server.ledger.stat().st_size
+    since = shop.begin("accepted", 0)
     hurt = shop.root / "hurt"
     hurt.unlink(missing_ok=True)
 
@@ -234,7 +230,7 @@ def on_a_full_disk(
         shop.finish()
 
     broken = [] if in_child(work) == 0 else ["it did not go on"]
-    broken += hold(shop, settled(shop, since), GROUP)
+    broken += hold(shop, settled(shop, since), GROUP, LATE)
     shop.engine.database.close()
     return hurt.exists(), broken
 

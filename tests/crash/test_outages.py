@@ -19,7 +19,7 @@ from engine.store.database import connect
 from engine.store.migrate import upgrade
 from engine.store.tables import messages
 from tests.crash.test_crash import suite
-from tests.integration.living_shop import SENDER, LivingShop, in_ledger, make_project, prepare
+from tests.integration.living_shop import PATIENCE, SENDER, LivingShop, in_ledger, make_project, prepare
 from tests.servers.postgres import Postgres, postgres_server
 from tests.servers.process import start_smtp
 
@@ -60,15 +60,15 @@ def test_the_server_comes_back(trouble: Callable[[Postgres, str], None], tmp_pat
         daemon = shop.start("run")
         try:
             chance = random.Random(4)
-            _wait(lambda: bool(in_ledger(smtp.ledger)), 60, shop)
+            _wait(lambda: bool(in_ledger(smtp.ledger)), PATIENCE, shop)
             for _ in range(TIMES):
                 time.sleep(chance.uniform(0.6, 1.2))
                 trouble(server, url)
                 _wait_until_it_goes_on(shop, daemon)
-            _wait(lambda: not shop.states().keys() & {"pending", "claimed", "handing_over"}, 120, shop)
+            _wait(lambda: not shop.states().keys() & {"pending", "claimed", "handing_over"}, PATIENCE, shop)
         finally:
             daemon.terminate()
-            daemon.wait(timeout=30)
+            daemon.wait(timeout=PATIENCE)
         _hold(shop, smtp.ledger)
 
 
@@ -85,12 +85,12 @@ def test_a_daemon_that_starts_before_its_database(tmp_path: Path) -> None:
         server.stop(signal.SIGQUIT)
         daemon = shop.start("run")
         try:
-            _wait(lambda: "trying again" in shop.log(), 30, shop)
+            _wait(lambda: "trying again" in shop.log(), PATIENCE, shop)
             server.start()
             _wait(lambda: shop.states() == {"accepted": 3}, RECOVERS, shop)
         finally:
             daemon.terminate()
-            daemon.wait(timeout=30)
+            daemon.wait(timeout=PATIENCE)
 
 
 def _wait_until_it_goes_on(shop: LivingShop, daemon: subprocess.Popen[bytes]) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from tests.crash.fuse import forked, in_child
 from tests.crash.sending import SKIP, settled
-from tests.crash.shops import GROUP, OUTCOMES, Shop, hold, prepare
+from tests.crash.shops import GROUP, LATE, OUTCOMES, Shop, hold, prepare
 from tests.crash.stages import Stage, stage_at
 from tests.servers.process import start_sendgrid, start_smtp
 
@@ -35,8 +35,8 @@ def one_run(shop: Shop, stage: Stage, how: str, seconds: float) -> dict[str, Any
     """Send with answers that come so late, and go on until nothing is open."""
     stage.restore()
     slow = dict(OUTCOMES[shop.provider]["slow"]) | {"seconds": seconds}
+    since = shop.begin("accepted", 0)
     shop.server.script(str(slow.pop("phase")), str(slow.pop("do")), times=SLOW, skip=SKIP, **slow)
-    since = shop.server.ledger.stat().st_size
     child = forked(shop.run)
     _wait_for(shop, since, SKIP + 1)
     begun = time.monotonic()
@@ -51,9 +51,9 @@ def one_run(shop: Shop, stage: Stage, how: str, seconds: float) -> dict[str, Any
         broken.append("the last worker failed")
     time.sleep(max(0.0, begun + SLOW * seconds + 1 - time.monotonic()))  # the last answer has come
     arrived = settled(shop, since)
-    own = 0 if seconds >= USUAL else GROUP  # late by the machine's own doing
+    own = 0 if seconds >= USUAL else LATE
     # The second one may be of the next group.
-    broken += hold(shop, arrived, (GROUP + SLOW - 1 if how == "killed" else SLOW) + own)
+    broken += hold(shop, arrived, GROUP if how == "killed" else 0, SLOW + own)
     states = dict(shop.states())
     shop.engine.database.close()
     return {

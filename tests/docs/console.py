@@ -22,7 +22,7 @@ _BLOCK = re.compile(
 )
 _FILE = re.compile(r"<!-- file: (?P<path>[\w./-]+) -->\n+```\w*\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
 _EXIT = re.compile(r"#\s*exit (\d)\s*$")
-_SECONDS = 180
+_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)

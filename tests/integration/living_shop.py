@@ -27,10 +27,16 @@ from sqlalchemy import func, select, text, update
 from engine import settings as settings_module
 from engine.deploy.apply import apply
 from engine.facts.ingest import ingest_rows
+from engine.runtime.daemon import STOP_SECONDS
+from engine.runtime.leader import DAEMON
 from engine.store.database import Database, connect
-from engine.store.tables import enrollments, messages
+from engine.store.tables import enrollments, leases, messages
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 180.0  # seconds for what nobody promised a time for, where the machine has much else to do
+# A program that is told to stop gives itself STOP_SECONDS, which leaves 2 of the 10 that it promises; as long again is left
+# to a busy machine. A provider that never answers would hold it up for 20 seconds.
+ENDS_SECONDS = 2 * STOP_SECONDS
 SENDER = "hello@kiyomi.test"
 SETTINGS = """
 [shop]
@@ -96,7 +102,7 @@ class LivingShop:
         """Run `homing` to its end."""
         return subprocess.run(
             [sys.executable, "-m", "cli", *arguments, "--project", str(self.root), "--database", self.url],
-            cwd=ROOT, env={**os.environ, **self.environ}, capture_output=True, text=True, check=False, timeout=120,
+            cwd=ROOT, env={**os.environ, **self.environ}, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
 
     def log(self, name: str = "log") -> str:
@@ -114,6 +120,12 @@ class LivingShop:
         """Return how many customers entered."""
         with self.database() as database, database.read() as connection:
             return connection.scalar(select(func.count()).select_from(enrollments)) or 0
+
+    def signs(self) -> int:
+        """Return how many programs that send have said that they live, the dead ones among them."""
+        with self.database() as database, database.read() as connection:
+            query = select(func.count()).select_from(leases).where(leases.c.name.startswith(DAEMON))
+            return connection.scalar(query) or 0
 
     def let_leases_end(self) -> None:
         """Let the leases of dead programs end now instead of in a minute: only their times are moved."""
@@ -197,7 +209,7 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str | Callable
 
 
 def terminate(
-    process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, seconds: float = 20
+    process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, seconds: float = PATIENCE
 ) -> tuple[int, float]:
     """Signal a program and wait for its end; return its exit code and how long it took."""
     started = time.monotonic()

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -140,20 +140,28 @@ def test_killed_at_any_step_it_is_finished_by_the_next_pass(
     assert tried >= 3
 
 
+def killed_while_placing(command: Sequence[str], database: Database) -> bool:
+    """Run a program and kill it while it places customers; return False where it was through before."""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as running:
+        while running.poll() is None:
+            with database.read() as connection:
+                if meta.get(connection, ARMING, []):
+                    running.kill()
+            time.sleep(0.002)
+    with database.read() as connection:
+        left = bool(meta.get(connection, ARMING, []))
+    return left and running.returncode == -signal.SIGKILL
+
+
 def test_the_command_killed_while_it_places(filled: Database, settings: Settings) -> None:
     """`homing apply --backfill`, killed from outside while it places, is finished by `homing tick`."""
     homing = [sys.executable, "-m", "cli"]
     project = ["--project", str(settings.root)]
-    place = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": None}
-    running = subprocess.Popen([*homing, "apply", "--yes", "--backfill", *project], **place)  # type: ignore[call-overload]
-    until = time.monotonic() + 60
-    while running.poll() is None and time.monotonic() < until:
-        with filled.read() as connection:
-            if meta.get(connection, ARMING, []):
-                running.kill()
-                break
-        time.sleep(0.005)
-    assert running.wait(30) == -signal.SIGKILL
+    # It places within a moment, which a busy machine may let pass before we look: then it is done once more.
+    for _ in range(20):
+        if killed_while_placing([*homing, "apply", "--yes", "--backfill", *project], filled):
+            break
+        take_back(filled)
     with filled.read() as connection:
         assert meta.get(connection, ARMING, [])
     done = subprocess.run(

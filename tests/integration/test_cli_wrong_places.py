@@ -35,7 +35,7 @@ def homing(tmp_path: Path) -> Homing:
         extra = {"HOMING_DATABASE_URL": database} if database else {}
         done = subprocess.run(
             [sys.executable, "-m", "cli", *words, "--project", str(tmp_path)],
-            cwd=ROOT, env={**os.environ, **extra}, capture_output=True, text=True, check=False, timeout=60,
+            cwd=ROOT, env={**os.environ, **extra}, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
         told = done.stdout + done.stderr
         assert "Traceback" not in told

@@ -37,7 +37,7 @@ KILLS_IN_A_RUN = 5
 GROUP = 10
 SENDERS = {"sqlite": 1, "postgresql": 2}  # threads of `homing run` that hand over, each a group at a time
 OPEN = {"pending", "claimed", "handing_over"}
-MOST_SECONDS = 120.0
+MOST_SECONDS = 300.0
 SEED = 20261122
 
 

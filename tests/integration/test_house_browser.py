@@ -32,7 +32,7 @@ from engine.web.house.outlooks import ReportFolder
 from engine.web.house.password import set_password
 from engine.web.house.uploads import Upload, Uploads
 from tests.integration.small_shop import END, START, make_project, tell
-from tests.integration.web_server import Serving, serving
+from tests.integration.web_server import PATIENCE, Serving, serving
 
 PASSWORD = "kiyomi opens at nine"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -69,7 +69,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         for kind in ("plan", "forecast"):
             thread = ReportFolder(served.site).make(kind)
             assert thread is not None
-            thread.join(120)
+            thread.join(PATIENCE)
         for made in ("plan.txt", "forecast.html"):
             kind, _, suffix = made.partition(".")
             (found,) = (root / "reports").glob(f"house-{kind}-*.{suffix}")
@@ -123,7 +123,7 @@ def at_home(browser: Browser, served: Serving, width: int = 1200, scheme: str = 
     token = served.client.cookies["homing_house"]
     context.add_cookies([{"name": "homing_house", "value": token, "url": f"{served.url}/house"}])
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(PATIENCE * 1_000)
     return page
 
 

@@ -19,7 +19,7 @@ from engine.web.house import uploads
 from engine.web.house.password import set_password
 from engine.web.house.uploads import Uploads
 from tests.integration.test_house import PASSWORD, log_in, mark_in, rows
-from tests.integration.web_server import NOW, Serving, serving, settings_at, small_shop
+from tests.integration.web_server import NOW, PATIENCE, Serving, serving, settings_at, small_shop
 
 PEOPLE = (
     "Kundennummer,E-Mail,Vorname,Lieblingstee\nk1,bo@example.test,Bo,Sencha\nk2,cy@example.test,Cy,Hojicha\n"
@@ -56,7 +56,7 @@ def act(served: Serving, place: str, do: str, **more: str) -> httpx.Response:
 
 def ended(served: Serving, place: str) -> str:
     """Wait until an upload is taken in; return its page."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         page = served.client.get(place)
         if "refresh" not in page.headers:

@@ -15,7 +15,7 @@ from engine.web.house.outlooks import MADE, ReportFolder
 from engine.web.house.password import set_password
 from tests.integration.small_shop import START, make_project, tell
 from tests.integration.test_house import PASSWORD, log_in, mark_in, rows
-from tests.integration.web_server import Serving, serving
+from tests.integration.web_server import PATIENCE, Serving, serving
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def press(served: Serving, kind: str) -> None:
     assert answer.status_code == 303
     thread = served.state.report
     assert isinstance(thread, threading.Thread)
-    thread.join(120)
+    thread.join(PATIENCE)
 
 
 @pytest.mark.parametrize("kind", ["plan", "forecast"])

@@ -78,7 +78,7 @@ def test_who_gives_way_tries_again(database: Database) -> None:
                 connection.execute(update(customers).where(customers.c.external_id == name).values(points=1))
                 if not met and not database.is_sqlite:
                     met = True
-                    both.wait(10)
+                    both.wait(60)
 
         try:
             database.transact(work)
@@ -89,7 +89,7 @@ def test_who_gives_way_tries_again(database: Database) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert failures == []
 
 

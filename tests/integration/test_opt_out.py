@@ -33,7 +33,8 @@ from engine.store.tables import messages
 from tests.integration.living_shop import LivingShop, make_project, prepare
 from tests.integration.web_server import Serving, serving
 
-WAITS = 0.25  # seconds after which a thread that says nothing is taken to wait for the other
+WAITS = 0.25  # seconds after which the second thread, where it says nothing any more, is taken to wait for the first
+PATIENCE = 120.0  # seconds for a thread that nobody holds up
 EVERY = 1 if os.environ.get("HOMING_TEST_SHARE") == "full" else 23
 NOWHERE = 10_000  # a step that is never reached
 
@@ -58,7 +59,7 @@ class Side:
         self.count += 1
         if self.count == self.hold_at:
             self.held.set()
-            assert self.go.wait(30)
+            assert self.go.wait(PATIENCE)
 
     def watch(self, pool: Pool, thread: str, passed: Callable[[str], None]) -> None:
         """Take each statement and end of a transaction of threads so called as a step."""
@@ -142,12 +143,13 @@ class Duel:
         threads = [threading.Thread(target=works[name][0], name=name) for name in order]
         for name, thread in zip(order, threads, strict=True):
             thread.start()
-            _wait(thread, works[name][1].held)
+            # The first is alone: it comes to its step, or its end, however long that takes.
+            _wait(thread, works[name][1], PATIENCE if name == first else WAITS)
         for name, thread in zip(order, threads, strict=True):
             works[name][1].go.set()
             thread.join(WAITS)
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
         self._judge()
 
@@ -179,10 +181,15 @@ class Duel:
         assert self.state() == ("accepted" if self.begun else "dropped")
 
 
-def _wait(thread: threading.Thread, held: threading.Event) -> None:
-    """Wait until a thread stands at its step, has ended, or waits for the other."""
-    until = time.monotonic() + WAITS
-    while thread.is_alive() and not held.is_set() and time.monotonic() < until:
+def _wait(thread: threading.Thread, side: Side, quiet: float) -> None:
+    """Wait until a thread stands at its step, has ended, or has passed no step for so many seconds."""
+    passed, until = -1, 0.0
+    while thread.is_alive() and not side.held.is_set():
+        now, count = time.monotonic(), side.count
+        if count != passed:
+            passed, until = count, now + quiet
+        if now > until:
+            return
         time.sleep(0.001)
 
 

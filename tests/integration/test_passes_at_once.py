@@ -95,7 +95,7 @@ def test_four_passes_at_once_do_everything_once(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=120)
+        thread.join(timeout=300)
     assert not any(thread.is_alive() for thread in threads)
     assert errors == []
 

@@ -170,7 +170,7 @@ def live(project: Path) -> Iterator[LivePreview]:
 
 def _got(address: str, host: str = "") -> str:
     asked = urllib.request.Request(address, headers={"Host": host} if host else {})
-    with urllib.request.urlopen(asked, timeout=5) as answer:
+    with urllib.request.urlopen(asked, timeout=60) as answer:
         return str(answer.read().decode())
 
 
@@ -246,7 +246,7 @@ def test_watching_follows_the_files_until_it_is_ended(project: Path) -> None:
         assert watching.stderr.readline().strip() == "shown anew"
         assert "Quite another" in _got(address)
         watching.send_signal(signal.SIGINT)
-        assert watching.wait(20) == 0
+        assert watching.wait(60) == 0
         assert watching.stderr.read().strip() == ""
 
 
@@ -335,5 +335,5 @@ def test_one_way_of_looking_is_always_pressed(whole: str, tmp_path: Path) -> Non
 def _pressed(page: Page) -> str:
     """Return the words of the visible, pressed buttons that choose what is shown."""
     pressed = page.locator("button[data-view][aria-pressed=true]:visible")
-    pressed.first.wait_for(timeout=5_000)
+    pressed.first.wait_for(timeout=60_000)
     return ", ".join(pressed.all_inner_texts())

@@ -440,7 +440,7 @@ def test_who_sends_too_much_still_hears_so(small: Serving, told: bool, path: str
     url, piece = urlsplit(small.url), b"x" * 65_536
     kind = "Content-Type: application/x-www-form-urlencoded"
     length = f"Content-Length: {pieces * len(piece)}" if told else "Transfer-Encoding: chunked"
-    with socket.create_connection((url.hostname, url.port or 80), timeout=20) as client:
+    with socket.create_connection((url.hostname, url.port or 80), timeout=60) as client:
         client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n{kind}\r\n{length}\r\n\r\n".encode())
         for _ in range(pieces):
             client.sendall(piece if told else b"%x\r\n%b\r\n" % (len(piece), piece))
@@ -451,7 +451,7 @@ def test_who_sends_too_much_still_hears_so(small: Serving, told: bool, path: str
 def test_who_asks_before_sending_is_told_at_once(small: Serving) -> None:
     """`Expect: 100-continue` with a length over the limit is answered before any of the body."""
     url = urlsplit(small.url)
-    with socket.create_connection((url.hostname, url.port or 80), timeout=20) as client:
+    with socket.create_connection((url.hostname, url.port or 80), timeout=60) as client:
         head = "POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\nExpect: 100-continue\r\n\r\n"
         client.sendall(head.encode())
         assert client.recv(1_000).startswith(b"HTTP/1.1 413")

@@ -56,7 +56,7 @@ CALLS: tuple[dict[str, Any], ...] = (
 def homing(root: Path, *arguments: str) -> str:
     """Run a command to its end and return what it says."""
     command = [sys.executable, "-m", "cli", *arguments, "--project", str(root)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
 
@@ -122,7 +122,7 @@ class Chromium:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         self.ways.callback(browser.close)
         self.page = browser.new_page(viewport={"width": 375, "height": 800})
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(120_000)
 
     def visit(self, key: str) -> None:
         """Look at the tea, put it into the cart twice, leave the address."""

@@ -45,6 +45,7 @@ email = "hello@kiyomi.test"
 url = "https://mail.kiyomi.test"
 """
 KEY = "7:hello:0"
+PATIENCE = 120.0  # seconds for what takes a moment, where the machine has much else to do
 ANN = {"external_id": "c1", "email": "ann@example.test", "first_name": "Ann", "locale": "en", "updated_at": "2026-01-01T00:00:00Z"}  # fmt: skip
 
 
@@ -133,20 +134,20 @@ def serving(
     server = uvicorn.Server(config(site, "127.0.0.1", 0, app=app, **more))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE
     while not server.started and thread.is_alive() and time.monotonic() < until:
         time.sleep(0.01)
     assert server.started, "the server did not start"
     port = server.servers[0].sockets[0].getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     try:
-        with httpx.Client(base_url=url, timeout=30) as client:
+        with httpx.Client(base_url=url, timeout=PATIENCE) as client:
             yield Serving(
                 url, site, client, getattr(app.app, "state", None) if isinstance(app, Guard) else None
             )
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(PATIENCE)
         assert not thread.is_alive(), "the server did not end"
 
 

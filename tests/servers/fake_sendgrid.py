@@ -6,6 +6,8 @@ Prints one JSON line {"port": N} when it listens. `DIR/ledger.jsonl` gets a line
 out; `DIR/script.json` tells it what to do wrong (tests/servers/script.py): `phase` is before (the body is not read) or
 after (it is read); `do` is reply {status, headers, body}, hang, reset, garbage, truncated, drip or slow {seconds};
 `recorded` says whether the mail was taken all the same, `closes` that the connection ends without a word after a reply.
+`DIR/goodbyes` has a line for each connection that it has closed, with the client's port. A connection belongs to the run
+that `DIR/run` names when it is let in.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.servers.script import Ledger, Script
+from tests.servers.script import Ledger, Runs, Script
 from tests.servers.sendgrid_rules import problems
 
 _FOREVER = 3600.0
@@ -87,7 +89,8 @@ class Handler(BaseHTTPRequestHandler):
     def record(self, body: dict[str, Any]) -> str:
         """Write the mail down and return its id."""
         message_id = f"fake-{next(self.numbers)}"
-        self.ledger.append({"id": message_id, "body": body, "peer": list(self.client_address)})
+        who: Any = self.client_address  # with the run, by _Server
+        self.ledger.append({"id": message_id, "body": body, "peer": list(who[:2]), "run": who[2]})
         return message_id
 
     def is_authorized(self) -> bool:
@@ -133,11 +136,12 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = wanted["do"] != "reply" or wanted.get("closes", False)
 
     def drip(self) -> None:
-        """Answer so slowly that every byte comes in time and the whole never does."""
-        self.wfile.write(b"HTTP/1.1 202 Accepted\r\nX-Message-Id: ")
-        while True:
+        """Answer so slowly that every byte comes in time and the whole far too late, after half a minute."""
+        self.wfile.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nX-Message-Id: ")
+        for _ in range(600):
             self.wfile.write(b"a")
             time.sleep(0.05)
+        self.wfile.write(b"\r\n\r\n")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the library's name)
         """Say nothing."""
@@ -145,6 +149,20 @@ class Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    goodbyes: Path
+
+    runs: Runs
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Let somebody in, whose address says in which run."""
+        connection, address = super().get_request()
+        return connection, (*address[:2], self.runs.now())
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection to its end, and tell that it was closed: a client on this machine can see it by now."""
+        super().process_request_thread(request, client_address)
+        with self.goodbyes.open("ab") as file:
+            file.write(f"{client_address[1]}\n".encode("ascii"))
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Stay silent when a client hangs up: that is what some tests do."""
@@ -164,6 +182,7 @@ def main() -> None:
     Handler.api_key = arguments.api_key
     Handler.scopes = arguments.scopes.split(",")
     server = _Server(("127.0.0.1", 0), Handler)
+    server.goodbyes, server.runs = arguments.folder / "goodbyes", Runs(arguments.folder / "run")
     if arguments.certificate:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(arguments.certificate, arguments.key)

@@ -33,7 +33,7 @@ NOT_DURABLE = (
     "max_connections=100",
     "autovacuum=off",
 )
-_START_SECONDS = 30.0
+_START_SECONDS = 120.0
 
 
 class ServerMissing(Exception):
@@ -105,7 +105,7 @@ class Postgres:
         """Stop the server: SIGINT ends its connections, SIGQUIT is like a crash."""
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(timeout=30)
+            self._process.wait(timeout=120)
             self._process = None
 
     def _answers(self) -> bool:

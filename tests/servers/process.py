@@ -7,10 +7,12 @@ tests/servers/fixtures.py.
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -20,6 +22,7 @@ from tests.servers.certificates import Certificates
 
 API_KEY = "SG.fake-key-of-the-tests.0123456789abcdef"
 _ROOT = Path(__file__).resolve().parents[2]
+_PATIENCE = 60.0  # seconds
 _numbers = count(1)
 
 
@@ -31,6 +34,7 @@ class RunningServer:
     folder: Path
     process: subprocess.Popen[str]
     _seen: int = 0
+    _run: int = 0
 
     @property
     def ledger(self) -> Path:
@@ -43,22 +47,60 @@ class RunningServer:
         With `skip` so many steps of that phase go well before.
         """
         wanted = {"number": next(_numbers), "phase": phase, "do": do, "times": times, **details}
-        temporary = self.folder / "script.tmp"
-        temporary.write_text(json.dumps(wanted), encoding="utf-8")
-        temporary.rename(self.folder / "script.json")
+        self._put("script.json", json.dumps(wanted))
 
     def behave(self) -> None:
         """Do nothing wrong from now on."""
         (self.folder / "script.json").unlink(missing_ok=True)
 
     def reset(self) -> None:
-        """Do nothing wrong any more, and forget what was taken so far."""
+        """Do nothing wrong any more, and forget what was taken so far.
+
+        What comes later over a connection of before is forgotten, too: a busy server may still read what a client has
+        long given up on.
+        """
         self.behave()
+        self._knock()
+        self._run += 1
+        self._put("run", str(self._run))
         self._seen = len(self._lines())
 
     def taken(self) -> list[dict[str, Any]]:
         """Return what the server took since `reset`, oldest first."""
-        return [json.loads(line) for line in self._lines()[self._seen :]]
+        return [entry for line in self._lines()[self._seen :] if self.is_new(entry := json.loads(line))]
+
+    def is_new(self, entry: Mapping[str, Any]) -> bool:
+        """Return whether a line of the ledger came over a connection that was opened since `reset`."""
+        return bool(entry["run"] == self._run)
+
+    def taken_in_the_end(self, count: int) -> list[dict[str, Any]]:
+        """The same, once so many were taken: who gives up waiting for an answer may be quicker than the server."""
+        until = time.monotonic() + _PATIENCE
+        while len(self.taken()) < count and time.monotonic() < until:
+            time.sleep(0.01)
+        return self.taken()
+
+    def wait_for_goodbye(self) -> None:
+        """Return when the server has closed the connection over which it took the last mail (SendGrid)."""
+        port, path = str(self.taken()[-1]["peer"][1]), self.folder / "goodbyes"
+        until = time.monotonic() + _PATIENCE
+        while not path.exists() or port not in path.read_text(encoding="ascii").split():
+            assert time.monotonic() < until, "the server closes no connection"
+            time.sleep(0.01)
+
+    def _put(self, name: str, text: str) -> None:
+        temporary = self.folder / f"{name}.tmp"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.rename(self.folder / name)
+
+    def _knock(self) -> None:
+        """Return when the server has let in everybody who came before; with TLS from the start it only hangs up."""
+        with (
+            suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.port), timeout=_PATIENCE) as connection,
+        ):
+            connection.sendall(b"HELP\r\n\r\n")
+            connection.recv(1)
 
     def _lines(self) -> list[str]:
         text = self.ledger.read_text(encoding="ascii") if self.ledger.exists() else ""

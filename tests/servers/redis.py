@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_START_SECONDS = 20.0
+from tests.servers.ports import free_port
+
+_START_SECONDS = 60.0
 
 
 class Redis:
@@ -24,7 +26,7 @@ class Redis:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -82,10 +84,3 @@ def _binary() -> str:
     if not os.access(path, os.X_OK):
         path.chmod(0o755)
     return str(path)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

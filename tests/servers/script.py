@@ -1,8 +1,8 @@
 """What a test server is told to do wrong, and where it writes down what it took.
 
 A test writes a small JSON file; the server, a process of its own, reads it anew at every step. The ledger is a file of
-JSON lines that is only ever appended to and flushed to the disk before the server answers: it survives the death of
-the client and of the server.
+JSON lines that is only ever appended to, by the system, before the server answers: it survives the death of the client
+and of the server. It does not wait for the disk, which beside others may take longer than a provider may for its answer.
 """
 
 from __future__ import annotations
@@ -44,12 +44,25 @@ class Script:
 
 
 class Ledger:
-    """The server's side of the ledger: appends whole lines that survive a crash."""
+    """The server's side of the ledger: appends whole lines that outlive this process."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def append(self, entry: dict[str, Any]) -> None:
-        """Write one line and wait until the disk has it."""
+        """Write one line, at once and whole."""
         os.write(self._descriptor, json.dumps(entry).encode("ascii") + b"\n")
-        os.fsync(self._descriptor)
+
+
+class Runs:
+    """The server's side of the file that numbers the runs of a test: the first is 0."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def now(self) -> int:
+        """Return the number of the run that goes on now."""
+        try:
+            return int(self._path.read_text(encoding="ascii"))
+        except FileNotFoundError:
+            return 0

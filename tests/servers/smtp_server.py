@@ -6,7 +6,8 @@
 Prints one JSON line {"port": N} when it listens. `DIR/ledger.jsonl` gets a line for each mail that it took,
 `DIR/script.json` tells it what to do wrong (tests/servers/script.py): `phase` is banner, mail, rcpt, data, content
 (after 354, before the content is read) or answer (the content is there); `do` is reply, drop, hang or garbage, and at
-answer also slow {seconds}; there, `recorded` says whether the mail was taken all the same.
+answer also slow {seconds}; there, `recorded` says whether the mail was taken all the same. A connection belongs to the run
+that `DIR/run` names when it is let in.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any, AnyStr
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from tests.servers.script import Ledger, Script
+from tests.servers.script import Ledger, Runs, Script
 
 _FOREVER = 3600.0
 
@@ -95,9 +96,10 @@ class Handler:
 
     _numbers = count(1)
 
-    def __init__(self, script: Script, ledger: Ledger) -> None:
+    def __init__(self, script: Script, ledger: Ledger, run: int) -> None:
         self._script = script
         self._ledger = ledger
+        self._run = run
 
     async def handle_DATA(self, server: ScriptedServer, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Take the mail, or do with it what the script wants."""
@@ -126,6 +128,7 @@ class Handler:
                 "is_tls": server.is_secure,
                 "user": login.login.decode() if isinstance(login, LoginPassword) else None,
                 "peer": list(session.peer or ()),
+                "run": self._run,
             }
         )
 
@@ -168,10 +171,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(arguments.certificate, arguments.key)
     script, ledger = Script(arguments.folder / "script.json"), Ledger(arguments.folder / "ledger.jsonl")
+    runs = Runs(arguments.folder / "run")
     loop = asyncio.get_running_loop()
     options = _session_options(arguments, tls)
     server = await loop.create_server(
-        lambda: ScriptedServer(Handler(script, ledger), script=script, loop=loop, **options),
+        lambda: ScriptedServer(Handler(script, ledger, runs.now()), script=script, loop=loop, **options),
         "127.0.0.1",
         0,
         ssl=tls if arguments.security == "tls" else None,

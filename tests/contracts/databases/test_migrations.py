@@ -254,7 +254,7 @@ def test_three_programs_may_start_at_once_on_a_new_database(empty_url: str) -> N
         assert program.stdin
         program.stdin.write("go\n")
         program.stdin.flush()
-    ended = [(program.communicate(timeout=60), program.returncode) for program in starting]
+    ended = [(program.communicate(timeout=300), program.returncode) for program in starting]
     assert [code for _, code in ended] == [0, 0, 0], [output[1][-500:] for output, _ in ended]
     assert {int(output[0]) for output, _ in ended} == {len(metadata.tables) + 1}
 

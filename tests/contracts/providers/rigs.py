@@ -10,18 +10,22 @@ import base64
 import email
 import email.policy
 import mailbox
-import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Protocol
 
+from engine.delivery.outcome import Outcome, Retry
 from engine.delivery.provider import Provider, make_provider
+from tests.contracts.providers.samples import sample_mail
 from tests.servers.certificates import Certificates
+from tests.servers.ports import deaf_port
 from tests.servers.process import API_KEY, RunningServer
 
 SMTP_LOGIN = ("mailer", "pass word-4711")
+PATIENCE = (0.7, 4.0, 20.0)  # seconds, for an answer that never comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,35 @@ class NetworkRig(Rig, Protocol):
         """Make one with that key or password, or with none."""
         ...
 
+    def wait_for_goodbye(self) -> None:
+        """Return when what the other side said with "rests-badly" has reached us."""
+        ...
+
+
+def at_silence(hand_over: Callable[[float], Outcome]) -> Outcome:
+    """Return what becomes of a mail that nobody answers; `hand_over` is told how many seconds an answer may take.
+
+    A machine so busy that this time ends before the mail has left gives a Retry, which says nothing about the silence:
+    the same is then done with more patience.
+    """
+    for seconds in PATIENCE:
+        outcome = hand_over(seconds)
+        if not isinstance(outcome, Retry):
+            break
+    return outcome
+
+
+def one_at_silence(make: Callable[[float], Provider]) -> Outcome:
+    """The same for one mail and a provider that is made with that patience."""
+
+    def hand_over(seconds: float) -> Outcome:
+        provider = make(seconds)
+        (outcome,) = provider.hand_over([sample_mail()])
+        provider.close()
+        return outcome
+
+    return at_silence(hand_over)
+
 
 def parse(content: bytes, key_header: str) -> Received:
     """Read a message as a mail program would."""
@@ -94,6 +127,7 @@ class _Maker:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._made: list[Provider] = []
+        self._held = ExitStack()
 
     def make(self, name: str, options: Mapping[str, Any], environ: Mapping[str, str]) -> Provider:
         provider = make_provider(name, options, environ=environ, project=self._folder)
@@ -104,6 +138,7 @@ class _Maker:
         """Close every provider that was made."""
         for provider in self._made:
             provider.close()
+        self._held.close()
 
 
 class MailboxRig(_Maker):
@@ -145,7 +180,7 @@ class SmtpRig(_Maker):
 
     def unreachable(self) -> Provider:
         """Make one for a port that nobody listens at."""
-        return self.provider(port=free_port())
+        return self.provider(port=self._held.enter_context(deaf_port()))
 
     def received(self) -> list[Received]:
         """Return what stands in the server's ledger."""
@@ -175,6 +210,9 @@ class SmtpRig(_Maker):
             case "rests-badly":
                 script("mail", "drop", times=1)
 
+    def wait_for_goodbye(self) -> None:
+        """Wait for nothing: the mail that met it could not but notice."""
+
 
 class SendGridRig(_Maker):
     """The fake SendGrid."""
@@ -195,7 +233,7 @@ class SendGridRig(_Maker):
 
     def unreachable(self) -> Provider:
         """Make one for a port that nobody listens at."""
-        return self.provider(url=f"http://127.0.0.1:{free_port()}")
+        return self.provider(url=f"http://127.0.0.1:{self._held.enter_context(deaf_port())}")
 
     def received(self) -> list[Received]:
         """Return what stands in the ledger, as the mail that SendGrid would make of it."""
@@ -240,14 +278,10 @@ class SendGridRig(_Maker):
                 headers = {"X-Message-Id": "then-gone"}
                 script("after", "reply", times=1, status=202, headers=headers, recorded=True, closes=True)
 
+    def wait_for_goodbye(self) -> None:
+        """Wait until the server has closed the connection."""
+        self.server.wait_for_goodbye()
+
 
 def _mailbox(address: Mapping[str, str]) -> str:
     return f"{address['name']} <{address['email']}>" if "name" in address else address["email"]
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens at."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

@@ -8,9 +8,9 @@ from dataclasses import asdict
 
 import pytest
 
-from engine.delivery.outcome import Accepted, Failed, Retry, Unknown
+from engine.delivery.outcome import Accepted, Failed, Outcome, Retry, Unknown
 from engine.errors import UsageError
-from tests.contracts.providers.rigs import NetworkRig
+from tests.contracts.providers.rigs import NetworkRig, at_silence, one_at_silence
 from tests.contracts.providers.samples import sample_mail
 
 
@@ -18,8 +18,9 @@ from tests.contracts.providers.samples import sample_mail
 def test_no_answer_after_sending_is_unknown(network_rig: NetworkRig, how: str) -> None:
     """A server that took the mail and then said nothing that can be understood leaves it unknown, sent once."""
     network_rig.misbehave(how)
-    (outcome,) = network_rig.provider(answer_seconds=1).hand_over([sample_mail()])
+    outcome = one_at_silence(lambda seconds: network_rig.provider(answer_seconds=seconds))
     assert isinstance(outcome, Unknown)
+    network_rig.server.taken_in_the_end(1)
     assert len(network_rig.received()) == 1
 
 
@@ -69,7 +70,7 @@ def test_a_connection_that_died_at_rest_costs_nothing(network_rig: NetworkRig) -
     provider = network_rig.provider()
     network_rig.misbehave("rests-badly")
     outcomes = [*provider.hand_over([sample_mail(1)])]
-    time.sleep(0.05)  # The server's goodbye is on its way.
+    network_rig.wait_for_goodbye()
     outcomes += provider.hand_over([sample_mail(2)])
     # Where the very first try met the hang-up nothing had been accepted; otherwise both were.
     assert isinstance(outcomes[1], Accepted)
@@ -91,10 +92,18 @@ def test_one_connection_serves_many_mails(network_rig: NetworkRig) -> None:
 def test_a_group_ends_in_time(network_rig: NetworkRig) -> None:
     """A server that has fallen silent cannot hold a group longer than its limit; what was not begun is a retry."""
     network_rig.misbehave("silent")
-    provider = network_rig.provider(answer_seconds=0.6, connect_seconds=3, group_seconds=2.4)
-    began = time.monotonic()
-    outcomes = provider.hand_over([sample_mail(number) for number in range(40)])
-    assert time.monotonic() - began < 6
+    outcomes: list[Outcome] = []
+
+    def hand_over(seconds: float) -> Outcome:
+        provider = network_rig.provider(
+            answer_seconds=seconds, connect_seconds=5 * seconds, group_seconds=4 * seconds
+        )
+        began = time.monotonic()
+        outcomes[:] = provider.hand_over([sample_mail(number) for number in range(40)])
+        assert time.monotonic() - began < 20 * seconds, "half of what forty silent answers would take"
+        return outcomes[0]
+
+    at_silence(hand_over)
     begun = sum(isinstance(outcome, Unknown) for outcome in outcomes)
     assert 1 <= begun < 40
     assert sum(isinstance(outcome, Retry) for outcome in outcomes) == 40 - begun

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 from pathlib import Path
-from time import process_time
 
 import pytest
 from hypothesis import given
@@ -23,6 +22,7 @@ from engine.flows.validate import fixes, validate
 from engine.flows.yaml_source import read_yaml
 from engine.settings import Settings
 from engine.settings import load as load_settings
+from tests.machine import usual_seconds
 from tests.unit.flows.conftest import MINIMAL, Folder
 from tests.unit.flows.everything import FILES, FLOW
 
@@ -73,9 +73,7 @@ def test_two_hundred_flows_are_validated_in_seconds(folder: Folder) -> None:
     folder.write(
         {f"flows/flow-{n}.yaml": FLOW.replace("flow: one\n", f"flow: flow-{n}\n", 1) for n in range(200)}
     )
-    start = process_time()
-    validate(folder.root, folder.settings)
-    assert process_time() - start < 5
+    assert usual_seconds(lambda: validate(folder.root, folder.settings), 5) < 5
 
 
 # ── planted errors ───────────────────────────────────────────────────────────────────────────────────────────────────
