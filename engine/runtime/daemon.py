@@ -28,7 +28,7 @@ from engine.runtime.keeping import KeptEngine
 from engine.runtime.leader import BEATER, DAEMON, RENEW_SECONDS, Leadership, forget_dead
 from engine.runtime.nightly import run_nightly
 from engine.runtime.opening import own_name
-from engine.runtime.passes import run_pass, send_due
+from engine.runtime.passes import send_due, work_through
 from engine.runtime.ticking import night_is_due, note_tick
 from engine.settings import Settings
 from engine.store import meta
@@ -147,11 +147,14 @@ class Daemon:
             return
         engine, now = self._engine.current(), self._clock()
         started = machine_seconds()
-        report = run_pass(engine, now, sending=False)
+        report, work = work_through(engine, now, sending=False)
         if self._stop.is_set():
             return
-        # At rest the mark may lag a little: each writing of it is a commit that waits for the disk.
-        if not report.idle or self._noted is None or (now - self._noted).total_seconds() >= self._rhythm.mark:
+        # At rest the mark may lag a little: each writing of it is a commit that waits for the disk. Not while a mail is
+        # due: dispatch goes no further than the mark, and a mail that waited for its domain's rate would wait again.
+        mails_at, noted = work.agenda.messages_at, self._noted
+        lags = noted is None or (now - noted).total_seconds() >= self._rhythm.mark
+        if lags or not report.idle or (mails_at is not None and mails_at <= now):
             note_tick(self._database, now)
             self._noted = now
         told = _told(
