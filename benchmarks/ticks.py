@@ -23,7 +23,8 @@ from benchmarks.loop import due_in_python
 from benchmarks.others import drip_campaigns
 from engine import settings as settings_module
 from engine.delivery import dispatch
-from engine.delivery.mailroom import Made, make_mails
+from engine.delivery.made import Made
+from engine.delivery.mailroom import make_mails
 from engine.delivery.outcome import Accepted
 from engine.deploy.apply import apply
 from engine.project import init_project

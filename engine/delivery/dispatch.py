@@ -19,7 +19,8 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 
 from engine.delivery.claim import CLAIM_LEASE, LEASE, Claimed, claim, look_at, put_back, recover, release
 from engine.delivery.gatekeeping import verdicts
-from engine.delivery.mailroom import Made, WebhookCall, make_mails
+from engine.delivery.made import Made, WebhookCall
+from engine.delivery.mailroom import make_mails
 from engine.delivery.outcome import Accepted, Failed, Outcome, Unknown
 from engine.delivery.provider import Provider
 from engine.delivery.recording import record_surely, tell

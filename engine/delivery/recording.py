@@ -18,7 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from engine.clock import machine_seconds, sleep
 from engine.delivery.claim import LEASE, Claimed
-from engine.delivery.mailroom import Made
+from engine.delivery.made import Made
 from engine.delivery.outcome import Accepted, Failed, Outcome, Retry, Unknown, for_a_log
 from engine.journeys import journal
 from engine.journeys.round import Round

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from engine.delivery.keepalive import wording
-from engine.delivery.mailroom import WebhookCall
+from engine.delivery.made import WebhookCall
 from engine.delivery.outcome import Accepted, Failed, Outcome, Retry, Unknown
 from engine.store.database import to_json
 

@@ -18,14 +18,8 @@ from sqlalchemy import Connection, func, select
 
 from engine.calendar import add
 from engine.delivery.claim import Claimed
-from engine.delivery.mailroom import (
-    Material,
-    context_of,
-    metadata_of,
-    offer_fields,
-    read_material,
-    shop_fields,
-)
+from engine.delivery.contexts import context_of, metadata_of, offer_fields, shop_fields
+from engine.delivery.material import Material, read_material
 from engine.delivery.mime import to_bytes
 from engine.deploy.pictures import PATH
 from engine.deploy.preview_cast import Role

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from engine.delivery.dispatch import rehearse
-from engine.delivery.mailroom import make_outlines
 from engine.delivery.outcome import Accepted, Outcome
+from engine.delivery.outlines import make_outlines
 from engine.deploy.simulate_feed import Suppressed
 from engine.deploy.simulate_shelf import Shelf, put_on
 from engine.facts.finding import find_customer

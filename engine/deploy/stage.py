@@ -21,7 +21,7 @@ from typing import Any
 from engine.calendar import Duration, QuietHours
 from engine.clock import machine_now
 from engine.delivery.dispatch import Exits, Worker
-from engine.delivery.mailroom import WebhookCall
+from engine.delivery.made import WebhookCall
 from engine.delivery.outcome import Accepted, Outcome
 from engine.deploy.apply import FlowChange, put_live
 from engine.flows.fingerprint import version_hash

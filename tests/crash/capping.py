@@ -34,7 +34,7 @@ from engine import settings as settings_module
 from engine.delivery import dispatch, gatekeeping
 from engine.delivery.claim import Claimed, claim
 from engine.delivery.gatekeeping import verdicts
-from engine.delivery.mailroom import Made
+from engine.delivery.made import Made
 from engine.delivery.outcome import Accepted, Outcome
 from engine.deploy.apply import apply
 from engine.facts.ingest import ingest_rows
