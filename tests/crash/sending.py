@@ -12,6 +12,7 @@ down, and a run that stands there already is not done again. Prints one JSON lin
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -39,6 +40,7 @@ from tests.servers.process import start_sendgrid, start_smtp
 
 KILLS_IN_A_RUN = 3
 SOON = 80  # the steps within which those that follow are killed
+GOLDEN = (5**0.5 - 1) / 2  # whose multiples, without their whole parts, lie as evenly as can be
 SKIP = 4  # mails that go well before one meets its outcome
 PAGE, ANY_PAGES = 4096, 1_073_741_823
 
@@ -105,16 +107,16 @@ def settled(shop: Shop, since: int) -> Counter[str]:
 def plan(steps: dict[str, int], kills: int, chance: random.Random) -> Iterator[tuple[str, list[int]]]:
     """Yield runs without end: an outcome, the step to be killed at first, and soon ones for those after.
 
-    The first kills are spread evenly over all steps, further ones are anywhere: another round beside the first would only
-    meet the neighbours of steps that showed nothing.
+    The first kills are spread over all steps, one in each stretch of the same length and each time elsewhere in it: there may
+    be as many stretches as outcomes, which must not all be killed at their beginnings. Further ones are anywhere: another
+    round beside the first would only meet the neighbours of steps that showed nothing.
     """
     every = [(outcome, at) for outcome, last in steps.items() for at in range(1, last + 1)]
     stride = max(1.0, len(every) * KILLS_IN_A_RUN / kills)
-    place = 0.0
-    while True:
+    for number in itertools.count():
+        place = (number + (number + 0.5) * GOLDEN % 1) * stride
         outcome, at = every[int(place)] if place < len(every) else chance.choice(every)
         yield outcome, [at, *(chance.randint(1, SOON) for _ in range(KILLS_IN_A_RUN - 1))]
-        place += stride
 
 
 def run_all(
