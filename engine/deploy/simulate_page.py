@@ -16,7 +16,7 @@ from engine.deploy.simulate_report import weekly
 
 Document = Mapping[str, Any]
 MOST_BARS = 100
-FEWEST_HEAPS, MOST_HEAPS = 12, 40  # of customers with as many mails
+FEWEST_PEOPLE_BARS, MOST_PEOPLE_BARS = 12, 40
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 COLOURS = 8
 STYLE = """
@@ -240,8 +240,8 @@ def _not_sent(found: Document) -> str:
 
 def _people(found: Document) -> str:
     spread = found["per_customer"]["distribution"]
-    top = max(FEWEST_HEAPS, *map(int, spread)) if spread else FEWEST_HEAPS
-    width = -(-top // MOST_HEAPS)
+    top = max(FEWEST_PEOPLE_BARS, *map(int, spread)) if spread else FEWEST_PEOPLE_BARS
+    width = -(-top // MOST_PEOPLE_BARS)
     starts = range(1, top + 1, width)
     bars = [[sum(spread.get(str(n), 0) for n in range(start, start + width))] for start in starts]
     chart = stacked(bars, max(bar[0] for bar in bars), "Customers by number of mails", 160)
@@ -257,9 +257,9 @@ def _people(found: Document) -> str:
     ]
     nobody = _n(spread.get("0", 0))
     return _section(
-        "Mails for each customer", f"{nobody} customers get none; they are not drawn.", chart, axis,
+        "Mails for each customer", f"Without any, and not drawn: {nobody}.", chart, axis,
         f"<details><summary>Numbers</summary>{_table(('mails', 'customers'), listed, (1,))}</details>",
-        f"<details><summary>The {len(found['per_customer']['worst'])} who get most</summary>{worst}</details>",
+        f"<details><summary>Who gets most</summary>{worst}</details>",
     )  # fmt: skip
 
 

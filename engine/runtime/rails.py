@@ -6,6 +6,7 @@ or sends in a rolling 24 hours, or the allowance that `apply --allow-audience` g
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -122,11 +123,12 @@ def most_in_a_day(
     24 hours as what it is about to do.
     """
     moment = _moment(table)
-    behind = list(connection.scalars(_of_flow(select(moment), table, flow).where(moment > now - DAY)))
+    of_a_day = _of_flow(select(moment), table, flow).where(moment > now - DAY)
+    behind = list(connection.scalars(of_a_day.order_by(moment)))
     most, coming = (0, 0), 0
     for end in sorted(ahead):
         coming += ahead[end]
-        before = sum(each > end - DAY for each in behind)
+        before = len(behind) - bisect_right(behind, end - DAY)
         most = max(most, (coming + before, before))
     return most
 
