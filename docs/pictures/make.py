@@ -2,7 +2,8 @@
 
 Comes in: this repository as a project. Goes out: `contact-sheet.png`, `starter-mails.png`, `blocks.png` and
 `preview.png` beside this script, and under `build/pictures/` one sheet for each mail and language: three customers ×
-phone and desktop × light and dark. Needs Chromium, Node and npm (which brings the browser's driver under build/):
+phone and desktop × light and dark. Needs Chromium, Node, npm (which brings the
+browser's driver under build/) and fonts for every language (Debian's, installed where it may):
 
     make pictures
     make pictures ARGS=cart          # only the sheets of mails whose name has "cart" in it
@@ -29,6 +30,7 @@ from engine.deploy.preview_page import offline, page  # noqa: E402
 from engine.render.library import TemplateLibrary  # noqa: E402
 from engine.render.render import render  # noqa: E402
 from engine.render.samples import sample_context  # noqa: E402
+from tests.mails.debian import need_fonts  # noqa: E402
 from tests.mails.node import MODULES, install  # noqa: E402
 from tests.mails.starter import LOCALES, StarterMail, open_shop, persona, starter_mails  # noqa: E402
 
@@ -52,6 +54,7 @@ def main(wanted: Sequence[str]) -> None:
     if browser is None:
         sys.exit(f"needs one of: {', '.join(BROWSERS)}")
     install()
+    need_fonts()
     shutil.rmtree(BUILD, ignore_errors=True)
     BUILD.mkdir(parents=True)
     shop = open_shop()

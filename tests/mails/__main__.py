@@ -1,14 +1,13 @@
 """`make mail-check`: every starter mail as it would leave, held against SpamAssassin, axe, caniemail and small screens.
 
-Goes out: a summary, or every problem in a sentence and exit code 1. Takes minutes and needs Chromium, Node, npm and
-Debian's spamassassin (which it installs where it may); what can be held without them is in the ordinary tests beside
+Goes out: a summary, or every problem in a sentence and exit code 1. Takes minutes and needs Chromium, Node, npm,
+Debian's spamassassin and fonts (which it installs where it may); what can be held without them is in the ordinary tests beside
 this file.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 
 from engine.delivery.mime import to_bytes
 from engine.deploy.preview_page import offline
+from tests.mails.debian import need_fonts, need_program
 from tests.mails.node import MODULES, ROOT, install
 from tests.mails.starter import StarterMail, open_shop, starter_mails
 
@@ -58,7 +58,8 @@ def main() -> int:
     if browser is None:
         sys.exit(f"needs one of: {', '.join(BROWSERS)}")
     install()
-    _install_spamassassin()
+    need_program("spamassassin", "spamassassin")
+    need_fonts()
     shutil.rmtree(BUILD, ignore_errors=True)
     BUILD.mkdir(parents=True)
     mails = list(starter_mails(open_shop()))
@@ -70,15 +71,6 @@ def main() -> int:
     sys.stdout.write(f"{summary}\nused with a fallback: {', '.join(sorted(told['features'])) or 'nothing'}\n")
     sys.stdout.write(f"{len(mails)} mails, {len(problems)} problems\n")
     return 1 if problems else 0
-
-
-def _install_spamassassin() -> None:
-    if shutil.which("spamassassin"):
-        return
-    apt = shutil.which("apt-get")
-    if apt is None or os.geteuid() != 0:
-        sys.exit("needs SpamAssassin (Debian: apt-get install spamassassin)")
-    subprocess.run([apt, "install", "--yes", "--quiet", "spamassassin"], check=True)
 
 
 def _scores(mails: list[StarterMail]) -> tuple[list[str], str]:
