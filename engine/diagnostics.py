@@ -59,6 +59,19 @@ def has_errors(findings: Iterable[Finding]) -> bool:
     return any(finding.is_error for finding in findings)
 
 
+def no_utf8(file: str, error: UnicodeDecodeError) -> tuple[Span, str]:
+    r"""Return where a file stops being UTF-8 text, and what to say of it; UTF-16 is named, and is foreign from its start.
+
+    >>> no_utf8("a.yaml", UnicodeDecodeError("utf-8", "a: gr\u00fcn".encode("latin-1"), 5, 6, ""))[0]
+    Span(file='a.yaml', line=1, column=6, length=1)
+    """
+    if error.object.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return Span(file), 'this file is UTF-16, which some editors call "Unicode"'
+    before = error.object[: error.start].decode("utf-8-sig", "replace")
+    place = Span(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
+    return place, "this byte is no UTF-8 text"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `did you mean "x"?` for the likeliest known word, or an empty string.
 

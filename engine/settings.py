@@ -18,7 +18,7 @@ from typing import Any, Literal
 from zoneinfo import available_timezones
 
 from engine.calendar import Duration, QuietHours, is_zone
-from engine.diagnostics import Finding, Span, did_you_mean, has_errors
+from engine.diagnostics import Finding, Span, did_you_mean, has_errors, no_utf8
 from engine.errors import FindingsError, UsageError
 from engine.toml_places import Place, places
 
@@ -165,7 +165,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 def find_project(start: Path) -> Path:
     """Return the nearest folder at or above `start` that holds homing.toml; raise UsageError where there is none."""
     for folder in (start.resolve(), *start.resolve().parents):
-        if (folder / FILE).is_file():
+        if (folder / FILE).exists():
             return folder
     raise UsageError(f"no {FILE} here or above; `homing init DIR` makes a project")
 
@@ -182,6 +182,8 @@ def load(root: Path, environ: Mapping[str, str] = os.environ, *, strict: bool = 
         raw = tomllib.loads(source)
     except FileNotFoundError as error:
         raise UsageError(f"{root} holds no {FILE}; `homing init DIR` makes a project") from error
+    except OSError as error:
+        raise FindingsError([_no_file(error)]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FindingsError([_broken_toml(error, source)]) from error
     except (ValueError, RecursionError) as error:  # digits and brackets beyond what Python reads
@@ -243,13 +245,20 @@ _TOML = (
 )
 
 
+def _no_file(error: OSError) -> Finding:
+    what = (
+        "it is a folder"
+        if isinstance(error, IsADirectoryError)
+        else (error.strerror or "it cannot be opened").lower()
+    )
+    way_out = "put a file of that name there, which Homing may read"
+    return Finding("S101", "error", f"this file cannot be read: {what}", Span(FILE), help=way_out)
+
+
 def _broken_toml(error: Exception, source: str = "") -> Finding:
     if isinstance(error, UnicodeDecodeError):
-        before = error.object[: error.start].decode("utf-8-sig", "replace")
-        span = Span(FILE, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        return Finding(
-            "S101", "error", "this byte is no UTF-8 text", span, help="save the file as UTF-8 text"
-        )
+        span, message = no_utf8(FILE, error)
+        return Finding("S101", "error", message, span, help="save the file as UTF-8 text")
     where = re.search(r"line (\d+), column (\d+)", str(error))
     span = Span(FILE, int(where[1]), int(where[2])) if where else Span(FILE, 1, 1)
     message = re.sub(r"\s*\(at .*\)", "", str(error))

@@ -152,7 +152,7 @@ def normalise(node: Node, flow: Flow, segments_node: Node | None = None) -> dict
 
 def _special(root: Path, name: str, findings: list[Finding]) -> Node | None:
     path = root / FOLDER / name
-    if not path.is_file() or not path.read_bytes().strip():
+    if not path.exists() and not path.is_symlink():
         return None
     before = len(findings)
     node = read_file(path, f"{FOLDER}/{name}", findings)

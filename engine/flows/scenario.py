@@ -198,7 +198,7 @@ def scenario_files(root: Path) -> list[Path]:
 
 
 def scenario_nodes(
-    root: Path, path: Path, findings: list[Finding], others: list[Table] | None = None
+    root: Path, path: Path, findings: list[Finding], others: list[Table | Scalar] | None = None
 ) -> Iterator[Table]:
     """Yield the scenarios of a file, one or a list of them; what is none of them, of any kind, is added to `others`."""
     own: list[Finding] = []
@@ -210,11 +210,9 @@ def scenario_nodes(
     node = read_file(path, name, own)
     several = node.items if isinstance(node, Items) else (node,)
     for item in several:
-        if not isinstance(item, Table):
-            continue
-        if _MARKS & set(item.keys):
+        if isinstance(item, Table) and _MARKS & set(item.keys):
             yield item
-        elif others is not None:
+        elif others is not None and (isinstance(item, Table) or (isinstance(item, Scalar) and item is node)):
             others.append(item)
     if node is None:
         findings += own

@@ -26,7 +26,7 @@ from engine.flows.model import (
     WaitField,
     Webhook,
 )
-from engine.flows.nodes import Table
+from engine.flows.nodes import Scalar, Table
 from engine.flows.scenario import (
     FOLDER,
     KEYS,
@@ -279,7 +279,7 @@ def check_folder(root: Path, definitions: Definitions, settings: Settings) -> li
     findings: list[Finding] = list(_unread(root))
     read: list[Scenario] = []
     for path in scenario_files(root):
-        others: list[Table] = []
+        others: list[Table | Scalar] = []
         for node in scenario_nodes(root, path, findings, others):
             scenario = parse_scenario(node, findings)
             read += [] if scenario is None else [scenario]
@@ -307,9 +307,9 @@ def of_no_flow(root: Path, scenarios: Iterable[Scenario], known: Mapping[str, Fl
         yield no_such_flow(scenario.flow_span, scenario.flow, known)
 
 
-def _is_meant_as_one(table: Table) -> bool:
-    """Whether a key of it is one of a scenario's, or nearly; other YAML may lie beside the tests."""
-    return any(did_you_mean(key, KEYS) for key in table.keys)
+def _is_meant_as_one(node: Table | Scalar) -> bool:
+    """Whether a key of it is one of a scenario's, or nearly, or it is bare words; other YAML may lie beside the tests."""
+    return isinstance(node, Scalar) or any(did_you_mean(key, KEYS) for key in node.keys)
 
 
 def _against(scenario: Scenario, flow: Flow) -> Iterator[Finding]:

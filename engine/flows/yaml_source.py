@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from engine.diagnostics import Finding, Span
+from engine.diagnostics import Finding, Span, no_utf8
 from engine.flows import problems
 from engine.flows.nodes import Entry, Items, Node, Scalar, Table, Value, neat_number
 
@@ -86,9 +86,7 @@ def _decoded(content: str | bytes, name: str, findings: list[Finding]) -> str | 
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = raw[: error.start].decode("utf-8-sig", "replace")
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        findings.append(problems.unreadable_file(Span(name, line, column), "this byte is no UTF-8 text"))
+        findings.append(problems.unreadable_file(*no_utf8(name, error)))
         return None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     hidden = _HIDDEN_BREAK.search(text)

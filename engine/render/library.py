@@ -15,7 +15,7 @@ from typing import Any
 
 from jinja2 import BaseLoader, Environment, TemplateNotFound
 
-from engine.diagnostics import Finding, Span, did_you_mean
+from engine.diagnostics import Finding, Span, did_you_mean, no_utf8
 from engine.errors import FindingsError, OutsideError, UsageError
 from engine.flows.nodes import Scalar, Table
 from engine.flows.yaml_source import read_yaml
@@ -221,22 +221,15 @@ def read_folder(folder: Path) -> dict[str, str]:
         name = PurePosixPath(path.relative_to(root)).as_posix()
         try:
             sources[name] = _read(path, root)
+        except UnicodeDecodeError as error:
+            findings.append(problems.unreadable(*no_utf8(f"templates/{name}", error)))
         except ValueError as error:
-            findings.append(problems.unreadable(_place(f"templates/{name}", error), str(error)))
+            findings.append(problems.unreadable(Span(f"templates/{name}", 1, 1), str(error)))
     if len(sources) > MAX_FILES or sum(map(len, sources.values())) > MAX_TOTAL:
         findings.append(problems.unreadable(Span("templates"), "the templates are too many or too long"))
     if findings:
         raise FindingsError(findings)
     return sources
-
-
-def _place(file: str, error: ValueError) -> Span:
-    """Return where a file stops being text, else its beginning."""
-    cause = error.__cause__
-    if not isinstance(cause, UnicodeDecodeError):
-        return Span(file, 1, 1)
-    before = cause.object[: cause.start].decode("utf-8-sig", "replace")
-    return Span(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -252,8 +245,6 @@ def _read(path: Path, root: Path) -> str:
     try:
         raw = path.read_bytes() if path.stat().st_size <= MAX_SOURCE * 4 else b"x" * (MAX_SOURCE + 1)
         source = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError("this file is not UTF-8 text") from error
     except OSError as error:
         raise OutsideError(f"templates/{path.name} cannot be read: {error.strerror}") from error
     if len(source) > MAX_SOURCE:

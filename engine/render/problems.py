@@ -73,7 +73,7 @@ def unreadable(span: Span, message: str) -> Finding:
 
         templates/logo.mjml        (a file, UTF-8)
     """
-    way_out = "save the file as UTF-8 text" if "UTF-8" in message else "put a file of its own there"
+    way_out = "save the file as UTF-8 text" if "UTF-" in message else "put a file of its own there"
     return Finding("T107", "error", message, span, effect="no mail can be made", help=way_out)
 
 

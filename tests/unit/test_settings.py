@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from engine.diagnostics import Finding
 from engine.errors import FindingsError
 from engine.flows.fixing import fix_text
-from engine.settings import OPTIONS, SECTIONS, load
+from engine.settings import OPTIONS, SECTIONS, find_project, load
 from engine.toml_places import places
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -221,3 +221,15 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     (tmp_path / "homing.toml").write_text("\ufeff[delivery]\nmoed = 1\n", encoding="utf-8")
     (finding, *_) = [each for each in load(tmp_path, {}, strict=False).findings if each.code == "S104"]
     assert (finding.span.line, finding.span.column) == (2, 1)
+
+
+def test_a_folder_in_place_of_the_settings_is_told(tmp_path: Path) -> None:
+    """A folder that is called homing.toml is found from below, and told as what it is."""
+    (tmp_path / "homing.toml").mkdir()
+    (tmp_path / "flows").mkdir()
+    assert find_project(tmp_path / "flows") == tmp_path.resolve()
+    with pytest.raises(FindingsError) as caught:
+        load(tmp_path, {})
+    assert [finding.message for finding in caught.value.findings] == [
+        "this file cannot be read: it is a folder"
+    ]

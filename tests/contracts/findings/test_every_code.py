@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from engine import settings as settings_module
-from engine.diagnostics import Finding
+from engine.diagnostics import Finding, Span
 from engine.errors import FindingsError
 from engine.flows import rules
 from engine.flows.validate import validate
@@ -251,6 +251,37 @@ def test_a_file_of_another_encoding_is_told(tmp_path: Path) -> None:
     assert "T107" in {
         each.code for each in found(tmp_path, {A: TEMPLATE.replace("Hello", "Wäs").encode("latin-1")})
     }
+
+
+@pytest.mark.parametrize(("file", "code"), [(ONE, "F004"), (A, "T107"), ("homing.toml", "S101")])
+def test_a_file_of_two_bytes_a_letter_is_named(tmp_path: Path, file: str, code: str) -> None:
+    """What some editors call Unicode is told by its name, as a whole, without its bytes."""
+    told = found(tmp_path, {file: BASE[file].encode("utf-16")})
+    assert [(each.code, each.span, "UTF-16" in each.message) for each in told if each.code == code] == [
+        (code, Span(file), True)
+    ]
+    assert [each.help for each in told if each.code == code] == ["save the file as UTF-8 text"]
+
+
+@pytest.mark.parametrize("name", ["offers", "segments"])
+def test_a_folder_in_place_of_what_is_declared_is_told_alone(tmp_path: Path, name: str) -> None:
+    """Where segments.yaml or offers.yaml is a folder, that is told, and not each name that would stand in it."""
+    found(tmp_path)
+    file = tmp_path / "flows" / f"{name}.yaml"
+    file.unlink(missing_ok=True)
+    file.mkdir()
+    told = validate(tmp_path, settings_module.load(tmp_path, {}, strict=False))
+    assert [(each.code, str(each.span)) for each in told if each.is_error] == [("F004", f"flows/{name}.yaml")]
+
+
+def test_bare_words_among_the_scenarios_are_told(tmp_path: Path) -> None:
+    """A file under tests/ that holds no more than words is no scenario, and not a silence; a list of words may lie there."""
+    told = found(
+        tmp_path, {"tests/odd.yaml": "she buys, and gets nothing\n", "tests/list.yaml": "- tea\n- pots\n"}
+    )
+    assert [(each.code, str(each.span)) for each in told if each.span.file.startswith("tests/")] == [
+        ("F508", "tests/odd.yaml:1:1")
+    ]
 
 
 @pytest.mark.parametrize(

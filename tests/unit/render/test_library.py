@@ -97,7 +97,7 @@ def test_links_do_not_lead_out(tmp_path: Path) -> None:
     assert "outside" in caught.value.findings[0].message
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00a", b"x" * 200_001])
+@pytest.mark.parametrize("content", [b"\xff\x00a", b"x" * 200_001])
 def test_unreadable_files_are_findings(tmp_path: Path, content: bytes) -> None:
     """What is no text, or too long, is told with its file."""
     (tmp_path / "a.mjml").write_bytes(content)
