@@ -28,7 +28,7 @@ from engine.runtime.opening import open_engine
 from engine.runtime.ticking import tick
 from engine.store import meta
 from engine.store.backup import backup, suffix
-from engine.store.database import Database
+from engine.store.database import Database, connect
 from engine.store.tables import (
     attempts,
     enrollments,
@@ -296,6 +296,28 @@ def test_a_copy_stays_a_sandbox(shop: LivingShop, server: RunningServer) -> None
     assert "elsewhere" in shop.homing("status").stdout
     assert live(shop) == {"already": False, "enrollments": 0, "messages": 0}
     assert "D307" not in codes(look(shop))
+
+
+def test_a_copy_beside_the_live_one_stays_a_sandbox(
+    sqlite_url: str, tmp_path: Path, server: RunningServer
+) -> None:
+    """A live database's file, copied within its folder or with it, mails nobody; a link to it is still the live one."""
+    make_project(tmp_path)
+    shop = prepare(tmp_path, sqlite_url)
+    ask_for_live(shop, server.port)
+    live(shop)
+    settings = settings_module.load(shop.root)
+    with shop.database() as database:
+        assert why_sandbox(settings, database) is None
+        file = Path(str(database.engine.url.database))
+        for copied in (file.with_name("staging.db"), tmp_path / "elsewhere" / file.name):
+            backup(database, copied)
+            with closing(connect(f"sqlite:///{copied}")) as copy:
+                assert "elsewhere" in (why_sandbox(settings, copy) or "")
+    link = tmp_path / "link.db"
+    link.symlink_to(file)
+    with closing(connect(f"sqlite:///{link}")) as database:
+        assert why_sandbox(settings, database) is None
 
 
 @pytest.mark.parametrize(
