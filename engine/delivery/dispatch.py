@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
@@ -88,6 +88,7 @@ class Tally:
     """What one dispatch did, for logs and the caller's loop."""
 
     claimed: int = 0
+    stopped: tuple[str, ...] = ()  # flows that the brake stopped
     outcomes: dict[str, int] = field(default_factory=dict)
     filled: float = 0.0
     """The share of all mails so far, of these templates in this process, that no structure had to be compiled for."""
@@ -118,6 +119,16 @@ class Worker:
     domain_delay: Callable[[str, int], float] = lambda _domain, _behind: 0.0
 
 
+class Brake(Protocol):
+    """What stops a flow that is about to mail far more people than usual."""
+
+    def stopped(self, connection: Connection, flows: Collection[str]) -> Mapping[str, str]:
+        """Return which of these flows may not mail now, and why; asked in the transaction that claimed their messages."""
+
+    def pull(self, stopped: Mapping[str, str]) -> None:
+        """Freeze flows, by a transaction of its own: an entering one that froze the same flow would be waited for in a ring."""
+
+
 def dispatch(
     database: Database,
     at: Round,
@@ -126,6 +137,7 @@ def dispatch(
     secret: bytes,
     worker: Worker,
     closed: Collection[str] = (),
+    brake: Brake | None = None,
     limit: int | None = None,
     due_by: datetime | None = None,
     make: Maker | None = None,
@@ -134,6 +146,8 @@ def dispatch(
     among: int = 1,
 ) -> Tally:
     """Claim what is due and take it through the gate and out of the house; return what became of it.
+
+    `brake` is asked about the flows of each claim, whose messages go back where it stops them.
 
     `make` makes the mails (default: `make_mails`); `group` of them share a hand-over: what a crash makes `unknown`.
 
@@ -156,7 +170,14 @@ def dispatch(
             among,
         )
         tally.claimed = len(claimed)
+        stopped = brake.stopped(connection, {each.flow for each in claimed}) if brake and claimed else {}
+        release(connection, [each for each in claimed if each.flow in stopped])
+        claimed = [each for each in claimed if each.flow not in stopped]
         claimed = _with_awaited_offers(connection, claimed, at, tally)
+    if brake and stopped:
+        brake.pull(stopped)
+        tally.stopped = tuple(stopped)
+        closed = (*closed, *stopped)
     if not claimed:
         return tally
     with database.read() as connection:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from engine.delivery.dispatch import Exits, Tally, Worker, dispatch
 from engine.facts.ingest import CHUNK, arrive
@@ -28,7 +28,6 @@ from engine.runtime.work import Work, look, one_router
 from engine.settings import Settings
 from engine.store.database import Database
 from engine.store.keys import KeyRange
-from engine.store.tables import UNSETTLED, messages
 
 log = logging.getLogger("homing.pass")
 
@@ -137,7 +136,7 @@ def send_due(
     work = _look(engine, now)
     if not work.agenda.leased and not _due(work.agenda.messages_at, due_by):
         return Tally()
-    return _dispatch(engine, work, _closed(engine, work), due_by, keys, among)
+    return _dispatch(engine, work, work.closed, due_by, keys, among)
 
 
 def _once(engine: Engine, work: Work, *, sending: bool) -> PassReport:
@@ -219,13 +218,15 @@ def settle(engine: Engine, now: datetime) -> None:
 
 def _dispatch_all(engine: Engine, work: Work, report: PassReport) -> None:
     """Dispatch until nothing is due, or the work was paused."""
-    closed = _closed(engine, work)
+    closed = work.closed
     while True:
         tally = _dispatch(engine, work, closed, work.at.now)
+        closed = (*closed, *tally.stopped)
         for what, count in tally.outcomes.items():
             report.outcomes[what] = report.outcomes.get(what, 0) + count
         # Less than a whole claim was all there was; what falls due meanwhile is seen by the next look.
-        if tally.claimed < engine.worker.most or not engine.worker.may_go_on(closed):
+        is_all = tally.claimed < engine.worker.most and not tally.stopped
+        if is_all or not engine.worker.may_go_on(closed):
             return
 
 
@@ -245,38 +246,31 @@ def _dispatch(
         work.secret,
         engine.worker,
         closed,
+        None if work.at.sandbox else _Brake(engine.database, work),
         due_by=due_by,
         keys=keys,
         among=among,
     )
 
 
-def _closed(engine: Engine, work: Work) -> tuple[str, ...]:
-    """Return the flows that may not send: paused or frozen, and those that the brake stops now."""
-    if work.at.sandbox:
-        return work.closed
-    with engine.database.write() as connection:
-        return (*work.closed, *_braked_sends(connection, work))
+@dataclass(frozen=True, slots=True)
+class _Brake:
+    """The brake on what is due to leave, as the flows stood when the pass began."""
 
+    database: Database
+    work: Work
 
-def _braked_sends(connection: Connection, work: Work) -> list[str]:
-    """Freeze the flows that are about to mail far more than usual; return their names."""
-    table = messages.c
-    query = (
-        select(table.flow, func.count())
-        .where(UNSETTLED, table.state == "pending", table.try_at <= work.at.now)
-        .group_by(table.flow)
-    )
-    frozen = []
-    for flow, due in connection.execute(query).all():
-        live = work.live.get(flow)
-        reason = (
-            rails.brake_on_sends(connection, live, due, work.at)
-            if live is not None and not live.stopped
-            else None
+    def stopped(self, connection: Connection, flows: Collection[str]) -> Mapping[str, str]:
+        """Return which of these flows are about to mail far more people than usual, and why."""
+        live = self.work.live
+        return rails.brake_on_sends(
+            connection, {name: live[name] for name in flows if name in live}, self.work.at
         )
-        if reason is not None:
-            rails.freeze(connection, flow, reason, work.at.now)
+
+    def pull(self, stopped: Mapping[str, str]) -> None:
+        """Freeze flows, and shout."""
+        with self.database.write() as connection:
+            for flow, reason in stopped.items():
+                rails.freeze(connection, flow, reason, self.work.at.now)
+        for flow, reason in stopped.items():
             log.error("flow %s is frozen: it %s", flow, reason)
-            frozen.append(flow)
-    return frozen

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, func, select, update
+from sqlalchemy import Connection, Select, Table, and_, func, or_, select, update
 
 from engine.diagnostics import did_you_mean
 from engine.errors import UsageError
@@ -19,7 +19,7 @@ from engine.journeys.round import Round
 from engine.journeys.versions import LiveFlow
 from engine.outbox.ledger import COUNTED
 from engine.store import meta
-from engine.store.tables import enrollments, flows, messages
+from engine.store.tables import UNSETTLED, enrollments, flows, messages
 
 PAUSED_ALL = "paused_all"
 FLOOR = 200
@@ -74,9 +74,25 @@ def brake_on_entries(connection: Connection, live: LiveFlow, entering: int, at: 
     return _brake(connection, live, entering, at, enrollments, "enter")
 
 
-def brake_on_sends(connection: Connection, live: LiveFlow, due: int, at: Round) -> str | None:
-    """Return why these sends would be far beyond what is usual, or None."""
-    return _brake(connection, live, due, at, messages, "mail")
+def brake_on_sends(connection: Connection, flows: Mapping[str, LiveFlow], at: Round) -> dict[str, str]:
+    """Return which of the flows are about to mail far more people than usual, and why.
+
+    What is in some worker's hands counts as what is due: asked in the transaction of a claim, after it, the answers of
+    workers who claim beside each other cannot all leave each other's part out.
+    """
+    table = messages.c
+    due = and_(table.state == "pending", table.try_at <= at.now)
+    query = (
+        select(table.flow, func.count())
+        .where(UNSETTLED, or_(due, table.state == "claimed"), table.flow.in_(flows))
+        .group_by(table.flow)
+    )
+    found = {}
+    for flow, more in connection.execute(query).all():
+        reason = _brake(connection, flows[flow], more, at, messages, "mail")
+        if reason is not None:
+            found[flow] = reason
+    return found
 
 
 def _brake(

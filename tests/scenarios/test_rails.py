@@ -12,9 +12,12 @@ from typing import Any, Literal
 
 import pytest
 
+from engine.delivery.claim import claim
 from engine.deploy.plan import plan
 from engine.runtime import rails
+from engine.runtime.passes import run_pass
 from engine.runtime.status import status
+from engine.store.tables import messages
 from tests.scenarios.world import World
 
 EVERYBODY = 100_000 if os.environ.get("HOMING_TEST_SHARE") == "full" else 2_000
@@ -22,6 +25,10 @@ USUAL = 80  # mails a day
 DAYS = 4
 HELLO = (
     "flow: hello\ntopic: reminders\ntrigger: {event: said_hello}\nre_entry: always\nsteps: [{send: letter}]\n"
+)
+TWICE = (
+    "flow: twice\ntopic: reminders\ntrigger: {event: said_hello}\nre_entry: always\n"
+    "steps: [{send: letter, id: one}, {send: letter, id: two}]\n"
 )
 LATER = (
     "flow: later\ntopic: reminders\ntrigger: {event: said_hello}\nre_entry: always\n"
@@ -82,6 +89,39 @@ def test_mails_that_fall_due_together_are_stopped(here: World) -> None:
     here.go_on(days=7)
     assert not here.sent
     assert "usual is at most" in shown(here)["frozen"]
+
+
+def test_what_another_worker_holds_is_counted(here: World) -> None:
+    """Mails that a worker holds and has not handed over yet count for another one, who stops before it takes more."""
+    live(here, TWICE, 150)
+    for half in range(2):
+        say_hello(here, range(half * 75, half * 75 + 75))
+        run_pass(here.engine(), here.now, sending=False)
+        if half == 0:
+            with here.database.write() as connection:
+                held = claim(connection, "another", here.now, here.now, (), rails.FLOOR)
+        here.now += timedelta(seconds=1)
+    assert len(held) == 2 * 75
+    here.go_on(seconds=1)
+    assert not here.sent
+    assert "would mail 300 customers" in shown(here)["frozen"]
+    assert {row.state for row in here.rows(messages) if row.id not in {each.id for each in held}} == {
+        "pending"
+    }
+
+
+def test_a_flow_that_is_stopped_stops_no_other(here: World) -> None:
+    """The mails of other flows leave in the same pass in which the brake stops one."""
+    live(here, TWICE, 150)
+    here.flow(HELLO.replace("flow: hello", "flow: other").replace("said_hello", "asked"))
+    here.apply()
+    say_hello(here, range(150))
+    here.tell(
+        "events", *({"event": "asked", "customer": f"c{n}", "at": here.now.isoformat()} for n in range(5))
+    )
+    run_pass(here.engine(), here.now)
+    gone = [row.flow for row in here.rows(messages) if row.state == "accepted"]
+    assert gone == ["other"] * 5
 
 
 def test_only_who_would_come_in_is_counted(here: World) -> None:
