@@ -406,8 +406,17 @@ def _commit_verdicts(
 def _hold_back(
     connection: Connection, group: Sequence[Made], judged: Sequence[Verdict], at: Round, tally: Tally
 ) -> None:
-    """Drop and defer as the gate said, but nothing that another worker has taken over."""
+    """Drop and defer as the gate said, but nothing that another worker has taken over.
+
+    What belongs to another customer by now, into whom its own was merged, goes back: it is made anew, and judged, for that one.
+    """
     held = _held(connection, [made.message for made in group])
+    moved = [
+        m.message for m in group if held.get(m.message.id, m.message.customer_id) != m.message.customer_id
+    ]
+    release(connection, moved)
+    for message in moved:
+        del held[message.id]
     _stop(
         connection,
         [(m.message, v) for m, v in zip(group, judged, strict=True) if m.message.id in held],
@@ -442,11 +451,11 @@ def _in_force(verdict: Drop | Defer) -> dict[str, Any]:
     return {"caps": [str(cap) for cap in verdict.caps]}
 
 
-def _held(connection: Connection, claimed: Sequence[Claimed]) -> set[int]:
-    """Return which of these messages are still in this worker's hands."""
+def _held(connection: Connection, claimed: Sequence[Claimed]) -> dict[int, int]:
+    """Return which of these messages are still in this worker's hands, and whose they are."""
     fences = {each.id: each.fence for each in claimed}
     rows = _CLAIMED.rows(connection, ids=list(fences))
-    return {row.id for row in rows if row.fence == fences[row.id]}
+    return {row.id: row.customer_id for row in rows if row.fence == fences[row.id]}
 
 
 def _begin(
@@ -502,9 +511,16 @@ _ACCEPTED = Prepared(
         tries=messages.c.tries + 1, sandbox=bindparam("in_sandbox"),
     )
 )  # fmt: skip
-_HELD = select(messages.c.id, messages.c.fence).where(within(messages.c.id, "ids"))
-_CLAIMED = Prepared(_HELD.where(messages.c.state == "claimed"))
-_HANDED_OVER = Prepared(_HELD.where(messages.c.state == "handing_over"))
+_CLAIMED = Prepared(
+    select(messages.c.id, messages.c.fence, messages.c.customer_id).where(
+        within(messages.c.id, "ids"), messages.c.state == "claimed"
+    )
+)
+_HANDED_OVER = Prepared(
+    select(messages.c.id, messages.c.fence).where(
+        within(messages.c.id, "ids"), messages.c.state == "handing_over"
+    )
+)
 
 
 def _defer(connection: Connection, deferred: Sequence[tuple[Claimed, Defer]], at: Round) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from engine.clock import machine_seconds, sleep
 from engine.delivery.claim import LEASE, Claimed
@@ -80,7 +81,10 @@ def record_surely(
             try:
                 with database.write() as connection:
                     record(connection, results, at, hands.chance)
-            except _TakenOver:
+            except (
+                _TakenOver,
+                IntegrityError,
+            ):  # another worker has it, or its customer was merged into another one
                 with database.write() as connection:
                     record_what_is_held(connection, results, at, hands.chance)
         except (OperationalError, InterfaceError) as error:
@@ -94,7 +98,7 @@ def record_surely(
 
 
 class _TakenOver(Exception):
-    """A message of the group is not in our hands any more."""
+    """A message of the group is not in our hands any more, or not that customer's."""
 
 
 def record(
@@ -109,7 +113,8 @@ def record(
         record_what_is_held(connection, results, at, chance)
         return
     told = (Change(journal_table, entries), Change(events, facts, skip_known=True))
-    settled, *_ = together(connection, *_settlement(connection, results, at, chance), *told)
+    settling = _settlement(connection, results, at, chance, ("id", "fence", "customer_id"))
+    settled, *_ = together(connection, *settling, *told)
     if settled < len(results):
         raise _TakenOver
     _log_words(results)
@@ -119,22 +124,30 @@ def record(
 def record_what_is_held(
     connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round, chance: random.Random
 ) -> None:
-    """Write down what became of handed-over messages; a late word of a worker whose fence has passed is refused."""
+    """Write down what became of handed-over messages; a late word of a worker whose fence has passed is refused.
+
+    What is told of a customer who became another one meanwhile is told of that one.
+    """
     settled, _ = together(connection, *_settlement(connection, results, at, chance))
-    if settled < len(results):
+    if not only_counts(connection):  # elsewhere nobody comes between
         before = len(results)
-        results = _not_taken_over(connection, results) if settled else []
-        log.warning("a late word on %d messages is refused: their lease had ended", before - len(results))
+        results = _still_ours(connection, results) if settled else []
+        if len(results) < before:
+            log.warning("a late word on %d messages is refused: their lease had ended", before - len(results))
     tell(connection, results, at)
     _suppress_bad_addresses(connection, results, at)
 
 
 def _settlement(
-    connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round, chance: random.Random
+    connection: Connection,
+    results: Sequence[tuple[Made, str, Outcome]],
+    at: Round,
+    chance: random.Random,
+    keys: tuple[str, ...] = ("id", "fence"),
 ) -> tuple[Change, Change]:
-    """Return what becomes of the messages and of their attempts, where our fence still stands."""
+    """Return what becomes of the messages and of their attempts, where our fence (and what else is in `keys`) still stands."""
     rows = [
-        _settled(made.message, outcome, at.now, chance) | {"id": made.message.id, "fence": made.message.fence}
+        _settled(made.message, outcome, at.now, chance) | {key: getattr(made.message, key) for key in keys}
         for made, _, outcome in results
     ]
     tried = [
@@ -145,7 +158,7 @@ def _settlement(
         for made, _, outcome in results
     ]  # fmt: skip
     return (
-        Change(messages, rows, ("id", "fence"), only=(("state", "handing_over"),)),
+        Change(messages, rows, keys, only=(("state", "handing_over"),)),
         Change(
             attempts,
             () if only_counts(connection) else tried,
@@ -155,16 +168,24 @@ def _settlement(
     )
 
 
-def _not_taken_over(
+def _still_ours(
     connection: Connection, results: Sequence[tuple[Made, str, Outcome]]
 ) -> list[tuple[Made, str, Outcome]]:
-    """Return the results of the messages that still carry our fence."""
+    """Return the results of the messages that still carry our fence, with the customers whose they are now."""
     table = messages.c
-    query = select(table.id, table.fence).where(
+    query = select(table.id, table.fence, table.customer_id).where(
         among(connection, table.id, [made.message.id for made, _, _ in results])
     )
-    held = {row.id: row.fence for row in connection.execute(query)}
-    return [each for each in results if held.get(each[0].message.id) == each[0].message.fence]
+    held = {row.id: row for row in connection.execute(query)}
+    return [
+        (
+            replace(made, message=made.message._replace(customer_id=held[made.message.id].customer_id)),
+            route,
+            outcome,
+        )
+        for made, route, outcome in results
+        if made.message.id in held and held[made.message.id].fence == made.message.fence
+    ]
 
 
 def tell(connection: Connection, results: Sequence[tuple[Made, str, Outcome]], at: Round) -> None:

@@ -43,6 +43,10 @@ def merge_customers(connection: Connection, pairs: Sequence[tuple[int, int]], re
     _keep_theirs(connection, segment_members, (segment_members.c.flow, segment_members.c.trigger_no), into)
     connection.execute(delete(customer_scores).where(among(connection, customer_scores.c.customer_id, gone)))
     _merge_enrollments(connection, into, received)
+    # As the gate does before it looks at mails: what is told of either meanwhile waits, and then finds who stays. After the
+    # enrollments, since whoever lets one take its steps has it before it writes of its customer.
+    both = among(connection, customers.c.id, sorted({*into, *into.values()}))
+    connection.execute(select(customers.c.id).where(both).order_by(customers.c.id).with_for_update())
     for table in metadata.sorted_tables:
         if "customer_id" in table.c and table.name not in _SPECIAL:
             _move(connection, table, into)
