@@ -1,7 +1,8 @@
 """Which daemon beats: a lease in the database, held by one of them and taken over when it dies.
 
 Comes in: the database, a name that no other program has, and the machine's clock. Goes out: whether we lead. A lease is
-of machine time; whoever holds it renews it well before it ends. Each taking over raises its fence, so that a leader that
+of machine time; whoever holds it renews it well before it ends. One that nobody renews ends for whoever watches it that
+long, whatever it says: its holder's clock may have been ahead when it died. Each taking over raises its fence, so that a leader that
 slept past its lease finds out at its next renewal. The lease spares work and log lines; nothing is ever sent twice
 because of it: that is held by claims and their own fences.
 """
@@ -14,6 +15,7 @@ from threading import Lock
 
 from sqlalchemy import Connection, Update, delete, func, select, update
 
+from engine.clock import machine_seconds
 from engine.store.database import Database
 from engine.store.dialect import insert_new, upsert
 from engine.store.tables import leases
@@ -36,8 +38,12 @@ class Leadership:
         machine_now: Callable[[], datetime],
         lease: timedelta = LEASE,
         sign: str = DAEMON,
+        seconds: Callable[[], float] = machine_seconds,
     ) -> None:
         self.name = name
+        self._seconds = seconds
+        self._seen: tuple[int, datetime] | None = None  # another's lease, as we saw it first …
+        self._seen_at = 0.0  # … and when
         self._sign = sign + name
         self._database, self._machine_now, self._lease = database, machine_now, lease
         self._lock = Lock()
@@ -87,10 +93,24 @@ class Leadership:
 
     def _take(self, connection: Connection, now: datetime, until: datetime) -> int | None:
         insert_new(connection, leases, [{"name": LEADER, "owner": "", "until": EPOCH, "fence": 0}])
-        free = update(leases).where(leases.c.name == LEADER, leases.c.until <= now)
+        free = update(leases).where(leases.c.name == LEADER)
+        abandoned = self._abandoned(connection)
+        if abandoned is None:
+            free = free.where(leases.c.until <= now)
+        else:
+            free = free.where(leases.c.fence == abandoned[0], leases.c.until == abandoned[1])
         taken = free.values(owner=self.name, until=until, fence=leases.c.fence + 1).returning(leases.c.fence)
         fence: int | None = connection.scalar(taken)
         return fence
+
+    def _abandoned(self, connection: Connection) -> tuple[int, datetime] | None:
+        """Return another's lease that stood as it is for the whole of a lease, by seconds that no clock moves, else None."""
+        row = connection.execute(select(leases.c.fence, leases.c.until).where(leases.c.name == LEADER)).one()
+        seen = (row.fence, row.until)
+        if seen != self._seen:
+            self._seen, self._seen_at = seen, self._seconds()
+            return None
+        return seen if self._seconds() - self._seen_at >= self._lease.total_seconds() else None
 
 
 def living_daemons(connection: Connection, machine_now: datetime) -> int:

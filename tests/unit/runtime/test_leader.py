@@ -55,6 +55,25 @@ def test_a_dead_leader_is_followed_within_half_a_minute(sqlite_database: Databas
     assert two.fence == 2
 
 
+def test_a_lease_from_a_clock_that_was_ahead_is_not_waited_for(sqlite_database: Database) -> None:
+    """Where the leader died and its clock was a day ahead, another leads within half a minute; a living one is left alone."""
+    time, passed = Time(), Time()
+    ahead = Leadership(sqlite_database, "one", lambda: time() + timedelta(days=1))
+    two = Leadership(sqlite_database, "two", time, seconds=lambda: passed().timestamp())
+    for _ in range(10):
+        assert ahead.renew()
+        assert not two.renew()
+        time.pass_by(RENEW_SECONDS)
+        passed.pass_by(RENEW_SECONDS)
+    waited = 0.0
+    while not two.renew():
+        waited += RENEW_SECONDS
+        passed.pass_by(RENEW_SECONDS)  # and the clock may stand still, or go back
+        time.pass_by(-RENEW_SECONDS)
+    assert waited <= LEASE.total_seconds() + 2 * RENEW_SECONDS < 30
+    assert two.fence == 2
+
+
 def test_a_leader_that_slept_knows(sqlite_database: Database) -> None:
     """Past its lease a daemon leads no more, even before it asks; when it asks, it learns that another does."""
     time, one, two = pair(sqlite_database)
