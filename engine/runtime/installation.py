@@ -13,7 +13,6 @@ import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 from sqlalchemy import Connection, select
 
@@ -88,16 +87,11 @@ def on_virtual_clock(database: Database) -> bool:
 
 
 def fingerprint(settings: Settings, database: Database, environ: Mapping[str, str] = os.environ) -> str:
-    """Return what tells this installation from a copy of its database: where that lives, to the file, and on which machine.
+    """Return what tells this installation from a copy of its database: where that lives, to the file or server, and on which machine.
 
     Several machines of one installation, or containers that come and go, are called by one name: HOMING_INSTALLATION.
     """
-    url = database.engine.url
-    place = (
-        str(Path(url.database or settings.root).resolve())
-        if database.is_sqlite
-        else url.render_as_string(hide_password=True)
-    )
+    place = database.place() or str(settings.root.resolve())
     return hashlib.sha256(
         f"{environ.get(INSTALLATION) or socket.gethostname()}\x00{place}".encode()
     ).hexdigest()

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Dialect, Engine, StaticPool, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, StaticPool, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, NoSuchModuleError, OperationalError
 
 from engine.clock import machine_seconds, sleep
@@ -43,6 +43,7 @@ class Database:
         self.engine = engine
         self.url = url
         self.is_sqlite = engine.dialect.name == "sqlite"
+        self._place: str | None = None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -74,6 +75,21 @@ class Database:
                 sleep(pause)
         with self.write() as connection:
             return work(connection)
+
+    def place(self) -> str:
+        """Return what tells this database from its copies: its file, or its URL, server and number there; "" in memory.
+
+        A dump that is restored elsewhere has another number, even where the URL is the same; a standby that takes over has not.
+        """
+        if self._place is None:
+            url = self.engine.url
+            if self.is_sqlite:
+                self._place = str(Path(url.database).resolve()) if url.database else ""
+            else:
+                with self.read() as connection:
+                    found = [url.render_as_string(hide_password=True), *_postgres_identity(connection)]
+                self._place = "\x00".join(found)
+        return self._place
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -107,6 +123,13 @@ def connect(url: str, root: Path | None = None) -> Database:
     event.listen(engine, "checkin", _rest)
     event.listen(engine, "checkout", partial(_wake, engine.dialect))
     return Database(engine, url)
+
+
+def _postgres_identity(connection: Connection) -> Iterator[str]:
+    """Yield the number of the database on its server, and that server's own where it may be asked."""
+    yield str(connection.scalar(text("SELECT oid FROM pg_database WHERE datname = current_database()")))
+    if connection.scalar(text("SELECT has_function_privilege('pg_control_system()', 'EXECUTE')")):
+        yield str(connection.scalar(text("SELECT system_identifier FROM pg_control_system()")))
 
 
 def is_unmade(url: str, root: Path) -> bool:

@@ -320,6 +320,29 @@ def test_a_copy_beside_the_live_one_stays_a_sandbox(
         assert why_sandbox(settings, database) is None
 
 
+@pytest.mark.postgresql
+def test_a_copy_at_the_same_url_stays_a_sandbox(
+    postgres: Postgres, postgres_url: str, tmp_path: Path, server: RunningServer
+) -> None:
+    """A copy of a live PostgreSQL database mails nobody, also where it bears the name of the one that went live."""
+    make_project(tmp_path)
+    shop = prepare(tmp_path, postgres_url)
+    ask_for_live(shop, server.port)
+    live(shop)
+    settings = settings_module.load(shop.root)
+    with shop.database() as database:
+        assert why_sandbox(settings, database) is None
+    live_one = str(make_url(postgres_url).database)
+    copied, kept = postgres.create_database(live_one), f"{live_one}_kept"
+    postgres.rename_database(live_one, kept)
+    postgres.rename_database(copied, live_one)
+    try:
+        with shop.database() as database:
+            assert "elsewhere" in (why_sandbox(settings, database) or "")
+    finally:
+        postgres.drop_database(kept)
+
+
 @pytest.mark.parametrize(
     ("words", "instead", "code"),
     [

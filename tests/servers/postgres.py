@@ -69,6 +69,10 @@ class Postgres:
         """Drop a database, ending its connections."""
         self._execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
+    def rename_database(self, name: str, new: str) -> None:
+        """Give a database another name; nobody may be connected to it."""
+        self._execute(f'ALTER DATABASE "{name}" RENAME TO "{new}"')
+
     @property
     def ours(self) -> bool:
         """Whether the tests started this server, and so may stop it."""
