@@ -8,8 +8,7 @@ third time. A pass goes on until nothing is due any more at its moment.
 from __future__ import annotations
 
 import gc
-import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +19,7 @@ from sqlalchemy import Connection
 from engine.delivery.dispatch import Exits, Tally, Worker, dispatch
 from engine.facts.ingest import CHUNK, arrive
 from engine.journeys.advance import BATCH
-from engine.runtime import rails
+from engine.runtime.braking import Counts, SendBrake
 from engine.runtime.intake import Intake, by_time, take_in
 from engine.runtime.poison import advance_all
 from engine.runtime.setting_up import set_up_part
@@ -28,8 +27,6 @@ from engine.runtime.work import Work, look, one_router
 from engine.settings import Settings
 from engine.store.database import Database
 from engine.store.keys import KeyRange
-
-log = logging.getLogger("homing.pass")
 
 
 @dataclass(slots=True)
@@ -74,6 +71,7 @@ class Engine:
     database: Database
     exits: Exits
     worker: Worker
+    counts: Counts = field(default_factory=Counts)
 
 
 @contextmanager
@@ -246,31 +244,8 @@ def _dispatch(
         work.secret,
         engine.worker,
         closed,
-        None if work.at.sandbox else _Brake(engine.database, work),
+        None if work.at.sandbox else SendBrake(engine.database, work, engine.counts),
         due_by=due_by,
         keys=keys,
         among=among,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Brake:
-    """The brake on what is due to leave, as the flows stood when the pass began."""
-
-    database: Database
-    work: Work
-
-    def stopped(self, connection: Connection, flows: Collection[str]) -> Mapping[str, str]:
-        """Return which of these flows are about to mail far more people than usual, and why."""
-        live = self.work.live
-        return rails.brake_on_sends(
-            connection, {name: live[name] for name in flows if name in live}, self.work.at
-        )
-
-    def pull(self, stopped: Mapping[str, str]) -> None:
-        """Freeze flows, and shout."""
-        with self.database.write() as connection:
-            for flow, reason in stopped.items():
-                rails.freeze(connection, flow, reason, self.work.at.now)
-        for flow, reason in stopped.items():
-            log.error("flow %s is frozen: it %s", flow, reason)
