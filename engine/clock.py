@@ -7,8 +7,10 @@ and only ever moves forward, so that a virtual database can be driven through mo
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+FARTHEST = timedelta(minutes=10)  # no lease lasts as long
 
 
 class Clock(Protocol):
@@ -51,6 +53,16 @@ def machine_seconds() -> float:
 def machine_now() -> datetime:
     """Return the machine's wall time in UTC whatever clock decisions use: for leases that other processes read."""
     return datetime.now(UTC)
+
+
+def has_ended(until: datetime, now: datetime) -> bool:
+    """Return whether a lease is over: it has ended, or ends so far ahead that the clock that gave it was wrong.
+
+    >>> now = datetime(2026, 3, 1, tzinfo=UTC)
+    >>> has_ended(now, now), has_ended(now + timedelta(seconds=60), now), has_ended(now + timedelta(days=1), now)
+    (True, False, True)
+    """
+    return not now < until <= now + FARTHEST
 
 
 def sleep(seconds: float) -> None:

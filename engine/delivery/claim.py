@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Integer, bindparam, func, select, update
 
+from engine.clock import has_ended
 from engine.journeys.post import POSTED, Posted
 from engine.outbox.ledger import held, write_held
 from engine.store.dialect import among, within
@@ -96,7 +97,7 @@ def recover(
     lost = [
         row
         for row in _IN_HANDS.rows(connection)
-        if row.lease_until is None or row.lease_until < machine_now or is_gone(row.claimed_by or "")
+        if row.lease_until is None or has_ended(row.lease_until, machine_now) or is_gone(row.claimed_by or "")
     ]
     if not lost:
         return 0

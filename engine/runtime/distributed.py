@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, func, select
 
-from engine.clock import machine_now, machine_seconds
+from engine.clock import has_ended, machine_now, machine_seconds
 from engine.errors import UsageError
 from engine.runtime.agenda import Agenda
 from engine.runtime.daemon import Daemon, log
@@ -177,7 +177,7 @@ class Beater(Daemon):
         wanted = []
         for hint in hints:
             fence, until = lanes.get(hint.lane, (0, None))
-            at_work = until is not None and until > present
+            at_work = until is not None and not has_ended(until, present)
             before, at = self._sent.get(hint.lane, (-1, 0.0))
             waits = before == fence and seconds - at < EXPIRES_SECONDS
             if not at_work and not waits:

@@ -17,10 +17,10 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from threading import Event, Lock, Thread
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, or_, update
 from sqlalchemy.exc import DBAPIError
 
-from engine.clock import machine_now, machine_seconds
+from engine.clock import FARTHEST, machine_now, machine_seconds
 from engine.errors import UsageError
 from engine.journeys.advance import BATCH
 from engine.runtime.daemon import STOP_SECONDS, Beat
@@ -192,7 +192,8 @@ class HintWorker:
         now = machine_now()
         with self._database.write() as connection:
             insert_new(connection, leases, [{"name": lane, "owner": "", "until": EPOCH, "fence": 0}])
-            free = update(leases).where(leases.c.name == lane, leases.c.until <= now)
+            ended = or_(leases.c.until <= now, leases.c.until > now + FARTHEST)
+            free = update(leases).where(leases.c.name == lane, ended)
             taken = free.values(owner=self.name, until=now + LEASE, fence=leases.c.fence + 1)
             fence = connection.scalar(taken.returning(leases.c.fence))
         if fence is None:

@@ -15,7 +15,7 @@ from threading import Lock
 
 from sqlalchemy import Connection, Update, delete, func, select, update
 
-from engine.clock import machine_seconds
+from engine.clock import FARTHEST, machine_seconds
 from engine.store.database import Database
 from engine.store.dialect import insert_new, upsert
 from engine.store.tables import leases
@@ -116,7 +116,9 @@ class Leadership:
 def living_daemons(connection: Connection, machine_now: datetime) -> int:
     """Return how many daemons renewed their sign of life in time."""
     query = select(func.count()).where(
-        leases.c.name.startswith(DAEMON, autoescape=True), leases.c.until > machine_now
+        leases.c.name.startswith(DAEMON, autoescape=True),
+        leases.c.until > machine_now,
+        leases.c.until <= machine_now + FARTHEST,
     )
     return connection.scalar(query) or 0
 

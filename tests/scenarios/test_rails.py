@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pytest
 
+from engine.clock import machine_now
 from engine.delivery.claim import claim
 from engine.deploy.plan import plan
 from engine.runtime import rails
@@ -184,3 +185,15 @@ def test_a_plan_counts_what_the_brake_counts(
         here.resume("hello")
         here.go_on(hours=4)
         assert len(here.sent) == before + more
+
+
+def test_what_a_clock_that_was_ahead_left_behind_is_taken_back(here: World) -> None:
+    """A claim of a worker that died with its clock a day ahead comes back at once, and is handed over by another one."""
+    live(here, HELLO, 3)
+    say_hello(here, range(3))
+    run_pass(here.engine(), here.now, sending=False)
+    ahead = machine_now() + timedelta(days=1)
+    with here.database.write() as connection:
+        assert len(claim(connection, "gone", here.now, ahead, (), 10)) == 3
+    here.go_on(seconds=1)
+    assert len(here.sent) == 3
