@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from engine.diagnostics import Finding, Span, did_you_mean
+from engine.diagnostics import Finding, Span, did_you_mean, is_sure
 from engine.flows.manual import page
 
 _SHOWN = 60
@@ -206,13 +206,14 @@ def unknown_key(
 
         trigger: {event: cart_updated, quiet_for: 4h}
     """
-    hint = did_you_mean(key, (name for name in known if name not in taken))
+    free = [name for name in known if name not in taken]
+    hint = did_you_mean(key, free)
     if key == "<<":
         way_out = "merging tables (<<) is no YAML 1.2; write the keys out"
     elif not hint and not way_out:
         way_out = _instead(did_you_mean(key, known), taken)
     return Finding(
-        "F101", "error", f'"{key}" is no key of {where}', span, fixable=bool(hint) and not way_out,
+        "F101", "error", f'"{key}" is no key of {where}', span, fixable=is_sure(key, free) and not way_out,
         help=way_out or hint or f"known here: {', '.join(known)}",
     )  # fmt: skip
 
@@ -282,7 +283,7 @@ def not_one_of(span: Span, key: str, value: object, known: Sequence[str], *, way
         f"{key} is {listed(known)}, not {quoted(value)}",
         span,
         help=way_out or hint or f"write {listed(known)}",
-        fixable=bool(hint),
+        fixable=is_sure(str(value).lower(), known) and not way_out,
     )
 
 
@@ -616,7 +617,7 @@ def unknown_condition(
         else _instead(hint, taken)
     )
     return Finding("C101", "error", f'"{key}" is no condition', span, help=way_out or hint or f"known: {', '.join(known)}",
-                   fixable=bool(hint) and not way_out)  # fmt: skip
+                   fixable=is_sure(key, known) and not way_out)  # fmt: skip
 
 
 @page("C102", "unknown-field")
@@ -639,10 +640,24 @@ def unknown_field(
     hint = did_you_mean(path, known)
     if hint:
         way_out = _instead(hint, taken)
-        return Finding("C102", "error", f'{scope} has no field "{path}"', span, fixable=not way_out, help=way_out or hint,
-                       effect="the test could never hold")  # fmt: skip
+        return Finding("C102", "error", f'{scope} has no field "{path}"', span, help=way_out or hint,
+                       fixable=is_sure(path, known) and not way_out, effect="the test could never hold")  # fmt: skip
     return Finding("C102", "warning", f'{scope} has no field "{path}" of its own', span, fixable=True,
                    effect="it is asked as a property of that name", help=f"write `properties.{path}`")  # fmt: skip
+
+
+def test_as_field(span: Span, scope: str, field: str, operator: str) -> Finding:
+    """Tell a test that stands where its field should, as in `customer: {contains: vip}`, or behind it (C102)."""
+    written, way_out = f"{field}.{operator}".lstrip("."), "write" if field else "name the field:"
+    return Finding("C102", "error", f'{scope} has no field "{written}": `{operator}` is a way to test one', span,
+                   effect="the test could never hold",
+                   help=f"{way_out} `{scope}: {{{field or 'FIELD'}: {{{operator}: …}}}}`")  # fmt: skip
+
+
+def scope_twice(span: Span, scope: str, field: str) -> Finding:
+    """Tell a field that names its scope again, as in `customer: {customer.tags: …}` (C102)."""
+    return Finding("C102", "error", f'{scope} has no field "{scope}.{field}"', span, effect="the test could never hold",
+                   help=f'did you mean "{field}"?', fixable=True)  # fmt: skip
 
 
 @page("C103", "unknown-operator")
@@ -663,7 +678,7 @@ def unknown_operator(span: Span, key: str, path: str, known: Sequence[str], *, w
     hint = did_you_mean(key, known)
     return Finding(
         "C103", "error", f'"{key}" is no way to test {path}', span, help=way_out or hint or f"known: {' '.join(known)}",
-        fixable=bool(hint and not way_out) or (way_out.startswith("write ") and "`" not in way_out),
+        fixable=(is_sure(key, known) and not way_out) or (way_out.startswith("write ") and "`" not in way_out),
     )  # fmt: skip
 
 

@@ -119,6 +119,8 @@ def _strangers(reader: Reader, table: Table) -> bool:
             way_out = f"write {{customer: {{{entry.key}: …}}}}"
         elif entry.key in fields.EVENTS:
             way_out = f"write {{did: {entry.key}}}"
+        elif "." in entry.key:
+            way_out = _dotted(entry.key)
         reader.add(
             problems.unknown_condition(entry.key_span, entry.key, KNOWN, way_out=way_out, taken=table.keys)
         )
@@ -134,6 +136,14 @@ def _strangers(reader: Reader, table: Table) -> bool:
             )
             strange.append(entry)
     return bool(strange)
+
+
+def _dotted(key: str) -> str:
+    """Return how a condition is written that names its field in one word with its scope, as in `customer.tags`."""
+    head, _, field = key.partition(".")
+    if head == "offer":
+        return f"write {{offer: {{{field.partition('.')[0]}: {{held: true}}}}}}"
+    return f"write {{{head}: {{{field}: …}}}}" if head in SCOPES and field else ""
 
 
 def _headless(reader: Reader, table: Table) -> None:
@@ -301,12 +311,24 @@ def _known_path(reader: Reader, entry: Entry, scope: str, taken: Sequence[str]) 
     if not fields.is_path(entry.key):
         reader.add(problems.bad_path(entry.key_span, entry.key))
         return False
-    if scope not in fields.OF_SCOPE or fields.is_known(scope, entry.key):
+    if fields.OF_SCOPE.get(scope) is None:
+        return True
+    field, _, operator = entry.key.rpartition(".")
+    if operator in OPERATORS and not reader.stored and (not field or fields.is_field(scope, field)):
+        reader.add(
+            problems.test_as_field(entry.key_span, scope, field, operator)
+        )  # what was applied goes on as it is
+        return False
+    if fields.is_known(scope, entry.key):
         return True
     known = list(fields.OF_SCOPE[scope] or ())
     if entry.key == "properties":
         inner = entry.value.keys[0] if isinstance(entry.value, Table) and len(entry.value) else "NAME"
         known = [f"properties.{inner}"]
+    own = entry.key.removeprefix(f"{scope}.")
+    if own != entry.key and fields.is_known(scope, own) and own not in taken:
+        reader.add(problems.scope_twice(entry.key_span, scope, own))
+        return False
     finding = problems.unknown_field(entry.key_span, scope, entry.key, known, taken=taken)
     reader.add(finding)
     return not finding.is_error
