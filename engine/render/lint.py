@@ -47,7 +47,7 @@ from engine.render.circles import circles
 from engine.render.context import RenderContext
 from engine.render.environment import MailEnvironment
 from engine.render.errors import RenderError
-from engine.render.inheriting import lost_blocks
+from engine.render.inheriting import lost_blocks, outside_of_blocks
 from engine.render.library import (
     PARTS,
     WORDS,
@@ -408,6 +408,7 @@ def _lint_copy(
     bare = [finding for body in bodies for finding in _bare_signs(body)]
     yield from bare
     yield from lost_blocks(library, path, chain)
+    yield from outside_of_blocks(library, path)
     endless = circles(library, path, chain)
     yield from endless
     if endless or has_errors(names) or has_errors(library.findings(path)):
