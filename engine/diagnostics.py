@@ -97,10 +97,13 @@ def is_sure(word: str, known: Iterable[str]) -> bool:
     >>> is_sure("sent", ["send", "set"]), is_sure("customer.tags", ["customer"]), is_sure("gth", ["gte", "gt"])
     (False, False, False)
     """
-    near = _nearest(str(word), known)
+    words = list(known)
+    near = _nearest(str(word), words)
     if len(near) != 1:
         return False
     slips, is_short = _slips(word, near[0]), len(word) == len(near[0]) <= _SHORTEST
+    if any(_slips(word, each) <= slips for each in words if each != near[0]):
+        return False
     if is_short and slips and sorted(word) != sorted(near[0]):
         return False  # another letter in a short word makes another word
     return slips <= (2 if len(word) >= _LONG else 1)

@@ -321,6 +321,9 @@ def bad_name(span: Span, key: str, value: object) -> Finding:
         flow: cart-recovery
     """
     plain = plain_name(str(value))
+    several = [plain_name(each) for each in str(value).split(",")] if key == "send" else []
+    if len(several) > 1 and all(several):
+        plain = f"[{', '.join(several)}], of which each customer gets the first that they were not sent yet"
     way_out = f"write {plain}" if plain else "use letters, digits and dashes (- and _)"
     return Finding("F106", "error", f"{key} {quoted(value)} is no name", span, help=way_out)
 
@@ -378,7 +381,7 @@ def which_one(span: Span, where: str, found: Sequence[str], known: Sequence[str]
 
 
 @page("F109", "same-step-twice")
-def same_step_twice(span: Span, identity: str, first: Span) -> Finding:
+def same_step_twice(span: Span, identity: str, first: Span, free: str) -> Finding:
     """Two steps of a flow have the same identity.
 
     A step is known by its `id`, else by its template's or experiment's name. Enrollments, reports and `apply --migrate`
@@ -399,7 +402,7 @@ def same_step_twice(span: Span, identity: str, first: Span) -> Finding:
     return Finding(
         "F109", "error", f'a second step is named "{identity}"', span, label="the same name again", second=first,
         second_label="the first one", effect="nobody could tell which of the two a customer has had",
-        help=f"give it an id of its own: `id: {identity}-2`", fixable=True,
+        help=f"give it an id of its own: `id: {free}`", fixable=True,
     )  # fmt: skip
 
 

@@ -281,3 +281,29 @@ def test_what_is_surely_meant_was_meant(data: st.DataObject) -> None:
     )
     if slip not in known and is_sure(slip, known):
         assert did_you_mean(slip, known) == f'did you mean "{word}"?'
+
+
+def test_copies_of_a_step_are_counted_on(folder: Folder) -> None:
+    """The third is `-3` and the fourth `-4`, whatever was mended before."""
+    steps = (
+        "steps: [{send: a}, {wait: 2d}, {send: a}, {wait: 2d}, {send: a}, {wait: 2d}, {send: a, id: a-2}]\n"
+    )
+    mended, _, last = mend(folder, START + EXIT + steps)
+    assert [finding for finding in last if finding.is_error] == []
+    assert mended.endswith(
+        "[{send: a}, {wait: 2d}, {send: a, id: a-3}, {wait: 2d}, {send: a, id: a-4}, {wait: 2d}, {send: a, id: a-2}]\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "way_out"),
+    [
+        ("exit_when: did order_placed\n" + STEPS, "write `exit_when: [{did: order_placed}]`"),
+        ("exit_when: [did_not order_placed]\n" + STEPS, "write {did_not: order_placed}"),
+        (EXIT + "steps: [{send: 'a, b'}]\n", "write [a, b], of which each customer gets the first that they were not sent yet"),
+    ],
+)  # fmt: skip
+def test_what_was_meant_is_said_as_it_is_written(folder: Folder, written: str, way_out: str) -> None:
+    """A way out can be written as it stands there."""
+    _, first, _ = mend(folder, START + written)
+    assert [finding.help for finding in first if finding.is_error] == [way_out]
