@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from jinja2 import nodes
 
-from engine.diagnostics import Finding
+from engine.diagnostics import Finding, Span
 from engine.render import problems
 from engine.render.library import TemplateLibrary
 from engine.render.names import sources_of
@@ -22,6 +22,20 @@ _MOST = 20  # layouts above one another
 
 def lost_blocks(library: TemplateLibrary, path: str, chain: tuple[str, ...]) -> Iterator[Finding]:
     """Yield a finding for each block of a mail that none of its layouts has."""
+    return (
+        problems.lost_block(span, name, layout, known)
+        for name, span, layout, known in _lost(library, path, chain)
+    )
+
+
+def lost_names(library: TemplateLibrary, path: str, chain: tuple[str, ...]) -> set[str]:
+    """Return the names of the blocks of a mail that none of its layouts has."""
+    return {name for name, *_ in _lost(library, path, chain)}
+
+
+def _lost(
+    library: TemplateLibrary, path: str, chain: tuple[str, ...]
+) -> Iterator[tuple[str, Span, str, list[str]]]:
     source, tree = _tree(library, path)
     parent = None if tree is None else _parent(library, tree, chain)
     if tree is None or parent is None:
@@ -40,9 +54,7 @@ def lost_blocks(library: TemplateLibrary, path: str, chain: tuple[str, ...]) -> 
         parent = following
     for block in tree.body:
         if isinstance(block, nodes.Block) and block.name not in known:
-            yield problems.lost_block(
-                source.find(block.name, offset(block)), block.name, layout, sorted(known)
-            )
+            yield block.name, source.find(block.name, offset(block)), layout, sorted(known)
 
 
 def outside_of_blocks(library: TemplateLibrary, path: str) -> Iterator[Finding]:

@@ -385,6 +385,16 @@ def test_a_block_that_the_layout_does_not_have_is_told(tmp_path: Path) -> None:
         each for each in found(tmp_path, {**layouts, A: page.replace("NAME", "bdy")}) if each.code == "T211"
     ]
     assert (written(tmp_path, told), told.help) == ("bdy", 'did you mean "body"?')
+    assert "T410" not in {each.code for each in found(tmp_path)}
+    copy = {"templates/ja/a.mjml": page.replace("NAME", "body")}
+    codes = [each.code for each in found(tmp_path, {**layouts, **copy, A: page.replace("NAME", "bdy")})]
+    assert (codes.count("T211"), codes.count("T410")) == (1, 0)
+
+
+def test_a_mistake_in_a_recommend_block_is_told_alone(tmp_path: Path) -> None:
+    """The block's name is known to the mail, whatever else stands in it."""
+    wrong = TEMPLATE.replace("count: 4", "cont: 4")
+    assert [each.code for each in found(tmp_path, {A: wrong}) if each.span.file == A] == ["F101"]
 
 
 @pytest.mark.parametrize(
