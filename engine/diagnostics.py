@@ -73,13 +73,64 @@ def no_utf8(file: str, error: UnicodeDecodeError) -> tuple[Span, str]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `did you mean "x"?` for the likeliest known word, or an empty string.
+    """Return `did you mean "x"?` for the likeliest known word, or an empty string; two are named where both are as near.
 
     >>> did_you_mean("quite_for", ["quiet_for", "where"])
     'did you mean "quiet_for"?'
+    >>> did_you_mean("sent", ["send", "set", "exit"])
+    'did you mean "set" or "send"?'
     """
-    matches = get_close_matches(str(word), list(known), n=1, cutoff=0.6)
-    return f'did you mean "{matches[0]}"?' if matches else ""
+    near = _nearest(str(word), known)
+    likeliest = near[:2] if near and _slips(str(word), near[0]) == 1 else near[:1]
+    named = " or ".join(f'"{each}"' for each in likeliest)
+    return f"did you mean {named}?" if named else ""
+
+
+def is_sure(word: str, known: Iterable[str]) -> bool:
+    """Return whether what `did_you_mean` says is surely meant, so that a program may write it.
+
+    It is one slip of the pen away (two in a long word), and nothing else is as near; what only resembles a known word may
+    be another word.
+
+    >>> is_sure("quite_for", ["quiet_for", "where"]), is_sure("Quiet-For", ["quiet_for"])
+    (True, True)
+    >>> is_sure("sent", ["send", "set"]), is_sure("customer.tags", ["customer"]), is_sure("gth", ["gte", "gt"])
+    (False, False, False)
+    """
+    words = list(known)
+    near = _nearest(str(word), words)
+    if len(near) != 1:
+        return False
+    slips, is_short = _slips(word, near[0]), len(word) == len(near[0]) <= _SHORTEST
+    if any(_slips(word, each) <= slips for each in words if each != near[0]):
+        return False
+    if is_short and slips and sorted(word) != sorted(near[0]):
+        return False  # another letter in a short word makes another word
+    return slips <= (2 if len(word) >= _LONG else 1)
+
+
+def _nearest(word: str, known: Iterable[str]) -> list[str]:
+    """Return the known words that resemble a word: those that are the fewest slips away, the likeliest first."""
+    small = {each.lower(): each for each in known}
+    alike = [small[each] for each in get_close_matches(word.lower(), small, n=3, cutoff=0.6)]
+    slips = [_slips(word, each) for each in alike]
+    fewest = min(slips, default=0)
+    return [each for each, count in zip(alike, slips, strict=True) if count == fewest]
+
+
+def _slips(word: str, known: str) -> int:
+    """Return how many letters are too many, too few, others or changed about with their neighbours; signs do not count."""
+    one, other = _squeezed(word), _squeezed(known)
+    rows = [list(range(len(other) + 1))]
+    for i, letter in enumerate(one, 1):
+        row = [i]
+        for j, wanted in enumerate(other, 1):
+            least = min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and (letter, one[i - 2]) == (other[j - 2], wanted):
+                least = min(least, rows[-2][j - 2] + 1)
+            row.append(least)
+        rows.append(row)
+    return rows[-1][-1]
 
 
 def slip_of(word: str, known: Iterable[str]) -> str:
@@ -106,6 +157,7 @@ def slip_of(word: str, known: Iterable[str]) -> str:
 
 _SHORTEST = 3  # of two letters, one is half the name
 _SLIP = 0.81
+_LONG = 8  # two slips in a word of so many letters leave the most of it
 
 
 def _squeezed(name: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from zoneinfo import available_timezones
 
 from engine.calendar import Duration, QuietHours, is_zone
-from engine.diagnostics import Finding, Span, did_you_mean, has_errors, no_utf8
+from engine.diagnostics import Finding, Span, did_you_mean, has_errors, is_sure, no_utf8
 from engine.errors import FindingsError, UsageError
 from engine.toml_places import Place, places
 
@@ -440,7 +440,7 @@ class _Reader:
                     key=True,
                     effect="nothing in it has any effect",
                     help=did_you_mean(section, SECTIONS) or f"known: {', '.join(SECTIONS)}",
-                    fixable=bool(did_you_mean(section, SECTIONS)),
+                    fixable=is_sure(section, SECTIONS),
                 )
             elif SECTIONS[section] and isinstance(value, dict) and section != "shop":
                 for key in value:
@@ -461,7 +461,7 @@ class _Reader:
     def _unknown(self, key: str, known: tuple[str, ...], *section: str) -> None:
         hint = did_you_mean(key, known)
         self.add(
-            "S104", f'"{key}" is no key of [{".".join(section)}]', *section, key, key=True, fixable=bool(hint),
+            "S104", f'"{key}" is no key of [{".".join(section)}]', *section, key, key=True, fixable=is_sure(key, known),
             effect="it has no effect; what was meant keeps its default", help=hint or f"known: {', '.join(known)}",
         )  # fmt: skip
 
@@ -486,7 +486,7 @@ class _Reader:
                 effect = f"templates find it as shop.{key}; {near[0]} keeps its default"
                 hint = f'did you mean "{near[0]}"?'
                 self.add("S104", f'"{key}" is no key of [shop] that Homing uses', "shop", key, key=True,
-                         severity="warning", effect=effect, help=hint, fixable=True)  # fmt: skip
+                         severity="warning", effect=effect, help=hint, fixable=is_sure(key, SECTIONS["shop"]))  # fmt: skip
         return Shop(**values, extra=extra)
 
     def _delivery(self) -> Delivery:
@@ -498,7 +498,7 @@ class _Reader:
                 "delivery",
                 "mode",
                 help=did_you_mean(mode, ["sandbox", "live"]) or 'write "sandbox" or "live"',
-                fixable=bool(did_you_mean(mode, ["sandbox", "live"])),
+                fixable=is_sure(mode, ["sandbox", "live"]),
             )
         provider = self.text("delivery", "provider", "mailbox")
         options = self.table("delivery").get(provider, {})

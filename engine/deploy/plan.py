@@ -64,6 +64,14 @@ class Range:
         """Whether nothing can change it."""
         return self.low == self.high
 
+    def at_least(self, least: Range) -> Range:
+        """Return the range of what holds another, such as a month its first day: no end lies below that one's.
+
+        >>> Range(0, 4, 9).at_least(Range(5, 5, 5))
+        Range(low=5, expected=5, high=9)
+        """
+        return Range(max(self.low, least.low), max(self.expected, least.expected), max(self.high, least.high))
+
     def at_most(self, limit: int | None) -> Range:
         """Return the range without what lies beyond a limit; None is no limit.
 
@@ -212,8 +220,26 @@ def _drive(
 
 def _range(forecast: _Forecast, flow: str, what: str) -> Range:
     """Return a forecast's range: without anything new, and as customers did before, each as sure as its number is."""
-    low, high = _number(forecast.quiet, flow, what), _number(forecast.likely, flow, what)
-    sample = forecast.sample
+    return _between(
+        _number(forecast.quiet, flow, what), _number(forecast.likely, flow, what), forecast.sample
+    )
+
+
+def _month(first: _Forecast, whole: _Forecast, flow: str, what: str, on_day: str) -> Range:
+    """Return the range of a month: that of its first day, of which more customers were driven, and of what follows it."""
+    day = _range(first, flow, on_day)
+    if first is whole:
+        return _range(whole, flow, what).at_least(day)
+    quiet, likely = (
+        max(0, _number(tally, flow, what) - _number(tally, flow, on_day))
+        for tally in (whole.quiet, whole.likely)
+    )
+    rest = _between(quiet, likely, whole.sample)
+    return Range(day.low + rest.low, day.expected + rest.expected, day.high + rest.high)
+
+
+def _between(low: int, high: int, sample: int) -> Range:
+    """Return the range of a number of one in `sample` customers that is `low` with nothing new, `high` as it was before."""
     if low == high and sample == 1:
         return Range(low, low, low)
     spread = 2 * sqrt(max(low, high, 1))
@@ -261,18 +287,17 @@ def _flows(
         flow = flows.get(change.flow) or live[change.flow].flow
         staying = change.change != "removed"  # else nobody enters; those inside go on and are mailed
         able = audience(connection, flow, people, at) if staying else None
-        entries, entered = (
-            _range(forecast, change.flow, what).at_most(most_entries(flow, able.customers, length))
-            if able is not None
-            else Range()
-            for forecast, what, length in ((first, "entries", DAY), (whole, "entered", MONTH))
-        )
+        entries = entered = Range()
+        if able is not None:
+            entries = _range(first, change.flow, "entries").at_most(most_entries(flow, able.customers, DAY))
+            entered = _month(first, whole, change.flow, "entered", "entries")
+            entered = entered.at_most(most_entries(flow, able.customers, MONTH))
         known, most = _known_mails(connection, change.flow), most_mails(flow.steps)
+        month = _month(first, whole, change.flow, "month", "mails")
         one = FlowPlan(
             change, flow.kind, flow.summary, _differences(connection, change, planned, flow), able,
             _range(first, change.flow, "mails").at_most(entries.high * most + known),
-            _range(whole, change.flow, "month").at_most(entered.high * most + known),
-            entries, _inside(connection, change, flow), over=_over(flow, at) if staying else None,
+            month.at_most(entered.high * most + known), entries, _inside(connection, change, flow), over=_over(flow, at) if staying else None,
             kept_back=_kept_back(whole, change.flow),
         )  # fmt: skip
         brake, needed = _brake(connection, one, first, now, allowance)

@@ -153,6 +153,11 @@ def field_type(scope: str, path: str) -> FieldType | None:
     return known.get(path) if known else None
 
 
+def is_field(scope: str, path: str) -> bool:
+    """Return whether a path is one of the named fields of a scope, whose value is no table (`tags` is, `properties.x` is not)."""
+    return field_type(scope, path) not in (None, "any")
+
+
 def is_known(scope: str, path: str) -> bool:
     """Return whether the scope has such a field (facts carry any field; `properties.` holds any)."""
     known = OF_SCOPE[scope]

@@ -234,15 +234,16 @@ def _new_id(finding: Finding, lines: Sequence[str]) -> Iterable[Edit]:
     """Give a step that is named like another an `id` of its own."""
     span = finding.span
     line = lines[span.line - 1]
-    name = _written(span, lines).strip("'\"")
     first = finding.second
     if first is not None and (first.line, first.column + first.length) == (
         span.line,
         span.column + span.length,
     ):
         return ()  # both come from one place (*alias): the id would be the first step's, which keeps its name
-    taken = set(re.findall(r"[\w-]+", "\n".join(lines)))
-    new = next(f"{name}-{number}" for number in range(2, 10_000) if f"{name}-{number}" not in taken)
+    free = re.search(r"`id: ([\w-]+)`", finding.help)
+    if free is None:
+        return ()
+    new = free[1]
     before = line[: span.column - 1]
     block = re.fullmatch(rf"(\s*(?:-\s+)*){_SEND}", before)
     if re.search(rf"{_ID}$", before):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from engine.diagnostics import Finding, Span, did_you_mean
+from engine.diagnostics import Finding, Span, did_you_mean, is_sure
 from engine.flows.manual import page
 
 _SHOWN = 60
@@ -206,13 +206,14 @@ def unknown_key(
 
         trigger: {event: cart_updated, quiet_for: 4h}
     """
-    hint = did_you_mean(key, (name for name in known if name not in taken))
+    free = [name for name in known if name not in taken]
+    hint = did_you_mean(key, free)
     if key == "<<":
         way_out = "merging tables (<<) is no YAML 1.2; write the keys out"
     elif not hint and not way_out:
         way_out = _instead(did_you_mean(key, known), taken)
     return Finding(
-        "F101", "error", f'"{key}" is no key of {where}', span, fixable=bool(hint) and not way_out,
+        "F101", "error", f'"{key}" is no key of {where}', span, fixable=is_sure(key, free) and not way_out,
         help=way_out or hint or f"known here: {', '.join(known)}",
     )  # fmt: skip
 
@@ -282,7 +283,7 @@ def not_one_of(span: Span, key: str, value: object, known: Sequence[str], *, way
         f"{key} is {listed(known)}, not {quoted(value)}",
         span,
         help=way_out or hint or f"write {listed(known)}",
-        fixable=bool(hint),
+        fixable=is_sure(str(value).lower(), known) and not way_out,
     )
 
 
@@ -320,6 +321,9 @@ def bad_name(span: Span, key: str, value: object) -> Finding:
         flow: cart-recovery
     """
     plain = plain_name(str(value))
+    several = [plain_name(each) for each in str(value).split(",")] if key == "send" else []
+    if len(several) > 1 and all(several):
+        plain = f"[{', '.join(several)}], of which each customer gets the first that they were not sent yet"
     way_out = f"write {plain}" if plain else "use letters, digits and dashes (- and _)"
     return Finding("F106", "error", f"{key} {quoted(value)} is no name", span, help=way_out)
 
@@ -377,7 +381,7 @@ def which_one(span: Span, where: str, found: Sequence[str], known: Sequence[str]
 
 
 @page("F109", "same-step-twice")
-def same_step_twice(span: Span, identity: str, first: Span) -> Finding:
+def same_step_twice(span: Span, identity: str, first: Span, free: str) -> Finding:
     """Two steps of a flow have the same identity.
 
     A step is known by its `id`, else by its template's or experiment's name. Enrollments, reports and `apply --migrate`
@@ -398,7 +402,7 @@ def same_step_twice(span: Span, identity: str, first: Span) -> Finding:
     return Finding(
         "F109", "error", f'a second step is named "{identity}"', span, label="the same name again", second=first,
         second_label="the first one", effect="nobody could tell which of the two a customer has had",
-        help=f"give it an id of its own: `id: {identity}-2`", fixable=True,
+        help=f"give it an id of its own: `id: {free}`", fixable=True,
     )  # fmt: skip
 
 
@@ -616,7 +620,7 @@ def unknown_condition(
         else _instead(hint, taken)
     )
     return Finding("C101", "error", f'"{key}" is no condition', span, help=way_out or hint or f"known: {', '.join(known)}",
-                   fixable=bool(hint) and not way_out)  # fmt: skip
+                   fixable=is_sure(key, known) and not way_out)  # fmt: skip
 
 
 @page("C102", "unknown-field")
@@ -639,10 +643,24 @@ def unknown_field(
     hint = did_you_mean(path, known)
     if hint:
         way_out = _instead(hint, taken)
-        return Finding("C102", "error", f'{scope} has no field "{path}"', span, fixable=not way_out, help=way_out or hint,
-                       effect="the test could never hold")  # fmt: skip
+        return Finding("C102", "error", f'{scope} has no field "{path}"', span, help=way_out or hint,
+                       fixable=is_sure(path, known) and not way_out, effect="the test could never hold")  # fmt: skip
     return Finding("C102", "warning", f'{scope} has no field "{path}" of its own', span, fixable=True,
                    effect="it is asked as a property of that name", help=f"write `properties.{path}`")  # fmt: skip
+
+
+def test_as_field(span: Span, scope: str, field: str, operator: str) -> Finding:
+    """Tell a test that stands where its field should, as in `customer: {contains: vip}`, or behind it (C102)."""
+    written, way_out = f"{field}.{operator}".lstrip("."), "write" if field else "name the field:"
+    return Finding("C102", "error", f'{scope} has no field "{written}": `{operator}` is a way to test one', span,
+                   effect="the test could never hold",
+                   help=f"{way_out} `{scope}: {{{field or 'FIELD'}: {{{operator}: …}}}}`")  # fmt: skip
+
+
+def scope_twice(span: Span, scope: str, field: str) -> Finding:
+    """Tell a field that names its scope again, as in `customer: {customer.tags: …}` (C102)."""
+    return Finding("C102", "error", f'{scope} has no field "{scope}.{field}"', span, effect="the test could never hold",
+                   help=f'did you mean "{field}"?', fixable=True)  # fmt: skip
 
 
 @page("C103", "unknown-operator")
@@ -663,7 +681,7 @@ def unknown_operator(span: Span, key: str, path: str, known: Sequence[str], *, w
     hint = did_you_mean(key, known)
     return Finding(
         "C103", "error", f'"{key}" is no way to test {path}', span, help=way_out or hint or f"known: {' '.join(known)}",
-        fixable=bool(hint and not way_out) or (way_out.startswith("write ") and "`" not in way_out),
+        fixable=(is_sure(key, known) and not way_out) or (way_out.startswith("write ") and "`" not in way_out),
     )  # fmt: skip
 
 

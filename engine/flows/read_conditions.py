@@ -7,6 +7,7 @@ in which a clause is reported; every mistake in a list is told, not only the fir
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, cast
@@ -51,7 +52,8 @@ def clauses(reader: Reader, node: Node, key: str) -> tuple[Clause, ...]:
     if isinstance(node, Table):
         return _clause(reader, node)
     if not isinstance(node, Items):
-        way_out = f"write `{key}: [{{did: {node.value}}}]`" if _is_event(node) else ""
+        meant = _meant(node)
+        way_out = f"write `{key}: [{{{meant}}}]`" if meant else ""
         reader.add(
             problems.wrong_shape(node.span, key, "a list of conditions", describe(node), way_out=way_out)
         )
@@ -59,8 +61,13 @@ def clauses(reader: Reader, node: Node, key: str) -> tuple[Clause, ...]:
     return tuple(clause for item in node for clause in _clause(reader, item))
 
 
-def _is_event(node: ScalarNode) -> bool:
-    return isinstance(node.value, str) and fields.is_path(node.value)
+def _meant(node: Node) -> str:
+    """Return the condition that text may have meant: the name of an event, with or without the `did` before it."""
+    text = node.value if isinstance(node, ScalarNode) and isinstance(node.value, str) else ""
+    match = re.fullmatch(r"(?:(did|did_not|did not)[ :]+)?([\w.:-]+)", text.strip())
+    if match is None or not fields.is_path(match[2]):
+        return ""
+    return f"{(match[1] or 'did').replace(' ', '_')}: {match[2]}"
 
 
 def _clause(reader: Reader, node: Node) -> tuple[Clause, ...]:
@@ -87,7 +94,8 @@ def _ordered(raw: Any) -> Any:
 def read_condition(reader: Reader, node: Node) -> Condition | None:
     """Read one condition; several in one table mean all of them."""
     if not isinstance(node, Table):
-        way_out = f"write {{did: {node.value}}}" if isinstance(node, ScalarNode) and _is_event(node) else ""
+        meant = _meant(node)
+        way_out = f"write {{{meant}}}" if meant else ""
         reader.add(
             problems.wrong_shape(
                 node.span,
@@ -119,6 +127,8 @@ def _strangers(reader: Reader, table: Table) -> bool:
             way_out = f"write {{customer: {{{entry.key}: …}}}}"
         elif entry.key in fields.EVENTS:
             way_out = f"write {{did: {entry.key}}}"
+        elif "." in entry.key:
+            way_out = _dotted(entry.key)
         reader.add(
             problems.unknown_condition(entry.key_span, entry.key, KNOWN, way_out=way_out, taken=table.keys)
         )
@@ -134,6 +144,14 @@ def _strangers(reader: Reader, table: Table) -> bool:
             )
             strange.append(entry)
     return bool(strange)
+
+
+def _dotted(key: str) -> str:
+    """Return how a condition is written that names its field in one word with its scope, as in `customer.tags`."""
+    head, _, field = key.partition(".")
+    if head == "offer":
+        return f"write {{offer: {{{field.partition('.')[0]}: {{held: true}}}}}}"
+    return f"write {{{head}: {{{field}: …}}}}" if head in SCOPES and field else ""
 
 
 def _headless(reader: Reader, table: Table) -> None:
@@ -301,12 +319,24 @@ def _known_path(reader: Reader, entry: Entry, scope: str, taken: Sequence[str]) 
     if not fields.is_path(entry.key):
         reader.add(problems.bad_path(entry.key_span, entry.key))
         return False
-    if scope not in fields.OF_SCOPE or fields.is_known(scope, entry.key):
+    if fields.OF_SCOPE.get(scope) is None:
+        return True
+    field, _, operator = entry.key.rpartition(".")
+    if operator in OPERATORS and not reader.stored and (not field or fields.is_field(scope, field)):
+        reader.add(
+            problems.test_as_field(entry.key_span, scope, field, operator)
+        )  # what was applied goes on as it is
+        return False
+    if fields.is_known(scope, entry.key):
         return True
     known = list(fields.OF_SCOPE[scope] or ())
     if entry.key == "properties":
         inner = entry.value.keys[0] if isinstance(entry.value, Table) and len(entry.value) else "NAME"
         known = [f"properties.{inner}"]
+    own = entry.key.removeprefix(f"{scope}.")
+    if own != entry.key and fields.is_known(scope, own) and own not in taken:
+        reader.add(problems.scope_twice(entry.key_span, scope, own))
+        return False
     finding = problems.unknown_field(entry.key_span, scope, entry.key, known, taken=taken)
     reader.add(finding)
     return not finding.is_error
@@ -344,7 +374,7 @@ def read_tests(
 
 
 _SIGNS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte", "=": "eq", "==": "eq", "!=": "ne", "is": "eq", "not": "ne",
-          "min": "gte", "max": "lte", "at_least": "gte", "at_most": "lte", "equals": "eq", "one_of": "in", "newer_than": "within", "startswith": "starts_with"}  # fmt: skip
+          "min": "gte", "max": "lte", "ge": "gte", "le": "lte", "at_least": "gte", "at_most": "lte", "equals": "eq", "one_of": "in", "newer_than": "within", "startswith": "starts_with"}  # fmt: skip
 
 
 _MORE, _LESS = "say gt (more than) or gte (at least)", "say lt (less than) or lte (at most)"

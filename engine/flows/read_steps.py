@@ -65,6 +65,13 @@ def steps(reader: Reader, node: Node) -> tuple[Step, ...]:
     return found
 
 
+def _free(identity: str, taken: set[str]) -> str:
+    """Return the next name behind an identity that no step has: behind `guide-2`, too, comes `guide-3`."""
+    base, _, number = identity.rpartition("-")
+    stem = base if number.isdecimal() and base in taken else identity
+    return next(name for name in (f"{stem}-{count}" for count in range(2, 100_000)) if name not in taken)
+
+
 class _Steps:
     """Reads lists of steps, remembering identities on the way."""
 
@@ -75,9 +82,12 @@ class _Steps:
     def tell_doubles(self) -> None:
         """Tell each identity that stands a second time."""
         first: dict[str, Span] = {}
+        taken = {identity for identity, _ in self.identities}
         for identity, span in self.identities:
             if identity in first:
-                self.reader.add(problems.same_step_twice(span, identity, first[identity]))
+                free = _free(identity, taken)
+                taken.add(free)
+                self.reader.add(problems.same_step_twice(span, identity, first[identity], free))
             else:
                 first[identity] = span
 

@@ -25,10 +25,10 @@ T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _LONGEST = timedelta(days=50 * 366)
 _WORDY = re.compile(
-    r"(-?\d+(?:\.\d+)?)\s*(seconds?|secs?|minutes?|mins?|m|hours?|hrs?|days?|weeks?|wks?|months?|mon|years?|yrs?)",
+    r"(-?\d+(?:\.\d+)?)\s*(seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|weeks?|wks?|months?|mon|years?|yrs?)",
     re.I,
 )
-_SHORT = {"s": "s", "mi": "min", "m": "min", "h": "h", "d": "d", "w": "w", "mo": "mo", "y": "y"}
+_SHORT = {"s": "s", "mi": "min", "h": "h", "d": "d", "w": "w", "mo": "mo", "y": "y"}
 
 
 def describe(node: Node) -> str:
@@ -269,6 +269,9 @@ def _likely(parse: Any, text: str) -> str | None:
     """Return what a value may have been meant to say, where it may as well mean something else."""
     if parse is percent and re.fullmatch(r"0?\.\d{1,4}", text):
         return f"{(Decimal(text) * 100).normalize():f}%, or {Decimal(text):f}% where that little is meant"
+    minutes = re.fullmatch(r"(-?\d+(?:\.\d+)?)\s*m", text.strip(), re.I)
+    if minutes and parse not in (percent, parse_clock, moment):
+        return f"{minutes[1]}min, or {minutes[1]}mo for months"
     return None
 
 

@@ -115,15 +115,13 @@ def no_such_arm(span: Span, name: str, known: list[str]) -> Finding:
 
         arms: {last-nudge: nothing}
     """
-    hint = did_you_mean(name, known)
+    hint, written = did_you_mean(name, known), [f'"{each}"' for each in known]  # whole, to be written so
     return Finding(
         "F503",
         "error",
         f'there is no "{name}" to go through',
         span,
-        help=hint or f"known: {problems.listed(map(problems.quoted, known))}"
-        if known
-        else "this flow has none",
+        help=hint or f"known: {problems.listed(written)}" if known else "this flow has none",
     )
 
 

@@ -74,7 +74,15 @@ def read_yaml(content: str | bytes, name: str, findings: list[Finding]) -> Node 
     except _Stop as stop:
         findings.append(stop.finding)
     except yaml.YAMLError as error:
-        findings.append(_syntax(error, name, builder.lines, builder.last))
+        said = str(getattr(error, "problem", ""))
+        bracket = builder.open_bracket() if "expected node content" in said else None
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        if bracket is not None and mark is not None:
+            findings.append(
+                _in_bracket(bracket, _within(name, builder.lines, mark.line, mark.column), builder.lines)
+            )
+        else:
+            findings.append(_syntax(error, name, builder.lines, builder.last))
     return None
 
 
@@ -135,6 +143,11 @@ class _Builder:
         self.root: Node | None = None
         self.documents = 0
         self.last: Any = None  # the event that was read last
+
+    def open_bracket(self) -> Span | None:
+        """Return the place of the innermost `[` or `{` that is still open, if what was read last stands in one."""
+        top = self.stack[-1] if self.stack else None
+        return self._at(top.start) if top is not None and top.start.flow_style else None
 
     def document(self, events: Iterator[Any]) -> Node | None:
         for event in events:
@@ -393,6 +406,24 @@ def _syntax(error: yaml.YAMLError, name: str, lines: list[str], last: Any = None
             return replace(finding, second=span, second_label="still open here") if span != begun else finding
         return problems.syntax(span, message, way_out=way_out)
     return problems.syntax(span, f"this is no YAML: {said}")
+
+
+def _in_bracket(bracket: Span, here: Span, lines: list[str]) -> Finding:
+    """Return the finding for what cannot stand in a bracket: mostly it was opened, and never closed."""
+    sign = lines[bracket.line - 1][bracket.column - 1 : bracket.column]
+    found = lines[here.line - 1][here.column - 1 :]
+    if found.startswith(","):
+        return problems.syntax(here, "nothing stands before this comma", way_out="leave the comma out")
+    close = "]" if sign == "[" else "}"
+    way_out = f"close it with {close}"
+    if re.match(r"-(\s|$)", found):
+        way_out = f"leave the {sign} out: items behind `- ` stand in no brackets"
+    finding = problems.syntax(bracket, f"this {sign} is not closed", way_out=way_out)
+    return (
+        finding
+        if here.line == bracket.line
+        else replace(finding, second=here, second_label="still open here")
+    )
 
 
 def _first_key(lines: list[str], line: int) -> tuple[int, int] | None:

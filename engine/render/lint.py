@@ -47,7 +47,7 @@ from engine.render.circles import circles
 from engine.render.context import RenderContext
 from engine.render.environment import MailEnvironment
 from engine.render.errors import RenderError
-from engine.render.inheriting import lost_blocks
+from engine.render.inheriting import lost_blocks, lost_names, outside_of_blocks
 from engine.render.library import (
     PARTS,
     WORDS,
@@ -408,6 +408,7 @@ def _lint_copy(
     bare = [finding for body in bodies for finding in _bare_signs(body)]
     yield from bare
     yield from lost_blocks(library, path, chain)
+    yield from outside_of_blocks(library, path)
     endless = circles(library, path, chain)
     yield from endless
     if endless or has_errors(names) or has_errors(library.findings(path)):
@@ -447,9 +448,12 @@ def _lacking(library: TemplateLibrary, path: str) -> Iterator[Finding]:
         return
     ours, theirs = library.sources[path], library.sources[default]
     said = " ".join(_COMMENT.findall(ours))
+    lost = lost_names(library, default, (DEFAULT,))  # told in the default; a copy needs none of them
     for words, pattern in _PARTS.items():
         here = set(pattern.findall(ours))
         for part in dict.fromkeys(pattern.findall(theirs)):
+            if words.startswith("block ") and part in lost:
+                continue
             known = words != "blocks.{name}" or f"{PARTS[1]}/{part}.mjml" in library.sources
             if known and part not in here and not re.search(rf"\b{re.escape(part)}\b", said):
                 what = words.format(name=part)

@@ -71,7 +71,7 @@ def check_names(
 
     `own_fields` names further fields that a project brings along: `{"shop": {"slogan"}}` for a key of `[shop]`.
     """
-    own: dict[str, Type] = {block.name: "product*" for block in library.parse(path).recommend}
+    own: dict[str, Type] = dict.fromkeys(library.parse(path).declared, "product*")
     around = {**own_fields, "words": library.words(chain)}
     findings: list[Finding] = []
     waiting, seen = [path], [path]

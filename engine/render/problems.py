@@ -416,6 +416,33 @@ def lost_block(span: Span, name: str, layout: str, known: Sequence[str]) -> Find
     )
 
 
+@page("T213", "outside-of-blocks")
+def outside_of_blocks(span: Span, block: str) -> Finding:
+    """A mail that extends a layout writes something outside of all blocks.
+
+    The layout says where blocks go; what stands beside them has no place in it, and the mail goes out without it.
+
+    Before:
+
+        {% extends "layouts/store.mjml" %}
+        {% block body %}{{ blocks.title("Hello") }}{% endblock %}
+        {{ blocks.cart(cart) }}
+
+    After:
+
+        {% extends "layouts/store.mjml" %}
+        {% block body %}{{ blocks.title("Hello") }}
+        {{ blocks.cart(cart) }}{% endblock %}
+    """
+    inside = (
+        f"{{% block {block} %}} and its {{% endblock %}}" if block else "{% block body %} and {% endblock %}"
+    )
+    return Finding(
+        "T213", "error", "this stands outside of all blocks, and the layout has no place for it", span,
+        effect="it does not appear in the mail", help=f"put it between {inside}",
+    )  # fmt: skip
+
+
 # ── MJML ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -64,7 +64,7 @@ class Template:
     """One template file: `name` as flows call it, `path` below templates/, and what stands in it.
 
     `body_line` is the line of the file on which the body begins (1-based). Layouts and blocks have no front matter,
-    so that their subject is empty.
+    so that their subject is empty. `declared` names every recommend block that is written, those with mistakes too.
     """
 
     name: str
@@ -74,6 +74,7 @@ class Template:
     recommend: tuple[RecommendBlock, ...]
     body: str
     body_line: int
+    declared: tuple[str, ...] = ()
 
 
 def parse_template(name: str, path: str, source: str) -> tuple[Template, tuple[Finding, ...]]:
@@ -96,6 +97,7 @@ def parse_template(name: str, path: str, source: str) -> tuple[Template, tuple[F
         subject=reader.subject,
         preheader=reader.preheader,
         recommend=tuple(reader.recommend),
+        declared=reader.declared,
         body=source[closing.end() :],
         body_line=source.count("\n", 0, closing.end()) + 1,
     )
@@ -111,6 +113,7 @@ class _FrontMatter:
         self.reader = Reader(self.findings)
         self.subject = self.preheader = Inline("")
         self.recommend: list[RecommendBlock] = []
+        self.declared: tuple[str, ...] = ()
 
     def read(self, text: str) -> None:
         if not text.strip():
@@ -124,6 +127,7 @@ class _FrontMatter:
                 self.preheader = self.inline(entry)
             elif entry.key == "recommend" and not is_nothing(entry.value):
                 blocks = self.reader.table(entry.value, "recommend")
+                self.declared = () if blocks is None else tuple(blocks.keys)
                 self.recommend = [found for item in blocks or () if (found := self.block(item))]
 
     def inline(self, entry: Entry) -> Inline:

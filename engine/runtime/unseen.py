@@ -6,6 +6,7 @@ only reads; a database without customers says nothing, since everything would be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -176,8 +177,15 @@ def _fields(connection: Connection, project: Project, now: datetime) -> Iterator
     }
     for path in wanted:
         if not _is_there(connection, project, path, now):
-            hint = did_you_mean(path, [name for name in _told_properties(connection) if name != path])
+            hint = _like(path, _told_properties(connection))
             yield from (field_never_seen(span, path, hint) for span in _places(project, path))
+
+
+def _like(path: str, told: Iterable[str]) -> str:
+    """Return the hint at a field that is called alike; the `properties.` before their names makes nothing alike."""
+    names = {name.removeprefix("properties."): name for name in told if name != path}
+    hint = did_you_mean(path.removeprefix("properties."), names)
+    return re.sub(r'"(.+?)"', lambda bare: f'"{names[bare[1]]}"', hint)
 
 
 def _asks_for_absence(tests: Iterable[Test]) -> bool:

@@ -301,6 +301,22 @@ def test_no_more_mails_are_forecast_than_the_audience_can_get(
     assert flow.entries.low < flow.entries.high == flow.day.high == flow.month.high == 40
 
 
+def test_a_month_is_no_less_than_its_first_day_and_no_more_than_can_be(
+    tmp_path: Path, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sample that happens to hold few of those who are mailed on the first day does not take from what is known of it."""
+    settings = mailed_at_once(tmp_path, sqlite_database, 40)
+    monkeypatch.setattr(plan_module, "SAMPLE", 10)
+    found, by_name = planned(sqlite_database, settings)
+    assert (found.sample, found.day_sample) == (4, 1)
+    assert (by_name["all"].day, by_name["all"].month) == (Range(40, 40, 40), Range(40, 40, 40))
+    for flow in found.flows:
+        day, month = flow.day, flow.month
+        assert day.low <= month.low
+        assert day.expected <= month.expected
+        assert day.high <= month.high
+
+
 def test_of_a_large_shop_the_first_day_is_forecast_from_more_customers_than_the_month(
     tmp_path: Path, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

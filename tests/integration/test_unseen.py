@@ -53,6 +53,15 @@ def told(database: Database, root: Path) -> list[tuple[str, str, str]]:
         return [(each.code, str(each.span), each.help) for each in unseen(connection, project, NOW)]
 
 
+def test_properties_are_not_alike_for_standing_among_properties(database: Database, shop: Path) -> None:
+    """The `properties.` before both names counts for nothing."""
+    row = {"external_id": "c1", "email": "a@b.test", "properties": {"favourite": "tea"}}
+    ingest_rows(database, "customers", [row], settings=load(shop, {}), now=NOW)
+    hints = [way_out for code, _, way_out in told(database, shop) if code == "C212"]
+    assert hints
+    assert not any("favourite" in hint for hint in hints)
+
+
 def test_what_was_never_told_is_told(database: Database, shop: Path) -> None:
     """Fields without a value, events that resemble others, and blocks that nothing can fill; once told, no more."""
     settings = load(shop, {})

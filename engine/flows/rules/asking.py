@@ -10,7 +10,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any
 
-from engine.calendar import Duration
+from engine.calendar import ONE_ZONE_COUNTRIES, Duration
 from engine.diagnostics import Finding, Span, did_you_mean, has_errors
 from engine.flows import fields
 from engine.flows.conditions import All, Any_, Clause, Condition, Did, FieldTest, InSegment, Of, Test, walk
@@ -327,20 +327,20 @@ def country_code(look: Look) -> Iterator[Finding]:
             continue
         for test in asked.test.tests:
             for value in test.operand if isinstance(test.operand, tuple) else (test.operand,):
-                if isinstance(value, str) and (len(value) != 2 or not value.isupper() or value == "UK"):
-                    span = _value_place(asked.written, "country", value)
-                    yield told(span, f'"{value}" is no country code', effect="no customer has it", fixable=len(value) == 2,
-                               help=f"write {_code_of(value)}")  # fmt: skip
+                if isinstance(value, str) and not _is_country(value):
+                    code = "GB" if value.upper() == "UK" else value.upper()
+                    is_known, span = _is_country(code), _value_place(asked.written, "country", value)
+                    yield told(span, f'"{value}" is no country code', effect="no customer has it", fixable=is_known,
+                               help=f"write {code}" if is_known else "write two capital letters, such as DE")  # fmt: skip
 
 
-def _code_of(value: str) -> str:
-    return (
-        "GB"
-        if value.upper() == "UK"
-        else value.upper()
-        if len(value) == 2
-        else "two capital letters, such as DE"
-    )
+def _is_country(code: str) -> bool:
+    """Return whether a text is a code that customers' countries have: `EN` and `JA` are languages, `UK` is none."""
+    if code in ONE_ZONE_COUNTRIES:
+        return True
+    from babel import Locale  # noqa: PLC0415 - of what most flows never ask
+
+    return len(code) == 2 and code.isalpha() and code.isupper() and code in Locale("en").territories
 
 
 def _value_place(written: Table, key: str, value: str) -> Span:

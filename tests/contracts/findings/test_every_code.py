@@ -179,6 +179,7 @@ APART = {
     "F004": "tests/contracts/findings/test_every_code.py",
     "T107": "tests/contracts/findings/test_every_code.py",
     "T211": "tests/contracts/findings/test_every_code.py",
+    "T213": "tests/contracts/findings/test_every_code.py",
     "T411": "tests/contracts/findings/test_every_code.py",
     "T209": "tests/unit/render/test_looks.py",
     "T212": "tests/unit/render/test_lint.py",
@@ -384,6 +385,42 @@ def test_a_block_that_the_layout_does_not_have_is_told(tmp_path: Path) -> None:
         each for each in found(tmp_path, {**layouts, A: page.replace("NAME", "bdy")}) if each.code == "T211"
     ]
     assert (written(tmp_path, told), told.help) == ("bdy", 'did you mean "body"?')
+    assert "T410" not in {each.code for each in found(tmp_path)}
+    copy = {"templates/ja/a.mjml": page.replace("NAME", "body")}
+    codes = [each.code for each in found(tmp_path, {**layouts, **copy, A: page.replace("NAME", "bdy")})]
+    assert (codes.count("T211"), codes.count("T410")) == (1, 0)
+
+
+def test_a_mistake_in_a_recommend_block_is_told_alone(tmp_path: Path) -> None:
+    """The block's name is known to the mail, whatever else stands in it."""
+    wrong = TEMPLATE.replace("count: 4", "cont: 4")
+    assert [each.code for each in found(tmp_path, {A: wrong}) if each.span.file == A] == ["F101"]
+
+
+@pytest.mark.parametrize(
+    ("loose", "at"),
+    [
+        ("<mj-text>loose</mj-text>", "<mj-text>loose</mj-text>"),
+        ("<!-- kept -->\n  and <b>this</b>", "and <b>this</b>"),
+        ("{{ blocks.note('x') }}", "{{ blocks.note('x') }}"),
+        ("{% if customer.first_name %}\nmore\n{% endif %}", "more"),
+        ("<!-- kept -->\n{# note #}{% set x = 1 %}{% macro m() %}y{% endmacro %}", ""),
+    ],
+)
+def test_what_stands_outside_of_all_blocks_is_told(tmp_path: Path, loose: str, at: str) -> None:
+    """A layout has no place for it, and the mail would go out without it; remarks and macros are meant to be unseen."""
+    layouts = {
+        "templates/layouts/page.mjml": "<mjml><mj-body>{% block body %}{% endblock %}</mj-body></mjml>\n"
+    }
+    page = (
+        TEMPLATE[: TEMPLATE.rindex("---\n")]
+        + '---\n{% extends "layouts/page.mjml" %}\n{% block body %}x{% endblock %}\n'
+    )
+    told = [each for each in found(tmp_path, {**layouts, A: page + loose + "\n"}) if each.code == "T213"]
+    assert [written(tmp_path, each) for each in told] == ([at] if at else [])
+    assert [each.help for each in told] == ["put it between {% block body %} and its {% endblock %}"] * len(
+        told
+    )
 
 
 def test_a_long_subject_is_told_once_by_its_longest(tmp_path: Path) -> None:

@@ -10,7 +10,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from engine.diagnostics import Finding
+from engine.diagnostics import Finding, did_you_mean, is_sure
+from engine.flows.conditions import OPERATORS
+from engine.flows.fields import CUSTOMER
+from engine.flows.parse import FLOW_KEYS
+from engine.flows.read_conditions import KNOWN as CONDITION_KEYS
+from engine.flows.read_steps import ALL_KEYS as STEP_KEYS
 from engine.flows.validate import fixes, validate
 from engine.settings import load
 from tests.unit.flows.conftest import Folder
@@ -181,3 +186,124 @@ def test_a_purchase_ends_the_flow_once(folder: Folder, key: str, leaves: str) ->
     assert errors(last) == 0
     assert mended.count("order_placed") == any(finding.fixable for finding in first)
     assert mended.count("exit_when") == 1
+
+
+MEANT = ("tags: {contains: vip}", "spent: {gte: 100}", "orders: 3", "tier: [gold, silver]", "last_order_at: {within: 30d}",
+         "email: {exists: true}")  # fmt: skip
+
+
+def misshapen(meant: str) -> list[str]:
+    """Return ways to write a test of a customer's field that are none."""
+    field, test = meant.split(": ", 1)
+    shapes = [
+        f"customer.{field}: {test}",
+        f"{field}: {test}",
+        f"customers.{field}: {test}",
+        f"customr: {{{meant}}}",
+    ]
+    shapes += [f"customer: {{customer.{field}: {test}}}", f"customer: {{{field.upper()}: {test}}}"]
+    shapes += [f"customer: {test}", f"customer: {{properties: {{{meant}}}}}"] if test.startswith("{") else []
+    if test.startswith("{"):
+        operator, operand = test.strip("{}").split(": ")
+        shapes += [
+            f"customer: {{{field}.{operator}: {operand}}}",
+            f"customer: {{{operator}: {{{field}: {operand}}}}}",
+        ]
+    return shapes
+
+
+@pytest.mark.parametrize(
+    ("meant", "wrong"), [(meant, wrong) for meant in MEANT for wrong in misshapen(meant)]
+)
+def test_a_mend_never_makes_another_condition(folder: Folder, meant: str, wrong: str) -> None:
+    """Where no error is left, the flow asks what was meant: nothing is silenced by a test that nobody passes."""
+    mended, first, last = mend(folder, f"{START}{EXIT}enter_if:\n  - {wrong}\n{STEPS}")
+    assert any(finding.is_error for finding in first) or "properties." in mended
+    assert any(finding.is_error for finding in last) or f"customer: {{{meant}}}" in mended, mended
+
+
+@pytest.mark.parametrize(
+    ("wrong", "way_out"),
+    [
+        ("customer.tags: {contains: vip}", "write {customer: {tags: …}}"),
+        ("offer.cart-ten.held: true", "write {offer: {cart-ten: {held: true}}}"),
+        ("customer: {contains: vip}", "name the field: `customer: {FIELD: {contains: …}}`"),
+    ],
+)
+def test_a_condition_of_another_shape_is_left_with_the_right_one_named(
+    folder: Folder, wrong: str, way_out: str
+) -> None:
+    """The shape is told whole; the author writes it."""
+    text = f"{START}{EXIT}enter_if:\n  - {wrong}\n{STEPS}"
+    mended, first, _ = mend(folder, text)
+    assert (mended, [finding.help for finding in first if finding.is_error]) == (text, [way_out])
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "[{sent: a}]",
+        "[{send: a}, {wait: 3m}, {send: b}]",
+        "[{send: a, only_if: [{customer: {country: ja}}]}]",
+        "[{send: a, only_if: [{customer: {spent: {gth: 3}}}]}]",
+    ],
+)
+def test_what_may_mean_two_things_is_not_mended(folder: Folder, steps: str) -> None:
+    """`sent` is as near to `set` as to `send`, `3m` is minutes or months, and `JA` is no country."""
+    text = f"{START}{EXIT}steps: {steps}\n"
+    mended, first, _ = mend(folder, text)
+    assert mended == text
+    assert len(first) >= 1
+
+
+KNOWN_WORDS = (FLOW_KEYS, STEP_KEYS, CONDITION_KEYS, tuple(CUSTOMER), OPERATORS)
+
+
+@given(st.data())
+@hypothesis_settings(deadline=None)
+def test_what_is_surely_meant_was_meant(data: st.DataObject) -> None:
+    """Of all words with one slip of the pen: a program writes the one that was meant, or none."""
+    known = data.draw(st.sampled_from(KNOWN_WORDS))
+    word = data.draw(st.sampled_from(known))
+    place, letter = (
+        data.draw(st.integers(0, len(word) - 1)),
+        data.draw(st.sampled_from("abcdefghijklmnopqrstuvwxyz_")),
+    )
+    slip = data.draw(
+        st.sampled_from(
+            (
+                word[:place] + word[place + 1 :],
+                word[:place] + letter + word[place:],
+                word[:place] + letter + word[place + 1 :],
+                word[:place] + word[place : place + 2][::-1] + word[place + 2 :],
+            )
+        )
+    )
+    if slip not in known and is_sure(slip, known):
+        assert did_you_mean(slip, known) == f'did you mean "{word}"?'
+
+
+def test_copies_of_a_step_are_counted_on(folder: Folder) -> None:
+    """The third is `-3` and the fourth `-4`, whatever was mended before."""
+    steps = (
+        "steps: [{send: a}, {wait: 2d}, {send: a}, {wait: 2d}, {send: a}, {wait: 2d}, {send: a, id: a-2}]\n"
+    )
+    mended, _, last = mend(folder, START + EXIT + steps)
+    assert [finding for finding in last if finding.is_error] == []
+    assert mended.endswith(
+        "[{send: a}, {wait: 2d}, {send: a, id: a-3}, {wait: 2d}, {send: a, id: a-4}, {wait: 2d}, {send: a, id: a-2}]\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "way_out"),
+    [
+        ("exit_when: did order_placed\n" + STEPS, "write `exit_when: [{did: order_placed}]`"),
+        ("exit_when: [did_not order_placed]\n" + STEPS, "write {did_not: order_placed}"),
+        (EXIT + "steps: [{send: 'a, b'}]\n", "write [a, b], of which each customer gets the first that they were not sent yet"),
+    ],
+)  # fmt: skip
+def test_what_was_meant_is_said_as_it_is_written(folder: Folder, written: str, way_out: str) -> None:
+    """A way out can be written as it stands there."""
+    _, first, _ = mend(folder, START + written)
+    assert [finding.help for finding in first if finding.is_error] == [way_out]

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from engine.calendar import Duration
-from engine.diagnostics import Finding
+from engine.diagnostics import Finding, Span
 from engine.flows.scenario import (
     Exits,
     Happening,
@@ -22,7 +22,7 @@ from engine.flows.scenario import (
     load_scenarios,
     parse_scenario,
 )  # fmt: skip
-from engine.flows.scenario_check import check_folder
+from engine.flows.scenario_check import check_folder, no_such_arm
 from engine.flows.yaml_source import read_yaml
 from tests.unit.flows.conftest import MINIMAL, Folder
 
@@ -234,3 +234,11 @@ def test_a_file_without_a_scenario_is_told(folder: Folder) -> None:
         ("F508", "tests/all.yaml", 1),
         ("F508", "tests/one.yaml", 2),
     ]
+
+
+def test_an_arm_is_named_whole() -> None:
+    """A clause that is cut off could not be written into `takes`."""
+    clause = (
+        "cart: {value: {gte: 80}} and offer: {cart-ten: {held: false, used: false}} and segment: regulars"
+    )
+    assert f'"{clause}"' in no_such_arm(Span(), "vips", [clause, "none"]).help
