@@ -149,6 +149,13 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "recommend": ("per_category", "never", "always", "boost"),
 }
 
+# [brand] takes keys of a shop's own beside these.
+BRAND_COLOURS = (
+    "background", "surface", "ink", "muted", "line", "accent", "on_accent", "accent_text", "soft", "dark_background",
+    "dark_surface", "dark_ink", "dark_muted", "dark_line", "dark_accent", "dark_on_accent", "dark_soft",
+)  # fmt: skip
+BRAND = (*BRAND_COLOURS, "font", "heading_font", "radius", "tone", "logo", "logo_alt", "logo_width")
+
 # [delivery.PROVIDER]; the providers read these themselves.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "mailbox": ("path", "durable"),
@@ -301,6 +308,7 @@ def _with_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[s
     return merged
 
 
+_COLOUR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 _RATE = re.compile(r"\s*[1-9]\d{0,8}\s*(?:/|per)\s*(?:[1-9]\d{0,5})?\s*[smhd]\s*", re.IGNORECASE)
 _DOMAIN = re.compile(r"[^@\s.]+(?:\.[^@\s.]+)+")
 _ALLOWED = re.compile(r"[^@\s]*@[^@\s]+")
@@ -397,7 +405,7 @@ class _Reader:
                 self.text("sender", "reply_to", ""),
             ),
             senders=senders,
-            brand=self.table("brand"),
+            brand=self._brand(),
             database_url=self.text("database", "url", "sqlite:///homing.db"),
             broker_url=self.text("broker", "url", ""),
             delivery=self._delivery(),
@@ -464,6 +472,24 @@ class _Reader:
             "S104", f'"{key}" is no key of [{".".join(section)}]', *section, key, key=True, fixable=is_sure(key, known),
             effect="it has no effect; what was meant keeps its default", help=hint or f"known: {', '.join(known)}",
         )  # fmt: skip
+
+    def _brand(self) -> Mapping[str, Any]:
+        """Return what [brand] says; a colour that is none would leave buttons without a ground."""
+        brand = self.table("brand")
+        for key, value in brand.items():
+            if (
+                key in BRAND_COLOURS
+                and value != ""
+                and not (isinstance(value, str) and _COLOUR.fullmatch(value))
+            ):
+                self.add("S103", f'"{value}" is not a colour such as #2f5d50', "brand", key,
+                         effect="mails would show nothing in its place", help=f'write {key} = "#2f5d50", with three or six digits')  # fmt: skip
+            near = get_close_matches(key, BRAND, n=1, cutoff=0.8) if key not in BRAND else []
+            if near:
+                effect = f"templates find it as brand.{key}; {near[0]} keeps its default"
+                self.add("S104", f'"{key}" is no key of [brand] that the layouts use', "brand", key, key=True,
+                         severity="warning", effect=effect, help=f'did you mean "{near[0]}"?', fixable=True)  # fmt: skip
+        return brand
 
     def _shop(self) -> Shop:
         known = {item.name for item in fields(Shop)} - {"extra"}

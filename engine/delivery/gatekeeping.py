@@ -26,7 +26,7 @@ from engine.journeys.versions import programs
 from engine.outbox.ledger import COUNTED
 from engine.policy.consent import TopicState, kinds_suppressed, topics_granted
 from engine.policy.gate import Allow, Handed, Question, Verdict, judge
-from engine.policy.wishes import FREQUENCY, NO_WISH, PAUSED_UNTIL, Wish, wish_of
+from engine.policy.wishes import FREQUENCY, NO_WISH, PAUSED_UNTIL, SNOOZED, Wish, wish_of
 from engine.settings import Cap
 from engine.store.dialect import within
 from engine.store.keeping import known
@@ -42,6 +42,7 @@ _LOCK = Prepared(
         customers.c.erased_at,
         customers.c.properties[FREQUENCY].as_string(),
         customers.c.properties[PAUSED_UNTIL].as_string(),
+        customers.c.properties[SNOOZED].as_string(),
     )
     .where(within(customers.c.id, "ids"))
     .order_by(customers.c.id)
@@ -119,6 +120,7 @@ def verdicts(connection: Connection, group: Sequence[Claimed], at: Round) -> lis
             quiet_hours=quiet_hours,
             caps=(*caps, *wish.caps) if wish.caps else caps,
             paused_until=wish.paused_until,
+            snoozed_until=wish.snoozed.get(flow.name) if wish.snoozed else None,
             when_capped=flow.policy.when_capped,
             handed=own.handed,
         )
@@ -140,8 +142,8 @@ def _consented(standing: _Standing, topic: str, at: Round) -> bool:
 def _locked(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str | None, bool, Wish]]:
     rows = _LOCK.rows(connection, ids=ids)
     return {
-        customer_id: (zone, erased_at is not None, wish_of(frequency, paused_until))
-        for customer_id, zone, erased_at, frequency, paused_until in rows
+        customer_id: (zone, erased_at is not None, wish_of(frequency, paused_until, snoozed))
+        for customer_id, zone, erased_at, frequency, paused_until, snoozed in rows
     }
 
 

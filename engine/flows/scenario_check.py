@@ -46,7 +46,7 @@ from engine.settings import Settings
 _BY_LAW = ("no_consent", "suppressed")
 _PLAIN = (
     *_BY_LAW, "capped", "quiet_hours", "holdout", "too_late", "superseded", "template_error", "nothing_to_recommend",
-    "no_offer", "outranked", "paused", "frozen", "quarantined", "sandboxed", "paused_by_customer",
+    "no_offer", "outranked", "paused", "frozen", "quarantined", "sandboxed", "paused_by_customer", "snoozed_by_customer",
 )  # fmt: skip
 _OTHER_FALSE = ("where", "every template of this step was sent already")
 _OPEN = (

@@ -185,13 +185,9 @@ def arm_replenish(
         if days is not None:
             rows.append(_replenish_row(live, number, trigger, event, line, days))
     for event in batch:
-        if (
-            event.name == "refill_answered"
-            and event.sku
-            and _number(event.properties.get("days")) is not None
-        ):
-            days = float(_number(event.properties.get("days")) or 0)
-            rows.append(_replenish_row(live, number, trigger, event, {"sku": event.sku}, days))
+        if event.name == "refill_answered" and event.sku:
+            row = _answered_row(live, number, trigger, event)
+            rows += [row] if row is not None else []
     rows = [row for row in rows if row["due_at"] > live.applied_at]
     set_timers(connection, rows)
     cancelled = [event for event in batch if event.name == "order_cancelled" and event.order_id is not None]
@@ -230,6 +226,18 @@ def _bought_before(connection: Connection, cancelled: Sequence[ArrivedEvent]) ->
             newest[event.customer_id, str(line["sku"])] = (event, line)
     found = [newest[key] for key in sorted(skus) if key in newest]
     return [event._replace(told=Told({**event.properties, "lines": [line]})) for event, line in found]
+
+
+def _answered_row(live: LiveFlow, number: int, trigger: ReplenishTrigger, event: ArrivedEvent) -> Row | None:
+    """Return the timer of an answer: `days` tells how long the product lasts, `remind_in` when to remind, lead or not."""
+    line = {"sku": event.sku}
+    days, remind_in = (_number(event.properties.get(name)) for name in ("days", "remind_in"))
+    if remind_in is None:
+        return None if days is None else _replenish_row(live, number, trigger, event, line, days)
+    due = max(event.occurred_at, add(event.occurred_at, Duration.of_days(remind_in), event.zone))
+    row = _replenish_row(live, number, trigger, event, line, remind_in)
+    told = {**row["payload"], "run_out_at": add(due, trigger.lead, event.zone).isoformat()}
+    return {**row, "due_at": due, "payload": told}
 
 
 def _replenish_row(

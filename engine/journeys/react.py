@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -35,6 +35,7 @@ from engine.store.prepared import Prepared
 from engine.store.tables import enrollments
 
 LIVE = ("active", "waiting")
+SNOOZED, LONGEST_SNOOZE = "reminder_snoozed", 3660  # days
 LAWFUL = frozenset({"consent_withdrawn", "customer_suppressed", "customer_erased"})
 
 # Most facts concern nobody's exit or wait: what an enrollment remembers is read for those that they do.
@@ -42,6 +43,16 @@ _INSIDE = Prepared(
     select(enrollments.c.id, enrollments.c.version, enrollments.c.customer_id, enrollments.c.position).where(
         within(enrollments.c.customer_id, "ids"), enrollments.c.state.in_(LIVE)
     )
+)
+_WAITING = Prepared(
+    select(
+        enrollments.c.id,
+        enrollments.c.version,
+        enrollments.c.customer_id,
+        enrollments.c.flow,
+        enrollments.c.position,
+        enrollments.c.next_at,
+    ).where(within(enrollments.c.customer_id, "ids"), enrollments.c.state.in_(LIVE))
 )
 _WHOLE = Prepared(select(enrollments).where(within(enrollments.c.id, "ids")))
 # With those whose goal may still be reached, who are looked at beside them.
@@ -77,6 +88,7 @@ def react(
     rows = _CONCERNED.rows(connection, ids=sorted(names), flows=flows) if names else []
     inside = [row for row in rows if row.state in LIVE]
     left = _leave(connection, inside, names, at)
+    hold_back(connection, batch, at)
     _wake(connection, [row for row in inside if row.id not in left], names, at)
     if flows:
         reach_goals(connection, live, batch, fitting, [row for row in rows if row.goal_at is None], at)
@@ -189,6 +201,52 @@ def _write_exits(
         for row, reason, _ in left.values()
     ]
     own_facts.record(connection, facts, at.listened)
+
+
+# ── not yet ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def hold_back(connection: Connection, batch: Sequence[ArrivedEvent], at: Round) -> None:
+    """Put off what enrollments do next, where their customer said "not yet" to a mail of the flow (`reminder_snoozed`).
+
+    What follows counts from the end of the snooze. Who waits for a fact goes on waiting for it: it may come any time.
+    """
+    until: dict[tuple[int, str], datetime] = {}
+    for event in batch:
+        days, flow = event.properties.get("days"), event.properties.get("flow")
+        if event.name == SNOOZED and flow and isinstance(days, int | float) and 0 < days <= LONGEST_SNOOZE:
+            key = event.customer_id, str(flow)
+            until[key] = max(until.get(key, event.occurred_at), event.occurred_at + timedelta(days=days))
+    if not until:
+        return
+    inside = [
+        (row, until[row.customer_id, row.flow])
+        for row in _WAITING.rows(connection, ids=sorted({customer_id for customer_id, _ in until}))
+        if (row.customer_id, row.flow) in until
+    ]
+    found = programs(connection, [row.version for row, _ in inside])
+    later = [
+        (row, end)
+        for row, end in inside
+        if row.next_at is not None
+        and row.next_at < end
+        and not _awaits_fact(found[row.version], row.position)
+    ]
+    rows = [{"next_at": end, "anchor_at": end, "id": row.id} for row, end in later]
+    update_rows(connection, enrollments, rows)
+    entries = [
+        journal.entry(
+            at.now, row.flow, row.customer_id, "deferred", "snoozed_by_customer",
+            enrollment_id=row.id, step=row.position, detail={"until": end.isoformat()},
+        )
+        for row, end in later
+    ]  # fmt: skip
+    journal.write(connection, entries)
+
+
+def _awaits_fact(program: Program, position: str | None) -> bool:
+    node = program.nodes.get(position) if position is not None else None
+    return node is not None and isinstance(node.step, WaitUntil)
 
 
 # ── waking ───────────────────────────────────────────────────────────────────────────────────────────────────────────

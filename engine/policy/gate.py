@@ -61,6 +61,7 @@ class Question:
     expires_at: datetime
     consented: bool = True
     paused_until: datetime | None = None
+    snoozed_until: datetime | None = None  # "not yet", pressed in a mail of the same flow
     suppressed: bool = False
     exit_clause: str | None = None
     false_clause: str | None = None
@@ -78,6 +79,8 @@ def judge(question: Question, now: datetime) -> Verdict:
         return Drop("no_consent")
     if question.kind == "marketing" and question.paused_until is not None and now < question.paused_until:
         return Drop("paused_by_customer")
+    if question.snoozed_until is not None and now < question.snoozed_until:
+        return Drop("snoozed_by_customer")
     if question.exit_clause is not None:
         return Drop(f"exited: {question.exit_clause}")
     if now > question.expires_at:

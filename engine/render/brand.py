@@ -29,6 +29,9 @@ DEFAULTS: Mapping[str, Any] = {
 TONES = ("warm", "formal")
 """How mails greet: by first name, or by full name and title."""
 
+_ROOTS = (
+    "accent", "background", "surface", "ink", "muted", "dark_background", "dark_surface", "dark_ink", "dark_muted",
+)  # fmt: skip
 _HEX = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6})")
 _STEPS = 50  # from a colour to white or black
 _BLACK, _WHITE = "#161513", "#ffffff"
@@ -40,24 +43,43 @@ def palette(brand: Mapping[str, Any]) -> Mapping[str, Any]:
     if given.get("tone") not in TONES:
         given.pop("tone", None)
     known = {**DEFAULTS, **given}
-    colours = tuple(str(known[name]) for name in ("accent", "surface", "dark_surface"))
-    return {**_following(*colours), **known}
+    return {**_following(*(str(known[name]) for name in _ROOTS)), **known}
 
 
 @lru_cache(maxsize=64)
-def _following(accent: str, surface: str, dark_surface: str) -> Mapping[str, str]:
-    if not all(_HEX.fullmatch(colour) for colour in (accent, surface, dark_surface)):
-        accent, surface, dark_surface = (str(DEFAULTS[n]) for n in ("accent", "surface", "dark_surface"))
-    soft, dark_soft = mixed(accent, surface, 0.09), mixed(accent, dark_surface, 0.22)
-    dark_accent = readable(readable(accent, dark_soft, lighter=True), dark_surface, lighter=True)
+def _following(*told: str) -> Mapping[str, str]:
+    colours = dict(zip(_ROOTS, told, strict=True))
+    if not all(_HEX.fullmatch(colour) for colour in told):
+        colours = {name: str(DEFAULTS[name]) for name in _ROOTS}
+    accent, surface, dark_surface = (colours[name] for name in ("accent", "surface", "dark_surface"))
+    soft = _tint(accent, surface, 0.09, (colours["ink"], colours["muted"]))
+    dark_soft = _tint(accent, dark_surface, 0.22, (colours["dark_ink"], colours["dark_muted"]))
+    accent_text, dark_accent = accent, accent
+    for ground in (soft, surface, colours["background"]):
+        accent_text = readable(accent_text, ground, lighter=False)
+    for ground in (dark_soft, dark_surface, colours["dark_background"]):
+        dark_accent = readable(dark_accent, ground, lighter=True)
     return {
         "on_accent": upon(accent),
-        "accent_text": readable(readable(accent, soft, lighter=False), surface, lighter=False),
+        "accent_text": accent_text,
         "soft": soft,
         "dark_accent": dark_accent,
         "dark_on_accent": upon(dark_accent),
         "dark_soft": dark_soft,
     }
+
+
+def _tint(accent: str, surface: str, most: float, texts: tuple[str, ...]) -> str:
+    """Return a surface with as much of the accent in it, up to `most`, as leaves these texts readable upon it.
+
+    A text that cannot be read on the surface itself sets no bound: no tint would help it.
+    """
+    judged = [text for text in texts if contrast(text, surface) >= ENOUGH]
+    for step in range(_STEPS):
+        tint = mixed(accent, surface, most * (1 - step / _STEPS))
+        if all(contrast(text, tint) >= ENOUGH for text in judged):
+            return tint
+    return surface
 
 
 def upon(colour: str) -> str:

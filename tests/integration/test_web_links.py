@@ -6,6 +6,7 @@ import email
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,11 +20,12 @@ from engine.facts.finding import find_customer
 from engine.facts.ingest import ingest_rows
 from engine.facts.profile import consent_standing
 from engine.facts.rights import record_consent
+from engine.policy.wishes import snoozes_of
 from engine.runtime.installation import LIVE_FINGERPRINT, fingerprint
 from engine.settings import Delivery
 from engine.store import meta
 from engine.store.database import Database
-from engine.store.tables import consents, customers, erased, events, metadata
+from engine.store.tables import consents, customers, enrollments, erased, events, messages, metadata
 from tests.integration.web_server import (
     NOW,
     Serving,
@@ -188,9 +190,32 @@ def test_an_answer_is_a_fact(shop: Serving) -> None:
 
 def test_not_yet_moves_the_reminder(small: Serving) -> None:
     """`snooze` tells how long the product will last, by the product of the mail's enrollment."""
+    with small.site.database.write() as connection:
+        context = {"trigger": {"run_out_at": "2026-03-12T10:00:00+00:00"}}
+        connection.execute(update(enrollments).values(context=context))
     assert small.client.post(path_of(links_of(small.site, 1).snooze(14))).status_code == 200
     (fact,) = small.events("refill_answered")
     assert (fact["sku"], fact["properties"]["days"]) == ("SEN-100", 14)
+    assert fact["properties"]["remind_in"] == 14
+    assert not small.events("reminder_snoozed")
+
+
+def test_not_yet_keeps_a_flow_without_a_product_silent(small: Serving) -> None:
+    """In any other flow the customer wants nothing of that flow for so long: told as a fact, and kept for the gate."""
+    with small.site.database.write() as connection:
+        connection.execute(update(enrollments).values(sku=None))
+    url = path_of(links_of(small.site, 1).snooze(14))
+    assert "?" in small.client.get(url).text
+    assert "remind you again" not in small.client.get(url).text
+    page = small.client.post(url).text
+    assert "We will not write to you about this for 14 days." in page
+    (fact,) = small.events("reminder_snoozed")
+    with small.site.database.read() as connection:
+        flow = connection.execute(select(messages.c.flow)).scalars().first()
+        (told,) = connection.execute(select(customers.c.properties)).scalars()
+    assert (fact["properties"]["flow"], fact["properties"]["days"]) == (flow, 14)
+    until = snoozes_of(told["mail_snoozed"])[str(flow)]
+    assert timedelta(days=14) - timedelta(seconds=2) < until - small.site.now() <= timedelta(days=14)
 
 
 def test_preferences_record_what_changed(shop: Serving) -> None:

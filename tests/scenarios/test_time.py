@@ -329,6 +329,65 @@ def test_what_no_calendar_holds_sets_nobody_aside(here: World) -> None:
     assert (here.sent, here.rows(quarantine), here.inside) == ([], [], [])
 
 
+SNOOZABLE = """
+flow: cart
+topic: reminders
+trigger: {event: cart_updated}
+steps:
+  - {id: first, send: letter}
+  - wait: 1d
+  - {id: second, send: letter}
+  - wait: 1d
+  - {id: third, send: letter}
+"""
+
+
+def test_not_yet_puts_off_what_an_enrollment_does_next(here: World) -> None:
+    """`reminder_snoozed` holds the enrollments of its flow: the next mail comes at its end, the one after counts from there."""
+    here.flow(SNOOZABLE)
+    here.customer()
+    here.apply()
+    here.event("cart_updated", cart_id="c1")
+    here.go_on(hours=1)
+    here.event("reminder_snoozed", flow="another", days=30)
+    here.event("reminder_snoozed", flow="cart", days="soon")
+    here.event("reminder_snoozed", flow="cart", days=14)
+    start = here.now
+    here.go_on(days=13)
+    assert len(here.sent) == 1
+    here.go_on(days=5)
+    moments = [moment for moment, _, _ in here.sent]
+    later = [(start + timedelta(days=days)).strftime("%m-%d") for days in (14, 15)]
+    assert [moment[:5] for moment in moments[1:]] == later
+
+
+def test_nothing_of_a_snoozed_flow_goes_before_its_time(here: World) -> None:
+    """A flow that the customer keeps silent sends nothing, also in an enrollment that began since; then it does again."""
+    here.flow(SNOOZABLE)
+    until = here.now + timedelta(days=5)
+    here.customer(properties={"mail_snoozed": f"cart={until.isoformat()} other=soon"})
+    here.apply()
+    here.event("cart_updated", cart_id="c1")
+    here.go_on(days=4)
+    assert here.sent == []
+    here.go_on(days=2)
+    here.event("cart_updated", cart_id="c2")
+    here.go_on(days=1)
+    assert here.sent
+
+
+def test_the_answer_not_yet_is_reminded_of_that_day_whatever_the_lead(here: World) -> None:
+    """`remind_in` counts days to the reminder, not to the day on which the product runs out."""
+    here.flow("flow: refill\ntopic: reminders\ntrigger: {replenish: {lead: 3d}}\nsteps: [{send: letter}]\n")
+    here.customer()
+    here.tell("products", {"sku": "T1", "title": "Sencha"})
+    here.apply()
+    start = here.now
+    here.event("refill_answered", sku="T1", days=14, remind_in=14)
+    here.go_on(days=20)
+    assert [moment[:5] for moment, _, _ in here.sent] == [(start + timedelta(days=14)).strftime("%m-%d")]
+
+
 def test_a_gathered_anniversary_comes_round(here: World) -> None:
     """An anniversary that gathers lets in once its time is over, each year."""
     here.flow(

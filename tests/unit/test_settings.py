@@ -44,6 +44,25 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("value", ["#2f5d5", "yellowish", "red;background:url(x)", "rgb(1, 2, 3)"])
+def test_what_is_no_colour_is_told_where_it_stands(tmp_path: Path, value: str) -> None:
+    """A mistyped colour of [brand] is an error at its value: its buttons would have no ground."""
+    (finding,) = found(tmp_path, f'[brand]\naccent = "{value}"\nsoft = "#FFF"\nslogan = "Tea."\n')
+    assert (finding.code, finding.severity, finding.span.line, finding.span.column) == (
+        "S103",
+        "error",
+        2,
+        10,
+    )
+
+
+def test_a_key_of_the_brand_that_is_nearly_a_known_one_is_told(tmp_path: Path) -> None:
+    """`acent` hardly was meant as a key of the shop's own."""
+    (finding,) = found(tmp_path, '[brand]\nacent = "#123456"\n')
+    assert (finding.code, finding.severity, finding.span.line) == ("S104", "warning", 2)
+    assert "accent" in str(finding.help)
+
+
 @pytest.mark.parametrize("code", CASES)
 def test_each_problem_of_settings_tells_wrong_from_right(tmp_path: Path, code: str) -> None:
     """Each code points at the very value or key, says one way out, and finds nothing in right settings."""

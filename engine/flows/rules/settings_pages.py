@@ -34,9 +34,9 @@ write_page(
 )  # fmt: skip
 write_page(
     "S103", "unreadable-setting", "error",
-    """A duration, cap, share or stretch of hours that cannot be read.
+    """A duration, cap, share, stretch of hours or colour that cannot be read.
 
-    Durations are `24h` or `7d`, caps `1 per 16h`, shares `5%`, quiet hours `21:00-08:00`.
+    Durations are `24h` or `7d`, caps `1 per 16h`, shares `5%`, quiet hours `21:00-08:00`, colours `#2f5d50`.
 
     Before:
 

@@ -8,6 +8,7 @@ or a number of stars may still be changed on the page; so may a word be added.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
 
@@ -19,9 +20,10 @@ from starlette.routing import Route
 
 from engine.errors import UsageError
 from engine.facts.fact import iso
+from engine.policy.wishes import SNOOZED, with_snooze
 from engine.web.links.browser import mail_of
 from engine.web.links.gone import gone
-from engine.web.links.reading import Reader, read
+from engine.web.links.reading import Reader, name_of, read
 from engine.web.paper import page, words_for
 from engine.web.site import Site
 from engine.web.telling import tell
@@ -196,14 +198,30 @@ async def _snooze(request: Request) -> Response:
 
 
 def _rest(site: Site, reader: Reader) -> None:
-    """Record when to remind again: of the product that the mail was about, else of the mail's subject."""
+    """Record when to remind again: of a product that runs out, by its date; else the mail's flow keeps silent until then."""
     now, token = site.now(), reader.token
-    sku = reader.enrollment.get("sku")
+    sku, flow = reader.enrollment.get("sku"), reader.message.get("flow")
+    runs_out = (reader.enrollment.get("context") or {}).get("trigger", {}).get("run_out_at")
+    if not flow:
+        raise UsageError("nobody knows any more which mail this was")
     row = {
-        "id": f"link:{token.message_key}:snooze:{token.days}", "event": "refill_answered" if sku else "reminder_snoozed",
-        "customer": reader.reference, "at": iso(now), "days": token.days, "message": token.message_key,
-        "flow": reader.message.get("flow"), "sku": sku, "order_id": reader.enrollment.get("order_id"),
+        "id": f"link:{token.message_key}:snooze:{token.days}", "customer": reader.reference, "at": iso(now), "days": token.days,
+        "message": token.message_key, "flow": flow, "sku": sku, "order_id": reader.enrollment.get("order_id"),
     }  # fmt: skip
     told = {name: value for name, value in row.items() if value is not None}
     with site.database.write() as connection:
-        tell(connection, site.settings, now, ("events", told))
+        if sku and runs_out:
+            told |= {"event": "refill_answered", "remind_in": token.days}
+            tell(connection, site.settings, now, ("events", told))
+            return
+        standing = (reader.customer["properties"] or {}).get(SNOOZED)
+        until = now.replace(microsecond=0) + timedelta(days=token.days)
+        wish = {SNOOZED: with_snooze(standing, flow, until, now)}
+        who = {**name_of(reader), "updated_at": iso(now), "properties": wish}
+        tell(
+            connection,
+            site.settings,
+            now,
+            ("events", told | {"event": "reminder_snoozed"}),
+            ("customers", who),
+        )

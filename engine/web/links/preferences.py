@@ -28,7 +28,7 @@ from engine.facts.rights import record_consent
 from engine.render.locales import babel_locale, is_locale_folder, locale_chain
 from engine.web.links.data import ask_for_data
 from engine.web.links.gone import gone
-from engine.web.links.reading import Reader, read
+from engine.web.links.reading import Reader, name_of, read
 from engine.web.paper import language_of, page, topic_title, words_for
 from engine.web.site import Site
 from engine.web.telling import tell, withdraw
@@ -91,7 +91,7 @@ def _record(site: Site, reader: Reader, standing: Mapping[str, str], form: FormD
         _record_topics(connection, site, customer_id, standing, set(form.getlist("topic")), now, language)
         about = _about(site, reader, form, now)
         if about:
-            row = {"updated_at": iso(now), **_name(reader), **about}
+            row = {"updated_at": iso(now), **name_of(reader), **about}
             tell(connection, site.settings, now, ("customers", row))
 
 
@@ -137,11 +137,6 @@ def _about(site: Site, reader: Reader, form: FormData, now: datetime) -> dict[st
     if form.get("resume") and properties.get("mail_paused_until"):
         wishes["mail_paused_until"] = None
     return told | ({"properties": wishes} if wishes else {})
-
-
-def _name(reader: Reader) -> dict[str, str]:
-    known = reader.customer
-    return {"external_id": known["external_id"]} if known["external_id"] else {"email": known["email"]}
 
 
 def _is_day(form: FormData) -> bool:

@@ -69,6 +69,12 @@ def read(connection: Connection, token: str, action: str) -> Reader | None:
     return Reader(found, customer, message, enrollment, known[0])
 
 
+def name_of(reader: Reader) -> dict[str, str]:
+    """Return what a row about the customer names them by."""
+    known = reader.customer
+    return {"external_id": known["external_id"]} if known["external_id"] else {"email": known["email"]}
+
+
 def _row(connection: Connection, query: Any) -> Mapping[str, Any]:
     row = connection.execute(query).mappings().first()
     return dict(row) if row is not None else {}

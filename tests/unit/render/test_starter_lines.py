@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +54,14 @@ def test_no_line_ends_before_a_unit() -> None:
                 r'aria-label="[^"]*"|<title>.*?</title>|<div style="display:none.*?</div>', "", mail.html
             )
             assert not re.search(r"\d (g|l)\b", shown), (name, locale)
+
+
+@pytest.mark.parametrize("locale", ["", "ja/", "zh-Hant/"])
+@pytest.mark.parametrize("name", ["thank-you-first", "care-tips"])
+def test_categories_are_compared_by_whole_words(locale: str, name: str) -> None:
+    """Steaks are no tea, and hardware is no teaware: what is asked of is a list of words, not a text."""
+    source = (Path(__file__).resolve().parents[3] / f"templates/{locale}{name}.mjml").read_text(
+        encoding="utf-8"
+    )
+    assert '{% set kinds = kinds.split(" ") %}' in source
+    assert '"ware" in kinds' not in source
