@@ -61,6 +61,7 @@ _WAITS: Mapping[str, str] = {
     "paused": f", but the flow is paused{_RESUME}",
     "frozen": f", but the flow is frozen{_RESUME}",
 }
+_AT_THE_DOOR = ("entered", "held_out", "refused")
 _TELLING = ("turned_away", "entered", "held_out", "refused", "skipped", "exited", "took", "dropped")
 
 
@@ -71,8 +72,9 @@ def sentences(story: Mapping[str, Any], zone: str) -> Iterator[str]:
         yield f"  waits: {story['held']}"
     if not story["decisions"]:
         yield "  never came to the door: nothing that this flow waits for has happened since it was applied"
+    several = len(story.get("enrollments") or ()) > 1
     for decision in story["decisions"]:
-        yield f"  {_when(decision['at'], zone)}  {sentence(decision, zone)}"
+        yield f"  {_when(decision['at'], zone)}  {sentence(decision, zone, several=several)}"
         if decision["decision"] in _TELLING:
             yield from (clause_words(clause) for clause in decision["clauses"] if _matters(clause, decision))
         if decision.get("last_entry"):
@@ -93,8 +95,11 @@ def _matters(clause: Mapping[str, Any], decision: Mapping[str, Any]) -> bool:
     return bool(clause["holds"]) or not clause.get("ends") or decision["decision"] == "exited"
 
 
-def sentence(decision: Mapping[str, Any], zone: str) -> str:
-    """Return a decision as one sentence without its subject, which is the customer."""
+def sentence(decision: Mapping[str, Any], zone: str, *, several: bool = False) -> str:
+    """Return a decision as one sentence without its subject, which is the customer.
+
+    What came to the door names what it is about, and so does everything where there are several enrollments.
+    """
     words = {name: value for name, value in decision.items() if isinstance(value, str | int)}
     words["step"] = decision.get("step") or "a mail"
     words["reason"] = reason_words(decision.get("reason"))
@@ -102,7 +107,18 @@ def sentence(decision: Mapping[str, Any], zone: str) -> str:
     words["fields"] = ", ".join(decision.get("fields") or ()) or "nothing"
     words["arm"] = decision.get("arm") or "none"
     what = "standing" if decision.get("offer") else str(decision["decision"])
-    return _SENTENCES.get(what, what).format_map(words)
+    about = decision.get("about") if several or what in _AT_THE_DOOR else None
+    named = f" ({about_words(about)})" if about else ""
+    return _SENTENCES.get(what, what).format_map(words) + named
+
+
+def about_words(about: Mapping[str, Any]) -> str:
+    """Return the product, order or cart that a decision is about.
+
+    >>> about_words({"kind": "order", "id": "1001"}), about_words({"kind": "product", "id": "T1", "title": "Sencha"})
+    ('order 1001', 'Sencha')
+    """
+    return str(about.get("title") or f"{about['kind']} {about['id']}")
 
 
 def reason_words(reason: str | None) -> str:
