@@ -51,6 +51,12 @@ _REASONS: Mapping[str, str] = {
     "quarantined": "it is set aside; see `homing quarantine list`",
     "sandboxed": "the sandbox lets it reach nobody",
 }
+_NO_OFFER: Mapping[str, str] = {
+    "used": "the customer has used the code of the offer already",
+    "over": "the customer's code of the offer is past its end",
+    "empty": "no code of the offer was left",
+    "gone": "there is no such offer any more",
+}
 _PREFIXES: Mapping[str, str] = {
     "condition_false": "this does not hold: {rest}",
     "exited": "this came true: {rest}",
@@ -102,7 +108,7 @@ def sentence(decision: Mapping[str, Any], zone: str, *, several: bool = False) -
     """
     words = {name: value for name, value in decision.items() if isinstance(value, str | int)}
     words["step"] = decision.get("step") or "a mail"
-    words["reason"] = reason_words(decision.get("reason"))
+    words["reason"] = reason_words(decision.get("reason"), decision.get("cause"))
     words["until"] = _when(decision["until"], zone) if decision.get("until") else "the awaited fact"
     words["fields"] = ", ".join(decision.get("fields") or ()) or "nothing"
     words["arm"] = decision.get("arm") or "none"
@@ -121,12 +127,16 @@ def about_words(about: Mapping[str, Any]) -> str:
     return str(about.get("title") or f"{about['kind']} {about['id']}")
 
 
-def reason_words(reason: str | None) -> str:
-    """Return a reason of the journal as a part of a sentence.
+def reason_words(reason: str | None, cause: str | None = None) -> str:
+    """Return a reason of the journal as a part of a sentence; `cause` says which of several it was.
 
     >>> reason_words("condition_false: customer: {orders: {gte: 3}}")
     'this does not hold: customer: {orders: {gte: 3}}'
+    >>> reason_words("no_offer", "empty")
+    'no code of the offer was left'
     """
+    if reason == "no_offer" and cause is not None and cause in _NO_OFFER:
+        return _NO_OFFER[cause]
     if reason is None:
         return "of no recorded reason"
     head, _, rest = reason.partition(": ")
@@ -135,12 +145,29 @@ def reason_words(reason: str | None) -> str:
     return _REASONS.get(reason, reason)
 
 
+def missed_words(reason: str) -> str:
+    """Return a reason of the journal by its name, and then in words.
+
+    >>> missed_words("exited: did: order_placed")
+    'exited: this came true: did: order_placed'
+    >>> missed_words("reached the end without a mail")
+    'reached the end without a mail'
+    """
+    words = reason_words(reason)
+    return words if words == reason else f"{reason.partition(': ')[0]}: {words}"
+
+
 def clause_words(clause: Mapping[str, Any]) -> str:
     """Return a clause as one line: whether it held, its words, what was found."""
-    parts = [f"found: {clause['found']}"] if clause.get("found") not in (None, "", "not kept") else []
+    parts = [_found(clause["found"])] if clause.get("found") not in (None, "", "not kept") else []
     parts += [f"wanted: {clause['wanted']}"] if clause.get("wanted") and not clause["holds"] else []
     found = f"  ({'; '.join(parts)})" if parts else ""
     return f"      {'yes' if clause['holds'] else 'no '}  {clause['clause']}{found}"
+
+
+def _found(words: str) -> str:
+    """Return what was found, which a count of facts says itself."""
+    return words if words.startswith(("found ", "not found")) else f"found: {words}"
 
 
 def _gate(gate: Mapping[str, Any] | None, reason: str | None, zone: str) -> Iterator[str]:

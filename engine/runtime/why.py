@@ -121,7 +121,8 @@ def _story(connection: Connection, customer_id: int, live: LiveFlow, at: Round) 
 def _in_order(decisions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return decisions in the order of time; what became of a mail at the moment at which it fell due stands right behind that.
 
-    The flow takes its next steps before the mail is handed over, so that the journal has it the other way round.
+    The flow takes its next steps before the mail is handed over, and a mail whose offer has no code is dropped as it is made, so
+    that the journal has it the other way round.
     """
     due = {
         (told["message"], told["at"]): number
@@ -129,7 +130,7 @@ def _in_order(decisions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if told["decision"] == "due" and told.get("message") is not None
     }
     placed = [
-        (told["at"], due.get((told.get("message"), told["at"]), number), number)
+        (told["at"], due.get((told.get("message"), told["at"]), number), told["decision"] != "due", number)
         for number, told in enumerate(decisions)
     ]
     return [decisions[number] for *_, number in sorted(placed)]

@@ -289,7 +289,7 @@ def _told(decision: Mapping[str, Any], zone: str, *, several: bool) -> dict[str,
         "at": decision["at"], "words": sentence(decision, zone, several=several), "clauses": decision["clauses"],
         "message": decision.get("message"), "last_entry": decision.get("last_entry"),
         "kind": "no" if decision["decision"] in ("refused", "dropped", "skipped", "failed", "turned_away") else decision["decision"],
-        "gate": _gate(decision), "reason": reason_words(decision["reason"]) if decision["reason"] else "",
+        "gate": _gate(decision), "reason": reason_words(decision["reason"], decision.get("cause")) if decision["reason"] else "",
     }  # fmt: skip
 
 
