@@ -13,7 +13,7 @@ from engine.commands.session import Session, command, the_customer
 from engine.errors import UsageError
 from engine.journeys.round import Round
 from engine.outbox.ledger import settle_by_hand
-from engine.runtime.story import reason_words, sentences
+from engine.runtime.story import missed_words, sentences
 from engine.runtime.why import known_flow, why
 from engine.runtime.why_missing import missing as who_missed
 from engine.store.tables import attempts, customers, messages
@@ -151,9 +151,7 @@ def _tell_missing(session: Session, flow: str, since: datetime, at: Round) -> No
         f"{found['got_a_mail']:,} got a mail, {found['got_nothing']:,} got nothing"
     )
     for group in found["reasons"]:
-        words = reason_words(group["reason"])
-        told = words if words == group["reason"] else f"{group['reason']}: {words}"
-        session.say(f"  {group['customers']:>8,}  {told}")
+        session.say(f"  {group['customers']:>8,}  {missed_words(group['reason'])}")
         session.say(f"            such as {', '.join(group['examples'])}")
 
 

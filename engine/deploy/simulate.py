@@ -37,7 +37,7 @@ from engine.deploy.simulate_folder import own_folder, used_too
 from engine.deploy.simulate_known import add_up
 from engine.deploy.simulate_run import Nowhere, Run, needs_nights
 from engine.deploy.simulate_shelf import Shelf, shelves
-from engine.deploy.simulate_tally import Tally, count
+from engine.deploy.simulate_tally import Before, Tally, count, gone_before
 from engine.facts.ingest import arrive
 from engine.flows.fingerprint import version_hash
 from engine.flows.load import Project
@@ -357,10 +357,12 @@ def _drive_alone(number: int, task: Task) -> Tally:
 
 def drive_part(source: Database, task: Task, tell: Callable[[datetime, int], None]) -> Tally:
     """Drive the customers of one part through the stretch and count what came of them."""
+    with source.read() as connection:
+        before = Before() if task.stretch.replay else gone_before(connection, task.stretch.start)
     with driven(source, task, tell) as engine, engine.database.read() as connection:
         library = TemplateLibrary(task.play.templates)
         zone = engine.settings.shop.timezone
-        return count(connection, task.stretch.start, task.stretch.until, zone, library)
+        return count(connection, task.stretch.start, task.stretch.until, zone, library, before)
 
 
 @contextmanager

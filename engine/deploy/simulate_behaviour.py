@@ -20,6 +20,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from engine.deploy.simulate_belongings import EMPTIED, FILLED, FULL, Belongings, Own, Stand, read_belongings
 from engine.deploy.simulate_copy import Slice
 from engine.facts.fact import iso
 from engine.outbox.own_facts import NAMES as OWN
@@ -42,6 +43,8 @@ _TIMES = (
     "delivered_at",
     "occurred_at",
 )
+# What an order that the customer has is told of what became of it: its lines and its worth stay its own.
+_AFTERWARDS = ("order_id", "customer", "status", "status_at", "shipments", "refunds", "returns")
 _NO_DEED = (
     *OWN,
     "customer_created",
@@ -81,18 +84,22 @@ def stage_likely(
         drawn = _draw(past, moments, part, start, seed)
         models = {model for model, _ in drawn.values()}
         deeds = _deeds(connection, models, moments[-1], start) if moments else {}
-    rows = [
-        row
-        for customer_id in sorted(drawn, key=lambda each: past.references[each])
-        for row in _followed(
-            past.references[customer_id],
-            deeds.get(drawn[customer_id][0], ()),
-            drawn[customer_id][1],
-            start,
-            until,
-            seed,
+        followed = [
+            Followed(
+                customer_id,
+                past.references[customer_id],
+                *drawn[customer_id],
+                seed,
+                start - drawn[customer_id][1],
+                found,
+            )
+            for customer_id in sorted(drawn, key=lambda each: past.references[each])
+            if (found := _between(deeds.get(drawn[customer_id][0], ()), drawn[customer_id][1], until - start))
+        ]
+        belongings = read_belongings(
+            connection, {stand for each in followed if each.named for stand in each.stands}
         )
-    ]
+    rows = [row for each in followed for row in each.as_own(belongings)]
     rows.sort(key=lambda row: (row["arrives_at"], str(row["payload"].get("customer"))))
     for begin in range(0, len(rows), ROWS):
         with target.write() as connection:
@@ -156,7 +163,15 @@ def _deeds(
 ) -> Mapping[int, Sequence[Any]]:
     table = events.c
     query = (
-        select(table.customer_id, table.key, table.name, table.occurred_at, table.properties)
+        select(
+            table.customer_id,
+            table.key,
+            table.name,
+            table.occurred_at,
+            table.order_id,
+            table.cart_id,
+            table.properties,
+        )
         .where(table.occurred_at > since, table.occurred_at <= until, table.name.not_in(_NO_DEED))
         .order_by(table.occurred_at, table.id)
     )
@@ -167,37 +182,90 @@ def _deeds(
     return found
 
 
-def _followed(
-    reference: str, deeds: Sequence[Any], moment: datetime, start: datetime, until: datetime, seed: int
-) -> Iterator[dict[str, Any]]:
-    """Yield the deeds after a like moment as this customer's, shifted to come."""
-    shift = start - moment
-    for row in deeds:
-        at = row.occurred_at + shift
-        if row.occurred_at > moment and at <= until:
-            kind, payload = _as_own(reference, row, shift, seed)
-            yield {"arrives_at": at, "kind": kind, "payload": payload, "backfill": False}
+def _between(deeds: Sequence[Any], moment: datetime, span: timedelta) -> Sequence[Any]:
+    return [row for row in deeds if moment < row.occurred_at <= moment + span]
 
 
-def _as_own(reference: str, row: Any, shift: timedelta, seed: int) -> tuple[str, dict[str, Any]]:
-    told = {
-        name: _shifted(value, shift) if name in _TIMES else value
-        for name, value in (row.properties or {}).items()
-    }
-    told["customer"] = reference
-    mark = f"likely-{seed}-{reference}-"
-    for name in ("order_id", "cart_id", "id"):
-        if told.get(name):
-            told[name] = f"{mark}{told[name]}"
-    if row.key.startswith("order:"):
-        return "orders", told
-    if row.key.startswith("cart:"):
-        return "carts", told
-    if row.key.startswith("consent:"):
-        return "consents", {**told, "state": row.name.removeprefix("consent_")}
-    told |= {"event": row.name, "at": iso(row.occurred_at + shift)}
-    told.setdefault("id", f"{mark}{row.key}")
-    return "events", told
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What one customer follows: the deeds of a model after a like moment, to be shifted to come."""
+
+    customer_id: int
+    reference: str
+    model: int
+    moment: datetime
+    seed: int
+    shift: timedelta
+    deeds: Sequence[Any]
+
+    @property
+    def stands(self) -> tuple[Stand, Stand]:
+        """The model at the like moment, and the customer at the start."""
+        return (self.model, self.moment), (self.customer_id, self.moment + self.shift)
+
+    @property
+    def named(self) -> set[str]:
+        """The orders and carts that the deeds speak of."""
+        return {name for row in self.deeds for name in (row.order_id, row.cart_id) if name is not None}
+
+    def as_own(self, belongings: Belongings) -> Iterator[dict[str, Any]]:
+        """Yield the deeds as this customer's."""
+        named = self.named
+        of_order = belongings.own_orders(*self.stands, named) if named else {}
+        of_cart = belongings.own_carts(*self.stands, named) if named else {}
+        over = {
+            cart
+            for cart, mine in of_cart.items()
+            if mine is None and belongings.carts[self.stands[0]][cart] != FULL
+        }
+        for row in self.deeds:
+            if row.name == FILLED and row.cart_id in over:
+                del of_cart[row.cart_id]  # it is begun anew
+                over.remove(row.cart_id)
+            told = self._told(row, of_order, of_cart)
+            if row.name == EMPTIED and of_cart.get(row.cart_id, row.cart_id) is None:
+                over.add(row.cart_id)
+            if told is not None:
+                kind, payload = told
+                yield {
+                    "arrives_at": row.occurred_at + self.shift, "kind": kind, "payload": payload, "backfill": False,
+                }  # fmt: skip
+
+    def _told(self, row: Any, of_order: Own, of_cart: Own) -> tuple[str, dict[str, Any]] | None:
+        """Return a deed as this customer's fact; None for one on something that the customer does not have."""
+        told = {
+            name: _shifted(value, self.shift) if name in _TIMES else value
+            for name, value in (row.properties or {}).items()
+        }
+        told["customer"] = self.reference
+        mark = f"likely-{self.seed}-{self.reference}-"
+        for name, own in (("order_id", of_order), ("cart_id", of_cart)):
+            if told.get(name):
+                told[name] = own.get(str(told[name]), f"{mark}{told[name]}")
+                if told[name] is None:
+                    return None
+        if told.get("id"):
+            told["id"] = f"{mark}{told['id']}"
+        if row.key.startswith("order:"):
+            if row.order_id in of_order:
+                return "orders", {name: told[name] for name in _AFTERWARDS if name in told}
+            if row.cart_id is not None:
+                told["properties"] = _made_of(told["properties"], of_cart, mark)
+            return "orders", told
+        if row.key.startswith("cart:"):
+            return "carts", told
+        if row.key.startswith("consent:"):
+            return "consents", {**told, "state": row.name.removeprefix("consent_")}
+        told |= {"event": row.name, "at": iso(row.occurred_at + self.shift)}
+        told.setdefault("id", f"{mark}{row.key}")
+        return "events", told
+
+
+def _made_of(properties: Mapping[str, Any], own: Own, mark: str) -> dict[str, Any]:
+    """Return an order's own words, which name the cart that it was made of, with the follower's cart in them, if any."""
+    cart_id = own.get(str(properties["cart_id"]), f"{mark}{properties['cart_id']}")
+    rest = {name: value for name, value in properties.items() if name != "cart_id"}
+    return rest if cart_id is None else {**rest, "cart_id": cart_id}
 
 
 def _shifted(value: Any, shift: timedelta) -> Any:

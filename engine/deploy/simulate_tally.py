@@ -16,7 +16,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, func, literal, or_, select, union_all
+from sqlalchemy import Connection, and_, bindparam, func, literal, not_, or_, select, union_all
 
 from engine.calendar import local
 from engine.errors import HomingError
@@ -24,7 +24,7 @@ from engine.outbox.ledger import COUNTED
 from engine.outbox.own_facts import NAMES as OWN
 from engine.render.library import TemplateLibrary
 from engine.store.database import from_json
-from engine.store.dialect import among
+from engine.store.dialect import among, within
 from engine.store.prepared import Prepared
 from engine.store.tables import customers, enrollments, events, journal, messages
 from engine.store.types import Instant, from_micros, money, to_micros
@@ -81,15 +81,35 @@ def _worst(found: list[tuple[int, str]]) -> list[tuple[int, str]]:
     return sorted(found, key=lambda item: (-item[0], item[1]))[:WORST]
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """Mails that had gone, and enrollments that were left, at the very moment at which a forecast begins: by id."""
+
+    mails: Sequence[int] = ()
+    left: Sequence[int] = ()
+
+
+def gone_before(connection: Connection, since: datetime) -> Before:
+    """Return what a forecast that begins at this moment finds done: its clock stops there first, too."""
+    mails = select(messages.c.id).where(messages.c.counted_at >= since)
+    left = select(enrollments.c.id).where(enrollments.c.left_at >= since)
+    return Before(connection.scalars(mails).all(), connection.scalars(left).all())
+
+
 def count(
-    connection: Connection, since: datetime, until: datetime, shop_zone: str, library: TemplateLibrary
+    connection: Connection,
+    since: datetime,
+    until: datetime,
+    shop_zone: str,
+    library: TemplateLibrary,
+    before: Before,
 ) -> Tally:
-    """Return what came of the time after `since`, until and with `until`."""
+    """Return what came of the time from `since` until and with `until`, but for what was done before."""
     tally = Tally(customers=connection.scalar(select(func.count()).select_from(customers)) or 0)
     _count_facts(connection, tally, since, until)
-    _count_mails(connection, tally, since, until, shop_zone, library)
-    _count_entries(connection, tally, since)
-    _count_reasons(connection, tally, since)
+    _count_mails(connection, tally, since, until, shop_zone, library, before)
+    _count_entries(connection, tally, since, before)
+    _count_reasons(connection, tally, since, before)
     return tally
 
 
@@ -102,7 +122,7 @@ def _count_facts(connection: Connection, tally: Tally, since: datetime, until: d
         tally.facts[name] += number
 
 
-def _count_entries(connection: Connection, tally: Tally, since: datetime) -> None:
+def _count_entries(connection: Connection, tally: Tally, since: datetime, before: Before) -> None:
     table = enrollments.c
     query = select(table.flow, func.count()).where(table.state != "held_out", _made_after(since))
     for flow, number in connection.execute(query.group_by(table.flow)):
@@ -117,10 +137,16 @@ def _count_entries(connection: Connection, tally: Tally, since: datetime) -> Non
     for flow, number in connection.execute(reached):
         tally.goals[flow] += number
     left = select(table.flow, table.left_reason, func.count()).where(
-        table.left_at >= since, table.left_reason.is_not(None)
+        _left(connection, since, before), table.left_reason.is_not(None)
     )
     for flow, reason, number in connection.execute(left.group_by(table.flow, table.left_reason)):
         tally.exits[flow, reason] += number
+
+
+def _left(connection: Connection, since: datetime, before: Before) -> Any:
+    """Return the condition that an enrollment was left in this stretch."""
+    own = enrollments.c
+    return and_(own.left_at >= since, not_(among(connection, own.id, before.left)))
 
 
 def _made_after(since: datetime) -> Any:
@@ -152,7 +178,7 @@ _SENT = Prepared(
     .join(customers, customers.c.id == messages.c.customer_id)
     .where(
         messages.c.counted_at.between(bindparam("since", type_=Instant()), bindparam("until", type_=Instant())),
-        messages.c.state.in_(COUNTED), messages.c.channel == "email",
+        messages.c.state.in_(COUNTED), messages.c.channel == "email", not_(within(messages.c.id, "before")),
     )
     .order_by(messages.c.customer_id, messages.c.counted_at, messages.c.id)
 )  # fmt: skip
@@ -181,12 +207,13 @@ def _count_mails(
     until: datetime,
     shop_zone: str,
     library: TemplateLibrary,
+    before: Before,
 ) -> None:
     bought = _bought(connection, since, until)
     sent: Counter[tuple[int, str, str, str | None]] = Counter()
     filled: Counter[tuple[str | None, str]] = Counter()
     most: list[tuple[int, int]] = []
-    rows = map(_Mail._make, _SENT.each(connection, since=since, until=until))
+    rows = map(_Mail._make, _SENT.each(connection, since=since, until=until, before=before.mails))
     for customer_id, mails in groupby(rows, key=itemgetter(0)):
         own = list(mails)
         sent.update([mail[1:5] for mail in own])
@@ -277,13 +304,13 @@ def count_near(tally: Tally, mails: Sequence[tuple[int, str]], bought: Sequence[
 # ── reasons ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _count_reasons(connection: Connection, tally: Tally, since: datetime) -> None:
+def _count_reasons(connection: Connection, tally: Tally, since: datetime, before: Before) -> None:
     table = journal.c
     where = and_(table.decision == "deferred", table.at >= since)
     query = select(table.flow, table.reason, func.count()).where(where).group_by(table.flow, table.reason)
     for flow, reason, number in connection.execute(query):
         tally.deferred[flow, reason] += number
-    reasons = _reasons(since).cte("reasons")
+    reasons = _reasons(since, _left(connection, since, before)).cte("reasons")
     by_flow = select(reasons.c.flow, reasons.c.reason, func.count()).group_by(
         reasons.c.flow, reasons.c.reason
     )
@@ -310,7 +337,7 @@ def _count_reasons(connection: Connection, tally: Tally, since: datetime) -> Non
         tally.examples[row.reason] = sorted({*tally.examples.get(row.reason, []), example})[:EXAMPLES]
 
 
-def _reasons(since: datetime) -> Any:
+def _reasons(since: datetime, left_now: Any) -> Any:
     """Return one row for each mail or entry that did not come about, with its reason.
 
     What waited when an enrollment ended is the enrollment's own end, and counts once.
@@ -334,7 +361,7 @@ def _reasons(since: datetime) -> Any:
         own.left_at.label("at"),
         own.customer_id,
         literal("").label("step"),
-    ).where(own.left_at >= since, own.left_reason.is_not(None))
+    ).where(left_now, own.left_reason.is_not(None))
     return union_all(kept_out, dropped, left)
 
 

@@ -179,7 +179,7 @@ def give_offers(connection: Connection, carrying: Sequence[Carrying], at: Round)
         return Given({}, frozenset())
     issued = issue(connection, [each.wanted for each in carrying], at.offers, at.now, meta.secret(connection))
     going: dict[int, Mapping[str, Any]] = {}
-    refused: list[int] = []
+    refused: dict[int, Mapping[str, Any]] = {}
     waiting: list[dict[str, Any]] = []
     for each, got in zip(carrying, issued, strict=True):
         which = each.wanted.message_id
@@ -195,7 +195,7 @@ def give_offers(connection: Connection, carrying: Sequence[Carrying], at: Round)
                 }
             )
         else:
-            refused.append(which)
+            refused[which] = {"cause": got.cause}
     if going:
         update_rows(connection, messages, [{"content": held, "id": which} for which, held in going.items()])
     if waiting:
@@ -209,8 +209,8 @@ def give_offers(connection: Connection, carrying: Sequence[Carrying], at: Round)
         )
         connection.execute(statement, waiting)
     if refused:
-        rows = connection.execute(select(messages).where(messages.c.id.in_(refused))).all()
-        drop(connection, [(row, "no_offer") for row in rows], at.now)
+        rows = connection.execute(select(messages).where(messages.c.id.in_(list(refused)))).all()
+        drop(connection, [(row, "no_offer") for row in rows], at.now, refused)
     return Given(going, frozenset(each["which"] for each in waiting))
 
 

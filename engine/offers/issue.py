@@ -46,7 +46,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """What a message got: the offer (perhaps another one than wanted), its code and end; `reason` forbids the mail."""
+    """What a message got: the offer (perhaps another one than wanted), its code and end; `reason` forbids the mail.
+
+    `cause` says why there is none: the customer's code was `used` or is `over`, the pool is `empty`, the offer is `gone`.
+    """
 
     offer: str | None
     code: str | None = None
@@ -54,6 +57,7 @@ class Issued:
     fresh: bool = False
     wait: bool = False
     reason: str | None = None
+    cause: str | None = None
 
 
 def standing_in(name: str, offers: Mapping[str, Offer]) -> list[str]:
@@ -100,6 +104,7 @@ class _Code:
     code: str | None
     expires_at: datetime | None
     over: bool = False  # used, or past its end
+    used: bool = False
 
 
 _Held = dict[tuple[str, int], _Code]
@@ -135,7 +140,7 @@ def _held(connection: Connection, wanted: Sequence[Wanted], now: datetime) -> _H
         over = row.used_at is not None or (row.expires_at is not None and row.expires_at <= now)
         known = found.get((row.offer, row.customer_id))
         if known is None or known.over or not over:
-            found[row.offer, row.customer_id] = _Code(row.code, row.expires_at, over)
+            found[row.offer, row.customer_id] = _Code(row.code, row.expires_at, over, row.used_at is not None)
     return found
 
 
@@ -152,16 +157,18 @@ def _one(
 ) -> Issued:
     offer = offers.get(name)
     if offer is None or name in tried:
-        return Issued(None, reason="no_offer")
+        return Issued(None, reason="no_offer", cause="gone" if offer is None else "empty")
     known = held.get((name, want.customer_id))
     if offer.once_per == "customer" and known is not None:
-        return Issued(None, reason="no_offer") if known.over else Issued(name, known.code, known.expires_at)
+        if known.over:
+            return Issued(None, reason="no_offer", cause="used" if known.used else "over")
+        return Issued(name, known.code, known.expires_at)
     expires_at = add(now, offer.valid_for, want.zone) if offer.valid_for is not None else None
     code = _take(connection, offer, want, now, expires_at, secret, made)
     if code is not None:
         return Issued(name, code or None, expires_at, fresh=True)
     if offer.when_empty == "wait":
-        return Issued(name, wait=True, reason="no_offer")
+        return Issued(name, wait=True, reason="no_offer", cause="empty")
     if offer.when_empty == "without":
         return Issued(None)
     return _one(connection, want, offer.when_empty, offers, held, now, secret, tried | {name}, made)

@@ -51,6 +51,12 @@ _REASONS: Mapping[str, str] = {
     "quarantined": "it is set aside; see `homing quarantine list`",
     "sandboxed": "the sandbox lets it reach nobody",
 }
+_NO_OFFER: Mapping[str, str] = {
+    "used": "the customer has used the code of the offer already",
+    "over": "the customer's code of the offer is past its end",
+    "empty": "no code of the offer was left",
+    "gone": "there is no such offer any more",
+}
 _PREFIXES: Mapping[str, str] = {
     "condition_false": "this does not hold: {rest}",
     "exited": "this came true: {rest}",
@@ -61,6 +67,7 @@ _WAITS: Mapping[str, str] = {
     "paused": f", but the flow is paused{_RESUME}",
     "frozen": f", but the flow is frozen{_RESUME}",
 }
+_AT_THE_DOOR = ("entered", "held_out", "refused")
 _TELLING = ("turned_away", "entered", "held_out", "refused", "skipped", "exited", "took", "dropped")
 
 
@@ -71,8 +78,9 @@ def sentences(story: Mapping[str, Any], zone: str) -> Iterator[str]:
         yield f"  waits: {story['held']}"
     if not story["decisions"]:
         yield "  never came to the door: nothing that this flow waits for has happened since it was applied"
+    several = len(story.get("enrollments") or ()) > 1
     for decision in story["decisions"]:
-        yield f"  {_when(decision['at'], zone)}  {sentence(decision, zone)}"
+        yield f"  {_when(decision['at'], zone)}  {sentence(decision, zone, several=several)}"
         if decision["decision"] in _TELLING:
             yield from (clause_words(clause) for clause in decision["clauses"] if _matters(clause, decision))
         if decision.get("last_entry"):
@@ -93,24 +101,42 @@ def _matters(clause: Mapping[str, Any], decision: Mapping[str, Any]) -> bool:
     return bool(clause["holds"]) or not clause.get("ends") or decision["decision"] == "exited"
 
 
-def sentence(decision: Mapping[str, Any], zone: str) -> str:
-    """Return a decision as one sentence without its subject, which is the customer."""
+def sentence(decision: Mapping[str, Any], zone: str, *, several: bool = False) -> str:
+    """Return a decision as one sentence without its subject, which is the customer.
+
+    What came to the door names what it is about, and so does everything where there are several enrollments.
+    """
     words = {name: value for name, value in decision.items() if isinstance(value, str | int)}
     words["step"] = decision.get("step") or "a mail"
-    words["reason"] = reason_words(decision.get("reason"))
+    words["reason"] = reason_words(decision.get("reason"), decision.get("cause"))
     words["until"] = _when(decision["until"], zone) if decision.get("until") else "the awaited fact"
     words["fields"] = ", ".join(decision.get("fields") or ()) or "nothing"
     words["arm"] = decision.get("arm") or "none"
     what = "standing" if decision.get("offer") else str(decision["decision"])
-    return _SENTENCES.get(what, what).format_map(words)
+    about = decision.get("about") if several or what in _AT_THE_DOOR else None
+    named = f" ({about_words(about)})" if about else ""
+    return _SENTENCES.get(what, what).format_map(words) + named
 
 
-def reason_words(reason: str | None) -> str:
-    """Return a reason of the journal as a part of a sentence.
+def about_words(about: Mapping[str, Any]) -> str:
+    """Return the product, order or cart that a decision is about.
+
+    >>> about_words({"kind": "order", "id": "1001"}), about_words({"kind": "product", "id": "T1", "title": "Sencha"})
+    ('order 1001', 'Sencha')
+    """
+    return str(about.get("title") or f"{about['kind']} {about['id']}")
+
+
+def reason_words(reason: str | None, cause: str | None = None) -> str:
+    """Return a reason of the journal as a part of a sentence; `cause` says which of several it was.
 
     >>> reason_words("condition_false: customer: {orders: {gte: 3}}")
     'this does not hold: customer: {orders: {gte: 3}}'
+    >>> reason_words("no_offer", "empty")
+    'no code of the offer was left'
     """
+    if reason == "no_offer" and cause is not None and cause in _NO_OFFER:
+        return _NO_OFFER[cause]
     if reason is None:
         return "of no recorded reason"
     head, _, rest = reason.partition(": ")
@@ -119,12 +145,29 @@ def reason_words(reason: str | None) -> str:
     return _REASONS.get(reason, reason)
 
 
+def missed_words(reason: str) -> str:
+    """Return a reason of the journal by its name, and then in words.
+
+    >>> missed_words("exited: did: order_placed")
+    'exited: this came true: did: order_placed'
+    >>> missed_words("reached the end without a mail")
+    'reached the end without a mail'
+    """
+    words = reason_words(reason)
+    return words if words == reason else f"{reason.partition(': ')[0]}: {words}"
+
+
 def clause_words(clause: Mapping[str, Any]) -> str:
     """Return a clause as one line: whether it held, its words, what was found."""
-    parts = [f"found: {clause['found']}"] if clause.get("found") not in (None, "", "not kept") else []
+    parts = [_found(clause["found"])] if clause.get("found") not in (None, "", "not kept") else []
     parts += [f"wanted: {clause['wanted']}"] if clause.get("wanted") and not clause["holds"] else []
     found = f"  ({'; '.join(parts)})" if parts else ""
     return f"      {'yes' if clause['holds'] else 'no '}  {clause['clause']}{found}"
+
+
+def _found(words: str) -> str:
+    """Return what was found, which a count of facts says itself."""
+    return words if words.startswith(("found ", "not found")) else f"found: {words}"
 
 
 def _gate(gate: Mapping[str, Any] | None, reason: str | None, zone: str) -> Iterator[str]:

@@ -7,8 +7,9 @@ entered, the entry clauses are asked now, and labelled so too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -33,9 +34,15 @@ from engine.runtime.at_the_gate import Gate, fates
 from engine.runtime.doorstep import turned_away
 from engine.runtime.found import Looking
 from engine.runtime.work import exclusion_sentence, held_back
-from engine.store.tables import customers, enrollments, events, flows, journal, messages, timers
+from engine.store.dialect import among
+from engine.store.tables import customers, enrollments, events, flows, journal, messages, products, timers
 
 LIVE = ("active", "waiting")
+_KINDS = {"sku": "product", "order_id": "order", "cart_id": "cart"}
+_THINGS = {  # by `re_entry: {per: …}`: what tells apart the enrollments of a customer
+    "cart": ("cart_id",), "order": ("order_id",), "product": ("sku",), "occurrence": ("sku", "order_id", "cart_id"),
+}  # fmt: skip
+Thing = tuple[str, str]  # the column that names it, its id
 
 
 def why(connection: Connection, customer_id: int, flow: str | None, at: Round) -> list[dict[str, Any]]:
@@ -85,14 +92,20 @@ def _story(connection: Connection, customer_id: int, live: LiveFlow, at: Round) 
         select(journal).where(own.customer_id == customer_id, own.flow == name).order_by(own.id)
     ).all()
     looking = Looking(connection, live.flow, {row.id: row for row in inside}, at)
+    told = list(decisions(rows))
+    about = _about(connection, live.flow, inside, told)
     gate = Gate.of(connection, customer_id, at)
     story: dict[str, Any] = {
         "flow": name,
         "entered": any(row.state != "held_out" for row in inside),
-        "enrollments": [_enrollment(row) for row in inside],
+        "enrollments": [_enrollment(row) | {"about": about.get(_thing(live.flow, row))} for row in inside],
         "decisions": _in_order(
             [
-                *(_decision(row, looking, gate, inside) for row in decisions(rows)),
+                *(
+                    _decision(row, looking, gate, inside)
+                    | {"about": about.get(_thing_of(live.flow, row, looking.enrollments))}
+                    for row in told
+                ),
                 *turned_away(connection, customer_id, live, at),
             ]
         ),
@@ -108,7 +121,8 @@ def _story(connection: Connection, customer_id: int, live: LiveFlow, at: Round) 
 def _in_order(decisions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return decisions in the order of time; what became of a mail at the moment at which it fell due stands right behind that.
 
-    The flow takes its next steps before the mail is handed over, so that the journal has it the other way round.
+    The flow takes its next steps before the mail is handed over, and a mail whose offer has no code is dropped as it is made, so
+    that the journal has it the other way round.
     """
     due = {
         (told["message"], told["at"]): number
@@ -116,7 +130,7 @@ def _in_order(decisions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if told["decision"] == "due" and told.get("message") is not None
     }
     placed = [
-        (told["at"], due.get((told.get("message"), told["at"]), number), number)
+        (told["at"], due.get((told.get("message"), told["at"]), number), told["decision"] != "due", number)
         for number, told in enumerate(decisions)
     ]
     return [decisions[number] for *_, number in sorted(placed)]
@@ -128,6 +142,38 @@ def _enrollment(row: Row[Any]) -> dict[str, Any]:
         "step": row.position, "next_at": row.next_at, "left_at": row.left_at, "reason": row.left_reason,
         "goal_at": row.goal_at,
     }  # fmt: skip
+
+
+def _thing(flow: Flow, row: Any) -> Thing | None:
+    """Return what an enrollment is about, where a customer may be inside for several of them."""
+    columns = _THINGS.get(flow.re_entry.per or "", ())
+    return next(((column, value) for column in columns if (value := getattr(row, column)) is not None), None)
+
+
+def _thing_of(flow: Flow, row: Decided, inside: Mapping[int, Row[Any]]) -> Thing | None:
+    """Return what a decision is about: its enrollment's thing, or that of an entry which was refused."""
+    own = inside.get(row.enrollment_id) if row.enrollment_id is not None else None
+    if own is not None:
+        return _thing(flow, own)
+    asked = (row.detail or {}).get("asked_about") or {}
+    return _thing(flow, SimpleNamespace(**{name: asked.get(name) for name in _KINDS}))
+
+
+def _about(
+    connection: Connection, flow: Flow, inside: Sequence[Row[Any]], told: Sequence[Decided]
+) -> Mapping[Thing | None, dict[str, Any]]:
+    """Return in words each product, order and cart that decisions are about: its kind, its id, a product's title."""
+    known = {row.id: row for row in inside}
+    things = {_thing(flow, row) for row in inside} | {_thing_of(flow, row, known) for row in told}
+    skus = [thing[1] for thing in things if thing is not None and thing[0] == "sku"]
+    query = select(products.c.sku, products.c.title).where(among(connection, products.c.sku, skus))
+    titles = {row.sku: row.title for row in connection.execute(query)} if skus else {}
+    return {
+        thing: {"kind": _KINDS[thing[0]], "id": thing[1]}
+        | ({"title": titles.get(thing[1])} if thing[0] == "sku" else {})
+        for thing in things
+        if thing is not None
+    }
 
 
 def _decision(row: Decided, looking: Looking, gate: Gate, inside: Sequence[Row[Any]]) -> dict[str, Any]:

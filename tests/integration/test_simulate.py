@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from engine.clock import machine_now
 from engine.commands.simulating import only
@@ -38,7 +38,7 @@ from engine.store import meta
 from engine.store.database import Database, connect
 from engine.store.migrate import upgrade
 from engine.store.scratch import Lone, lone, scratch
-from engine.store.tables import customers, messages, metadata, order_lines
+from engine.store.tables import customers, enrollments, messages, metadata, order_lines
 from tests.integration.small_shop import END, NOW, START, checksum, make_project, play_of, tell
 
 REPLAY = Stretch(START, END, replay=True)
@@ -205,6 +205,28 @@ def test_a_report_counts_everything_once(tmp_path: Path, sqlite_database: Databa
 
 def _cart_alone(play: Any) -> Any:
     return only(play, "cart")
+
+
+def test_a_forecast_counts_nothing_that_was_done_when_it_begins(
+    tmp_path: Path, sqlite_database: Database
+) -> None:
+    """Mails and ends of the very moment of the beginning are past: with one flow only, no other one counts any."""
+    settings = make_project(tmp_path)
+    tell(sqlite_database, settings, NOW)
+    apply(sqlite_database, settings, now=NOW, who="test")
+    drive(quiet_engine(settings, sqlite_database), NOW, NOW + timedelta(days=30), nights=False)
+    with sqlite_database.write() as connection:
+        last = select(func.max(messages.c.counted_at)).where(messages.c.flow == "lapse")
+        start = connection.scalar(last)
+        assert start is not None
+        over = update(enrollments).where(enrollments.c.state == "completed")
+        ends = over.values(state="exited", left_at=start, left_reason="exited: did: order_placed")
+        assert connection.execute(ends).rowcount
+    stretch = Stretch(start, start + timedelta(days=2), replay=False)
+    tally = simulate(sqlite_database, only(play_of(settings), "thanks"), stretch, processes=1).tally
+    assert {flow for flow, _ in tally.mails} <= {"thanks"}
+    assert not tally.exits
+    assert not tally.not_sent
 
 
 def test_a_coarser_clock_says_nearly_the_same(tmp_path: Path, sqlite_database: Database) -> None:

@@ -249,6 +249,30 @@ def test_a_mail_stands_right_behind_its_moment(tmp_path: Path, sqlite_database: 
     assert seen
 
 
+def test_a_story_names_what_each_enrollment_is_about(tmp_path: Path, database: Database) -> None:
+    """Where a flow is entered per order or cart, entries name theirs; of several every sentence does, and JSON always."""
+    settings = live_through(database, tmp_path)
+    seen = 0
+    for flow, kind in (("thanks", "order"), ("cart", "cart")):
+        for story in stories(database, settings, flow):
+            named = [each["about"]["id"] for each in story["enrollments"]]
+            lines = list(sentences(story, "UTC"))
+            entries = [line for line in lines if "entered the flow" in line]
+            assert [line.rpartition("(")[2] for line in entries] == [f"{kind} {name})" for name in named]
+            for each in story["decisions"]:
+                if each["enrollment"] is not None and len(named) > 1:
+                    assert each["about"]["kind"] == kind
+                    seen += 1
+            refused = [each for each in story["decisions"] if each["decision"] == "refused"]
+            assert all(
+                each["about"] == {"kind": kind, "id": each["asked_about"][f"{kind}_id"]} for each in refused
+            )
+            assert len(named) < 2 or not [line for line in lines if line.endswith("fell due")]
+    assert seen
+    lapsed = [each for story in stories(database, settings, "lapse") for each in story["decisions"]]
+    assert {each["about"] for each in lapsed} == {None}
+
+
 def widened(settings: Settings) -> Settings:
     """Return the settings with one cap that has room for everything."""
     return replace(settings, policy=replace(settings.policy, caps=(Cap(1000, Duration.parse("7d")),)))

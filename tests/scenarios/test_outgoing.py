@@ -6,7 +6,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from engine.journeys.round import Round
 from engine.runtime.passes import run_pass, send_due
+from engine.runtime.story import sentences
+from engine.runtime.why import why
 from engine.store.tables import enrollments, events, messages, offer_codes
 from tests.scenarios.world import LETTER, START, World
 
@@ -170,6 +173,13 @@ def test_once_per_customer_is_once_for_ever(here: World) -> None:
     here.go_on(days=1)
     assert len(here.tray.mails) == 1
     assert here.reasons("dropped") == ["no_offer"]
+    with here.database.read() as connection:
+        (story,) = why(connection, 1, "own", Round(here.now, here.settings))
+    told = [line for line in sentences(story, "UTC") if "letter" in line]
+    assert [line[25:] for line in told[-2:]] == [
+        "letter fell due",
+        "letter was not sent, because the customer's code of the offer is past its end",
+    ]
 
 
 def test_no_code_of_a_pool_is_given_twice(anywhere: World) -> None:

@@ -268,7 +268,8 @@ def _why(request: Request) -> Response:
             found = why(connection, number, flow, at)[0]
         except UsageError:  # a flow that was never applied
             raise HTTPException(404) from None
-    decisions = [_told(decision, zone) for decision in found["decisions"]]
+    several = len(found["enrollments"]) > 1
+    decisions = [_told(decision, zone, several=several) for decision in found["decisions"]]
     values = {
         "row": row, "who": name_of(row), "flow": flow, "decisions": decisions, "now_asked": found.get("now"),
         "next": next_words(found["next"], zone) if found["next"] else None, "mails": found["messages"],
@@ -282,13 +283,13 @@ def round_of(connection: Connection, site: Site) -> Round:
     return Round(site.now(), site.settings, offers=offers)
 
 
-def _told(decision: Mapping[str, Any], zone: str) -> dict[str, Any]:
+def _told(decision: Mapping[str, Any], zone: str, *, several: bool) -> dict[str, Any]:
     """Return a decision with its sentence; a clause's value is left out where none was found."""
     return {
-        "at": decision["at"], "words": sentence(decision, zone), "clauses": decision["clauses"],
+        "at": decision["at"], "words": sentence(decision, zone, several=several), "clauses": decision["clauses"],
         "message": decision.get("message"), "last_entry": decision.get("last_entry"),
         "kind": "no" if decision["decision"] in ("refused", "dropped", "skipped", "failed", "turned_away") else decision["decision"],
-        "gate": _gate(decision), "reason": reason_words(decision["reason"]) if decision["reason"] else "",
+        "gate": _gate(decision), "reason": reason_words(decision["reason"], decision.get("cause")) if decision["reason"] else "",
     }  # fmt: skip
 
 

@@ -63,10 +63,11 @@ def test_once_is_once(till: Till) -> None:
     once = offer(pattern="T-######")
     till.give([once], 1, 2)
     (late,) = till.give([once], 1, days=8)
-    assert (late.offer, late.reason, late.wait) == (None, "no_offer", False)
+    assert (late.offer, late.reason, late.wait, late.cause) == (None, "no_offer", False, "over")
     with till.database.write() as connection:
         connection.execute(update(offer_codes).where(offer_codes.c.customer_id == 2).values(used_at=NOW))
-    assert till.give([once], 2, days=1)[0].reason == "no_offer"
+    (used,) = till.give([once], 2, days=1)
+    assert (used.reason, used.cause) == ("no_offer", "used")
 
 
 def test_once_per_message_gives_a_new_code_each_time(till: Till) -> None:
@@ -80,7 +81,7 @@ def test_an_empty_pool_waits(till: Till) -> None:
     """`wait`: no code and no mail now; once codes are there it goes on."""
     waiting = offer(pool="codes.txt", when_empty="wait")
     (first,) = till.give([waiting], 1)
-    assert (first.code, first.wait, first.reason) == (None, True, "no_offer")
+    assert (first.code, first.wait, first.reason, first.cause) == (None, True, "no_offer", "empty")
     till.pool("ten", "A")
     assert till.give([waiting], 1)[0].code == "A"
 
@@ -102,12 +103,14 @@ def test_an_empty_pool_takes_another_offer(till: Till) -> None:
 def test_a_circle_of_offers_ends(till: Till) -> None:
     """Two empty pools that name each other give nothing, and no mail."""
     circle = [offer("a", pool="a.txt", when_empty="b"), offer("b", pool="b.txt", when_empty="a")]
-    assert till.give(circle, 1)[0].reason == "no_offer"
+    (found,) = till.give(circle, 1)
+    assert (found.reason, found.cause) == ("no_offer", "empty")
 
 
 def test_an_offer_that_is_gone(till: Till) -> None:
     """A flow in progress may name an offer that was removed: its mail does not go."""
-    assert till.give([offer()], 1, name="gone")[0].reason == "no_offer"
+    (found,) = till.give([offer()], 1, name="gone")
+    assert (found.reason, found.cause) == ("no_offer", "gone")
 
 
 def test_a_code_is_bound_in_the_messages_own_transaction(till: Till) -> None:
