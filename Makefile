@@ -11,7 +11,7 @@ ARGS ?=
 PARALLEL ?= -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types test-pg test-web test-slow test-seeds test-sim test-crash test-attacks test-editor bench bench-mails bench-recommend docs migration lock pictures mail-check
+.PHONY: help setup demo test check fmt lint types test-pg test-web test-slow test-seeds test-sim test-crash test-attacks test-plants test-editor bench bench-mails bench-recommend docs migration lock pictures mail-check
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ test-crash: $(READY)  ## the whole crash suite: 10,000 kills, zombies, full disk
 
 test-attacks: $(READY)  ## 200,000 attacks on headers, and the others (6 minutes)
 	HOMING_ATTACKS=200000 $(PYTEST) tests/attacks $(ARGS)
+
+test-plants: $(READY)  ## every planted bug of the promises that are neither simulated nor crashed (10 minutes)
+	$(BIN)/python -m tests.planted $(ARGS)
 
 test-web: $(READY)  ## the web side with Segment's and Shopify's own packages, axe, a browser and pictures (needs npm and chromium)
 	$(PYTEST) -m web tests/integration $(ARGS)

@@ -165,7 +165,7 @@ def test_sigterm_while_the_provider_hangs(
 def test_a_pause_takes_hold_within_two_seconds(
     database_url: str, tmp_path: Path, server: RunningServer, running: list[subprocess.Popen[bytes]]
 ) -> None:
-    """After `homing pause` no more leave than two seconds' mails, not even of those that were claimed; `resume` goes on."""
+    """After `homing pause` no more leave than two seconds' mails, not even of those that were claimed; it survives a restart."""
     make_project(tmp_path, smtp_port=server.port, rate="10/s")
     shop = prepare(tmp_path, database_url, 400)
     flow = [] if database_url.startswith("sqlite") else ["hello"]
@@ -180,6 +180,11 @@ def test_a_pause_takes_hold_within_two_seconds(
     assert taken - paused <= 2 * 10 + GROUP  # two seconds at the rate, and those that were being handed over
     time.sleep(2)
     assert len(server.taken()) == taken < 400
+    assert terminate(running[-1])[0] == 0
+    running.append(shop.start("run", log="again"))
+    wait_for(lambda: "leads" in shop.log("again"), PATIENCE, "the daemon that was started anew")
+    time.sleep(2)
+    assert len(server.taken()) == taken
     assert set(shop.states()) == {"accepted", "pending"}
     assert shop.homing("resume", *flow).returncode == 0
     wait_for(lambda: len(server.taken()) > taken, PATIENCE, "mails after resuming")

@@ -190,6 +190,7 @@ def test_the_stricter_consent_wins_a_merge(database: Database) -> None:
     tell(database, "consents", {"customer": "c2", "topic": "all", "state": "withdrawn", "at": at(3)})
     tell(database, "customers", {"external_id": "c1", "email": "a@x.test"}, now=NOW + timedelta(days=1))
     (offers,) = [row for row in table(database, consent_state) if row["topic"] == "offers"]
+    assert offers["withdrawn_at"] is not None
     assert offers["withdrawn_at"] >= offers["granted_at"]
     assert len(table(database, consents)) == 3
     tell(

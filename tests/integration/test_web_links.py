@@ -109,7 +109,7 @@ def test_every_post_to_a_good_link_unsubscribes(small: Serving, how: dict[str, o
     """Multipart, or a body that nobody can read: the intent is plain."""
     answer = small.client.post(path_of(links_of(small.site, 1).unsubscribe()), **how)  # type: ignore[arg-type]
     assert answer.status_code == 200
-    assert standing(small)["reminders"] == "withdrawn"
+    assert standing(small).get("reminders") == "withdrawn"
 
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.web])])

@@ -71,6 +71,7 @@ def test_what_failed_is_tried_again_and_then_forgotten(
     monkeypatch.setattr(nightly, "rebuild_scores", shaky)
     monkeypatch.setattr(nightly, "rebuild", lambda _database, now: runs["recommendations"].append(now))
     asleep.go_to(START + timedelta(hours=23))
+    assert len(runs["scores"]) == 2
     first, second = runs["scores"]
     assert second - first == timedelta(hours=1)
     assert runs["recommendations"] == [first]

@@ -74,9 +74,25 @@ def test_a_flow_that_suddenly_targets_everybody_is_stopped(here: World) -> None:
     here.go_on(hours=2)
     most = max(rails.FLOOR, 3 * USUAL)
     assert len(here.sent) - before <= most
+    assert len(here.inside) - before <= most
     assert "usual is at most" in shown(here)["frozen"]
     here.go_on(days=2)
     assert len(here.sent) - before <= most
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_just_the_usual_most_go(here: World, more: int) -> None:
+    """Three times the usual day goes, and of one more nobody gets in."""
+    most = 3 * USUAL
+    live(here, HELLO, most + more)
+    for _day in range(DAYS):
+        say_hello(here, range(USUAL))
+        here.go_on(days=1)
+    before = len(here.sent)
+    say_hello(here, range(most + more))
+    here.go_on(hours=1)
+    assert len(here.sent) - before == (0 if more else most)
+    assert (shown(here)["frozen"] is None) == (more == 0)
 
 
 def test_mails_that_fall_due_together_are_stopped(here: World) -> None:

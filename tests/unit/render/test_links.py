@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import string
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -78,6 +79,16 @@ def test_any_change_breaks_a_token(position: int, flip: int) -> None:
     raw = bytearray(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     raw[position % len(raw)] ^= flip
     assert read_token(SECRET, base64.urlsafe_b64encode(raw).decode().rstrip("="), "u") is None
+
+
+@pytest.mark.parametrize("length", range(4))
+def test_another_last_letter_breaks_a_token(length: int) -> None:
+    """Nor may its last letter be another one, whose bits are not all used where the token is no whole number of bytes."""
+    links = SignedLinks("https://mail.kiyomi.test", SECRET, "e" * (1 + length), 7, "offers")
+    _, text = parts(links.unsubscribe())
+    assert read_token(SECRET, text, "u") is not None
+    for letter in set(string.ascii_letters + string.digits + "-_") - {text[-1]}:
+        assert read_token(SECRET, text[:-1] + letter, "u") is None
 
 
 @given(st.text(max_size=60))

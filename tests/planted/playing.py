@@ -1,0 +1,71 @@
+"""Playing a plant: the tests that it names run with it in a process of their own, and one of them must fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.planted.plants import Plant
+from tests.planted.witness import SEEN
+
+ROOT = Path(__file__).resolve().parents[2]
+START = Path(__file__).with_name("start")
+LONGEST = 120  # seconds; who hangs has not said what is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a plant was caught: by which test's assertion, in its first words; else why it was not."""
+
+    caught: bool
+    words: str
+
+
+def play(plant: Plant) -> Verdict:
+    """Run the tests of a plant with the bug: caught is what lets one of them fail by its own assertion."""
+    code, seen = _run(plant.tests, plant.name)
+    if seen and seen[0]["by_assertion"]:
+        return Verdict(True, f"{seen[0]['test']}: {seen[0]['words']}")
+    if seen:
+        return Verdict(False, f"failed, but by no assertion of its own: {seen[0]['words']}")
+    return Verdict(False, "all tests passed" if code == 0 else f"pytest ended with {code}")
+
+
+def passes(tests: Iterable[str]) -> Verdict:
+    """Run tests without any bug; `caught` says that one of them fails all the same."""
+    code, seen = _run(tests, None)
+    return Verdict(code != 0, "; ".join(f"{each['test']}: {each['words']}" for each in seen))
+
+
+def _run(tests: Iterable[str], plant: str | None) -> tuple[int, list[dict[str, str]]]:
+    """Return what pytest ended with, and what the witness saw; on SQLite, where nobody waits for a server."""
+    with tempfile.TemporaryDirectory() as folder:
+        seen = Path(folder) / "seen"
+        seen.touch()
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        environ |= {SEEN: str(seen), "PYTHONPATH": os.pathsep.join((str(START), str(ROOT)))}
+        environ |= {"HOMING_PLANT": plant} if plant else {}
+        # What a bug is planted in was imported before pytest could look at it, packages of its own plugins among it.
+        options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "tests.planted.witness"]
+        options += [
+            "-m",
+            "not postgresql",
+            "-W",
+            "ignore::pytest.PytestAssertRewriteWarning",
+            f"--basetemp={folder}/tests",
+        ]
+        command = [sys.executable, "-m", "pytest", *options, *sorted(set(tests))]
+        longest = LONGEST if plant else None
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=environ, capture_output=True, timeout=longest, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return -1, []
+        return done.returncode, [json.loads(line) for line in seen.read_text(encoding="utf-8").splitlines()]

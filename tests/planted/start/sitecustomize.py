@@ -1,0 +1,8 @@
+"""Plants the bug that HOMING_PLANT names, before anything else runs: Python imports this by itself, in every child too."""
+
+import os
+
+if name := os.environ.get("HOMING_PLANT"):
+    from tests.planted.plants import PLANTS
+
+    PLANTS[name].patch()

@@ -1,0 +1,29 @@
+"""A plugin of pytest that writes down which tests failed, and whether it was by an assertion of theirs."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+SEEN = "HOMING_PLANT_SEEN"
+FAILURES = (AssertionError, pytest.fail.Exception)  # the second: an error that did not come
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(
+    node: pytest.Item | pytest.Collector,
+    call: pytest.CallInfo[object],
+    report: pytest.TestReport | pytest.CollectReport,
+) -> None:
+    """Write one line for each failure: the test, whether it was an assertion of the test, and its first words."""
+    assert call.excinfo is not None
+    seen = {
+        "test": node.nodeid,
+        "by_assertion": report.when == "call" and isinstance(call.excinfo.value, FAILURES),
+        "words": " ".join(call.excinfo.exconly().split())[:300],
+    }
+    with Path(os.environ[SEEN]).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(seen) + "\n")
