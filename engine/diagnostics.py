@@ -34,7 +34,8 @@ class Finding:
 
     `code` is a family letter (F flow, C condition, T template, P plan, S settings, D delivery, B our own bug) and three
     digits; `effect` says what customers would feel; `help` names one way out; `label` explains the span, and `second`
-    is another place that matters with its own label. No address and no secret may stand in any text.
+    is another place that matters with its own label; `through` are the files of the mails in which it shows, where it stands
+    in what several of them share. No address and no secret may stand in any text.
     """
 
     code: str
@@ -47,6 +48,7 @@ class Finding:
     effect: str = ""
     help: str = ""
     fixable: bool = False
+    through: tuple[str, ...] = ()
 
     @property
     def is_error(self) -> bool:

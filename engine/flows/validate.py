@@ -28,7 +28,8 @@ def validate(
 ) -> list[Finding]:
     """Return all findings of a project, or of some of its files and folders.
 
-    `lint` adds what is found in templates. Raise UsageError for a path that does not exist.
+    `lint` adds what is found in templates; what shows in the mail of a wanted file is told, also where it stands in a block or
+    layout. Raise UsageError for a path that does not exist.
     """
     wanted = None if paths is None else [_within(root, path) for path in paths]
     project = load_project(root, settings)
@@ -40,7 +41,11 @@ def validate(
     ]
     if lint is not None:
         findings += lint(root, settings)
-    shown = [finding for finding in in_order(findings) if wanted is None or _is_in(finding.span.file, wanted)]
+    shown = [
+        finding
+        for finding in in_order(findings)
+        if wanted is None or any(_is_in(file, wanted) for file in (finding.span.file, *finding.through))
+    ]
     return fixing.mendable(root, shown, partial(_found_in, project))
 
 

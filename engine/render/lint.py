@@ -180,10 +180,13 @@ def lint_project(
         if until is not None and machine_seconds() >= until:
             break
     told += [finding for copy in copies for finding in memory.of(copy, library.sources) or ()]
-    findings_once = {(finding.code, finding.span, finding.message): finding for finding in reversed(told)}
-    return sorted(
-        structure.told_once(findings_once.values()), key=lambda finding: (finding.span, finding.code)
-    )
+    once: dict[tuple[str, Span, str], Finding] = {}
+    for finding in told:
+        known = once.setdefault((finding.code, finding.span, finding.message), finding)
+        if known is not finding:
+            through = tuple(sorted({*known.through, *finding.through}))
+            once[finding.code, finding.span, finding.message] = replace(known, through=through)
+    return sorted(structure.told_once(once.values()), key=lambda finding: (finding.span, finding.code))
 
 
 def _newest_first(root: Path, copies: Sequence[_Copy]) -> list[_Copy]:
@@ -207,7 +210,8 @@ def _look_at(
     drawn = {*library.paths(copy.name), *(path for path in library.sources if path.endswith(WORDS))}
     findings = [*_lint_copy(library, copy.path, contexts, kind, drawn), *_lacking(library, copy.path)]
     findings += _unsure(library, copy, own, without, maybe)
-    return drawn, findings
+    file = f"templates/{copy.path}"
+    return drawn, [each if each.span.file == file else replace(each, through=(file,)) for each in findings]
 
 
 def _advertising(library: TemplateLibrary, flow: Flow) -> Iterator[Finding]:

@@ -285,6 +285,21 @@ def test_bare_words_among_the_scenarios_are_told(tmp_path: Path) -> None:
     ]
 
 
+def test_what_shows_in_a_mail_is_told_of_its_file(tmp_path: Path) -> None:
+    """Asked for one template alone, what its mail breaks in a shared block is told; asked for another one, it is not."""
+    block = "{% macro badge(text, url) %}<mj-text>{% if url %}{{ text }}{% endif %}</mj-text>{% endmacro %}"
+    mail = TEMPLATE.replace('{{ blocks.note("thanks") }}', '{{ blocks.badge("thanks") }}')
+    found(tmp_path, {"templates/blocks/badge.mjml": block, "templates/bad.mjml": mail})
+    settings = settings_module.load(tmp_path, {}, strict=False)
+    of_bad, of_good = (
+        validate(tmp_path, settings, [tmp_path / "templates" / name], lint=lint_project)
+        for name in ("bad.mjml", Path(A).name)
+    )
+    assert [each.span.file for each in of_bad if each.is_error] == ["templates/blocks/badge.mjml"]
+    assert of_bad[0].through == ("templates/bad.mjml",)
+    assert of_good == []
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [("flows/two.yml", FLOW), ("flows/later/two.yaml", FLOW), ("tests/two.yml", SCENARIO)],
