@@ -28,10 +28,12 @@ from starlette.responses import RedirectResponse, Response
 from engine import calendar
 from engine.calendar import Duration
 from engine.delivery import addresses, dispatch, mailroom, mime, outcome, recording
+from engine.deploy import simulate_folder
 from engine.facts import consents, digests, ingest, people, rights, state_rows
 from engine.feedback import machines, settle
 from engine.journeys import advance, enter, versions
 from engine.offers import issue
+from engine.outbox import ledger
 from engine.render import context, environment, limits, mjml, pieces, seal
 from engine.runtime import (
     daemon,
@@ -47,7 +49,7 @@ from engine.runtime import (
 from engine.runtime.work import ARMING
 from engine.store import database, meta
 from engine.store.tables import customer_ids, customers, leases, offer_codes
-from engine.web.house import door
+from engine.web.house import door, uploads
 from engine.web.intake import taking, trust, writer
 from engine.web.links import looks, signup, unsubscribe
 
@@ -670,6 +672,24 @@ def newest_version_is_everybodys() -> None:
     instead(advance, "programs", newest, there_alone=True)
 
 
+@breaks(
+    "What is too late is not sent; after an outage only the newest goes",
+    "tests/scenarios/test_time.py::test_only_the_newest_of_several_sends_goes_after_an_outage",
+)
+def older_mails_go_with_the_newest() -> None:
+    """What fell due during an outage goes all at once."""
+    instead(ledger, "supersede", always(0))
+
+
+@breaks(
+    "A killed simulation leaves nothing for long",
+    "tests/integration/test_simulate_folder.py::test_what_a_killed_simulation_left_goes_when_the_next_begins",
+)
+def folder_of_a_killed_simulation_stays() -> None:
+    """Nobody looks whether a simulation has ended."""
+    instead(simulate_folder, "_is_left_behind", always(False))
+
+
 # ── inputs that attack ───────────────────────────────────────────────────────────────────────────────────────────────
 
 HEADERS = "No text of a customer becomes a header, a tag or a template"
@@ -878,3 +898,12 @@ def no_topic_is_every_topic() -> None:
         return take
 
     instead(signup, "_take", everything)
+
+
+@breaks(
+    "An uploaded file becomes facts only by a second button, and survives from then on",
+    "tests/integration/test_house_files.py::test_a_confirmed_file_outlives_the_program",
+)
+def confirmed_file_is_forgotten() -> None:
+    """A file that a program did not finish is taken up by nobody."""
+    instead(uploads.Uploads, "take_next", always(None))
