@@ -20,17 +20,19 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from jinja2.sandbox import SandboxedEnvironment
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, literal, literal_column, select, update
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from engine import calendar
+from engine.audience import memory, sqlvalues
 from engine.calendar import Duration
 from engine.delivery import addresses, dispatch, mailroom, mime, outcome, recording
-from engine.deploy import simulate_folder
-from engine.facts import consents, digests, ingest, people, rights, state_rows
+from engine.deploy import simulate, simulate_folder
+from engine.facts import consents, digests, ingest, json_texts, order_names, people, rights, state_rows
 from engine.feedback import machines, settle
+from engine.flows import fixing
 from engine.journeys import advance, enter, versions
 from engine.offers import issue
 from engine.outbox import ledger
@@ -48,7 +50,7 @@ from engine.runtime import (
 )
 from engine.runtime.work import ARMING
 from engine.store import database, meta
-from engine.store.tables import customer_ids, customers, leases, offer_codes
+from engine.store.tables import customer_ids, customers, leases, messages, offer_codes
 from engine.web.house import door, uploads
 from engine.web.intake import taking, trust, writer
 from engine.web.links import looks, signup, unsubscribe
@@ -907,3 +909,136 @@ def no_topic_is_every_topic() -> None:
 def confirmed_file_is_forgotten() -> None:
     """A file that a program did not finish is taken up by nobody."""
     instead(uploads.Uploads, "take_next", always(None))
+
+
+# ── what else is promised of decisions, statements, files and simulations ───────────────────────────────────────────
+
+
+@breaks(
+    "A condition means the same for a whole audience and for one customer",
+    "tests/contracts/conditions/test_one_meaning.py::test_every_value_meets_every_test",
+)
+def at_least_is_more_than_for_one_customer() -> None:
+    """Asked for one customer, "at least" leaves out the number itself."""
+    instead(memory, "_COMPARE", lambda real: {**real, "gte": real["gt"]})
+
+
+@breaks(
+    "What a user wrote is never part of a statement",
+    "tests/contracts/conditions/test_statements.py::test_what_a_user_wrote_is_never_statement_text",
+)
+def texts_are_written_into_statements() -> None:
+    """What a condition compares with stands in the statement itself."""
+
+    def written(value: Any, *_: Any) -> Any:
+        quoted = str(value).replace("'", "''").replace(":", "\\:")
+        return literal_column(f"'{quoted}'") if isinstance(value, str) else literal(value, *_)
+
+    instead(sqlvalues, "literal", lambda _real: written, there_alone=True)
+
+
+@breaks(
+    "No file and no template exhausts the machine",
+    "tests/attacks/test_files.py::test_bombs_need_little_memory",
+)
+def rows_have_no_largest_size() -> None:
+    """A row of a file may be as long as it likes."""
+    instead(json_texts, "LARGEST_ROW", lambda _real: 1 << 40)
+
+
+@breaks(
+    "An order that an export and webhooks tell counts once",
+    "tests/integration/test_web_shops.py::test_one_order_counts_once",
+    "tests/integration/test_web_shops.py::test_a_file_without_numbers_finds_what_another_file_told",
+)
+def orders_are_known_by_their_newest_name() -> None:
+    """Whatever an order is called by another source is another order."""
+    instead(order_names, "under_first_names", lambda _real: lambda _connection, told: told)
+
+
+@breaks(
+    "A killed `apply --backfill` is finished",
+    "tests/integration/test_apply_backfill.py::test_killed_at_any_step_it_is_finished_by_the_next_pass",
+)
+def killed_backfill_stays_half_done() -> None:
+    """What an apply left undone is forgotten by the next pass."""
+
+    def forgotten(_real: Any) -> Any:
+        def set_up_part(connection: Connection, _zone: Any) -> None:
+            meta.drop(connection, ARMING)
+
+        return set_up_part
+
+    instead(passes, "set_up_part", forgotten)
+
+
+@breaks(
+    "A replay decides as the live engine did",
+    "tests/integration/test_simulate.py::test_a_replay_decides_as_the_live_engine",
+)
+def replay_knows_no_caps() -> None:
+    """A simulation asks the gate without the shop's caps."""
+
+    def uncapped(real: Any) -> Any:
+        def rehearse(opened: Any, at: Any, *rest: Any, **named: Any) -> Any:
+            settings = replace(at.settings, policy=replace(at.settings.policy, caps=()))
+            return real(opened, replace(at, settings=settings), *rest, **named)
+
+        return rehearse
+
+    instead(dispatch, "rehearse", uncapped)
+
+
+@breaks(
+    "Plan and simulate touch nothing",
+    "tests/integration/test_simulate.py::test_the_real_database_is_not_touched",
+)
+def simulation_notes_that_it_ran() -> None:
+    """A simulation writes into the real database when it last ran."""
+
+    def noting(real: Any) -> Any:
+        def simulate(opened: Any, *rest: Any, **named: Any) -> Any:
+            with opened.write() as connection:
+                meta.put(connection, "simulated", "now")
+            return real(opened, *rest, **named)
+
+        return simulate
+
+    instead(simulate, "simulate", noting)
+
+
+@breaks(
+    "A flow that suddenly targets everybody is stopped",
+    "tests/scenarios/test_rails.py::test_what_another_worker_holds_is_counted",
+)
+def brake_overlooks_what_others_hold() -> None:
+    """What another worker has claimed is counted neither as due nor as gone."""
+
+    def overlooked(real: Any) -> Any:
+        def brake_on_sends(connection: Connection, flows: Any, at: Any) -> Any:
+            held = select(messages.c.id).where(
+                messages.c.state == "claimed", messages.c.claimed_by == "another"
+            )
+            ids = list(connection.scalars(held))
+            hidden = update(messages).where(messages.c.id.in_(ids))
+            connection.execute(hidden.values(state="dropped"))
+            found = real(connection, flows, at)
+            connection.execute(hidden.values(state="claimed"))
+            return found
+
+        return brake_on_sends
+
+    instead(rails, "brake_on_sends", overlooked)
+
+
+@breaks(
+    "Mending keeps comments and layout, and mending twice changes nothing more",
+    "tests/unit/flows/test_validate.py::test_what_can_be_mended_is",
+)
+def mending_drops_comments() -> None:
+    """A file that is mended loses what stands behind a #."""
+    instead(
+        fixing,
+        "fixes",
+        lambda real: lambda *told: {path: re.sub(r" +#.*", "", text) for path, text in real(*told).items()},
+    )

@@ -116,7 +116,7 @@ def test_what_another_worker_holds_is_counted(here: World) -> None:
         run_pass(here.engine(), here.now, sending=False)
         if half == 0:
             with here.database.write() as connection:
-                held = claim(connection, "another", here.now, here.now, (), rails.FLOOR)
+                held = claim(connection, "another", here.now, machine_now(), (), rails.FLOOR)
         here.now += timedelta(seconds=1)
     assert len(held) == 2 * 75
     here.go_on(seconds=1)
