@@ -555,8 +555,8 @@ def _sample(
 
 def _authored(sample: _Sample, finding: Finding) -> Finding:
     """Return the finding at the words in the mail's own file, where it is about words that were handed to a block there."""
-    quoted = re.search('"(.+)"', finding.message) if finding.code == "T409" else None
-    words = finding.label if finding.code == "T402" else quoted[1] if quoted else ""
+    quoted = re.search('"(.+)"', finding.message) if finding.code in ("T409", "T302") else None
+    words = finding.label if finding.code == "T402" else quoted[1].rstrip("…") if quoted else ""
     if finding.code == "T409":
         finding = replace(finding, span=_words_at(sample.prepared.library, finding.span, words))
     if not words or finding.span.file == sample.top.file:

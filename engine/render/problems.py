@@ -491,7 +491,8 @@ def wrong_place(span: Span, what: str, parent: str, way_out: str) -> Finding:
 def bare_sign(span: Span, sign: str) -> Finding:
     """A `<` or `&` stands alone in the text.
 
-    Write `&lt;` and `&amp;`. A `<` stops the compiler; an `&` may become another sign (`&copy=1` shows ©).
+    Write `&lt;` and `&amp;`. A `<` stops the compiler, also that of a CDATA section, which mails do not have; an `&` may become
+    another sign (`&copy=1` shows ©).
 
     Before:
 

@@ -147,7 +147,7 @@ _ATTRIBUTE = re.compile(r"([A-Za-z][\w:-]*)\s*=\s*(\"[^\"]*\"|'[^']*')")
 _MARK = re.compile(r' data-at="([^"]*):(\d+):(\d+)"')
 _ANY_TAG = re.compile(r"</?[A-Za-z][\w:-]*")
 _NAMES = re.compile(r"(?:^|\s)([A-Za-z][\w:-]*)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
-_BARE = re.compile(r"<(?![A-Za-z/!?])")
+_BARE = re.compile(r"<(?![A-Za-z/!?])|<!\[CDATA\[")
 _OPEN_TAG = re.compile(
     r"<!--.*?(?:-->|\Z)|<([A-Za-z][\w:-]*)(?=[\s<])(?:[^<>\"'=]|=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>=])|[\"'])*+(?=<)",
     re.DOTALL,

@@ -285,6 +285,25 @@ def test_bare_words_among_the_scenarios_are_told(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "place"),
+    [
+        ("Just words, and a few of them.", "T302", (6, 1)),
+        ("{% call blocks.note() %}a <![CDATA[ b ]]>{% endcall %}", "T303", (6, 27)),
+    ],
+)
+def test_words_of_a_mail_are_told_in_its_own_file(
+    tmp_path: Path, words: str, code: str, place: tuple[int, int]
+) -> None:
+    """What a mail puts straight into its layout's block, or writes as no mail can, is told where it was written."""
+    layout = "<mjml><mj-body><mj-wrapper>{% block body %}{% endblock %}</mj-wrapper></mj-body></mjml>"
+    mail = f"---\nsubject: x\n---\n{{% extends 'layouts/store.mjml' %}}\n{{% block body %}}\n{words}\n{{% endblock %}}\n"
+    told = found(tmp_path, {"templates/layouts/store.mjml": layout, "templates/bad.mjml": mail})
+    places = {(each.span.file, each.span.line, each.span.column) for each in told if each.code == code}
+    assert places == {("templates/bad.mjml", *place)}
+    assert "the MJML cannot be compiled" not in {each.message for each in told}
+
+
 def test_what_shows_in_a_mail_is_told_of_its_file(tmp_path: Path) -> None:
     """Asked for one template alone, what its mail breaks in a shared block is told; asked for another one, it is not."""
     block = "{% macro badge(text, url) %}<mj-text>{% if url %}{{ text }}{% endif %}</mj-text>{% endmacro %}"
