@@ -568,8 +568,10 @@ def guarded(write: Callable[[], str], name: str, where: Callable[[str], str]) ->
             "templates, macros or brackets are nested without end", template=path, line=line
         ) from error
     except (UndefinedError, SecurityError, TemplateError) as error:
-        path, line = _place(error, name, where)
-        raise RenderError(_sentence_of(error), template=path, line=line) from error
+        left_out = _LEFT_OUT.fullmatch(error.message or "")
+        path, line = _place(error, name, where, callers=1 if left_out else 0)
+        problem = f'this call leaves out "{left_out[1]}"' if left_out else _sentence_of(error)
+        raise RenderError(problem, template=path, line=line) from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, AssertionError) as error:
         path, line = _place(error, name, where)
         raise RenderError(f"this cannot be worked out: {_reason(error)}", template=path, line=line) from error
@@ -577,9 +579,12 @@ def guarded(write: Callable[[], str], name: str, where: Callable[[str], str]) ->
         raise RenderError("the template needs too much memory", template=where(name)) from error
 
 
-def _place(error: BaseException, name: str, where: Callable[[str], str]) -> tuple[str, int]:
-    """Return the innermost template line of a traceback: of compiled templates, or as Jinja has rewritten it."""
-    path, line = where(name), 0
+_LEFT_OUT = re.compile(r"parameter '(\w+)' was not provided")
+
+
+def _place(error: BaseException, name: str, where: Callable[[str], str], callers: int = 0) -> tuple[str, int]:
+    """Return the innermost template line of a traceback, as compiled or rewritten by Jinja; or that so many callers before."""
+    found = [(where(name), 0)]
     traceback = error.__traceback__
     while traceback is not None:
         frame = traceback.tb_frame
@@ -587,9 +592,9 @@ def _place(error: BaseException, name: str, where: Callable[[str], str]) -> tupl
         if filename.startswith("templates/"):
             compiled: Template | None = frame.f_globals.get("__jinja_template__")
             at = traceback.tb_lineno
-            path, line = filename, at if compiled is None else compiled.get_corresponding_lineno(at)
+            found.append((filename, at if compiled is None else compiled.get_corresponding_lineno(at)))
         traceback = traceback.tb_next
-    return path, line
+    return found[max(0, len(found) - 1 - callers)]
 
 
 def _missing(error: TemplateNotFound) -> str:

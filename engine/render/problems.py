@@ -349,6 +349,7 @@ def fails(span: Span, message: str, persona: str) -> Finding:
 
 
 _OTHERWISE = (
+    ("this call leaves out", "give it, by its place or its name, as in `blocks.button(words, url=shop.url)`"),
     ("range()", "loop over what the mail has, such as `cart.lines`"),
     (
         "its loops run too often",

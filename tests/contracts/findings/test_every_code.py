@@ -290,6 +290,7 @@ def test_bare_words_among_the_scenarios_are_told(tmp_path: Path) -> None:
     [
         ("Just words, and a few of them.", "T302", (6, 1)),
         ("{% call blocks.note() %}a <![CDATA[ b ]]>{% endcall %}", "T303", (6, 27)),
+        ("  {{ blocks.note() }}", "T208", (6, 17)),
     ],
 )
 def test_words_of_a_mail_are_told_in_its_own_file(
@@ -306,7 +307,7 @@ def test_words_of_a_mail_are_told_in_its_own_file(
 
 def test_what_shows_in_a_mail_is_told_of_its_file(tmp_path: Path) -> None:
     """Asked for one template alone, what its mail breaks in a shared block is told; asked for another one, it is not."""
-    block = "{% macro badge(text, url) %}<mj-text>{% if url %}{{ text }}{% endif %}</mj-text>{% endmacro %}"
+    block = "{% macro badge(text) %}<mj-text>{{ text + 1 }}</mj-text>{% endmacro %}"
     mail = TEMPLATE.replace('{{ blocks.note("thanks") }}', '{{ blocks.badge("thanks") }}')
     found(tmp_path, {"templates/blocks/badge.mjml": block, "templates/bad.mjml": mail})
     settings = settings_module.load(tmp_path, {}, strict=False)
