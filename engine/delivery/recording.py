@@ -81,10 +81,8 @@ def record_surely(
             try:
                 with database.write() as connection:
                     record(connection, results, at, hands.chance)
-            except (
-                _TakenOver,
-                IntegrityError,
-            ):  # another worker has it, or its customer was merged into another one
+            except (_TakenOver, IntegrityError):
+                # Another worker has one of them, or a customer was merged into another one.
                 with database.write() as connection:
                     record_what_is_held(connection, results, at, hands.chance)
         except (OperationalError, InterfaceError) as error:

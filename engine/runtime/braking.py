@@ -20,7 +20,7 @@ from engine.store.database import Database
 
 log = logging.getLogger("homing.pass")
 
-EXACT_SECONDS = 0.01  # a count that takes no longer (some thousands of mails) is made for each claim
+EXACT = 5_000  # a flow of which no more are due or in hands is counted for each claim, however slow the machine is
 HOLDS = 20  # times what it took
 
 
@@ -47,11 +47,12 @@ class SendBrake:
         asked = {name: live[name] for name, key in keys.items() if self.counts.until.get(key, begin) <= begin}
         if not asked:
             return {}
-        found = rails.brake_on_sends(connection, asked, self.work.at)
+        due = rails.due_to_send(connection, asked, self.work.at)
+        found = rails.brake_on_sends(connection, asked, due, self.work.at)
         took = self.seconds() - begin
         for name in asked:
             self.counts.until.pop(keys[name], None)
-            if took > EXACT_SECONDS and name not in found:
+            if due.get(name, 0) > EXACT and name not in found:
                 self.counts.until[keys[name]] = begin + (HOLDS + 1) * took
         return found
 

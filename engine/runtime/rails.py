@@ -74,8 +74,8 @@ def brake_on_entries(connection: Connection, live: LiveFlow, entering: int, at: 
     return _brake(connection, live, entering, at, enrollments, "enter")
 
 
-def brake_on_sends(connection: Connection, flows: Mapping[str, LiveFlow], at: Round) -> dict[str, str]:
-    """Return which of the flows are about to mail far more people than usual, and why.
+def due_to_send(connection: Connection, flows: Mapping[str, LiveFlow], at: Round) -> dict[str, int]:
+    """Return how many mails of each of the flows are due or in hands.
 
     What is in some worker's hands counts as what is due: asked in the transaction of a claim, after it, the answers of
     workers who claim beside each other cannot all leave each other's part out.
@@ -87,8 +87,15 @@ def brake_on_sends(connection: Connection, flows: Mapping[str, LiveFlow], at: Ro
         .where(UNSETTLED, or_(due, table.state == "claimed"), table.flow.in_(flows))
         .group_by(table.flow)
     )
+    return {flow: number for flow, number in connection.execute(query)}
+
+
+def brake_on_sends(
+    connection: Connection, flows: Mapping[str, LiveFlow], due: Mapping[str, int], at: Round
+) -> dict[str, str]:
+    """Return which of the flows would mail far more people than usual with what is due, and why."""
     found = {}
-    for flow, more in connection.execute(query).all():
+    for flow, more in due.items():
         reason = _brake(connection, flows[flow], more, at, messages, "mail")
         if reason is not None:
             found[flow] = reason

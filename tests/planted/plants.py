@@ -1015,7 +1015,7 @@ def brake_overlooks_what_others_hold() -> None:
     """What another worker has claimed is counted neither as due nor as gone."""
 
     def overlooked(real: Any) -> Any:
-        def brake_on_sends(connection: Connection, flows: Any, at: Any) -> Any:
+        def due_to_send(connection: Connection, flows: Any, at: Any) -> Any:
             held = select(messages.c.id).where(
                 messages.c.state == "claimed", messages.c.claimed_by == "another"
             )
@@ -1026,9 +1026,9 @@ def brake_overlooks_what_others_hold() -> None:
             connection.execute(hidden.values(state="claimed"))
             return found
 
-        return brake_on_sends
+        return due_to_send
 
-    instead(rails, "brake_on_sends", overlooked)
+    instead(rails, "due_to_send", overlooked)
 
 
 @breaks(
