@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.planted.plants import Plant
+from tests.planted.planting import Plant
 from tests.planted.witness import SEEN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ class Verdict:
 
 def play(plant: Plant) -> Verdict:
     """Run the tests of a plant with the bug: caught is what lets one of them fail by its own assertion."""
-    code, seen = _run(plant.tests, plant.name)
+    code, seen = _run(plant.tests, plant.name, plant.postgresql)
     if seen and seen[0]["by_assertion"]:
         return Verdict(True, f"{seen[0]['test']}: {seen[0]['words']}")
     if seen:
@@ -37,14 +37,20 @@ def play(plant: Plant) -> Verdict:
     return Verdict(False, "all tests passed" if code == 0 else f"pytest ended with {code}")
 
 
-def passes(tests: Iterable[str]) -> Verdict:
-    """Run tests without any bug; `caught` says that one of them fails all the same."""
-    code, seen = _run(tests, None)
-    return Verdict(code != 0, "; ".join(f"{each['test']}: {each['words']}" for each in seen))
+def without_any(plants: Iterable[Plant]) -> Verdict:
+    """Run the tests of these plants without any bug; `caught` says that one of them fails all the same."""
+    plants = list(plants)
+    for postgresql in (False, True):
+        tests = [test for plant in plants if plant.postgresql == postgresql for test in plant.tests]
+        code, seen = _run(tests, None, postgresql) if tests else (0, [])
+        if code:
+            words = "; ".join(f"{each['test']}: {each['words']}" for each in seen)
+            return Verdict(True, words or f"pytest ended with {code}")
+    return Verdict(False, "all tests passed")
 
 
-def _run(tests: Iterable[str], plant: str | None) -> tuple[int, list[dict[str, str]]]:
-    """Return what pytest ended with, and what the witness saw; on SQLite, where nobody waits for a server."""
+def _run(tests: Iterable[str], plant: str | None, postgresql: bool) -> tuple[int, list[dict[str, str]]]:
+    """Return what pytest ended with, and what the witness saw."""
     with tempfile.TemporaryDirectory() as folder:
         seen = Path(folder) / "seen"
         seen.touch()
@@ -53,13 +59,8 @@ def _run(tests: Iterable[str], plant: str | None) -> tuple[int, list[dict[str, s
         environ |= {"HOMING_PLANT": plant} if plant else {}
         # What a bug is planted in was imported before pytest could look at it, packages of its own plugins among it.
         options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "tests.planted.witness"]
-        options += [
-            "-m",
-            "not postgresql",
-            "-W",
-            "ignore::pytest.PytestAssertRewriteWarning",
-            f"--basetemp={folder}/tests",
-        ]
+        options += ["-W", "ignore::pytest.PytestAssertRewriteWarning", f"--basetemp={folder}/tests"]
+        options += [] if postgresql else ["-m", "not postgresql"]
         command = [sys.executable, "-m", "pytest", *options, *sorted(set(tests))]
         longest = LONGEST if plant else None
         try:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.planted.plants import PLANTS, Plant
+from tests.planted.catalogue import PLANTS
+from tests.planted.planting import Plant
 from tests.planted.playing import play
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +56,7 @@ def test_a_plant_stands_beside_its_promise(plant: Plant) -> None:
 
 def test_the_page_names_no_bug_that_is_not_planted() -> None:
     """Each name in the last table is a plant."""
-    table = PAGE.partition("`tests/planted/plants.py`")[2].partition("\n\n| ")[2].partition("\n\n")[0]
+    table = PAGE.partition("`tests/planted/plants`")[2].partition("\n\n| ")[2].partition("\n\n")[0]
     assert set(re.findall(r"`([\w-]+)`", table)) == set(PLANTS)
 
 

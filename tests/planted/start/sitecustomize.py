@@ -3,6 +3,6 @@
 import os
 
 if name := os.environ.get("HOMING_PLANT"):
-    from tests.planted.plants import PLANTS
+    from tests.planted.catalogue import PLANTS
 
     PLANTS[name].patch()
