@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from engine import settings as settings_module
 from engine.errors import OutsideError
 from engine.runtime.distributed import DISPATCH, TAKE_IN, Hint
-from engine.runtime.distributed_broker import open_broker
+from engine.runtime.distributed_broker import CeleryBroker, open_broker
 from engine.store.tables import leases
 from engine.store.types import EPOCH
 from tests.integration.living_shop import (
@@ -140,14 +140,22 @@ def test_a_broker_that_comes_back_is_spoken_to_again(postgres_url: str, redis: R
     with LivingShop(Path(), postgres_url).database() as database:
         broker = open_broker(redis.url, database)
         for _ in range(3):
-            broker.send(Hint(TAKE_IN, "sandbox"), 10)
-            assert broker.waiting() == 1
+            assert _sent_is_waiting(broker)
             redis.stop()
             for ask in (broker.waiting, lambda: broker.send(Hint(TAKE_IN, "sandbox"), 10), broker.waiting):
                 with pytest.raises(OutsideError, match="does not answer"):
                     ask()
             redis.start()
             assert broker.waiting() == 0
+
+
+def _sent_is_waiting(broker: CeleryBroker) -> bool:
+    """Return whether a hint is in the queue once it was sent."""
+    try:
+        broker.send(Hint(TAKE_IN, "sandbox"), 10)
+        return broker.waiting() == 1
+    except OutsideError:
+        return False
 
 
 def _let_leases_end(shop: LivingShop, pid: int) -> None:
