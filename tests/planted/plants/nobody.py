@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from engine.delivery import dispatch, recording
+from engine.delivery import dispatch, gatekeeping, recording
 from engine.facts import consents, rights, state_rows
 from engine.render import seal
 from engine.runtime import (
@@ -22,6 +23,16 @@ from engine.store import meta
 from engine.store.tables import messages
 from engine.web.links import signup, unsubscribe
 from tests.planted.planting import always, breaks, instead
+
+
+@breaks(
+    "No recorded consent, no marketing; a suppression ends it at once",
+    "tests/scenarios/test_time.py::test_suppression_drops_what_waits_in_the_outbox",
+)
+def suppression_leaves_the_outbox_alone() -> None:
+    """Nobody who is suppressed gets into anything any more; what waits in the outbox is not looked at."""
+    instead(rights, "_leave", always(None))
+
 
 OLD_GRANT = "An old grant never overrides a withdrawal"
 
@@ -77,6 +88,26 @@ def erased_are_not_known_again() -> None:
 def facts_of_the_erased_stay() -> None:
     """Only the customer's own row is emptied."""
     instead(rights, "_forget_facts", lambda _: lambda *__: None)
+
+
+CAPS = "Caps and quiet hours"
+
+
+@breaks(CAPS, "tests/crash/test_crash.py::test_caps_hold_for_several_programs[sqlite]")
+def caps_are_counted_before_the_lock() -> None:
+    """What each customer has had is counted when a group is made, and not again when it is handed over."""
+
+    def counted_before(real: Any) -> Any:
+        def hand_over(database: Any, group: Any, at: Any, *rest: Any) -> None:
+            with database.read() as connection:
+                judged = gatekeeping.verdicts(connection, [made.message for made in group], at)
+            time.sleep(0.3)  # other programs come between
+            setattr(dispatch, "verdicts", lambda *_: judged)  # noqa: B010 - for this group
+            real(database, group, at, *rest)
+
+        return hand_over
+
+    instead(dispatch, "_hand_over_group", counted_before)
 
 
 @breaks(
