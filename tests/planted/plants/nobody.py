@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,8 @@ from sqlalchemy import Connection, select, update
 
 from engine.delivery import dispatch, gatekeeping, recording
 from engine.facts import consents, rights, state_rows
+from engine.journeys import decide
+from engine.policy import gate
 from engine.render import seal
 from engine.runtime import (
     daemon,
@@ -20,6 +23,7 @@ from engine.runtime import (
     rails,
 )
 from engine.store import meta
+from engine.store.prepared import Prepared
 from engine.store.tables import messages
 from engine.web.links import signup, unsubscribe
 from tests.planted.planting import always, breaks, instead
@@ -124,6 +128,43 @@ def opt_out_is_written_after_its_answer() -> None:
         return withdraw
 
     instead(unsubscribe, "_withdraw", later)
+
+
+BOUGHT = "After a purchase is acknowledged no mail begins that it ends"
+
+
+@breaks(
+    BOUGHT, "tests/integration/test_opt_out.py::test_after_the_purchase_no_hand_over_begins", postgresql=True
+)
+def gate_locks_nobody() -> None:
+    """The gate reads its customers and lets others write about them meanwhile."""
+    instead(gatekeeping, "_LOCK", lambda real: Prepared(_unlocked(real._statement)))
+
+
+def _unlocked(statement: Any) -> Any:
+    copied = statement._generate()
+    copied._for_update_arg = None
+    return copied
+
+
+@breaks(BOUGHT, "tests/scenarios/test_time.py::test_a_purchase_during_the_outage_ends_the_flow_first")
+def exits_are_overlooked() -> None:
+    """What ends an enrollment by its own flow's words is not asked, neither on its way nor at the gate."""
+
+    def lawful(real: Any) -> Any:
+        def leave_reason(flow: Any, _exits: Any, person: Any, truth: Any) -> Any:
+            return real(flow, (), person, truth)
+
+        return leave_reason
+
+    def careless(real: Any) -> Any:
+        def judge(question: Any, now: Any) -> Any:
+            return real(replace(question, exit_clause=None), now)
+
+        return judge
+
+    instead(decide, "leave_reason", lawful)
+    instead(gate, "judge", careless)
 
 
 MERGED = "Customers who turn out to be one lose no word on their mails"
