@@ -27,7 +27,6 @@ from sqlalchemy import func, select, text, update
 from engine import settings as settings_module
 from engine.deploy.apply import apply
 from engine.facts.ingest import ingest_rows
-from engine.runtime.daemon import STOP_SECONDS
 from engine.runtime.leader import DAEMON
 from engine.store.database import Database, connect
 from engine.store.tables import enrollments, leases, messages
@@ -35,9 +34,9 @@ from engine.store.tables import enrollments, leases, messages
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = float(os.environ.get("HOMING_TEST_PATIENCE", "180"))
 """Seconds for what nobody promised a time for, where the machine has much else to do."""
-# A program that is told to stop gives itself STOP_SECONDS, which leaves 2 of the 10 that it promises; as long again is left
-# to a busy machine. A provider that never answers would hold it up for 20 seconds.
-ENDS_SECONDS = 2 * STOP_SECONDS
+ENDS_SECONDS = 16.0
+"""Seconds within which a program ends: it promises 10, and the rest is left to a busy machine. A provider that never answers
+would hold it up for 20."""
 SENDER = "hello@kiyomi.test"
 SETTINGS = """
 [shop]

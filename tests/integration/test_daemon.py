@@ -106,6 +106,7 @@ def test_sigterm_finishes_or_releases(
     daemon = shop.start("run")
     running.append(daemon)
     wait_for(lambda: len(server.taken()) >= 3, PATIENCE, "some mails")
+    wait_for(lambda: shop.states()["claimed"] > 0, PATIENCE, "mails that are claimed and wait for the rate")
     code, seconds = terminate(daemon)
     assert (code, seconds < ENDS_SECONDS) == (0, True), shop.log()
     states = shop.states()

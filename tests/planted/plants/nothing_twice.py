@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from engine.commands import session
-from engine.delivery import dispatch, mailroom, recording, sendgrid, smtp
+from engine.delivery import claim, dispatch, mailroom, recording, sendgrid, smtp
 from engine.delivery.outcome import Retry, Unknown
 from engine.facts import digests, ingest, rights
 from engine.journeys import moments
@@ -373,6 +373,22 @@ def follower_never_looks_again() -> None:
         return take
 
     instead(leader.Leadership, "_take", once)
+
+
+STOPPED = "Told to stop, a daemon ends within ten seconds"
+
+
+@breaks(STOPPED, "tests/integration/test_daemon.py::test_sigterm_finishes_or_releases[sqlite]")
+def stop_leaves_what_is_claimed() -> None:
+    """A daemon that ends leaves what it had claimed and not begun to its lease, and to whoever comes after."""
+    instead(claim, "release_all", always(None))
+    instead(claim, "release", always(None))
+
+
+@breaks(STOPPED, "tests/integration/test_daemon.py::test_sigterm_while_the_provider_hangs")
+def stop_waits_for_the_provider() -> None:
+    """A daemon that ends waits until the provider has answered."""
+    instead(daemon, "STOP_SECONDS", lambda _real: 60.0)
 
 
 ONE_LEADS = "One daemon leads, and a dead one is followed within 30 seconds"
