@@ -7,9 +7,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 SEEN = "HOMING_PLANT_SEEN"
+QUICK = (Phase.explicit, Phase.reuse, Phase.generate)
 FAILURES = (AssertionError, pytest.fail.Exception)  # the second: an error that did not come
+
+
+def pytest_sessionstart() -> None:
+    """Let Hypothesis fail with the first example that does: making it small would take minutes, and nobody reads it."""
+    settings.register_profile("planted", settings(), phases=QUICK, report_multiple_bugs=False)
+    settings.load_profile("planted")
 
 
 @pytest.hookimpl(trylast=True)

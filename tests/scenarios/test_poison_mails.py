@@ -179,11 +179,11 @@ def test_what_fails_is_set_aside_by_a_few_statements(
 ) -> None:
     """Where six fail, setting them aside takes no more statements than where one does, and no batch is done again."""
     took = []
-    for number in (1, 6):
+    for turn, number in enumerate((1, 1, 6)):  # the first may pay for what a process learns once
         database = connect("sqlite://")
         upgrade(database)
-        with monkeypatch.context() as patch, world(tmp_path / str(number), database) as here:
+        with monkeypatch.context() as patch, world(tmp_path / str(turn), database) as here:
             took.append(play(here, poisoning, {f"bad{each}" for each in range(number)}, patch))
             assert len(here.rows(quarantine)) == number
         database.close()
-    assert took[0] == took[1]
+    assert took[1] == took[2]

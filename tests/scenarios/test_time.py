@@ -89,6 +89,11 @@ def test_a_fact_while_inside_stays_out_however_late_it_is_looked_at(anywhere: Wo
     assert here.reasons("refused") == ["re_entry: still inside"]
     assert [state for _, state, _ in here.ledger].count("accepted") == 2
     assert len(here.rows(enrollments)) == 2
+    here.go_on(days=3)
+    here.event("checkout_started", at=START + 13 * HOUR)  # told when whoever was inside then has gone through
+    here.go_on(hours=1)
+    assert here.reasons("refused") == ["re_entry: still inside"] * 2
+    assert len(here.rows(enrollments)) == 2
 
 
 def test_waits_count_from_when_steps_were_due_not_from_a_late_tick(here: World) -> None:

@@ -13,11 +13,21 @@ from engine import calendar
 from engine.calendar import Duration
 from engine.delivery import gatekeeping
 from engine.facts import days, people
-from engine.journeys import advance, decide, enter, versions
+from engine.journeys import advance, candidates, decide, enter, versions
 from engine.outbox import ledger
 from engine.policy import gate
 from engine.runtime import passes
 from tests.planted.planting import always, breaks, instead
+
+
+def _look_begins_anew() -> None:
+    def anew(real: Any) -> Any:
+        def message(flow: Any, node: Any, step: Any, standing: Any, *told: Any) -> Any:
+            return real(flow, node, step, standing._replace(anchor_at=told[-1]), *told)
+
+        return message
+
+    instead(decide, "_message", anew, there_alone=True)
 
 
 @breaks(
@@ -48,6 +58,15 @@ def older_mails_go_with_the_newest() -> None:
     instead(ledger, "supersede", always(0))
 
 
+@breaks(
+    "What is too late is not sent; after an outage only the newest goes",
+    "tests/scenarios/test_time.py::test_what_is_too_late_after_an_outage_is_not_sent",
+)
+def lateness_counts_from_the_look() -> None:
+    """However late a step is looked at, its mail is in time from then on."""
+    _look_begins_anew()
+
+
 CLOCKS = "tests/scenarios/test_clocks.py::"
 
 
@@ -73,15 +92,8 @@ def every_flow_is_late_after_a_day() -> None:
 
 @breaks(DOWN, CLOCKS + "test_a_clock_that_jumps")
 def nothing_is_too_late() -> None:
-    """However late a step is looked at, its mail is posted, due from then on."""
-
-    def anew(real: Any) -> Any:
-        def message(flow: Any, node: Any, step: Any, standing: Any, *told: Any) -> Any:
-            return real(flow, node, step, standing._replace(anchor_at=told[-1]), *told)
-
-        return message
-
-    instead(decide, "_message", anew, there_alone=True)
+    """However late a step is looked at, its mail is in time from then on."""
+    _look_begins_anew()
 
 
 FASTER = "What was told counts, whatever a machine's clock says"
@@ -175,6 +187,15 @@ def who_is_through_at_once_counts_as_inside() -> None:
     """Who came in by the same batch keeps everybody after them out."""
     instead(enter, "keeps_quiet", always(True))
     instead(enter, "PastEntry", lambda real: lambda *told, begins=False: real(*told[:5]))
+
+
+@breaks(
+    "Who may come in again does not hang on when a tick came",
+    "tests/scenarios/test_time.py::test_a_fact_while_inside_stays_out_however_late_it_is_looked_at",
+)
+def only_who_is_inside_now_is_inside() -> None:
+    """Who has gone through meanwhile was never inside."""
+    instead(candidates.PastEntry, "holds_at", lambda _real: lambda self, _moment: self.live)
 
 
 BATCHES = "Facts that come in one batch lead to what each after the other would"

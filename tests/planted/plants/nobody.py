@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from engine.delivery import dispatch, gatekeeping, recording
-from engine.facts import consents, rights, state_rows
+from engine.facts import consents, merging, rights, state_rows
 from engine.journeys import decide
 from engine.policy import gate
 from engine.render import seal
@@ -22,7 +22,7 @@ from engine.runtime import (
     installation,
     rails,
 )
-from engine.store import meta
+from engine.store import database, meta
 from engine.store.prepared import Prepared
 from engine.store.tables import messages
 from engine.web.links import signup, unsubscribe
@@ -62,6 +62,12 @@ def looser_consent_wins_a_merge() -> None:
 def undated_grant_counts_from_its_receipt() -> None:
     """A grant without a date stands where it was told."""
     instead(consents, "_effective", lambda _: lambda row: row["at"] or row["received_at"])
+
+
+@breaks(OLD_GRANT, "tests/contracts/language/test_one_person.py::test_the_stricter_consent_wins_at_once")
+def merge_ends_nothing() -> None:
+    """What the one had withdrawn is withdrawn for both, and enrollments of the other go on until they look."""
+    instead(merging, "_is_withdrawn", always(False))
 
 
 @breaks(
@@ -243,6 +249,12 @@ def sandbox_goes_on_live() -> None:
     instead(golive, "_sandboxed", always([]))
 
 
+@breaks(COPIED, OPERATING + "test_a_copy_at_the_same_url_stays_a_sandbox", postgresql=True)
+def server_is_told_by_its_url() -> None:
+    """Where a database lives is what its URL says."""
+    instead(database.Database, "place", lambda _real: lambda self: str(self.engine.url))
+
+
 PAUSE = "A pause takes hold within two seconds"
 DAEMON = "tests/integration/test_daemon.py::test_a_pause_takes_hold_within_two_seconds"
 
@@ -324,3 +336,9 @@ def last_letter_of_a_link_is_any_of_four() -> None:
         return unseal
 
     instead(seal, "unseal", lenient)
+
+
+@breaks("A preview opens nothing", "tests/unit/render/test_links.py::test_any_change_breaks_a_token")
+def seal_leaves_the_last_byte_out() -> None:
+    """Of a token the last byte is not sealed."""
+    instead(seal, "_mac", lambda real: lambda begun, payload: real(begun, payload[:-1]))

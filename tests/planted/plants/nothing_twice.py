@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from engine.commands import session
 from engine.delivery import claim, dispatch, mailroom, recording, sendgrid, smtp
 from engine.delivery.outcome import Retry, Unknown
-from engine.facts import digests, ingest, rights
+from engine.facts import digests, ingest, record, rights
 from engine.journeys import moments
 from engine.offers import issue
 from engine.recommend import rebuild
@@ -33,7 +33,7 @@ from engine.runtime import (
     setting_up,
 )
 from engine.runtime.work import ARMING
-from engine.store import meta
+from engine.store import meta, sifting
 from engine.store.tables import customer_ids, customers, leases, messages, offer_codes
 from engine.web.intake import writer
 from tests.crash import plants as crashed
@@ -445,6 +445,35 @@ def what_failed_by_night_is_not_tried_again() -> None:
 
 
 @breaks(
+    "A part of the night's work that fails holds up no other",
+    "tests/scenarios/test_nightly.py::test_a_part_that_fails_stops_no_other",
+)
+def night_ends_with_its_first_failure() -> None:
+    """After a part that fails the rest of the night is left out."""
+
+    def until_one_fails(real: Any) -> Any:
+        def parts(*told: Any, **how: Any) -> Any:
+            failed: list[bool] = []
+
+            def watched(work: Any) -> Any:
+                def once() -> Any:
+                    if failed:
+                        return None
+                    failed.append(True)
+                    done = work()
+                    failed.clear()
+                    return done
+
+                return once
+
+            return {name: watched(work) for name, work in real(*told, **how).items()}
+
+        return parts
+
+    instead(nightly, "_parts", until_one_fails)
+
+
+@breaks(
     "A killed `apply --backfill` is finished",
     "tests/integration/test_apply_backfill.py::test_killed_at_any_step_it_is_finished_by_the_next_pass",
 )
@@ -508,6 +537,43 @@ def one_mail_that_fails_fails_its_batch() -> None:
 
 
 @breaks(
+    POISON,
+    "tests/integration/test_poison.py::test_a_customer_whose_steps_fail_is_set_aside_and_the_others_go_on",
+)
+def whose_steps_fail_is_not_marked() -> None:
+    """An enrollment is given up, and its customer may enter everything as before."""
+
+    def unmarked(real: Any) -> Any:
+        def give_up(connection: Connection, over: Any, reasons: Any, at: Any) -> None:
+            real(connection, over, reasons, at)
+            connection.execute(update(customers).values(quarantined_at=None))
+
+        return give_up
+
+    instead(poison, "_give_up", unmarked)
+
+
+@breaks(POISON, MAILS + "test_where_everybodys_mail_fails_nobodys_is_given_up")
+def mistake_of_ours_is_the_customers() -> None:
+    """However many mails fail at once, each is taken for the fault of its customer's data."""
+    instead(sifting, "MOST", lambda _real: 10_000)
+
+
+@breaks(POISON, MAILS + "test_what_fails_is_set_aside_by_a_few_statements")
+def steps_that_fail_are_set_aside_one_by_one() -> None:
+    """Each of those whose steps fail is written down by statements of its own."""
+
+    def each(real: Any) -> Any:
+        def set_aside(connection: Connection, reasons: Any, at: Any) -> None:
+            for identity, reason in reasons.items():
+                real(connection, {identity: reason}, at)
+
+        return set_aside
+
+    instead(poison, "_set_aside", each)
+
+
+@breaks(
     "An apply that is killed is finished",
     "tests/integration/test_set_up.py::test_a_killed_apply_is_finished_by_the_next_pass",
 )
@@ -558,6 +624,21 @@ def code_is_lost_by_a_message() -> None:
     instead(issue, "_take", two)
 
 
+@breaks(CODES, "tests/unit/offers/test_issue.py::test_a_code_is_bound_in_the_messages_own_transaction")
+def code_is_given_by_itself() -> None:
+    """A code is bound by a commit of its own, before the message's."""
+
+    def at_once(real: Any) -> Any:
+        def take(connection: Connection, *told: Any) -> Any:
+            code = real(connection, *told)
+            _in_two(connection)
+            return code
+
+        return take
+
+    instead(issue, "_take", at_once)
+
+
 @breaks(
     "A fact told twice changes nothing",
     "tests/integration/test_ingest.py::test_the_same_file_again_changes_nothing",
@@ -565,3 +646,20 @@ def code_is_lost_by_a_message() -> None:
 def fact_told_twice_is_two() -> None:
     """What was told before is not known again."""
     instead(digests.Digests, "is_known", always(False))
+
+
+@breaks(
+    "A fact told twice changes nothing",
+    "tests/integration/test_ingest_order.py::test_order_of_arrival_does_not_matter",
+)
+def newest_telling_wins() -> None:
+    """What is told last of a customer, an order or a cart is what holds, whenever it was so."""
+
+    def blind(real: Any) -> Any:
+        def note(self: Any, *told: Any) -> Any:
+            self.times.clear()
+            return real(self, *told)
+
+        return note
+
+    instead(record.Record, "note", blind)
