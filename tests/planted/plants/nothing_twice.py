@@ -375,6 +375,25 @@ def follower_never_looks_again() -> None:
     instead(leader.Leadership, "_take", once)
 
 
+@breaks(
+    "Several daemons share the work",
+    "tests/integration/test_passes_at_once.py::test_four_passes_at_once_do_everything_once",
+)
+def claims_what_others_hold() -> None:
+    """Whoever claims takes back what anybody holds, and begins it anew."""
+
+    def greedy(real: Any) -> Any:
+        def recover(connection: Connection, *_: Any) -> int:
+            held = messages.c.state.in_(("claimed", "handing_over"))
+            back = {"state": "pending", "claimed_by": None, "lease_until": None}
+            connection.execute(update(messages).where(held).values(**back))
+            return 0
+
+        return recover
+
+    instead(dispatch, "recover", greedy, there_alone=True)
+
+
 STOPPED = "Told to stop, a daemon ends within ten seconds"
 
 
