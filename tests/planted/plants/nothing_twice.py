@@ -379,7 +379,7 @@ def follower_never_looks_again() -> None:
     "Several daemons share the work",
     "tests/integration/test_passes_at_once.py::test_four_passes_at_once_do_everything_once",
 )
-def claims_what_others_hold() -> None:
+def claims_begin_anew_what_others_hold() -> None:
     """Whoever claims takes back what anybody holds, and begins it anew."""
 
     def greedy(real: Any) -> Any:
