@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select, update
 from engine.delivery import dispatch, gatekeeping, recording
 from engine.facts import consents, merging, rights, state_rows
 from engine.journeys import decide
-from engine.policy import gate
+from engine.policy import gate, wishes
 from engine.render import seal
 from engine.runtime import (
     daemon,
@@ -118,6 +118,32 @@ def caps_are_counted_before_the_lock() -> None:
         return hand_over
 
     instead(dispatch, "_hand_over_group", counted_before)
+
+
+WISHES = "What customers wish for their mails holds"
+WISHING = "tests/scenarios/test_wishes.py::"
+
+
+def _wish_without(**forgotten: Any) -> None:
+    instead(wishes, "wish_of", lambda real: lambda *told: replace(real(*told), **forgotten))
+
+
+@breaks(WISHES, WISHING + "test_a_pause_lasts_until_its_end")
+def pause_of_a_customer_is_forgotten() -> None:
+    """The gate does not ask whether its customer wished for a pause."""
+    _wish_without(paused_until=None)
+
+
+@breaks(WISHES, WISHING + "test_so_often_at_most")
+def so_often_is_how_often_it_may() -> None:
+    """How often a customer wishes to be written to is not asked."""
+    _wish_without(caps=())
+
+
+@breaks(WISHES, "tests/scenarios/test_time.py::test_nothing_of_a_snoozed_flow_goes_before_its_time")
+def not_yet_is_for_who_is_inside() -> None:
+    """A flow that is to keep silent does so for enrollments that stand in it, and not for those that begin later."""
+    _wish_without(snoozed={})
 
 
 @breaks(

@@ -26,13 +26,17 @@ def test_nothing_against_it() -> None:
 def test_each_reason_in_its_turn() -> None:
     """Everything is against it; taking the first reason away shows the next."""
     bad = replace(
-        FINE, suppressed=True, consented=False, exit_clause="did: x", expires_at=NOW - HOUR, false_clause="did: y",
+        FINE, suppressed=True, consented=False, paused_until=NOW + HOUR, snoozed_until=NOW + HOUR, exit_clause="did: x", expires_at=NOW - HOUR, false_clause="did: y",
         quiet_hours=QuietHours.parse("00:00-12:00"), caps=(Cap(0, Duration(days=1)),),
     )  # fmt: skip
     assert judge(bad, NOW) == Drop("suppressed")
     bad = replace(bad, suppressed=False)
     assert judge(bad, NOW) == Drop("no_consent")
     bad = replace(bad, consented=True)
+    assert judge(bad, NOW) == Drop("paused_by_customer")
+    bad = replace(bad, paused_until=NOW)
+    assert judge(bad, NOW) == Drop("snoozed_by_customer")
+    bad = replace(bad, snoozed_until=NOW)
     assert judge(bad, NOW) == Drop("exited: did: x")
     bad = replace(bad, exit_clause=None)
     assert judge(bad, NOW) == Drop("too_late")
@@ -45,11 +49,12 @@ def test_each_reason_in_its_turn() -> None:
 
 
 def test_transactional_passes_but_for_suppression_exits_lateness_and_conditions() -> None:
-    """Consent, the night and caps do not concern it."""
+    """Consent, a pause, the night and caps do not concern it."""
     notice = replace(
         FINE,
         kind="transactional",
         consented=False,
+        paused_until=NOW + HOUR,
         quiet_hours=QuietHours.parse("00:00-12:00"),
         caps=(Cap(0, Duration(days=1)),),
     )
@@ -81,6 +86,7 @@ def test_waiting_for_room() -> None:
     caps = (Cap(1, Duration(seconds=16 * 3600)), Cap(2, Duration(seconds=20 * 3600)))
     asking = replace(FINE, caps=caps, when_capped="wait", handed=(Handed(NOW - 3 * HOUR), Handed(NOW - HOUR)))
     assert judge(asking, NOW) == Defer(NOW + 17 * HOUR, "capped")
+    assert judge(replace(asking, expires_at=NOW + 17 * HOUR), NOW) == Defer(NOW + 17 * HOUR, "capped")
     assert judge(replace(asking, expires_at=NOW + 16 * HOUR), NOW) == Drop("capped")
 
 
