@@ -12,7 +12,7 @@ from sqlalchemy import text
 from engine import calendar, processes, settings
 from engine.delivery import dispatch, recording
 from engine.facts import raised
-from engine.flows import fixing, problems, reading, rules
+from engine.flows import fixing, problems, reading, rules, scenario, scenario_check
 from engine.journeys import candidates, dates, moments
 from engine.policy import gate
 from engine.render import lint, positions
@@ -59,6 +59,26 @@ def unknown_keys_are_told_at_their_tables() -> None:
     instead(reading.Reader, "only", at_its_table)
 
 
+@breaks(EVERY_MISTAKE, EVERY_CODE + "test_mistakes_of_every_kind_of_file_are_told_together")
+def first_mistake_of_a_file_is_its_only_one() -> None:
+    """What is read after the first mistake of a file is not looked at."""
+
+    def first_alone(real: Any) -> Any:
+        def add(self: Any, finding: Any) -> None:
+            if all(each.span.file != finding.span.file for each in self.findings):
+                real(self, finding)
+
+        return add
+
+    instead(reading.Reader, "add", first_alone)
+
+
+@breaks(EVERY_MISTAKE, EVERY_CODE + "test_mistakes_of_every_kind_of_file_are_told_together")
+def scenario_with_a_mistake_is_held_against_nothing() -> None:
+    """What a scenario expects is not looked at where it says something else wrongly."""
+    instead(scenario_check, "_beside", always(()))
+
+
 WRONG_AND_RIGHT = "Every code has a wrong and a right file"
 
 
@@ -87,6 +107,12 @@ def mending_drops_comments() -> None:
         "fixes",
         lambda real: lambda *told: {path: re.sub(r" +#.*", "", text) for path, text in real(*told).items()},
     )
+
+
+@breaks(WRONG_AND_RIGHT, EVERY_CODE + "test_each_code_is_told_where_the_mistake_is")
+def one_name_for_two_scenarios_passes() -> None:
+    """A rule has its page and its files, and nobody asks it."""
+    instead(scenario_check, "_same_names", always(()))
 
 
 @breaks(
@@ -238,6 +264,12 @@ def clients_say_by_which_key_they_came() -> None:
 
 TROUBLES = "Each starter flow has a scenario for each usual trouble"
 PLAYED = "tests/scenarios/test_shop.py::test_scenario"
+
+
+@breaks(TROUBLES, "tests/unit/flows/test_starter_scenarios.py::test_a_starter_flow_has_a_scenario_for")
+def last_scenario_of_a_file_is_left_out() -> None:
+    """Of the scenarios of a file all but the last are read."""
+    instead(scenario, "scenario_nodes", lambda real: lambda *told: list(real(*told))[:-1])
 
 
 @breaks(
