@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
 from engine.commands import session
-from engine.delivery import outcome
+from engine.delivery import outcome, smtp
 from engine.errors import UsageError
 from engine.facts import quarantine
 from engine.journeys import journal
@@ -86,6 +87,21 @@ SILENT = "No address and no secret in a log"
 def reply_of_a_provider_is_logged() -> None:
     """A log line repeats what a provider said."""
     instead(outcome, "for_a_log", lambda _: lambda reason: reason)
+
+
+@breaks(SILENT, "tests/contracts/providers/test_every_provider.py::test_logs_know_no_secret_and_no_address")
+def provider_notes_to_whom_it_hands_over() -> None:
+    """Who asks for more of the log reads each recipient in it."""
+
+    def noting(real: Any) -> Any:
+        def hand_over(self: Any, mails: Any) -> Any:
+            for mail in mails:
+                logging.getLogger("homing.smtp").debug("handing over to %s", mail.to.email)
+            return real(self, mails)
+
+        return hand_over
+
+    instead(smtp.SmtpProvider, "hand_over", noting)
 
 
 @breaks(SILENT, "tests/attacks/test_silence.py::test_an_error_of_the_database_tells_no_value")

@@ -16,7 +16,8 @@ from engine.flows import fixing, problems, reading, rules, scenario, scenario_ch
 from engine.journeys import candidates, dates, moments
 from engine.policy import gate
 from engine.render import lint, positions
-from engine.runtime import at_the_gate, rails, status
+from engine.runtime import at_the_gate, intake, rails, status
+from engine.runtime.guarding import Braked
 from engine.store import migrate
 from engine.web.intake import calls
 from tests.planted.planting import always, breaks, instead
@@ -205,12 +206,22 @@ def stamp_has_its_table_before_we_look() -> None:
     instead(migrate, "check", making)
 
 
+@breaks(
+    "Mending keeps comments and layout, and mending twice changes nothing more",
+    "tests/unit/test_settings.py::test_misspelt_settings_can_be_mended",
+)
+def section_that_is_mended_loses_its_brackets() -> None:
+    """The header of a section is mended as a key is: the word that was meant stands there alone."""
+    instead(fixing, "FIXERS", lambda real: {**real, "S104": fixing._suggested})
+
+
 RAILS = "tests/scenarios/test_rails.py::"
 
 
-@breaks(
-    "The number that a plan names lets a flow through", RAILS + "test_an_allowance_lets_just_so_many_through"
-)
+ALLOWED = "The number that a plan names lets a flow through"
+
+
+@breaks(ALLOWED, RAILS + "test_an_allowance_lets_just_so_many_through")
 def allowance_ignores_its_number() -> None:
     """Where any number was allowed, everybody may."""
 
@@ -218,6 +229,28 @@ def allowance_ignores_its_number() -> None:
         return lambda connection, live, *rest: None if live.allowance else real(connection, live, *rest)
 
     instead(rails, "_brake", lenient)
+
+
+@breaks(ALLOWED, RAILS + "test_only_who_would_come_in_is_counted")
+def brake_counts_who_comes_to_the_door() -> None:
+    """Whoever the flow would turn away counts as coming in."""
+
+    def at_the_door(real: Any) -> Any:
+        def admit(connection: Any, live: Any, found: Any, at: Any, *rest: Any) -> Any:
+            reason = rails.brake_on_entries(connection, live, len(found), at)
+            if reason is not None:
+                raise Braked(reason)
+            return real(connection, live, found, at, *rest)
+
+        return admit
+
+    instead(intake, "_admit", at_the_door)
+
+
+@breaks(ALLOWED, RAILS + "test_a_plan_counts_what_the_brake_counts")
+def plan_forgets_the_day_before() -> None:
+    """A plan counts what is to come, and not what the same 24 hours have had already."""
+    instead(rails, "most_in_a_day", lambda real: lambda *told: (sum(told[4].values()), 0))
 
 
 THEN = "Caps that kept a mail back are told as they were then"
