@@ -80,6 +80,12 @@ def scenario_with_a_mistake_is_held_against_nothing() -> None:
     instead(scenario_check, "_beside", always(()))
 
 
+@breaks(EVERY_MISTAKE, EVERY_CODE + "test_mistakes_of_every_kind_of_file_are_told_together")
+def tags_wait_for_the_names_among_them() -> None:
+    """The tags of a mail are looked at when each name that it writes is right."""
+    instead(lint, "_beside", always(()))
+
+
 WRONG_AND_RIGHT = "Every code has a wrong and a right file"
 
 
