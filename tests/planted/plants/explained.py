@@ -11,7 +11,7 @@ from engine.delivery import outcome, smtp
 from engine.errors import UsageError
 from engine.facts import quarantine
 from engine.journeys import journal
-from engine.render import brand, text
+from engine.render import brand, links, text
 from engine.runtime import found
 from engine.store import database
 from tests.planted.planting import always, breaks, instead
@@ -121,6 +121,22 @@ AS_THEY_ARE = "Starter mails can be sent as they are"
 def text_has_one_link_of_a_row() -> None:
     """Of links that follow one another the text part writes out the last one alone, wherever they lead."""
     instead(text, "_resolve_links", lambda real: lambda words, _same: real(words, lambda *_: True))
+
+
+@breaks(AS_THEY_ARE, "tests/mails/test_starter_mails.py")
+def link_to_topics_ends_them() -> None:
+    """The link to a customer's topics is signed for the page that unsubscribes."""
+    instead(links.SignedLinks, "preferences", lambda _: lambda self: self._link("u"))
+
+
+@breaks(AS_THEY_ARE, "tests/unit/render/test_brand.py::test_any_accent_can_be_read")
+def accent_is_as_dark_at_night() -> None:
+    """Words in the shop's accent keep its colour by night."""
+
+    def by_day_alone(real: Any) -> Any:
+        return lambda colour, ground, *, lighter: colour if lighter else real(colour, ground, lighter=False)
+
+    instead(brand, "readable", by_day_alone)
 
 
 @breaks(AS_THEY_ARE, "tests/unit/render/test_brand.py::test_any_accent_can_be_read")
