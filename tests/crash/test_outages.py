@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import make_url, select
+from sqlalchemy.exc import OperationalError
 
 from engine.render.compose import message_id
 from engine.store.database import connect
@@ -105,8 +106,16 @@ def _wait_until_it_goes_on(shop: LivingShop, daemon: subprocess.Popen[bytes]) ->
 def _wait(until: Callable[[], bool], seconds: float, shop: LivingShop) -> None:
     deadline = time.monotonic() + seconds
     while not until():
-        assert time.monotonic() < deadline, f"{shop.states()} {shop.log()[-2000:]}"
+        assert time.monotonic() < deadline, f"{_states(shop)} {shop.log()[-2000:]}"
         time.sleep(0.1)
+
+
+def _states(shop: LivingShop) -> str:
+    """Tell the states of the messages, where the database answers."""
+    try:
+        return str(shop.states())
+    except OperationalError:
+        return "the database does not answer"
 
 
 def _hold(shop: LivingShop, ledger: Path) -> None:

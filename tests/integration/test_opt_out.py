@@ -1,8 +1,8 @@
-"""An opt-out against a mail that is due: wherever one of the two comes between the steps of the other.
+"""A word against a mail that is due (an opt-out, a purchase): wherever one of the two comes between the steps of the other.
 
-One thread sends what is due, another clicks the link in an earlier mail. Either is held at one of its steps (a statement,
-a commit, the call to the provider) until the other has ended or waits for it. What must hold each time: once the click is
-answered 200 no hand-over begins, and only what had begun is handed over.
+One thread sends what is due; another clicks the link in an earlier mail, or tells the shop's purchase. Either is held at one
+of its steps (a statement, a commit, the call to the provider) until the other has ended or waits for it. What must hold each
+time: once the click is answered 200, or the purchase is acknowledged, no hand-over begins, and only what had begun is handed over.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import Engine as Pool
 from sqlalchemy import event, select
 
 from engine import settings as settings_module
 from engine.delivery.outcome import Accepted, Outcome
+from engine.facts.ingest import ingest_rows
 from engine.render.links import SignedLinks
 from engine.render.mail import Mail
 from engine.runtime.opening import open_engine
@@ -82,20 +83,25 @@ class Side:
 
 @dataclass
 class Duel:
-    """A shop in which one customer after the other has a mail due, and clicks the link of an earlier one."""
+    """A shop in which one customer after the other has a mail due, and says a word against it.
+
+    `say` says it for the customer of that number, whose link of an earlier mail it is given, and returns once that is
+    acknowledged.
+    """
 
     shop: LivingShop
     engine: Engine
-    served: Serving
+    server: Database
     watching: Database
+    say: Callable[[int, str], None]
     sending: Side = field(default_factory=Side)
-    clicking: Side = field(default_factory=Side)
+    saying: Side = field(default_factory=Side)
     numbers: Iterator[int] = field(default_factory=itertools.count)
     message: int = 0
     handed: list[str] = field(default_factory=list)
     acknowledged: threading.Event = field(default_factory=threading.Event)
     was_acknowledged: bool = False
-    begun: list[bool] = field(default_factory=list)  # whether the click was answered before it began
+    begun: list[bool] = field(default_factory=list)  # whether the word was acknowledged before it began
 
     name = "mailbox"
 
@@ -124,20 +130,20 @@ class Duel:
         with self.watching.read() as connection:
             return str(connection.scalar(select(messages.c.state).where(messages.c.id == self.message)))
 
-    def fight(self, first: str, sending_at: int, clicking_at: int) -> None:
+    def fight(self, first: str, sending_at: int, saying_at: int) -> None:
         """Let both come to where they are held, `first` before the other, and then to their ends; judge what came of it."""
-        now, link = self._due()
+        number = next(self.numbers)
+        now, link = self._due(number)
         self.sending.begin(sending_at)
-        self.clicking.begin(clicking_at)
+        self.saying.begin(saying_at)
 
-        def click() -> None:
-            answer = self.served.client.post(link, data={"List-Unsubscribe": "One-Click"})
-            assert answer.status_code == 200
+        def say() -> None:
+            self.say(number, link)
             self.acknowledged.set()
 
         works = {
             "sending": (lambda: send_due(self.engine, now, now), self.sending),
-            "clicking": (click, self.clicking),
+            "saying": (say, self.saying),
         }
         order = [first, *(name for name in works if name != first)]
         threads = [threading.Thread(target=works[name][0], name=name) for name in order]
@@ -153,9 +159,9 @@ class Duel:
             assert not thread.is_alive()
         self._judge()
 
-    def _due(self) -> tuple[datetime, str]:
-        """Let another customer have a mail due; return the moment, and the link that they will click."""
-        self.shop.sign_up(next(self.numbers), 1)
+    def _due(self, number: int) -> tuple[datetime, str]:
+        """Let another customer have a mail due; return the moment, and the link that they could click."""
+        self.shop.sign_up(number, 1)
         now = datetime.now(UTC)
         run_pass(self.engine, now, sending=False)
         with self.watching.read() as connection:
@@ -176,7 +182,7 @@ class Duel:
         self.sending.hold_at = NOWHERE
         now = datetime.now(UTC)
         send_due(self.engine, now, now)  # a dispatch steps over whom somebody else is working on
-        assert self.begun in ([], [False]), "a hand-over began after the click was answered"
+        assert self.begun in ([], [False]), "a hand-over began after the word was acknowledged"
         assert len(self.handed) == len(self.begun)
         assert self.state() == ("accepted" if self.begun else "dropped")
 
@@ -193,42 +199,78 @@ def _wait(thread: threading.Thread, side: Side, quiet: float) -> None:
         time.sleep(0.001)
 
 
-@pytest.fixture
-def duel(database_url: str, tmp_path: Path) -> Iterator[Duel]:
-    """Give a shop that serves its links and can send."""
-    make_project(tmp_path)
-    shop = prepare(tmp_path, database_url)
-    settings = settings_module.load(tmp_path, {})
-    sender, server, watching = connect(database_url), connect(database_url), connect(database_url)
-    with serving(settings, server) as served:
-        duel = Duel(shop, open_engine(settings, sender, environ={}), served, watching)
-        duel.engine = replace(duel.engine, exits=replace(duel.engine.exits, mailbox=duel))
-        duel.sending.watch(sender.engine, "sending", duel.sent)
-        duel.clicking.watch(server.engine, "AnyIO worker", lambda _what: None)
-        yield duel
+@contextmanager
+def duel(
+    url: str, root: Path, say: Callable[[Database, int, str], None], thread: str = "saying"
+) -> Iterator[Duel]:
+    """Give a shop in which `say` says the word by a database of its own, whose steps are those of threads so called."""
+    make_project(root)
+    shop = prepare(root, url)
+    settings = settings_module.load(root, {})
+    sender, server, watching = connect(url), connect(url), connect(url)
+    engine = open_engine(settings, sender, environ={})
+    duel = Duel(shop, engine, server, watching, lambda number, link: say(server, number, link))
+    duel.engine = replace(duel.engine, exits=replace(duel.engine.exits, mailbox=duel))
+    duel.sending.watch(sender.engine, "sending", duel.sent)
+    duel.saying.watch(server.engine, thread, lambda _what: None)
+    yield duel
     for opened in (sender, server, watching):
         opened.close()
 
 
-def test_after_the_click_no_hand_over_begins(duel: Duel) -> None:
-    """Held at each of its steps in turn, sending lets a click pass, a click lets sending pass, and both stand in between."""
+def fight_at_every_step(duel: Duel) -> None:
+    """Hold each at each of its steps in turn, sending and the word, and both in between."""
     duel.fight("sending", NOWHERE, NOWHERE)
-    assert duel.begun, "undisturbed, the mail goes before the click"
+    assert duel.begun, "undisturbed, the mail goes before the word"
     steps = duel.sending.count
-    duel.fight("clicking", NOWHERE, NOWHERE)
-    assert not duel.begun, "undisturbed, the click comes before the mail"
-    clicks = duel.clicking.count
+    duel.fight("saying", NOWHERE, NOWHERE)
+    assert not duel.begun, "undisturbed, the word comes before the mail"
+    words = duel.saying.count
     assert steps >= 6
-    assert clicks >= 4
+    assert words >= 4
     ends = set()
     for at in range(1, steps + 1):
         duel.fight("sending", at, NOWHERE)
         ends.add(bool(duel.begun))
-    for at in range(1, clicks + 1):
-        duel.fight("clicking", NOWHERE, at)
+    for at in range(1, words + 1):
+        duel.fight("saying", NOWHERE, at)
         ends.add(bool(duel.begun))
-    for first, (mail, click) in itertools.product(
-        ("sending", "clicking"), list(itertools.product(range(1, steps + 1), range(1, clicks + 1)))[::EVERY]
+    for first, (mail, word) in itertools.product(
+        ("sending", "saying"), list(itertools.product(range(1, steps + 1), range(1, words + 1)))[::EVERY]
     ):
-        duel.fight(first, mail, click)
+        duel.fight(first, mail, word)
     assert ends == {True, False}, "either may come first"
+
+
+def test_after_the_click_no_hand_over_begins(database_url: str, tmp_path: Path) -> None:
+    """Wherever a click comes between the steps of sending: once it is answered, nothing is handed over any more."""
+    clients: list[Serving] = []
+
+    def click(_server: Database, _number: int, link: str) -> None:
+        answer = clients[0].client.post(link, data={"List-Unsubscribe": "One-Click"})
+        assert answer.status_code == 200
+
+    with (
+        duel(database_url, tmp_path, click, "AnyIO worker") as fighting,
+        serving(settings_module.load(tmp_path, {}), fighting.server) as served,
+    ):
+        clients.append(served)
+        fight_at_every_step(fighting)
+
+
+def test_after_the_purchase_no_hand_over_begins(database_url: str, tmp_path: Path) -> None:
+    """Wherever the purchase comes that ends its flow: once it is acknowledged, nothing is handed over any more."""
+
+    def buy(server: Database, number: int, _link: str) -> None:
+        settings, now = settings_module.load(tmp_path, {}), datetime.now(UTC)
+        order = {
+            "order_id": f"o{number}",
+            "customer": f"c{number}",
+            "placed_at": now.isoformat(),
+            "total": "9.00",
+        }
+        report = ingest_rows(server, "orders", [order], settings=settings, now=now)
+        assert report.new == 1
+
+    with duel(database_url, tmp_path, buy) as fighting:
+        fight_at_every_step(fighting)

@@ -17,6 +17,7 @@ from tests.planted.witness import SEEN
 ROOT = Path(__file__).resolve().parents[2]
 START = Path(__file__).with_name("start")
 LONGEST = 120  # seconds; who hangs has not said what is wrong
+PATIENCE = 40  # seconds that a test waits for what no bug lets come
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def _run(tests: Iterable[str], plant: str | None, postgresql: bool) -> tuple[int
         seen.touch()
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         environ |= {SEEN: str(seen), "PYTHONPATH": os.pathsep.join((str(START), str(ROOT)))}
-        environ |= {"HOMING_PLANT": plant} if plant else {}
+        environ |= {"HOMING_PLANT": plant, "HOMING_TEST_PATIENCE": str(PATIENCE)} if plant else {}
         # What a bug is planted in was imported before pytest could look at it, packages of its own plugins among it.
         options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "tests.planted.witness"]
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning", f"--basetemp={folder}/tests"]

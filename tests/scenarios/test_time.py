@@ -230,8 +230,11 @@ def test_a_new_flow_takes_only_facts_that_arrive_from_then_on(here: World) -> No
     """What was known before `apply` triggers nothing, and a fact that arrives later does, however old."""
     here.customer()
     here.event("checkout_started")
-    here.flow(THREE)
     here.go_on(hours=1)
+    here.flow(THREE.replace("flow: three", "flow: four").replace("checkout_started", "trip_booked"))
+    here.apply()
+    here.event("checkout_started", checkout_id="shortly before")
+    here.flow(THREE)
     here.apply()
     here.go_on(hours=1)
     assert here.sent == []

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from engine.delivery import dispatch, recording
+from engine.delivery import dispatch, gatekeeping, recording
 from engine.facts import consents, rights, state_rows
+from engine.journeys import decide
+from engine.policy import gate
 from engine.render import seal
 from engine.runtime import (
     daemon,
@@ -19,9 +23,20 @@ from engine.runtime import (
     rails,
 )
 from engine.store import meta
+from engine.store.prepared import Prepared
 from engine.store.tables import messages
 from engine.web.links import signup, unsubscribe
 from tests.planted.planting import always, breaks, instead
+
+
+@breaks(
+    "No recorded consent, no marketing; a suppression ends it at once",
+    "tests/scenarios/test_time.py::test_suppression_drops_what_waits_in_the_outbox",
+)
+def suppression_leaves_the_outbox_alone() -> None:
+    """Nobody who is suppressed gets into anything any more; what waits in the outbox is not looked at."""
+    instead(rights, "_leave", always(None))
+
 
 OLD_GRANT = "An old grant never overrides a withdrawal"
 
@@ -79,6 +94,26 @@ def facts_of_the_erased_stay() -> None:
     instead(rights, "_forget_facts", lambda _: lambda *__: None)
 
 
+CAPS = "Caps and quiet hours"
+
+
+@breaks(CAPS, "tests/crash/test_crash.py::test_caps_hold_for_several_programs[sqlite]")
+def caps_are_counted_before_the_lock() -> None:
+    """What each customer has had is counted when a group is made, and not again when it is handed over."""
+
+    def counted_before(real: Any) -> Any:
+        def hand_over(database: Any, group: Any, at: Any, *rest: Any) -> None:
+            with database.read() as connection:
+                judged = gatekeeping.verdicts(connection, [made.message for made in group], at)
+            time.sleep(0.3)  # other programs come between
+            setattr(dispatch, "verdicts", lambda *_: judged)  # noqa: B010 - for this group
+            real(database, group, at, *rest)
+
+        return hand_over
+
+    instead(dispatch, "_hand_over_group", counted_before)
+
+
 @breaks(
     "After the answer to an opt-out no hand-over begins",
     "tests/integration/test_opt_out.py::test_after_the_click_no_hand_over_begins",
@@ -93,6 +128,43 @@ def opt_out_is_written_after_its_answer() -> None:
         return withdraw
 
     instead(unsubscribe, "_withdraw", later)
+
+
+BOUGHT = "After a purchase is acknowledged no mail begins that it ends"
+
+
+@breaks(
+    BOUGHT, "tests/integration/test_opt_out.py::test_after_the_purchase_no_hand_over_begins", postgresql=True
+)
+def gate_locks_nobody() -> None:
+    """The gate reads its customers and lets others write about them meanwhile."""
+    instead(gatekeeping, "_LOCK", lambda real: Prepared(_unlocked(real._statement)))
+
+
+def _unlocked(statement: Any) -> Any:
+    copied = statement._generate()
+    copied._for_update_arg = None
+    return copied
+
+
+@breaks(BOUGHT, "tests/scenarios/test_time.py::test_a_purchase_during_the_outage_ends_the_flow_first")
+def exits_are_overlooked() -> None:
+    """What ends an enrollment by its own flow's words is not asked, neither on its way nor at the gate."""
+
+    def lawful(real: Any) -> Any:
+        def leave_reason(flow: Any, _exits: Any, person: Any, truth: Any) -> Any:
+            return real(flow, (), person, truth)
+
+        return leave_reason
+
+    def careless(real: Any) -> Any:
+        def judge(question: Any, now: Any) -> Any:
+            return real(replace(question, exit_clause=None), now)
+
+        return judge
+
+    instead(decide, "leave_reason", lawful)
+    instead(gate, "judge", careless)
 
 
 MERGED = "Customers who turn out to be one lose no word on their mails"
