@@ -147,12 +147,19 @@ class Scenario:
 
 def parse_scenario(node: Node, findings: list[Finding]) -> Scenario | None:
     """Read one scenario; None where it has errors."""
-    reader, before = Reader(findings), len(findings)
+    before = len(findings)
+    made = as_written(node, findings)
+    return made if Reader(findings).is_clean(before) else None
+
+
+def as_written(node: Node, findings: list[Finding]) -> Scenario | None:
+    """Return what can be read of a scenario: what has errors is left out, or empty."""
+    reader = Reader(findings)
     table = reader.table(node, "a scenario", KEYS)
     if table is None:
         return None
     reader.needs(table, "a scenario", ("scenario", "flow", "timeline", "expect"), KEYS)
-    made = Scenario(
+    return Scenario(
         name=optional(table, "scenario", reader.text, ""),
         flow=optional(table, "flow", reader.name, ""),
         timeline=optional(table, "timeline", lambda n, _: _timeline(reader, n), ()),
@@ -168,7 +175,6 @@ def parse_scenario(node: Node, findings: list[Finding]) -> Scenario | None:
             **{key: given.span for key in ("flow", "expect") if (given := table.get(key)) is not None},
         },
     )
-    return made if reader.is_clean(before) else None
 
 
 def _places_of(node: Node | None) -> dict[str, Span]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from engine.diagnostics import Finding, Span, did_you_mean
+from engine.diagnostics import Finding, Span, did_you_mean, has_errors
 from engine.flows import problems
 from engine.flows.conditions import Clause
 from engine.flows.manual import page
@@ -35,7 +35,7 @@ from engine.flows.scenario import (
     Sends,
     SendsNot,
     Takes,
-    parse_scenario,
+    as_written,
     scenario_files,
     scenario_nodes,
 )
@@ -279,9 +279,13 @@ def check_folder(root: Path, definitions: Definitions, settings: Settings) -> li
     for path in scenario_files(root):
         others: list[Table | Scalar] = []
         for node in scenario_nodes(root, path, findings, others):
-            scenario = parse_scenario(node, findings)
-            read += [] if scenario is None else [scenario]
-            findings += odd_words(node, settings.topics)
+            own: list[Finding] = []
+            scenario = as_written(node, own)
+            if scenario is not None and has_errors(own):
+                findings += _beside(own, scenario, definitions.flows)
+            elif scenario is not None:
+                read.append(scenario)
+            findings += (*own, *odd_words(node, settings.topics))
         findings += [no_scenario(each.span) for each in others if _is_meant_as_one(each)]
     findings += _same_names(read)
     for scenario in read:
@@ -292,6 +296,15 @@ def check_folder(root: Path, definitions: Definitions, settings: Settings) -> li
             findings += (*_against(scenario, flow), *_reasons(scenario, flow))
     findings += of_no_flow(root, read, definitions.flows)
     return findings
+
+
+def _beside(told: Sequence[Finding], scenario: Scenario, flows: Mapping[str, Flow]) -> Iterator[Finding]:
+    """Yield what else is wrong with the names of a scenario that cannot be read whole, for one mistake hides no other."""
+    flow = flows.get(scenario.flow)
+    places = {each.span for each in told}
+    if flow is not None:
+        found = (*_against(scenario, flow), *_reasons(scenario, flow))
+        yield from (finding for finding in found if finding.span not in places)
 
 
 def of_no_flow(root: Path, scenarios: Iterable[Scenario], known: Mapping[str, Flow]) -> Iterator[Finding]:

@@ -415,14 +415,68 @@ def _lint_copy(
     yield from outside_of_blocks(library, path)
     endless = circles(library, path, chain)
     yield from endless
-    if endless or has_errors(names) or has_errors(library.findings(path)):
+    if endless or has_errors(library.findings(path)):
         return  # rendering would only tell the same again
+    if has_errors(names):
+        yield from _beside(library, path, chain, contexts, names)
+        return
     marked = _MARKED.setdefault(library, {}).setdefault(chain, MarkedEnvironment(library, chain))
     made: _Made = {}
     for persona, context in contexts.items():
         variant = Variant(template, folder, chain)
         sample = _Sample(library, variant, context, persona, kind, base)
         yield from _sample(sample, marked, made, is_broken=has_errors(bare))
+
+
+_OF_TAGS = ("T301", "T302", "T304", "T305", "T307", "T401")
+"""What is wrong with tags, whatever the values among them are: a width (T306) may be one."""
+
+
+def _beside(
+    library: TemplateLibrary,
+    path: str,
+    chain: tuple[str, ...],
+    contexts: Mapping[str, RenderContext],
+    names: Sequence[Finding],
+) -> Iterator[Finding]:
+    """Yield what is wrong with the tags of a copy whose names are wrong: it is rendered without these, where that can be."""
+    rest = _without(library, names)
+    persona = next((each for each in _LOOKED_AT if each in contexts), None)
+    if rest is None or persona is None:
+        return
+    folder = split_path(path)[0]
+    sample = _Sample(
+        rest, Variant(rest.parse(path), folder, chain), contexts[persona], persona, "transactional"
+    )
+    try:
+        document = sample.document(MarkedEnvironment(rest, chain))
+    except RenderError:
+        return  # it fails for more than its names; they are told already
+    for finding in structure.check(document, within=partial(_attribute, rest)):
+        if finding.code in _OF_TAGS:
+            yield _authored(sample, finding)
+
+
+def _without(library: TemplateLibrary, names: Sequence[Finding]) -> TemplateLibrary | None:
+    """Return the library with blanks for what is written by wrong names, all else in its place; None where they decide."""
+    sources = dict(library.sources)
+    for finding in names:
+        path = finding.span.file.removeprefix("templates/")
+        if not finding.is_error or path not in sources:
+            continue
+        text = sources[path]
+        lines = text.split("\n")
+        at = sum(len(line) + 1 for line in lines[: finding.span.line - 1]) + finding.span.column - 1
+        written = next((each for each in _WRITTEN.finditer(text) if each.start() <= at < each.end()), None)
+        if written is not None:
+            blank = re.sub(r"[^\r\n]", " ", written[0])
+            sources[path] = text[: written.start()] + blank + text[written.end() :]
+        elif text[at : at + 1].strip():  # not one that is blank already
+            return None
+    return TemplateLibrary(sources)
+
+
+_WRITTEN = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 
 
 def _front_matter_fails(findings: Iterable[Finding]) -> bool:

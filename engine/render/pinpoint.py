@@ -59,20 +59,30 @@ def pinpointed(error: RenderError, library: TemplateLibrary, again: Callable[[],
     return error
 
 
-def _asked_at(source: str, at: int, problem: str) -> int:
-    """Return where a field is asked for in the expression at an offset, else that offset.
+_FIELD = re.compile(r'(?:.* has no field |links has no |there is no block )"(\w+)"|"(\w+)" is asked of')
+_NAME = re.compile(r'"(\w+)" is no name')
 
-    Jinja gives the place of the last filter of a chain for what fails in its first part.
+
+def _asked_at(source: str, at: int, problem: str) -> int:
+    """Return where the field or name that a problem is about is asked for in the expression at an offset, else that offset.
+
+    Jinja gives the place of the last filter of a chain for what fails in its first part, and that of a statement for what
+    fails anywhere in it.
     """
-    asked = re.match(r'"(\w+)" is asked of', problem)
+    field, name = _FIELD.match(problem), _NAME.match(problem)
     begin = max(source.rfind("{{", 0, at), source.rfind("{%", 0, at))
     ends = [end for end in (source.find("}}", at), source.find("%}", at)) if end >= 0]
-    if asked is None or begin < 0 or not ends:
+    if (field is None and name is None) or begin < 0 or not ends:
         return at
-    places = [match.start(1) for match in re.finditer(rf"\.\s*({asked[1]})\b", source[begin : min(ends)])]
-    if len(places) != 1 or begin + places[0] + len(asked[1]) == at:  # there already, behind the name
+    asked = rf"""(?<![.\w'"]){name[1]}(?![\w'"]|\s*=(?!=))""" if name is not None else ""
+    if field is not None:
+        word = field[1] or field[2]
+        asked = rf"""(?<=\.){word}\b|\[(?=['"]{word}['"])"""
+    places = [match.span() for match in re.compile(asked).finditer(source, begin, min(ends))]
+    if any(at == end for _, end in places):  # there already, behind the name
         return at
-    return begin + places[0]
+    # Which of several fields by one name is meant, nobody knows; a name that is none is wrong wherever it stands.
+    return places[0][0] if len(places) == 1 or (places and name is not None) else at
 
 
 def _source(library: TemplateLibrary, path: str, line: int) -> str:

@@ -540,6 +540,41 @@ def test_every_code_says_what_to_do() -> None:
     assert silent == []
 
 
+TOGETHER: list[tuple[str, str, str, str]] = [
+    ("homing.toml", "exclude = ", "exclud = ", "S104"),
+    ("flows/two.yaml", "topic: reminders", "topic: reminder", "F121"),
+    ("flows/two.yaml", "{gte: 1}", "{min: 1}", "C103"),
+    ("flows/two.yaml", "wait: 2d", "wait: two days", "F105"),
+    ("flows/two.yaml", "sender: ceo", "sender: coe", "F122"),
+    ("flows/two.yaml", "to: sms", "to: smss", "F124"),
+    (A, "| money", "| mony", "T204"),
+    (A, "<mj-image", "<mj-imag", "T301"),
+    (A, "customer.first_name", "customer.first_nam", "T203"),
+    (A, ' color="#222222"', ' colour="#222222"', "T307"),
+    ("templates/b.mjml", "<mj-image", "<mj-imag", "T301"),
+    ("templates/b.mjml", "&amp; more", "& more", "T303"),
+    ("templates/ja/a.mjml", "order.total", "order.totl", "T203"),
+    ("tests/one.yaml", "timezone: UTC", "timezone: UTX", "F105"),
+    ("tests/one.yaml", "does_not_send: a", "does_not_send: aa", "F502"),
+    ("flows/segments.yaml", "contains", "contain", "C103"),
+    ("flows/offers.yaml", "codes.txt", "code.txt", "F126"),
+]
+
+
+def test_mistakes_of_every_kind_of_file_are_told_together(tmp_path: Path) -> None:
+    """One look tells them all, whichever of them keeps its file from being read any further."""
+    texts = {**BASE, "flows/two.yaml": FLOW.replace("flow: one", "flow: two")}
+    for file, right, wrong, _ in TOGETHER:
+        assert right in texts[file]
+        texts[file] = texts[file].replace(right, wrong, 1)
+    told = {(each.code, each.span.file, each.span.line) for each in found(tmp_path, {**texts})}
+    wanted = [
+        (code, file, texts[file].count("\n", 0, texts[file].index(wrong)) + 1)
+        for file, _, wrong, code in TOGETHER
+    ]
+    assert [each for each in wanted if each not in told] == []
+
+
 # ── planted at random ────────────────────────────────────────────────────────────────────────────────────────────────
 
 NAMES = {  # what can be misspelt, and the code that tells it at that very place

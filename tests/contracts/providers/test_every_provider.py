@@ -83,9 +83,10 @@ def test_every_language_arrives(rig: Rig) -> None:
 def test_no_name_and_no_subject_makes_a_header(rig: Rig, attack: str) -> None:
     """A customer's name in To and in the subject adds no header and no recipient, even to a parser that decodes."""
     rig.provider().hand_over([sample_mail()])
-    rig.provider().hand_over(
+    (outcome,) = rig.provider().hand_over(
         [sample_mail(2, to=Address("ann2@customers.test", attack), subject=f"Hi {attack}!")]
     )
+    assert isinstance(outcome, Accepted)
     plain, attacked = rig.received()
     assert attacked.headers.keys() == plain.headers.keys()
     assert attacked.to == "ann2@customers.test"

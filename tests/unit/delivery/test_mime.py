@@ -8,6 +8,7 @@ from __future__ import annotations
 import email
 import email.policy
 import re
+from base64 import b64decode
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.header import decode_header, make_header
@@ -109,6 +110,16 @@ def test_no_text_becomes_a_header(subject: str, name: str, sender: str, customer
     assert to.addr_spec == "ann@customers.test"
     shown, address = parseaddr(re.sub(r"\r\n(?=[ \t])", "", classic(content)["To"]))
     assert (decoded(shown), address) == (clean(name), "ann@customers.test")
+
+
+@given(subject=HOSTILE, name=HOSTILE)
+@example(subject="茶" * 60, name="é" * 60)
+def test_each_encoded_word_can_be_read_alone(subject: str, name: str) -> None:
+    """No letter is cut in two by the end of an encoded word: RFC 2047 forbids it, and some programs decode word by word."""
+    mail = replace(MAIL, subject=subject, to=Address("ann@customers.test", name))
+    head = to_bytes(mail, metadata_headers=False).partition(b"\r\n\r\n")[0]
+    words = [b64decode(word) for word in re.findall(rb"=\?utf-8\?b\?([^?]*)\?=", head)]
+    assert [word for word in words if word.decode("utf-8", "ignore").encode() != word] == []
 
 
 @given(

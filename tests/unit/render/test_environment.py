@@ -286,6 +286,12 @@ LAYOUT = (
 )
 PLACES = {
     "in the body": ({"x.mjml": mail("<p>a</p>\n  <b>{{ 'ü' }} {{ customer.first_nam }}</b>")}, "x.mjml:5:28"),
+    "before filters": ({"x.mjml": mail("\n{{ customer.first_nam | upper | trim }}")}, "x.mjml:5:13"),
+    "in brackets before filters": ({"x.mjml": mail("\n{{ customer['first_nam'] | upper | trim }}")}, "x.mjml:5:12"),
+    "a name before fields": ({"x.mjml": mail("\n{{ 'nope' ~ nope.x.y | upper | trim }}")}, "x.mjml:5:13"),
+    "a name in a choice": ({"x.mjml": mail("\n{% if nope | trim == nope %}{% endif %}")}, "x.mjml:5:7"),
+    "a field in a choice": ({"x.mjml": mail("\n{% if customer.first_nam %}{% endif %}")}, "x.mjml:5:16"),
+    "a block that is not there": ({"x.mjml": mail("\n{{ blocks.nope(1) | trim }}")}, "x.mjml:5:11"),
     "in the subject": ({"x.mjml": mail("x", subject="Hi {{ customer.nme }}")}, "x.mjml:2:26"),
     "in a block that extends": (
         {"x.mjml": '---\nsubject: "Hi"\n---\n{% extends "layouts/l.mjml" %}\n{% block b %}\n   {{ 1 / 0 }}{% endblock %}',
@@ -294,7 +300,7 @@ PLACES = {
     ),
     "in a layout": (
         {"x.mjml": '---\nsubject: "Hi"\n---\n{% extends "layouts/l.mjml" %}', "layouts/l.mjml": LAYOUT % "x.y"},
-        "layouts/l.mjml:2:16",
+        "layouts/l.mjml:2:14",
     ),
     "in a macro's loop": (
         {"x.mjml": mail("{{ blocks.m(1) }}"),
