@@ -245,15 +245,16 @@ def test_a_coarser_clock_says_nearly_the_same(tmp_path: Path, sqlite_database: D
 
 
 def test_a_copy_is_the_same_whichever_way_it_is_made(
-    tmp_path: Path, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a SQLite file the rows go over within SQLite; row by row they would be the same, messages in flight too."""
-    settings = make_project(tmp_path)
-    tell(sqlite_database, settings, NOW)
-    apply(sqlite_database, settings, now=NOW, who="test")
-    drive(quiet_engine(settings, sqlite_database), NOW, NOW + timedelta(days=30), nights=False)
+    settings, source = make_project(tmp_path), connect(sqlite_url)
+    assert simulate_copy.file_of(source)
+    tell(source, settings, NOW)
+    apply(source, settings, now=NOW, who="test")
+    drive(quiet_engine(settings, source), NOW, NOW + timedelta(days=30), nights=False)
     states = ("pending", "claimed", "handing_over", "accepted")
-    with sqlite_database.write() as connection:
+    with source.write() as connection:
         ids = list(connection.scalars(select(messages.c.id).order_by(messages.c.id)))
         for number, identity in enumerate(ids):
             held = {"state": states[number % 4], "claimed_by": "somebody", "sandbox": number % 3 > 0}
@@ -269,13 +270,14 @@ def test_a_copy_is_the_same_whichever_way_it_is_made(
             monkeypatch.setattr(simulate_copy, "file_of", lambda _source: None)
         (tmp_path / way).mkdir()
         copy = scratch(tmp_path / way)
-        simulate_copy.copy_state(sqlite_database, copy, share, sandbox=True)
+        simulate_copy.copy_state(source, copy, share, sandbox=True)
         copies.append(checksum(copy))
         with copy.read() as connection:
             found = connection.execute(select(messages.c.state, messages.c.claimed_by)).all()
         copy.close()
         assert len(found) >= 4
         assert {tuple(row) for row in found} <= {("pending", None), ("unknown", None), ("accepted", None)}
+    source.close()
     assert copies[0] == copies[2] != copies[1] == copies[3]
 
 
