@@ -21,10 +21,11 @@ from engine.deploy import (
     simulate_feed,
     simulate_folder,
     simulate_known,
+    simulate_run,
     simulate_shelf,
 )
 from engine.outbox import ledger
-from engine.recommend import packed
+from engine.recommend import catalogue, packed
 from engine.recommend.rebuild import NAME
 from engine.runtime import at_the_gate, story, why
 from engine.store import meta
@@ -52,6 +53,46 @@ def replay_knows_no_caps() -> None:
         return rehearse
 
     instead(dispatch, "rehearse", uncapped)
+
+
+DECIDES = "A replay decides as the live engine did"
+CHANGING = "tests/integration/test_simulate_changing.py::"
+AS_LIVE = CHANGING + "test_a_replay_of_a_changing_shop_decides_as_the_live_engine"
+
+
+@breaks(DECIDES, AS_LIVE)
+def replay_forgets_suppressions() -> None:
+    """Who was suppressed on the way is mailed as before."""
+    instead(simulate_feed, "_suppressed", always([]))
+
+
+@breaks(DECIDES, AS_LIVE)
+def replay_knows_one_price_of_a_product() -> None:
+    """Products cost from the beginning to the end what they cost at first."""
+    instead(simulate_feed, "_catalogue", lambda real: lambda given: _but_for(real(given), "price"))
+
+
+@breaks(DECIDES, AS_LIVE)
+def replay_knows_one_stock_of_a_product() -> None:
+    """There are as many of a product at the end as at the beginning."""
+    instead(simulate_feed, "_catalogue", lambda real: lambda given: _but_for(real(given), "stock"))
+
+
+def _but_for(rows: Any, field: str) -> Any:
+    """Yield what is told of the catalogue without what changes of one field later."""
+    return (row for row in rows if "title" in row[2] or field not in row[2])
+
+
+@breaks(DECIDES, AS_LIVE)
+def replay_has_no_nights() -> None:
+    """Nobody comes into a segment by night, and no scores are reckoned."""
+    instead(simulate_run, "needs_nights", always(False))
+
+
+@breaks(DECIDES, AS_LIVE)
+def loaded_history_arrives_as_it_was_received() -> None:
+    """What was told in one batch with facts of long ago is not known for history."""
+    instead(simulate_feed, "loaded_at", always(frozenset()))
 
 
 KNOWN = "What a replay takes as known is what its facts add up to"
@@ -124,6 +165,12 @@ def unwritten_mails_are_not_superseded() -> None:
     instead(ledger, "_write_held_of", always(None))
 
 
+@breaks(SAME_BYTES, CHANGING + "test_parts_are_not_made_of_what_ties_customers_together")
+def ties_between_customers_are_overlooked() -> None:
+    """Customers who are ranked among all are ranked among those of their part."""
+    instead(simulate, "tied_together", always(False))
+
+
 SHELF = "What is recommended in a replay is what a night at that moment would have built"
 NIGHT = (
     "tests/integration/test_simulate_shelf.py::test_a_shelf_is_what_a_night_at_its_moment_would_have_built"
@@ -148,6 +195,30 @@ def shelf_knows_what_was_cancelled_later() -> None:
 def shelf_lacks_how_long_things_last() -> None:
     """What was learned of categories is not kept with the tables."""
     instead(simulate_shelf, "STATE", lambda _real: (NAME,))
+
+
+RECOMMENDS = "tests/integration/test_simulate_shelf.py::test_a_replay_recommends_what_the_live_engine_would"
+
+
+@breaks(SHELF, RECOMMENDS)
+def replay_keeps_its_first_shelf() -> None:
+    """Tables are put on once, at the beginning."""
+
+    def first(real: Any) -> Any:
+        def restock(self: Any, moment: Any) -> None:
+            if self._next_shelf:
+                self._next_shelf = len(self.shelves)
+            real(self, moment)
+
+        return restock
+
+    instead(simulate_run.Run, "_restock", first)
+
+
+@breaks(SHELF, RECOMMENDS)
+def what_was_read_of_a_shelf_outlives_it() -> None:
+    """What recommendations are made from is kept in memory when the tables change."""
+    instead(catalogue.Memory, "forget", always(None))
 
 
 @breaks(
