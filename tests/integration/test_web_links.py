@@ -116,7 +116,13 @@ def test_every_post_to_a_good_link_unsubscribes(small: Serving, how: dict[str, o
 def test_scanners_change_nothing(small: Serving, count: int) -> None:
     """Thousands of GET and HEAD requests to all links of a mail, as scanners make them, leave every table as it was."""
     links = links_of(small.site, 1)
-    urls = [
+    small.client.post("/signup", data={"email": "new@example.test", "topic": "offers", "consent": "1"})
+    small.client.post(path_of(links.preferences()), data={"do": "data"})
+    mailed = [
+        path_of(word) for text in letters(small) for word in text.split() if "/c/" in word or "/d/" in word
+    ]
+    assert len(mailed) == 2
+    urls = mailed + [
         path_of(url)
         for url in (
             links.unsubscribe(), links.preferences(), links.answer("survey_answered", survey="nps", score=9), links.snooze(14),
