@@ -21,9 +21,9 @@ from engine.feedback import machines, settle
 from engine.store import meta
 from engine.store.tables import orders
 from engine.web import guard, paper, patience
-from engine.web.house import door, files, sheet, uploads
+from engine.web.house import door, files, mails, sheet, uploads
 from engine.web.intake import calls, effects, shops, taking, trust, writer
-from engine.web.links import gone, looks, signup, unsubscribe
+from engine.web.links import answers, gone, looks, signup, unsubscribe
 from tests.planted.planting import always, breaks, instead
 
 LINKS = "tests/integration/test_web_links.py::"
@@ -33,6 +33,18 @@ LINKS = "tests/integration/test_web_links.py::"
 def looking_at_a_link_unsubscribes() -> None:
     """Opening the link of a mail ends its topic."""
     instead(unsubscribe, "_show", lambda _: unsubscribe._stop)
+
+
+@breaks("GET changes nothing", LINKS + "test_scanners_change_nothing")
+def looking_at_a_link_answers() -> None:
+    """Opening the link of a score is the answer."""
+    instead(answers, "_ask", lambda _real: answers._answer)
+
+
+@breaks("GET changes nothing", LINKS + "test_scanners_change_nothing")
+def looking_at_a_link_confirms() -> None:
+    """Opening the link that a sign-up is mailed grants what was asked for."""
+    instead(signup, "_ask", lambda _real: signup._confirm)
 
 
 @breaks("One click unsubscribes", LINKS + "test_every_post_to_a_good_link_unsubscribes")
@@ -246,6 +258,22 @@ def house_notes_who_looks() -> None:
         return looking
 
     instead(door, "looking", noting)
+
+
+@breaks(HOUSE, "tests/integration/test_house_browser.py::test_no_page_writes_a_row")
+def page_of_a_mail_is_kept() -> None:
+    """What a mail looked like is written down when it is looked at for the first time."""
+
+    def keeping(real: Any) -> Any:
+        def message(request: Request) -> Response:
+            answer: Response = real(request)
+            with request.app.state.site.database.write() as connection:
+                meta.put(connection, f"page of {request.path_params['message']}", "kept")
+            return answer
+
+        return message
+
+    instead(mails, "_message", keeping)
 
 
 @breaks(HOUSE, "tests/integration/test_house_browser.py::test_nothing_is_seen_without_a_visit")
@@ -551,3 +579,18 @@ def house_asks_another_host_for_its_letters() -> None:
     """Pages of the house load a typeface from elsewhere."""
     elsewhere = '<link rel="stylesheet" href="https://fonts.example.test/all.css"></head>'
     _written(sheet, lambda text: text.replace("</head>", elsewhere))
+
+
+@breaks(ONLY_TEXT, "tests/integration/test_house_browser.py::test_whatever_a_shop_is_told_is_only_text")
+def story_is_written_as_it_is() -> None:
+    """The page of a customer's story escapes nothing."""
+
+    def one_plain(real: Any) -> Any:
+        def environment() -> Any:
+            found = real()
+            found.autoescape = lambda name: name != "why.html"
+            return found
+
+        return environment
+
+    instead(sheet, "_environment", one_plain)
