@@ -398,3 +398,22 @@ def test_many_at_once(small: Serving) -> None:
         thread.join()
     assert answers == [200] * 200
     assert len(small.events("a")) == 200
+
+
+def test_no_call_is_answered_before_it_is_written(small: Serving) -> None:
+    """While another program writes, a call waits; once it is answered it is there."""
+    body, answers = {"event": "A", "userId": "u1", "writeKey": small.write_key()}, []
+
+    def client() -> None:
+        with httpx.Client(base_url=small.url, timeout=PATIENCE) as own:
+            answers.append(own.post("/v1/t", json=body).status_code)
+
+    thread = threading.Thread(target=client)
+    with small.site.database.write() as connection:
+        meta.put(connection, "held", "by another program")
+        thread.start()
+        thread.join(1.0)
+        assert answers == []
+    thread.join(PATIENCE)
+    assert answers == [200]
+    assert len(small.events("a")) == 1
