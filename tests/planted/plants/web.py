@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
@@ -91,6 +92,25 @@ def answered_call_is_lost() -> None:
         return take
 
     instead(writer.Writer, "_take", some)
+
+
+@breaks(
+    "An answered call is durable, and told twice it is one",
+    "tests/integration/test_web_operation.py::test_no_call_is_answered_before_it_is_written",
+)
+def call_is_answered_before_it_is_written() -> None:
+    """Who tells a call is answered as soon as it waits to be written."""
+
+    def at_once(real: Any) -> Any:
+        def submit(self: Any, bundle: Any) -> Any:
+            real(self, bundle)
+            done: Future[None] = Future()
+            done.set_result(None)
+            return done
+
+        return submit
+
+    instead(writer.Writer, "submit", at_once)
 
 
 @breaks(
@@ -286,6 +306,12 @@ def house_stands_open() -> None:
 def button_works_from_any_page() -> None:
     """A page elsewhere may press a button for who is logged in."""
     instead(door, "_is_ours", always(True))
+
+
+@breaks(HOUSE, "tests/integration/test_house.py::test_a_mark_of_another_visit_does_nothing")
+def mark_is_everybodys() -> None:
+    """The mark of a form is the same in every visit."""
+    instead(door, "mark_of", lambda real: lambda _token: real(""))
 
 
 @breaks(
