@@ -232,6 +232,15 @@ def folder_of_a_killed_simulation_stays() -> None:
 
 @breaks(
     "A killed simulation leaves nothing for long",
+    "tests/integration/test_simulate_folder.py::test_the_processes_of_a_killed_simulation_end",
+)
+def processes_of_a_killed_simulation_go_on() -> None:
+    """Nobody tells the processes of a simulation that the one which waits for them is gone."""
+    instead(simulate, "_end_with_parent", always(None))
+
+
+@breaks(
+    "A killed simulation leaves nothing for long",
     "tests/integration/test_simulate_folder.py::test_a_folder_stays_while_any_process_of_it_works",
 )
 def folder_is_held_by_its_first_process_alone() -> None:
