@@ -27,10 +27,13 @@ from engine.deploy.simulate_page import page
 from engine.deploy.simulate_report import document
 from engine.deploy.stage import Tray
 from engine.facts import ingest
+from engine.facts.finding import find_customer
 from engine.facts.ingest import arrive, ingest_rows
+from engine.facts.rights import suppress
+from engine.insights.scores import rebuild_scores
 from engine.recommend.rebuild import rebuild
 from engine.recommend.supply import SUPPLY
-from engine.runtime import passes
+from engine.runtime import passes, rails
 from engine.runtime.passes import Engine
 from engine.runtime.ticking import drive
 from engine.settings import Settings
@@ -279,6 +282,56 @@ def test_a_copy_is_the_same_whichever_way_it_is_made(
         assert {tuple(row) for row in found} <= {("pending", None), ("unknown", None), ("accepted", None)}
     source.close()
     assert copies[0] == copies[2] != copies[1] == copies[3]
+
+
+NOT_COPIED = {"journal", "attempts", "applies", "fact_digests"}  # nobody decides by them
+
+
+def test_a_copy_holds_what_the_database_holds(tmp_path: Path, database: Database) -> None:
+    """Of everything that decisions may ask about each row is there, facts that no pass has looked at among them."""
+    settings = make_project(tmp_path)
+    tell(database, settings, NOW)
+    apply(database, settings, now=NOW, who="test")
+    drive(quiet_engine(settings, database), NOW, NOW + timedelta(days=1), nights=False)
+    later = NOW + timedelta(days=1, hours=1)
+    for kind, row in (
+        ("products", {"sku": "T2", "title": "Cup", "stock": 0, "updated_at": NOW.isoformat()}),
+        ("products", {"sku": "T2", "stock": 5, "updated_at": later.isoformat()}),
+        ("orders", {"order_id": "new", "customer": "c1", "placed_at": later.isoformat(), "total": 9, "lines": []}),
+        ("consents", {"customer": "c2", "topic": "offers", "state": "withdrawn", "at": later.isoformat()}),
+    ):  # fmt: skip
+        assert not ingest_rows(database, kind, [row], settings=settings, now=later).bad_rows  # type: ignore[arg-type]
+    with database.write() as connection:
+        found = find_customer(connection, "c3")
+        assert found is not None
+        suppress(connection, found, now=later)
+        rails.pause(connection, None, later)
+    rebuild(database, later)
+    rebuild_scores(database, later)
+    store = scratch(tmp_path)
+    simulate_copy.copy_state(database, store, Slice(), sandbox=True)
+    held: dict[str, tuple[list[str], list[str]]] = {}
+    for table in metadata.sorted_tables:
+        rows = []
+        for place in (database, store):
+            with place.read() as connection:
+                rows.append(sorted(str(tuple(row)) for row in connection.execute(select(table))))
+        held[table.name] = rows[0], rows[1]
+    told = {name for name, (there, _) in held.items() if there}
+    assert told >= {
+        "fact_inbox",
+        "product_changes",
+        "timers",
+        "customer_scores",
+        "suppressions",
+        "messages",
+        "marks",
+    }
+    assert {name for name, (there, here) in held.items() if there != here} == {*NOT_COPIED, "meta"}
+    with database.read() as connection, store.read() as copied:
+        for name in (meta.SECRET, "sources_stamp", rails.PAUSED_ALL):
+            assert meta.get(connection, name) == meta.get(copied, name) is not None, name
+    store.close()
 
 
 COMPARED = {
