@@ -27,7 +27,7 @@ from engine.deploy import (
 from engine.outbox import ledger
 from engine.recommend import catalogue, packed
 from engine.recommend.rebuild import NAME
-from engine.runtime import at_the_gate, story, why
+from engine.runtime import at_the_gate, rails, story, why
 from engine.store import meta
 from engine.store.dialect import among
 from engine.store.tables import events, flow_versions
@@ -405,6 +405,21 @@ def mails_in_hand_go_over_as_they_are() -> None:
         return posted
 
     instead(simulate_copy, "_posted", as_held)
+
+
+HELD = REPLAY + "test_a_copy_holds_what_the_database_holds"
+
+
+@breaks("What a forecast stands on is what the database holds", HELD)
+def unread_facts_are_not_copied() -> None:
+    """A forecast does not know of what no pass has looked at yet."""
+    instead(simulate_copy, "_unread", lambda _real: lambda *_: iter(()))
+
+
+@breaks("What a forecast stands on is what the database holds", HELD)
+def pause_is_not_copied() -> None:
+    """A forecast of a shop that is paused is of one that is not."""
+    instead(simulate_copy, "_KEPT", lambda real: tuple(each for each in real if each != rails.PAUSED_ALL))
 
 
 WAITS = "A paused flow says what it waits for"
