@@ -23,6 +23,8 @@ _BLOCK = re.compile(
 _FILE = re.compile(r"<!-- file: (?P<path>[\w./-]+) -->\n+```\w*\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
 _EXIT = re.compile(r"#\s*exit (\d)\s*$")
 _SECONDS = 600
+# Of what surrounds a test; the last two bring along a bug that was planted (tests/planted).
+KEPT = ("HOME", "LANG", "TMPDIR", "SYSTEMROOT", "PYTHONPATH", "HOMING_PLANT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,7 @@ class Reader:
         programs = Path(sys.executable).parent
         if not (programs / "homing").exists():
             raise FileNotFoundError(f"no `homing` in {programs}: `make setup` installs it")
-        kept = {
-            name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR", "SYSTEMROOT") if name in os.environ
-        }
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         self._environment = {
             **kept,
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",

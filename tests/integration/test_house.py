@@ -141,6 +141,17 @@ def test_a_post_without_the_visits_mark_does_nothing(small: Serving, mark: str) 
         assert not rails.paused_all(connection)
 
 
+def test_a_mark_of_another_visit_does_nothing(small: Serving) -> None:
+    """What a page of one visit holds presses no button in another."""
+    log_in(small)
+    other = mark_in(small.client.get("/house"))
+    small.client.cookies.clear()
+    log_in(small)
+    assert small.client.post("/house/everything", data={"mark": other, "do": "pause"}).status_code == 403
+    with small.site.database.read() as connection:
+        assert not rails.paused_all(connection)
+
+
 def test_looking_changes_nothing(small: Serving) -> None:
     """No GET and no HEAD of the house writes a row."""
     log_in(small)

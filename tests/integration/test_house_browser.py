@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -31,7 +32,8 @@ from engine.web.house.files import guessed
 from engine.web.house.outlooks import ReportFolder
 from engine.web.house.password import set_password
 from engine.web.house.uploads import Upload, Uploads
-from tests.integration.small_shop import END, START, make_project, tell
+from tests.integration import small_shop
+from tests.integration.small_shop import END, START, checksum, make_project, tell
 from tests.integration.web_server import PATIENCE, Serving, serving
 
 PASSWORD = "kiyomi opens at nine"
@@ -49,7 +51,13 @@ TABLE = "Kundennummer,E-Mail,Geburtstag\nk1,bo@example.test,1990-02-30\nk2,cy@ex
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """Give a server over a shop that lived three weeks with its flows."""
-    root = tmp_path_factory.mktemp("house")
+    with living(tmp_path_factory.mktemp("house")) as served:
+        yield served
+
+
+@contextmanager
+def living(root: Path) -> Iterator[Serving]:
+    """Let a shop live three weeks with its flows, and serve its house to a client that is logged in."""
     database = connect(f"sqlite:///{root}/house.db")
     upgrade(database)
     settings, before = make_project(root), START - timedelta(days=30)
@@ -140,7 +148,58 @@ def test_every_page_answers_without_scripts(lived: Serving, path: str) -> None:
     assert "unsafe" not in answer.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("path", ["/house/mails/note/frame", "/house/messages/1/frame"])
+FRAMES = ("/house/mails/note/frame", "/house/messages/1/frame")
+
+
+def test_no_page_writes_a_row(lived: Serving) -> None:
+    """No GET and no HEAD of any page or frame changes a table."""
+    before = checksum(lived.site.database)
+    for path in (*PAGES, *FRAMES):
+        assert lived.client.get(path).status_code == 200, path
+        assert lived.client.head(path).status_code == 200, path
+    assert checksum(lived.site.database) == before
+
+
+SHOWING = (
+    "customers",
+    "customers/2",
+    "customers/2/why/cart",
+    "files/00000000000000a1",
+    "mails",
+    "messages/1",
+)
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
+
+
+def test_whatever_a_shop_is_told_is_only_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names, ids of orders and carts, titles, cells of a file: no page has a tag of theirs; those that show them have them as text."""
+
+    def named(row: dict[str, Any]) -> dict[str, Any]:
+        more: dict[str, Any] = {"title": HOSTILE} if "title" in row else {}
+        if "email" in row:
+            more = {
+                "first_name": HOSTILE,
+                "last_name": HOSTILE,
+                "properties": {"tea": HOSTILE},
+                "tags": [HOSTILE],
+            }
+        return row | more | {key: f"{row[key]}{HOSTILE}" for key in ("order_id", "cart_id") if key in row}
+
+    told = [(kind, [named(row) for row in rows]) for kind, rows in small_shop.facts()]
+    monkeypatch.setattr(small_shop, "facts", lambda: told)
+    monkeypatch.setitem(globals(), "TABLE", TABLE.replace("k1", HOSTILE.replace('"', "")))
+    shown = set()
+    with living(tmp_path) as served:
+        for path in PAGES:
+            answer = served.client.get(path)
+            assert answer.status_code == 200
+            assert "<script" not in answer.text, path
+            assert "<img" not in answer.text, path
+            shown |= {path} if "&lt;script&gt;" in answer.text else set()
+    assert shown >= {f"/house/{page}" for page in SHOWING}
+
+
+@pytest.mark.parametrize("path", FRAMES)
 def test_a_mail_stands_in_a_sandbox(lived: Serving, path: str) -> None:
     """A mail's frame runs nothing, posts nothing, and may be framed by our own pages only."""
     answer = lived.client.get(path)
@@ -152,7 +211,7 @@ def test_a_mail_stands_in_a_sandbox(lived: Serving, path: str) -> None:
     assert answer.headers["x-frame-options"] == "SAMEORIGIN"
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/house/mails/note/frame", "/house/messages/1/frame"])
+@pytest.mark.parametrize("path", [*PAGES, *FRAMES])
 def test_nothing_is_seen_without_a_visit(lived: Serving, path: str) -> None:
     """Every page and every frame asks for the password first."""
     answer = httpx.get(lived.url + path)

@@ -109,13 +109,20 @@ def test_a_file_that_is_not_utf8_is_read_as_what_somebody_says_it_is(
 
 
 @pytest.mark.parametrize(
-    "content", [b"\xe9mail,J\xfcrgen\n1,\xff\n", b"email,a\nx@example.test,\x81\x81\xff\n"]
+    "content",
+    [
+        b"\xe9mail,J\xfcrgen\n1,\xff\n",
+        b"email,a\nx@example.test,\x81\x81\xff\n",
+        b"email,a\nx@example.test,\x98\xff,\x81\n",  # which is text in no encoding
+    ],
 )
 def test_a_file_of_any_bytes_can_be_looked_at_and_let_go(house: Serving, content: bytes) -> None:
     """Pages of files are shown whatever bytes a file holds, and it is let go on its page or in the list."""
     for listed in (False, True):
         place = upload(house, content).headers["location"]
-        assert house.client.get(place).status_code == 200
+        page = house.client.get(place)
+        assert page.status_code == 200
+        assert "not UTF-8" in page.text
         listing = house.client.get("/house/files")
         assert listing.status_code == 200
         assert f'action="{place}"' in listing.text

@@ -27,10 +27,13 @@ from engine.deploy.simulate_page import page
 from engine.deploy.simulate_report import document
 from engine.deploy.stage import Tray
 from engine.facts import ingest
+from engine.facts.finding import find_customer
 from engine.facts.ingest import arrive, ingest_rows
+from engine.facts.rights import suppress
+from engine.insights.scores import rebuild_scores
 from engine.recommend.rebuild import rebuild
 from engine.recommend.supply import SUPPLY
-from engine.runtime import passes
+from engine.runtime import passes, rails
 from engine.runtime.passes import Engine
 from engine.runtime.ticking import drive
 from engine.settings import Settings
@@ -245,15 +248,16 @@ def test_a_coarser_clock_says_nearly_the_same(tmp_path: Path, sqlite_database: D
 
 
 def test_a_copy_is_the_same_whichever_way_it_is_made(
-    tmp_path: Path, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a SQLite file the rows go over within SQLite; row by row they would be the same, messages in flight too."""
-    settings = make_project(tmp_path)
-    tell(sqlite_database, settings, NOW)
-    apply(sqlite_database, settings, now=NOW, who="test")
-    drive(quiet_engine(settings, sqlite_database), NOW, NOW + timedelta(days=30), nights=False)
+    settings, source = make_project(tmp_path), connect(sqlite_url)
+    assert simulate_copy.file_of(source)
+    tell(source, settings, NOW)
+    apply(source, settings, now=NOW, who="test")
+    drive(quiet_engine(settings, source), NOW, NOW + timedelta(days=30), nights=False)
     states = ("pending", "claimed", "handing_over", "accepted")
-    with sqlite_database.write() as connection:
+    with source.write() as connection:
         ids = list(connection.scalars(select(messages.c.id).order_by(messages.c.id)))
         for number, identity in enumerate(ids):
             held = {"state": states[number % 4], "claimed_by": "somebody", "sandbox": number % 3 > 0}
@@ -269,14 +273,65 @@ def test_a_copy_is_the_same_whichever_way_it_is_made(
             monkeypatch.setattr(simulate_copy, "file_of", lambda _source: None)
         (tmp_path / way).mkdir()
         copy = scratch(tmp_path / way)
-        simulate_copy.copy_state(sqlite_database, copy, share, sandbox=True)
+        simulate_copy.copy_state(source, copy, share, sandbox=True)
         copies.append(checksum(copy))
         with copy.read() as connection:
             found = connection.execute(select(messages.c.state, messages.c.claimed_by)).all()
         copy.close()
         assert len(found) >= 4
         assert {tuple(row) for row in found} <= {("pending", None), ("unknown", None), ("accepted", None)}
+    source.close()
     assert copies[0] == copies[2] != copies[1] == copies[3]
+
+
+NOT_COPIED = {"journal", "attempts", "applies", "fact_digests"}  # nobody decides by them
+
+
+def test_a_copy_holds_what_the_database_holds(tmp_path: Path, database: Database) -> None:
+    """Of everything that decisions may ask about each row is there, facts that no pass has looked at among them."""
+    settings = make_project(tmp_path)
+    tell(database, settings, NOW)
+    apply(database, settings, now=NOW, who="test")
+    drive(quiet_engine(settings, database), NOW, NOW + timedelta(days=1), nights=False)
+    later = NOW + timedelta(days=1, hours=1)
+    for kind, row in (
+        ("products", {"sku": "T2", "title": "Cup", "stock": 0, "updated_at": NOW.isoformat()}),
+        ("products", {"sku": "T2", "stock": 5, "updated_at": later.isoformat()}),
+        ("orders", {"order_id": "new", "customer": "c1", "placed_at": later.isoformat(), "total": 9, "lines": []}),
+        ("consents", {"customer": "c2", "topic": "offers", "state": "withdrawn", "at": later.isoformat()}),
+    ):  # fmt: skip
+        assert not ingest_rows(database, kind, [row], settings=settings, now=later).bad_rows  # type: ignore[arg-type]
+    with database.write() as connection:
+        found = find_customer(connection, "c3")
+        assert found is not None
+        suppress(connection, found, now=later)
+        rails.pause(connection, None, later)
+    rebuild(database, later)
+    rebuild_scores(database, later)
+    store = scratch(tmp_path)
+    simulate_copy.copy_state(database, store, Slice(), sandbox=True)
+    held: dict[str, tuple[list[str], list[str]]] = {}
+    for table in metadata.sorted_tables:
+        rows = []
+        for place in (database, store):
+            with place.read() as connection:
+                rows.append(sorted(str(tuple(row)) for row in connection.execute(select(table))))
+        held[table.name] = rows[0], rows[1]
+    told = {name for name, (there, _) in held.items() if there}
+    assert told >= {
+        "fact_inbox",
+        "product_changes",
+        "timers",
+        "customer_scores",
+        "suppressions",
+        "messages",
+        "marks",
+    }
+    assert {name for name, (there, here) in held.items() if there != here} == {*NOT_COPIED, "meta"}
+    with database.read() as connection, store.read() as copied:
+        for name in (meta.SECRET, "sources_stamp", rails.PAUSED_ALL):
+            assert meta.get(connection, name) == meta.get(copied, name) is not None, name
+    store.close()
 
 
 COMPARED = {

@@ -92,8 +92,8 @@ def test_one_click_unsubscribes(shop: Serving) -> None:
     answer = shop.client.post(url, data=ONE_CLICK)
     assert answer.status_code == 200
     assert "set-cookie" not in answer.headers
-    assert standing(shop)["reminders"] == "withdrawn"
-    assert standing(shop)["all"] == "granted"
+    assert standing(shop).get("reminders") == "withdrawn"
+    assert standing(shop).get("all") == "granted"
     (fact,) = shop.events("consent_withdrawn")
     assert fact["properties"]["source"] == "one-click unsubscribe (RFC 8058)"
     assert fact["properties"]["wording"]
@@ -116,7 +116,13 @@ def test_every_post_to_a_good_link_unsubscribes(small: Serving, how: dict[str, o
 def test_scanners_change_nothing(small: Serving, count: int) -> None:
     """Thousands of GET and HEAD requests to all links of a mail, as scanners make them, leave every table as it was."""
     links = links_of(small.site, 1)
-    urls = [
+    small.client.post("/signup", data={"email": "new@example.test", "topic": "offers", "consent": "1"})
+    small.client.post(path_of(links.preferences()), data={"do": "data"})
+    mailed = [
+        path_of(word) for text in letters(small) for word in text.split() if "/c/" in word or "/d/" in word
+    ]
+    assert len(mailed) == 2
+    urls = mailed + [
         path_of(url)
         for url in (
             links.unsubscribe(), links.preferences(), links.answer("survey_answered", survey="nps", score=9), links.snooze(14),
@@ -467,10 +473,14 @@ def test_who_sends_too_much_still_hears_so(small: Serving, told: bool, path: str
     length = f"Content-Length: {pieces * len(piece)}" if told else "Transfer-Encoding: chunked"
     with socket.create_connection((url.hostname, url.port or 80), timeout=60) as client:
         client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n{kind}\r\n{length}\r\n\r\n".encode())
-        for _ in range(pieces):
-            client.sendall(piece if told else b"%x\r\n%b\r\n" % (len(piece), piece))
-        client.sendall(b"" if told else b"0\r\n\r\n")
-        assert client.recv(1_000).startswith(b"HTTP/1.1 413")
+        try:
+            for _ in range(pieces):
+                client.sendall(piece if told else b"%x\r\n%b\r\n" % (len(piece), piece))
+            client.sendall(b"" if told else b"0\r\n\r\n")
+            answer = client.recv(1_000)
+        except ConnectionError:
+            answer = b"a broken connection"
+        assert answer.startswith(b"HTTP/1.1 413")
 
 
 def test_who_asks_before_sending_is_told_at_once(small: Serving) -> None:

@@ -147,7 +147,7 @@ def test_a_head_that_never_ends_is_given_up(
     host, _, port = small.url.removeprefix("http://").partition(":")
     if not before:
         monkeypatch.setattr(patience, "HEAD_SECONDS", 0.5)
-    with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE / 4) as client:
         if before:
             client.sendall(before)
             assert client.recv(10_000).startswith(b"HTTP/1.1 200")
@@ -159,11 +159,37 @@ def test_a_head_that_never_ends_is_given_up(
             told = client.recv(10_000)
         except ConnectionError:  # it was lost before we came to send
             told = b""
+        except TimeoutError:
+            pytest.fail("the server waits for the rest of a head")
         assert b"HTTP/1.1" not in told
 
 
-def test_a_body_that_never_ends_is_given_up(sqlite_url: str, tmp_path: Path) -> None:
-    """A client that sends a byte now and then does not hold a place for ever."""
+def trickled(client: socket.socket) -> bytes:
+    """Send a byte now and then until the server answers or hangs up, for ten seconds; return what it said."""
+    client.settimeout(0.1)
+    for _ in range(100):
+        try:
+            client.sendall(b"x")
+            return client.recv(10_000)
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return b""
+    return b"nothing, and it still listens"
+
+
+def test_a_head_that_trickles_is_given_up(small: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends a head byte for byte has no longer for it than who stops in the middle."""
+    monkeypatch.setattr(patience, "HEAD_SECONDS", 0.5)
+    host, _, port = small.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(HEAD + b"X-Slow: ")
+        assert trickled(client) == b""
+
+
+@pytest.fixture
+def hasty(sqlite_url: str, tmp_path: Path) -> Iterator[Serving]:
+    """Give a server that has a third of a second for each body."""
     from engine.web.app import create_app  # noqa: PLC0415
     from engine.web.site import open_site  # noqa: PLC0415
 
@@ -171,12 +197,32 @@ def test_a_body_that_never_ends_is_given_up(sqlite_url: str, tmp_path: Path) -> 
     app = create_app(open_site(settings, database))
     app.seconds = 0.3
     with serving(settings, database, app=app) as served:
-        host, _, port = served.url.removeprefix("http://").partition(":")
-        with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
-            head = "POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\n"
-            connection.sendall(head.encode() + b"a=")
-            assert connection.recv(4_096).startswith(b"HTTP/1.1 408")
+        yield served
     database.close()
+
+
+FORM = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n"
+BEGUN = f"POST /signup HTTP/1.1\r\nHost: x\r\n{FORM}\r\na=".encode()
+
+
+def test_a_body_that_never_ends_is_given_up(hasty: Serving) -> None:
+    """A client that stops in the middle of a body does not hold a place for ever."""
+    host, _, port = hasty.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE / 4) as client:
+        client.sendall(BEGUN)
+        try:
+            told = client.recv(4_096)
+        except TimeoutError:
+            pytest.fail("the server waits for the rest of a body")
+        assert told.startswith(b"HTTP/1.1 408")
+
+
+def test_a_body_that_trickles_is_given_up(hasty: Serving) -> None:
+    """A client that sends a byte now and then has no longer than one that stops."""
+    host, _, port = hasty.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(BEGUN)
+        assert trickled(client).startswith(b"HTTP/1.1 408")
 
 
 @pytest.mark.parametrize("trusted", [True, False])
@@ -352,3 +398,22 @@ def test_many_at_once(small: Serving) -> None:
         thread.join()
     assert answers == [200] * 200
     assert len(small.events("a")) == 200
+
+
+def test_no_call_is_answered_before_it_is_written(small: Serving) -> None:
+    """While another program writes, a call waits; once it is answered it is there."""
+    body, answers = {"event": "A", "userId": "u1", "writeKey": small.write_key()}, []
+
+    def client() -> None:
+        with httpx.Client(base_url=small.url, timeout=PATIENCE) as own:
+            answers.append(own.post("/v1/t", json=body).status_code)
+
+    thread = threading.Thread(target=client)
+    with small.site.database.write() as connection:
+        meta.put(connection, "held", "by another program")
+        thread.start()
+        thread.join(1.0)
+        assert answers == []
+    thread.join(PATIENCE)
+    assert answers == [200]
+    assert len(small.events("a")) == 1

@@ -341,7 +341,7 @@ def test_a_paused_flow_says_what_comes_next(tmp_path: Path, database: Database) 
     told = stories(database, settings, "thanks")
     standing = [story["next"] for story in told if story["next"]]
     assert standing
-    assert {following["waits"] for following in standing} == {"paused"}
+    assert {following.get("waits") for following in standing} == {"paused"}
     lines = [line for story in told for line in sentences(story, "UTC") if line.startswith("  next: ")]
     assert any("may enter by what happened at" in line for line in lines)
     assert all("paused; not before `homing resume`" in line for line in lines if "nothing" not in line)

@@ -30,8 +30,15 @@ def pytest_exception_interact(
     assert call.excinfo is not None
     seen = {
         "test": node.nodeid,
-        "by_assertion": report.when == "call" and isinstance(call.excinfo.value, FAILURES),
+        "by_assertion": report.when == "call" and _is_assertion(call.excinfo.value),
         "words": " ".join(call.excinfo.exconly().split())[:300],
     }
     with Path(os.environ[SEEN]).open("a", encoding="utf-8") as file:
         file.write(json.dumps(seen) + "\n")
+
+
+def _is_assertion(error: BaseException) -> bool:
+    """Return whether a test said so itself; schemathesis says several at once."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_assertion, error.exceptions))
+    return isinstance(error, FAILURES)
