@@ -54,7 +54,7 @@ test-crash: $(READY)  ## the whole crash suite: 10,000 kills, zombies, full disk
 test-attacks: $(READY)  ## 200,000 attacks on headers, and the others (6 minutes)
 	HOMING_ATTACKS=200000 $(PYTEST) tests/attacks $(ARGS)
 
-test-plants: $(READY)  ## every planted bug of the promises that are neither simulated nor crashed (10 minutes)
+test-plants: $(READY)  ## every planted bug of every promise, one at a time (half an hour)
 	$(BIN)/python -m tests.planted $(ARGS)
 
 test-web: $(READY)  ## the web side with Segment's and Shopify's own packages, axe, a browser and pictures (needs npm and chromium)

@@ -43,6 +43,7 @@ from engine.flows.model import (
 from engine.processes import mapped
 from engine.render import looks, mjml, problems, structure
 from engine.render.attributes import offset_in
+from engine.render.blanked import blanked
 from engine.render.circles import circles
 from engine.render.context import RenderContext
 from engine.render.environment import MailEnvironment
@@ -440,7 +441,7 @@ def _beside(
     names: Sequence[Finding],
 ) -> Iterator[Finding]:
     """Yield what is wrong with the tags of a copy whose names are wrong: it is rendered without these, where that can be."""
-    rest = _without(library, names)
+    rest = blanked(library, names)
     persona = next((each for each in _LOOKED_AT if each in contexts), None)
     if rest is None or persona is None:
         return
@@ -455,28 +456,6 @@ def _beside(
     for finding in structure.check(document, within=partial(_attribute, rest)):
         if finding.code in _OF_TAGS:
             yield _authored(sample, finding)
-
-
-def _without(library: TemplateLibrary, names: Sequence[Finding]) -> TemplateLibrary | None:
-    """Return the library with blanks for what is written by wrong names, all else in its place; None where they decide."""
-    sources = dict(library.sources)
-    for finding in names:
-        path = finding.span.file.removeprefix("templates/")
-        if not finding.is_error or path not in sources:
-            continue
-        text = sources[path]
-        lines = text.split("\n")
-        at = sum(len(line) + 1 for line in lines[: finding.span.line - 1]) + finding.span.column - 1
-        written = next((each for each in _WRITTEN.finditer(text) if each.start() <= at < each.end()), None)
-        if written is not None:
-            blank = re.sub(r"[^\r\n]", " ", written[0])
-            sources[path] = text[: written.start()] + blank + text[written.end() :]
-        elif text[at : at + 1].strip():  # not one that is blank already
-            return None
-    return TemplateLibrary(sources)
-
-
-_WRITTEN = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 
 
 def _front_matter_fails(findings: Iterable[Finding]) -> bool:
