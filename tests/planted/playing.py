@@ -16,7 +16,7 @@ from tests.planted.witness import SEEN
 
 ROOT = Path(__file__).resolve().parents[2]
 START = Path(__file__).with_name("start")
-LONGEST = 120  # seconds; who hangs has not said what is wrong
+LONGEST = 300  # seconds; who hangs has not said what is wrong
 PATIENCE = 40  # seconds that a test waits for what no bug lets come
 
 
