@@ -110,7 +110,7 @@ def test_the_processes_of_a_killed_simulation_end(
     program.kill()
     program.wait()
     program.stdout.close()  # which its processes hold, too: nobody waits for its end
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while (there := [each for each in parts if _works(each)]) and time.monotonic() < until:
         time.sleep(0.1)
     for each in there:
