@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from engine import settings as settings_module
 from engine.deploy.simulate import Play
+from engine.facts.fact import Kind
 from engine.facts.ingest import ingest_rows
 from engine.flows.load import load_project
 from engine.render.library import read_folder
@@ -98,7 +99,7 @@ def play_of(settings: Settings) -> Play:
     return Play(load_project(settings.root, settings), dict(read_folder(settings.root / "templates")))
 
 
-def facts() -> list[tuple[str, list[dict[str, Any]]]]:
+def facts() -> list[tuple[Kind, list[dict[str, Any]]]]:
     """Return the shop's facts by kind, always the same."""
     chance = random.Random(7)
     people: list[dict[str, Any]] = []
@@ -137,7 +138,7 @@ def facts() -> list[tuple[str, list[dict[str, Any]]]]:
 def tell(database: Database, settings: Settings, now: datetime) -> None:
     """Let the facts be told at a moment."""
     for kind, rows in facts():
-        report = ingest_rows(database, kind, rows, settings=settings, now=now)  # type: ignore[arg-type]
+        report = ingest_rows(database, kind, rows, settings=settings, now=now)
         assert not report.bad_rows
 
 

@@ -27,6 +27,7 @@ from engine.deploy.simulate_page import page
 from engine.deploy.simulate_report import document
 from engine.deploy.stage import Tray
 from engine.facts import ingest
+from engine.facts.fact import Kind
 from engine.facts.finding import find_customer
 from engine.facts.ingest import arrive, ingest_rows
 from engine.facts.rights import suppress
@@ -294,13 +295,14 @@ def test_a_copy_holds_what_the_database_holds(tmp_path: Path, database: Database
     apply(database, settings, now=NOW, who="test")
     drive(quiet_engine(settings, database), NOW, NOW + timedelta(days=1), nights=False)
     later = NOW + timedelta(days=1, hours=1)
-    for kind, row in (
+    newest: tuple[tuple[Kind, dict[str, Any]], ...] = (
         ("products", {"sku": "T2", "title": "Cup", "stock": 0, "updated_at": NOW.isoformat()}),
         ("products", {"sku": "T2", "stock": 5, "updated_at": later.isoformat()}),
         ("orders", {"order_id": "new", "customer": "c1", "placed_at": later.isoformat(), "total": 9, "lines": []}),
         ("consents", {"customer": "c2", "topic": "offers", "state": "withdrawn", "at": later.isoformat()}),
-    ):  # fmt: skip
-        assert not ingest_rows(database, kind, [row], settings=settings, now=later).bad_rows  # type: ignore[arg-type]
+    )  # fmt: skip
+    for kind, row in newest:
+        assert not ingest_rows(database, kind, [row], settings=settings, now=later).bad_rows
     with database.write() as connection:
         found = find_customer(connection, "c3")
         assert found is not None

@@ -15,6 +15,7 @@ from engine.deploy.apply import apply
 from engine.deploy.simulate import Stretch, Task, driven, tables_for
 from engine.deploy.simulate_shelf import EVERY, TABLES, put_on, shelves
 from engine.deploy.stage import Tray
+from engine.facts.fact import Kind
 from engine.facts.ingest import ingest_rows
 from engine.recommend.rebuild import rebuild
 from engine.recommend.supply import SUPPLY
@@ -50,9 +51,11 @@ def _tell_sales(database: Database, folder: Path, now: datetime = END) -> Settin
          "updated_at": (START - timedelta(days=100)).isoformat(), "consent_at": (START - timedelta(days=100)).isoformat()}
         for number in range(24)
     ]  # fmt: skip
-    for kind, rows in (("products", catalogue), ("customers", people), ("orders", sales)):
-        report = ingest_rows(database, kind, rows, settings=settings, now=now)  # type: ignore[arg-type]
-        assert not report.bad_rows
+    told: tuple[tuple[Kind, list[dict[str, Any]]], ...] = (
+        ("products", catalogue), ("customers", people), ("orders", sales),
+    )  # fmt: skip
+    for kind, rows in told:
+        assert not ingest_rows(database, kind, rows, settings=settings, now=now).bad_rows
     return settings
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -91,12 +92,12 @@ def moment_beyond_the_calendar_is_thrown() -> None:
 
     def throwing(real: Any) -> Any:
         def moment(self: Any, text: str | None) -> datetime | None:
-            try:
+            read: datetime | None = None
+            with suppress(ValueError):
                 read = datetime.fromisoformat((text or "").strip())
-            except ValueError:
-                return real(self, text)  # type: ignore[no-any-return]
-            if read.tzinfo is None:
-                return real(self, text)  # type: ignore[no-any-return]
+            if read is None or read.tzinfo is None:
+                told: datetime | None = real(self, text)
+                return told
             if not 1970 <= read.astimezone(UTC).year <= 9000:
                 raise UsageError("that is no time")
             return read.astimezone(UTC)
